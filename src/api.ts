@@ -1,0 +1,244 @@
+/**
+ * Api: what the edges may ask of a node, and what it answers.
+ *
+ * HTTP, RPC and embedding speak different languages about the same operations. Each parses its own
+ * into these requests and writes these answers in its own form; none of them knows how a node works,
+ * and `node.ts` knows none of them. Failures are thrown as `QuorateError`, except that "no such key"
+ * is an answer (`record` is undefined), because it is as common as success and an error costs more.
+ *
+ * Invariants
+ * 1. Keys are 1 to 1,024 bytes and names of namespaces are valid when a request is made of them:
+ *    the edges parse, the node asserts.
+ * 2. An answer's bytes belong to the receiver; nothing changes them afterwards.
+ *
+ * Effects: none (types only).
+ *
+ * @module
+ */
+
+import type { Version } from "./version.ts";
+
+export type Consistency = "one" | "quorum" | "all";
+export type Durability = "fsync" | "memory";
+/** How many replicas: a number from 1, or a word. */
+export type Replicas = number | "quorum" | "all";
+export type Resolve = "lww" | "siblings";
+
+export const defaultNamespace = "default";
+export const keyBytesMax = 1024;
+export const metaBytesMax = 2048;
+export const contentTypeBytesMax = 256;
+export const valueBytesMaxLimit = 32 * 1024 * 1024;
+export const ttlSecondsMax = 315_360_000;
+export const timeoutMsDefault = 5000;
+export const timeoutMsMax = 60_000;
+export const listLimitDefault = 100;
+export const listLimitMax = 1000;
+export const listPageBytesMax = 4 * 1024 * 1024;
+export const batchOperationsMax = 1000;
+export const batchBytesMax = 16 * 1024 * 1024;
+export const contentTypeDefault = "application/octet-stream";
+
+/** What every request may say; what is left out comes from the namespace's policy. */
+export interface RequestOptions {
+  readonly namespace: string;
+  /** Up to 64 printable characters; in the log and in errors. */
+  readonly requestId: string;
+  readonly consistency?: Consistency;
+  readonly r?: Replicas;
+  readonly w?: Replicas;
+  readonly durability?: Durability;
+  /** 1 to 60,000. */
+  readonly timeoutMs?: number;
+  readonly explain?: boolean;
+}
+
+/** Names in lower case, values printable ASCII, at most 2,048 bytes in all. */
+export type Meta = readonly (readonly [name: string, value: string])[];
+
+/** A live record as a client sees it. */
+export interface LiveRecord {
+  readonly version: Version;
+  readonly value: Uint8Array;
+  readonly contentType: string;
+  readonly meta: Meta;
+  readonly expiresAtMs?: number;
+}
+
+/** What every answer about a key says. */
+export interface Answer {
+  /** The name of the node that coordinated. */
+  readonly node: string;
+  readonly epoch: number;
+  /** What was used; `eventual` when w is at or below half of n. */
+  readonly consistency: Consistency | "eventual";
+  /** The replicas that counted towards the answer, and how many there are for the key. */
+  readonly replies: number;
+  readonly replicas: number;
+  /** Present when `explain` was asked for: a JSON value. */
+  readonly explain?: unknown;
+}
+
+export interface GetRequest extends RequestOptions {
+  readonly key: Uint8Array;
+}
+
+export interface GetAnswer extends Answer {
+  /** Undefined when there is no such key. */
+  readonly record: LiveRecord | undefined;
+}
+
+export interface PutRequest extends RequestOptions {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  readonly contentType: string;
+  readonly meta: Meta;
+  /** 1 to 315,360,000; absent clears it, unless the namespace has one. */
+  readonly ttlSeconds?: number;
+}
+
+export interface DeleteRequest extends RequestOptions {
+  readonly key: Uint8Array;
+}
+
+export interface WriteAnswer extends Answer {
+  readonly version: Version;
+  /** How durable it was when the answer was given. */
+  readonly durability: Durability;
+  readonly expiresAtMs?: number;
+}
+
+export interface ListRequest extends RequestOptions {
+  readonly prefix?: Uint8Array;
+  /** Inclusive. */
+  readonly start?: Uint8Array;
+  /** Exclusive. */
+  readonly end?: Uint8Array;
+  /** 1 to 1,000; default 100. */
+  readonly limit?: number;
+  /** Opaque: `next` of the page before, for the same namespace, prefix and direction. */
+  readonly cursor?: string;
+  readonly reverse?: boolean;
+  /** Whether items carry their values. */
+  readonly values?: boolean;
+}
+
+export interface ListItem {
+  readonly key: Uint8Array;
+  readonly version: Version;
+  /** The length of the value. */
+  readonly bytes: number;
+  readonly contentType: string;
+  readonly expiresAtMs?: number;
+  readonly value?: Uint8Array;
+}
+
+export interface ListAnswer extends Answer {
+  readonly items: readonly ListItem[];
+  /** The cursor of the next page; undefined on the last one. */
+  readonly next?: string;
+}
+
+export interface CountRequest extends RequestOptions {
+  readonly prefix?: Uint8Array;
+}
+
+export interface CountAnswer extends Answer {
+  readonly keys: number;
+  /** The bytes of all values. */
+  readonly bytes: number;
+  readonly exact: boolean;
+}
+
+export type BatchOperation =
+  | { readonly kind: "get"; readonly key: Uint8Array }
+  | {
+      readonly kind: "put";
+      readonly key: Uint8Array;
+      readonly value: Uint8Array;
+      readonly contentType: string;
+      readonly meta: Meta;
+      readonly ttlSeconds?: number;
+    }
+  | { readonly kind: "delete"; readonly key: Uint8Array };
+
+export interface BatchRequest extends RequestOptions {
+  /** At most 1,000, and 16 MiB of keys and values. */
+  readonly operations: readonly BatchOperation[];
+}
+
+/** One result for each operation, in order. Operations on one key ran in the order given. */
+export type BatchResult =
+  | { readonly kind: "get"; readonly answer: GetAnswer }
+  | { readonly kind: "put" | "delete"; readonly answer: WriteAnswer }
+  | { readonly kind: "error"; readonly error: Error };
+
+/** How a namespace keeps its keys. */
+export interface NamespacePolicy {
+  /** Replicas of each key. */
+  readonly n: number;
+  readonly r: Replicas;
+  readonly w: Replicas;
+  readonly resolve: Resolve;
+  /** Seconds that a key lives when its write names no ttl; undefined: for ever. */
+  readonly ttlSeconds?: number;
+  /** The largest value, in bytes; at most 32 MiB. */
+  readonly valueBytesMax: number;
+  readonly durability: Durability;
+}
+
+export interface Namespace {
+  readonly name: string;
+  /** Its number in messages and on disk; never used again. */
+  readonly number: number;
+  readonly policy: NamespacePolicy;
+}
+
+export interface NodeInfo {
+  readonly node: string;
+  /** The version of the program. */
+  readonly version: string;
+  /** For example `node 24.9.0`. */
+  readonly runtime: string;
+  readonly clusterId: string;
+  readonly nodeId: string;
+  readonly storeId: string;
+  readonly boot: number;
+  readonly epoch: number;
+  readonly partitions: number;
+  readonly startedAtMs: number;
+  /** Live records on this node, and the bytes of their values. */
+  readonly keys: number;
+  readonly bytes: number;
+  readonly disk: { readonly freeBytes: number; readonly totalBytes: number };
+  /** Partitions in which a missing record cannot be told from a lost one. */
+  readonly damagedPartitions: readonly number[];
+}
+
+/** One line of `/readyz?verbose`. */
+export interface ReadyCheck {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail?: string;
+}
+
+/** Everything that an edge may ask of a node. */
+export interface Api {
+  get(request: GetRequest): Promise<GetAnswer>;
+  put(request: PutRequest): Promise<WriteAnswer>;
+  delete(request: DeleteRequest): Promise<WriteAnswer>;
+  list(request: ListRequest): Promise<ListAnswer>;
+  count(request: CountRequest): Promise<CountAnswer>;
+  batch(request: BatchRequest): Promise<readonly BatchResult[]>;
+  namespaces(): readonly Namespace[];
+  /** Throws `namespace-not-found`. */
+  namespace(name: string): Namespace;
+  /** Makes it, or changes its policy; what is left out keeps its value (or the default). */
+  putNamespace(name: string, policy: Partial<NamespacePolicy>): Promise<Namespace>;
+  /** Deletes it and every key in it. Idempotent; `default` cannot be deleted. */
+  deleteNamespace(name: string): Promise<void>;
+  /** The names of the first `count` replicas of a key in the default namespace. */
+  replicas(key: Uint8Array, count: number): readonly string[];
+  info(): Promise<NodeInfo>;
+  readiness(): readonly ReadyCheck[];
+}
