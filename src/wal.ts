@@ -1,0 +1,554 @@
+/**
+ * WAL: where a write becomes durable.
+ *
+ * One writer appends batches to the active segment. Entries that arrive while a batch is being
+ * written and synced go out together in the next one (group commit: one write, one fdatasync), and
+ * everyone who waits on them shares one promise. Segments have their bytes written ahead and synced, off
+ * the request path, because an fdatasync that changes no metadata takes half the time; retired ones
+ * are overwritten with zeros and used again.
+ *
+ *     append a b        append c d e
+ *        |  write [a b] sync  |  write [c d e] sync |
+ *                          a b durable           c d e durable
+ *
+ * Invariants
+ * 1. Sequences ascend by one; a batch is written only when all before it is synced.
+ * 2. `synced` resolves only after an fdatasync that came after the write of the whole batch.
+ * 3. After a failed write or sync nothing is written or synced again, and every wait rejects (D4).
+ * 4. An entry is taken only when there is room for it in bytes that are already on the disk, so
+ *    that a full disk is told before anything is written.
+ * 5. A retired segment leaves the folder's live names, durably, before a byte of it is overwritten.
+ *
+ * Effects: Disk, Clock, Random, Report. Source: rules D1 to D5, V1; DeWitt et al.,
+ * "Implementation Techniques for Main Memory Database Systems" (1984), section 5, for group commit;
+ * Rebello et al., "Can Applications Recover from fsync Failures?" (2020).
+ *
+ * @module
+ */
+
+import { assert } from "./assert.ts";
+import type { Clock, Disk, DiskFile, Random, Report } from "./capability.ts";
+import { systemErrorCode } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import {
+  alignUp,
+  batchBytes,
+  batchHeaderBytes,
+  blockBytes,
+  encodeBatch,
+  encodeSegmentHeader,
+  entryBytes,
+  type WalEntry,
+} from "./wal_format.ts";
+
+export const walFolder = "wal";
+export const segmentBytesDefault = 64 * 1024 * 1024;
+export const segmentBytesMin = 64 * 1024;
+/** The most that one batch carries, unless a single entry is larger. */
+const batchBodyBytesMax = 4 * 1024 * 1024;
+/** The first segment after an opening is short: opening does not wait for 64 MiB of zeros. */
+const starterBytesMax = 1024 * 1024;
+const zeroChunkBytes = 1024 * 1024;
+/** The next segment is made ready when the active one is used up to a sixteenth. */
+const prepareAtFraction = 1 / 16;
+const markDelayMs = 100;
+const prepareRetryMs = 1000;
+const spareName = `${walFolder}/spare`;
+
+/** A segment that is on the disk and may still be needed. */
+export interface SegmentFile {
+  readonly index: number;
+  readonly name: string;
+  /** The highest sequence in it. */
+  readonly lastSequence: number;
+}
+
+export interface WalOptions {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly report: Report;
+  /** 16 bytes. */
+  readonly storeId: Uint8Array;
+  readonly segmentBytes: number;
+  /** The clock's ceiling that the next batch makes durable (V1). */
+  readonly ceiling: () => bigint;
+  /** Called once when a write or sync has failed. */
+  readonly onEnd: (error: QuorateError) => void;
+}
+
+/** What recovery hands to the writer. */
+export interface WalStart {
+  readonly nextSequence: number;
+  /** The index of the next segment. */
+  readonly nextIndex: number;
+  readonly segments: readonly SegmentFile[];
+  /** Entries that were found above every mark: they are written again before they are believed. */
+  readonly tail: readonly WalEntry[];
+}
+
+interface ActiveSegment {
+  readonly index: number;
+  readonly name: string;
+  readonly file: DiskFile;
+  readonly salt: bigint;
+  /** The bytes that are on the disk. */
+  readonly bytes: number;
+  offset: number;
+}
+
+interface PreparedSegment {
+  readonly index: number;
+  readonly name: string;
+  readonly file: DiskFile;
+  readonly bytes: number;
+}
+
+interface Flush {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: QuorateError) => void;
+}
+
+export function segmentName(index: number): string {
+  return `${walFolder}/${String(index).padStart(10, "0")}.wal`;
+}
+
+/** The index in a segment's file name; undefined for other names. */
+export function segmentIndex(name: string): number | undefined {
+  const match = /^(\d{10})\.wal$/.exec(name);
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** The writer of the log. */
+export class Wal {
+  readonly #options: WalOptions;
+  #active: ActiveSegment;
+  #next: PreparedSegment | undefined;
+  #preparing: Promise<void> | undefined;
+  #prepareFailedAtMs = Number.NEGATIVE_INFINITY;
+  #retired: SegmentFile[] = [];
+  #segments: SegmentFile[];
+  #lastSequence: number;
+  #syncedSequence: number;
+  #syncedCeiling = 0n;
+  #queue: WalEntry[] = [];
+  /** What the queued entries would take if each went out alone. */
+  #queuedRoom = 0;
+  #flush = newFlush();
+  /** A batch is due although no entry is queued. */
+  #forced = false;
+  #running: Promise<void> | undefined;
+  #lastWasMark = true;
+  #cancelMark = () => {};
+  #ended: QuorateError | undefined;
+  #closed = false;
+  #buffer = new Uint8Array(alignUp(64 * 1024));
+
+  private constructor(options: WalOptions, start: WalStart, active: ActiveSegment) {
+    this.#options = options;
+    this.#active = active;
+    this.#segments = [...start.segments];
+    this.#lastSequence = start.nextSequence - 1;
+    this.#syncedSequence = start.nextSequence - 1 - start.tail.length;
+  }
+
+  /**
+   * Begins a new segment after what recovery believed. The tail that no mark covers is written and
+   * synced again before anything else (D4); otherwise a mark is, which makes a ceiling durable.
+   */
+  static async begin(options: WalOptions, start: WalStart): Promise<Wal> {
+    const tailBytes = start.tail.reduce((sum, entry) => sum + entryBytes(entry.payload.length), 0);
+    const starterBytes = Math.min(options.segmentBytes, starterBytesMax);
+    const bytes = Math.max(alignUp(starterBytes), blockBytes + batchBytes(tailBytes));
+    const prepared = await createSegment(options, start.nextIndex, bytes);
+    const firstSequence = start.nextSequence - start.tail.length;
+    const wal = new Wal(options, start, activate(options, prepared));
+    await wal.#writeBatch([...start.tail], firstSequence);
+    if (wal.#ended !== undefined) throw wal.#ended;
+    return wal;
+  }
+
+  /** The highest sequence given. */
+  get lastSequence(): number {
+    return this.#lastSequence;
+  }
+
+  /** Everything up to here is durable. */
+  get syncedSequence(): number {
+    return this.#syncedSequence;
+  }
+
+  /** The highest ceiling that is durable. */
+  get syncedCeiling(): bigint {
+    return this.#syncedCeiling;
+  }
+
+  get ended(): QuorateError | undefined {
+    return this.#ended;
+  }
+
+  /**
+   * Whether an entry can be taken now. A vital one (a delete, a repair) may use the last of the
+   * room; a growing one leaves some for these.
+   */
+  hasRoom(payloadBytes: number, vital: boolean): boolean {
+    const kept = vital ? 0 : Math.min(256 * 1024, this.#options.segmentBytes / 8);
+    const needed = this.#queuedRoom + batchBytes(entryBytes(payloadBytes)) + kept;
+    return needed <= this.#freeBytes();
+  }
+
+  /** Makes a segment ready in which the entry fits; throws `disk-full` when there is no space. */
+  async makeRoom(payloadBytes: number, vital: boolean): Promise<void> {
+    const bytes = blockBytes + this.#queuedRoom + 2 * batchBytes(entryBytes(payloadBytes));
+    await this.#prepare(Math.max(alignUp(bytes) + 256 * 1024, this.#options.segmentBytes));
+    if (this.#ended !== undefined) throw this.#refusal();
+    if (this.hasRoom(payloadBytes, vital)) return;
+    throw new QuorateError(
+      this.#next === undefined ? "disk-full" : "overloaded",
+      this.#next === undefined
+        ? "There is no space on the disk for another segment of the write-ahead log."
+        : "More bytes wait to be written to the log than a segment holds.",
+      {
+        outcome: "none",
+        retryAfterSeconds: 1,
+        hint:
+          this.#next === undefined
+            ? "Free space on the node's disk. Reads go on; writes resume by themselves."
+            : "Repeat the request a little later.",
+      },
+    );
+  }
+
+  /**
+   * Takes an entry into the next batch. The caller has made sure of the room. `synced` is shared by
+   * the batch; it rejects with outcome `unknown` when the batch could not be made durable.
+   */
+  append(entry: WalEntry): { readonly sequence: number; readonly synced: Promise<void> } {
+    if (this.#ended !== undefined || this.#closed) throw this.#refusal();
+    this.#lastSequence += 1;
+    this.#queue.push(entry);
+    this.#queuedRoom += batchBytes(entryBytes(entry.payload.length));
+    this.#run();
+    return { sequence: this.#lastSequence, synced: this.#flush.promise };
+  }
+
+  /** Resolves when everything given so far is durable, and a new ceiling with it. */
+  async flush(): Promise<void> {
+    if (!this.hasRoom(0, true)) await this.makeRoom(0, true);
+    if (this.#ended !== undefined || this.#closed) throw this.#refusal();
+    this.#forced = true;
+    this.#run();
+    await this.#flush.promise;
+  }
+
+  /** Resolves when the entry with this sequence is durable. */
+  whenSynced(sequence: number): Promise<void> {
+    if (sequence <= this.#syncedSequence) return Promise.resolve();
+    if (this.#ended !== undefined) return Promise.reject(this.#lost());
+    const firstQueued = this.#lastSequence - this.#queue.length + 1;
+    // What is being written now resolves before the queue's own flush: wait on the later of both.
+    return sequence >= firstQueued ? this.#flush.promise : this.#underWay;
+  }
+
+  /** Segments that hold nothing above `sequence` are not needed any more (D5 is the caller's). */
+  release(sequence: number): void {
+    while (this.#segments.length > 0) {
+      const oldest = this.#segments[0] as SegmentFile;
+      if (oldest.lastSequence > sequence) return;
+      this.#segments.shift();
+      this.#retired.push(oldest);
+      this.#options.report.sometimes("wal: segment retired");
+    }
+  }
+
+  /** Writes what is queued and a last mark, then closes the files. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#cancelMark();
+    if (this.#ended === undefined && (!this.#lastWasMark || this.#queue.length > 0)) {
+      await this.flush().catch(() => {});
+      // The batch that carried the last entries is not a mark: one more says that it was synced.
+      if (this.#ended === undefined && !this.#lastWasMark) await this.flush().catch(() => {});
+    }
+    this.#closed = true;
+    await this.#running;
+    await this.#preparing;
+    await this.#active.file.close();
+    await this.#next?.file.close();
+  }
+
+  #underWay: Promise<void> = Promise.resolve();
+
+  #freeBytes(): number {
+    return this.#next === undefined
+      ? this.#active.bytes - this.#active.offset
+      : this.#next.bytes - blockBytes;
+  }
+
+  #run(): void {
+    if (this.#running !== undefined) return;
+    this.#cancelMark();
+    // What is ready in this turn goes out in one batch.
+    this.#running = new Promise((resolve) => {
+      this.#options.clock.soon(() => {
+        this.#drain().then(resolve);
+      });
+    });
+  }
+
+  async #drain(): Promise<void> {
+    while ((this.#queue.length > 0 || this.#forced) && this.#ended === undefined) {
+      const flush = this.#flush;
+      this.#flush = newFlush();
+      this.#underWay = flush.promise;
+      this.#forced = false;
+      const queue = this.#queue;
+      this.#queue = [];
+      await this.#writeAll(queue);
+      if (this.#ended !== undefined) flush.reject(this.#lost());
+      else flush.resolve();
+      if (this.#queue.length > 0) await this.#turn();
+    }
+    this.#running = undefined;
+    if (this.#ended !== undefined) this.#flush.reject(this.#lost());
+    else if (this.#queue.length > 0 || this.#forced) this.#run();
+    else this.#markLater();
+  }
+
+  /** Lets what became ready while a batch was synced join the next one. */
+  #turn(): Promise<void> {
+    return new Promise((resolve) => this.#options.clock.soon(resolve));
+  }
+
+  /** Writes the entries in as many batches as they need; none at all gives a mark. */
+  async #writeAll(entries: readonly WalEntry[]): Promise<void> {
+    let taken = 0;
+    while (this.#ended === undefined) {
+      const count = countThatFits(entries, taken, this.#bodyRoom());
+      if (count === 0 && (taken < entries.length || this.#bodyRoom() < 0)) {
+        await this.#roll();
+        continue;
+      }
+      const part = entries.slice(taken, taken + count);
+      for (const entry of part) this.#queuedRoom -= batchBytes(entryBytes(entry.payload.length));
+      await this.#writeBatch(part, this.#syncedSequence + 1);
+      taken += count;
+      if (taken === entries.length) return;
+    }
+  }
+
+  /** The largest body for which the active segment has room; below zero when not even a mark fits. */
+  #bodyRoom(): number {
+    const { bytes, offset } = this.#active;
+    return bytes - (offset === 0 ? blockBytes : offset) - batchHeaderBytes;
+  }
+
+  async #writeBatch(entries: readonly WalEntry[], firstSequence: number): Promise<void> {
+    const { clock, report } = this.#options;
+    const active = this.#active;
+    const bodyBytes = entries.reduce((sum, entry) => sum + entryBytes(entry.payload.length), 0);
+    // A new segment's header goes out with its first batch, in one write.
+    const begins = active.offset === 0;
+    const batchAt = begins ? blockBytes : 0;
+    const bytes = batchAt + batchBytes(bodyBytes);
+    assert(active.offset + bytes <= active.bytes, "wal: a batch fits bytes that are on the disk");
+    if (this.#buffer.length < bytes) this.#buffer = new Uint8Array(bytes);
+    const { storeId } = this.#options;
+    const { index, salt } = active;
+    if (begins) encodeSegmentHeader({ index, salt, firstSequence, storeId }, this.#buffer);
+    const ceiling = this.#options.ceiling();
+    const syncedSequence = firstSequence - 1;
+    encodeBatch(entries, { salt, firstSequence, syncedSequence, ceiling }, this.#buffer, batchAt);
+    const beganMs = clock.monotonicMs();
+    try {
+      await active.file.write(this.#buffer.subarray(0, bytes), active.offset);
+      await active.file.sync();
+    } catch (error) {
+      this.#end(error);
+      return;
+    }
+    report.observe("wal_sync_ms", clock.monotonicMs() - beganMs);
+    report.observe("wal_batch_entries", entries.length);
+    active.offset += bytes;
+    this.#syncedSequence = firstSequence + entries.length - 1;
+    if (ceiling > this.#syncedCeiling) this.#syncedCeiling = ceiling;
+    this.#lastWasMark = entries.length === 0;
+    if (this.#buffer.length > batchBodyBytesMax * 2) this.#buffer = new Uint8Array(64 * 1024);
+    if (active.offset > active.bytes * prepareAtFraction) this.#prepareInBackground();
+  }
+
+  /** Goes on in the next segment. */
+  async #roll(): Promise<void> {
+    if (this.#next === undefined) await this.#prepare(this.#options.segmentBytes);
+    const next = this.#next;
+    if (next === undefined) {
+      this.#end(new Error("ENOSPC: no segment could be made ready"));
+      return;
+    }
+    const { index, name, file } = this.#active;
+    this.#segments.push({ index, name, lastSequence: this.#syncedSequence });
+    this.#next = undefined;
+    this.#active = activate(this.#options, next);
+    this.#options.report.sometimes("wal: segment rolled");
+    // All of it is synced: a failing close loses nothing.
+    await file.close().catch(() => {});
+  }
+
+  #prepareInBackground(): void {
+    if (this.#next !== undefined || this.#preparing !== undefined) return;
+    if (this.#options.clock.monotonicMs() < this.#prepareFailedAtMs + prepareRetryMs) return;
+    void this.#prepare(this.#options.segmentBytes);
+  }
+
+  /** Makes the next segment ready, of at least `bytes`; without one afterwards there was no space. */
+  async #prepare(bytes: number): Promise<void> {
+    if (this.#preparing !== undefined) await this.#preparing;
+    const ready = this.#next;
+    if (ready !== undefined && ready.bytes >= bytes) return;
+    this.#preparing = this.#prepareOne(ready, bytes);
+    await this.#preparing;
+    this.#preparing = undefined;
+  }
+
+  async #prepareOne(small: PreparedSegment | undefined, bytes: number): Promise<void> {
+    const { clock, report } = this.#options;
+    try {
+      if (small !== undefined) {
+        await zeroFile(this.#options, small.file, small.bytes, bytes);
+        if (this.#next === small) this.#next = { ...small, bytes };
+        return;
+      }
+      const retired = this.#retired.shift();
+      const index = this.#active.index + 1;
+      this.#next = await createSegment(this.#options, index, bytes, retired);
+      // One spare is enough; what else is retired goes, the oldest first.
+      while (this.#retired.length > 1) {
+        const oldest = this.#retired.shift() as SegmentFile;
+        await this.#options.disk.remove(oldest.name);
+      }
+    } catch (error) {
+      this.#prepareFailedAtMs = clock.monotonicMs();
+      report.sometimes("wal: no space for a segment");
+      report.log("warn", "No segment of the write-ahead log could be made ready.", {
+        why: error instanceof Error ? error.message : String(error),
+        hint: "Free space on the node's disk; writes resume by themselves.",
+      });
+    }
+  }
+
+  #markLater(): void {
+    if (this.#lastWasMark || this.#closed || this.#ended !== undefined) return;
+    this.#cancelMark = this.#options.clock.after(markDelayMs, () => {
+      if (this.#closed || this.#running !== undefined || this.#ended !== undefined) return;
+      // The last room is for entries: a mark is a help, not a duty.
+      if (this.#freeBytes() < 4 * blockBytes) return;
+      this.flush().catch(() => {});
+    });
+  }
+
+  #end(error: unknown): void {
+    const why = error instanceof Error ? error.message : String(error);
+    const code = systemErrorCode(error) ?? "unknown";
+    this.#ended = new QuorateError(
+      "read-only",
+      `Writing to the write-ahead log '${this.#active.name}' failed (${code}): ${why}`,
+      {
+        hint: "Check the disk, then start the node again: it reads back what the disk has kept.",
+        cause: error,
+      },
+    );
+    this.#options.report.sometimes("wal: write or sync failed");
+    this.#options.onEnd(this.#ended);
+  }
+
+  /** For an entry that was taken: it may be on the disk or not. */
+  #lost(): QuorateError {
+    const ended = this.#ended as QuorateError;
+    return new QuorateError("read-only", ended.detail, { ...ended.facts, outcome: "unknown" });
+  }
+
+  /** For an entry that was not taken. */
+  #refusal(): QuorateError {
+    if (this.#ended === undefined) {
+      return new QuorateError("draining", "The store is closed.", { outcome: "none" });
+    }
+    const { detail, facts } = this.#ended;
+    return new QuorateError("read-only", detail, { ...facts, outcome: "none" });
+  }
+}
+
+/** How many entries from `from` on make one batch: what has room, and one entry of any size. */
+function countThatFits(entries: readonly WalEntry[], from: number, room: number): number {
+  let bytes = 0;
+  let count = 0;
+  for (let index = from; index < entries.length; index += 1) {
+    bytes += entryBytes((entries[index] as WalEntry).payload.length);
+    if (bytes > room || (count > 0 && bytes > batchBodyBytesMax)) break;
+    count += 1;
+  }
+  return count;
+}
+
+function activate(options: WalOptions, prepared: PreparedSegment): ActiveSegment {
+  const salt = new DataView(options.random.bytes(8).buffer).getBigUint64(0);
+  return { ...prepared, salt, offset: 0 };
+}
+
+/** A segment of zeros under its final name, all of it durable; made of a retired one if given. */
+async function createSegment(
+  options: WalOptions,
+  index: number,
+  bytes: number,
+  retired?: SegmentFile,
+): Promise<PreparedSegment> {
+  const { disk } = options;
+  let file: DiskFile;
+  if (retired === undefined) {
+    await disk.remove(spareName).catch(() => {});
+    file = await disk.open(spareName, "create");
+  } else {
+    await disk.rename(retired.name, spareName);
+    await disk.syncFolder(walFolder);
+    file = await disk.open(spareName, "write");
+  }
+  try {
+    const whole = alignUp(Math.max(bytes, await file.size()));
+    await zeroFile(options, file, 0, whole);
+    const name = segmentName(index);
+    await disk.rename(spareName, name);
+    await disk.syncFolder(walFolder);
+    return { index, name, file, bytes: whole };
+  } catch (error) {
+    await file.close();
+    await disk.remove(spareName).catch(() => {});
+    throw error;
+  }
+}
+
+/** Writes zeros in small synced steps, so that a sync of the log never waits behind all of them. */
+async function zeroFile(
+  options: WalOptions,
+  file: DiskFile,
+  from: number,
+  to: number,
+): Promise<void> {
+  const zeros = new Uint8Array(Math.min(zeroChunkBytes, to - from));
+  for (let offset = from; offset < to; offset += zeros.length) {
+    await file.write(zeros.subarray(0, Math.min(zeros.length, to - offset)), offset);
+    await file.sync();
+    await new Promise<void>((resolve) => options.clock.soon(resolve));
+  }
+}
+
+function newFlush(): Flush {
+  let resolve: () => void = () => {};
+  let reject: (error: QuorateError) => void = () => {};
+  const promise = new Promise<void>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  // Nobody may be waiting (durability=memory, marks): that is not an unhandled rejection.
+  promise.catch(() => {});
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,192 @@
+/**
+ * WAL open: reads the log back after a start, and says what it holds, lacks and cut.
+ *
+ * Segments are read one at a time, in the order of their indexes. Entries above the checkpoint are
+ * handed on as they are met, in order; the judgement over torn and lost comes when all were seen.
+ *
+ * Invariants
+ * 1. An entry is handed on only from a batch whose header and body have good checksums.
+ * 2. Nothing is changed on the disk, except that a torn tail is copied to `aside/` and unfinished
+ *    spare segments are removed.
+ * 3. Memory: one segment's bytes, and the entries of the last batch.
+ *
+ * Effects: Disk, Report. Source: rules D2, D4, D5.
+ *
+ * @module
+ */
+
+import type { Disk, Report } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import { type SegmentFile, segmentIndex, walFolder } from "./wal.ts";
+import type { WalEntry } from "./wal_format.ts";
+import { type Batch, type Judgement, judge, type SegmentScan, scanSegment } from "./wal_scan.ts";
+
+export const asideFolder = "aside";
+/** The most torn tails that are kept aside; the oldest go. */
+const asideFilesMax = 16;
+/** The largest segment file that is read: 64 MiB and the largest single entry, with room. */
+const segmentFileBytesMax = 256 * 1024 * 1024;
+
+export interface RecoveryOptions {
+  readonly disk: Disk;
+  readonly report: Report;
+  /** 16 bytes; a segment of another store is refused. */
+  readonly storeId: Uint8Array;
+  /** Up to here the table has everything. */
+  readonly checkpointSequence: number;
+  /** Gets every entry above the checkpoint; its payload is valid during the call only. */
+  readonly apply: (entry: WalEntry, sequence: number) => void;
+}
+
+export interface Recovery extends Judgement {
+  readonly segments: readonly SegmentFile[];
+  readonly nextIndex: number;
+  /** The entries above every mark: they may lie in the page cache alone (D4). */
+  readonly tail: readonly WalEntry[];
+  /** Entries handed to `apply`. */
+  readonly applied: number;
+}
+
+/** Reads all segments. Rejects with `wrong-data-folder` when one belongs to another store. */
+export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
+  const { disk, checkpointSequence } = options;
+  const names = await disk.list(walFolder);
+  const scans: SegmentScan[] = [];
+  const files: { readonly index: number; readonly name: string }[] = [];
+  let applied = 0;
+  let newest: { readonly batch: Batch; readonly entries: readonly WalEntry[] } | undefined;
+  for (const name of names) {
+    const path = `${walFolder}/${name}`;
+    const index = segmentIndex(name);
+    if (index === undefined) {
+      await disk.remove(path);
+      continue;
+    }
+    const bytes = await readFile(disk, path);
+    const scan = scanSegment(bytes, (batch, entries) => {
+      for (let at = 0; at < entries.length; at += 1) {
+        if (batch.first + at <= checkpointSequence) continue;
+        options.apply(entries[at] as WalEntry, batch.first + at);
+        applied += 1;
+      }
+      const newestFirst = newest?.batch.first ?? 0;
+      if (entries.length > 0 && batch.first >= newestFirst) {
+        newest = { batch, entries: entries.map(copyEntry) };
+      }
+    });
+    refuseOtherStore(scan, options.storeId, path);
+    scans.push(scan);
+    files.push({ index, name: path });
+  }
+  const judgement = judge(scans, checkpointSequence);
+  const { torn } = judgement;
+  if (torn !== undefined) {
+    const file = files[torn.segment] as { readonly name: string };
+    await keepAside(options, file.name, torn.offset);
+  }
+  // Segments that were made ready and never used say nothing; the writer makes its own.
+  for (let at = 0; at < scans.length; at += 1) {
+    if (scans[at]?.blank) await disk.remove((files[at] as { readonly name: string }).name);
+  }
+  const used = files.filter((_, at) => scans[at]?.blank !== true);
+  return {
+    ...judgement,
+    segments: used.map((file) => ({ ...file, lastSequence: lastOf(scans, files, file.index) })),
+    nextIndex: (files.at(-1)?.index ?? 0) + 1,
+    tail: unmarkedTail(newest, judgement),
+    applied,
+  };
+}
+
+/** The bytes of a whole file. */
+export async function readFile(disk: Disk, path: string): Promise<Uint8Array> {
+  const file = await disk.open(path, "read");
+  try {
+    const size = await file.size();
+    if (size > segmentFileBytesMax) {
+      throw new QuorateError(
+        "corruption",
+        `The file '${path}' has ${size} bytes; no segment has more than ${segmentFileBytesMax}.`,
+        { hint: "The file was not written by Quorate. Restore the data folder from a backup." },
+      );
+    }
+    const bytes = new Uint8Array(size);
+    const read = await file.read(bytes, 0);
+    return bytes.subarray(0, read);
+  } finally {
+    await file.close();
+  }
+}
+
+function copyEntry(entry: WalEntry): WalEntry {
+  return { partition: entry.partition, payload: entry.payload.slice() };
+}
+
+function refuseOtherStore(scan: SegmentScan, storeId: Uint8Array, path: string): void {
+  const { header } = scan;
+  if (header === undefined || header.storeId.every((byte, at) => byte === storeId[at])) return;
+  throw new QuorateError(
+    "wrong-data-folder",
+    `The log segment '${path}' was written by another store than the folder's identity names.`,
+    { hint: "Files of two data folders were mixed. Put back the folder as it was." },
+  );
+}
+
+/** The highest sequence in a segment; a later segment's first says it where nothing else does. */
+function lastOf(
+  scans: readonly SegmentScan[],
+  files: readonly { readonly index: number }[],
+  index: number,
+): number {
+  const at = files.findIndex((file) => file.index === index);
+  const scan = scans[at] as SegmentScan;
+  let last = (scan.header?.firstSequence ?? 1) - 1;
+  for (const batch of scan.batches) last = Math.max(last, batch.first + batch.count - 1);
+  for (const batch of scan.bad) last = Math.max(last, batch.last);
+  return last;
+}
+
+function unmarkedTail(
+  newest: { readonly batch: Batch; readonly entries: readonly WalEntry[] } | undefined,
+  judgement: Judgement,
+): readonly WalEntry[] {
+  if (newest === undefined) return [];
+  return newest.batch.first > judgement.synced ? newest.entries : [];
+}
+
+/** Copies a torn tail to a file of its own before the segment is used again (D2). */
+async function keepAside(options: RecoveryOptions, name: string, offset: number): Promise<void> {
+  const { disk, report } = options;
+  const bytes = (await readFile(disk, name)).subarray(offset);
+  report.sometimes("wal: torn tail cut");
+  report.log(
+    "warn",
+    "The log's last write was not complete; it was never acknowledged and is cut.",
+    {
+      segment: name,
+      offset,
+    },
+  );
+  try {
+    await disk.makeFolder(asideFolder);
+    const index = segmentIndex(name.slice(walFolder.length + 1)) ?? 0;
+    const target = `${asideFolder}/torn-${String(index).padStart(10, "0")}-${offset}`;
+    await disk.remove(target).catch(() => {});
+    const file = await disk.open(target, "create");
+    await file.write(trimZeros(bytes), 0);
+    await file.close();
+    const kept = await disk.list(asideFolder);
+    for (const old of kept.slice(0, Math.max(0, kept.length - asideFilesMax))) {
+      await disk.remove(`${asideFolder}/${old}`);
+    }
+  } catch (error) {
+    // The copy serves an inquiry; a full disk must not keep the store from opening.
+    report.log("warn", "The torn tail could not be kept aside.", { why: String(error) });
+  }
+}
+
+function trimZeros(bytes: Uint8Array): Uint8Array {
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === 0) end -= 1;
+  return bytes.subarray(0, end);
+}
