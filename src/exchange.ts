@@ -1,0 +1,268 @@
+/**
+ * Exchange: one HTTP request and its reply, whatever carries them.
+ *
+ * An operation is a plain function from an `Exchange` to a `Reply`. A `Source` hides whether the
+ * request came as a fetch Request through Hono or straight from node:http, so both run the same
+ * operations and a client cannot tell which one answered.
+ *
+ * Invariants
+ * 1. A body is never held beyond its limit, and a declared length above it is refused unread.
+ * 2. Until `sent` is set no replica has heard of a write: its failure has outcome `none` (P7).
+ * 3. Header names and values of a reply lie in turn in one flat list, each name at most once.
+ *
+ * Effects: the clock and chance, through what `HttpContext` holds.
+ *
+ * @module
+ */
+
+import type { Api } from "./api.ts";
+import { utf8Bytes } from "./bytes.ts";
+import type { Clock, Random, Report } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import { parseQuery, splitTarget, type Target } from "./target.ts";
+
+export interface HttpSettings {
+  /** The maxValue of a namespace that is made without one, in bytes. */
+  readonly valueBytesMax: number;
+  /** Origins of web pages that may use this node, exactly as browsers send them. */
+  readonly corsOrigins: readonly string[];
+  /** Bound to loopback: the Host header is then checked, so that no page reaches the node by DNS. */
+  readonly loopback: boolean;
+  /** Names, with or without a port, under which the node may also be addressed on loopback. */
+  readonly advertisedNames: readonly string[];
+  /** How long a body may take to arrive. Longer serves slow uploads; shorter frees stuck ones. */
+  readonly bodyTimeoutMs: number;
+}
+
+/** What every operation may use. */
+export interface HttpContext {
+  readonly api: Api;
+  readonly settings: HttpSettings;
+  readonly clock: Clock;
+  readonly report: Report;
+  readonly ids: RequestIds;
+  readonly dates: HttpDates;
+}
+
+export interface BodyLimit {
+  readonly bytesMax: number;
+  readonly timeoutMs: number;
+  /** The error for a body of `bytes`, or of more than the limit where that is not known. */
+  readonly tooLarge: (bytes: number | undefined) => QuorateError;
+}
+
+/** Where a request comes from. */
+export interface Source {
+  readonly method: string;
+  /** The request target as it came. */
+  readonly target: string;
+  /** Host, or `:authority` of HTTP/2. */
+  readonly host: string | undefined;
+  /** A header by its lower-case name; repeated ones joined by ", ". */
+  header(name: string): string | undefined;
+  /** All header names, in lower case. */
+  headerNames(): Iterable<string>;
+  /** The whole body; rejects with the limit's error, `request-timeout`, or when it was cut short. */
+  readBody(limit: BodyLimit, clock: Clock): Promise<Uint8Array>;
+}
+
+/** A body in pieces. When it throws, the connection is cut after what it yielded before. */
+export type ReplyStream = AsyncGenerator<string, void, void>;
+
+export interface Reply {
+  readonly status: number;
+  /** Names and values in turn. */
+  readonly headers: string[];
+  readonly body?: Uint8Array | ReplyStream;
+}
+
+export type Operation = (context: HttpContext, exchange: Exchange) => Promise<Reply> | Reply;
+
+const requestIdPattern = /^[\x20-\x7e]{1,64}$/;
+
+/** One request on its way through an operation. */
+export class Exchange {
+  readonly source: Source;
+  readonly requestId: string;
+  readonly startedMs: number;
+  /** Whether the operation writes; then errors say what is known of the outcome. */
+  writes = false;
+  /** Whether the node was asked to write. */
+  sent = false;
+  namespace: string | undefined;
+  key: Uint8Array | undefined;
+  #target: Target | undefined;
+  #parameters: Map<string, string> | undefined;
+
+  constructor(source: Source, context: HttpContext) {
+    this.source = source;
+    this.startedMs = context.clock.monotonicMs();
+    const given = source.header("quorate-request-id");
+    this.requestId =
+      given !== undefined && requestIdPattern.test(given) ? given : context.ids.next();
+  }
+
+  get method(): string {
+    return this.source.method;
+  }
+
+  header(name: string): string | undefined {
+    return this.source.header(name);
+  }
+
+  /** Throws `invalid-request` for a target that is none. */
+  get target(): Target {
+    this.#target ??= splitTarget(this.source.target);
+    return this.#target;
+  }
+
+  get path(): string {
+    return this.target.path;
+  }
+
+  /** The query's parameters, values as byte letters. */
+  get parameters(): ReadonlyMap<string, string> {
+    this.#parameters ??= parseQuery(this.target.query);
+    return this.#parameters;
+  }
+
+  /** Refuses a request id that was given and cannot be used. */
+  checkRequestId(): void {
+    const given = this.source.header("quorate-request-id");
+    if (given === undefined || given === this.requestId) return;
+    throw new QuorateError(
+      "invalid-request",
+      "The header Quorate-Request-Id has more than 64 characters, or ones that cannot be printed.",
+      { hint: "Send up to 64 printable ASCII characters, or leave it out." },
+    );
+  }
+}
+
+/** Request ids: eight random digits of this process, then a count. */
+export class RequestIds {
+  readonly #prefix: string;
+  #count = 0;
+
+  constructor(random: Random) {
+    this.#prefix = random.u32().toString(16).padStart(8, "0");
+  }
+
+  next(): string {
+    this.#count += 1;
+    return `${this.#prefix}-${this.#count.toString(36)}`;
+  }
+}
+
+/** Dates as HTTP writes them; the last second is kept, because most requests fall into it. */
+export class HttpDates {
+  #second = -1;
+  #text = "";
+
+  text(ms: number): string {
+    const second = Math.floor(ms / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#text = new Date(second * 1000).toUTCString();
+    }
+    return this.#text;
+  }
+}
+
+/** Gathers a body and stops at its limit. */
+export class BodyBuffer {
+  readonly #limit: BodyLimit;
+  #chunks: Uint8Array[] = [];
+  #bytes = 0;
+
+  /** Throws the limit's error when the declared length is above it. */
+  constructor(limit: BodyLimit, declared: string | undefined) {
+    this.#limit = limit;
+    if (declared === undefined) return;
+    const bytes = Number(declared);
+    if (bytes > limit.bytesMax) throw limit.tooLarge(bytes);
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  add(chunk: Uint8Array): void {
+    this.#bytes += chunk.length;
+    if (this.#bytes > this.#limit.bytesMax) {
+      this.#chunks = [];
+      throw this.#limit.tooLarge(undefined);
+    }
+    this.#chunks.push(chunk);
+  }
+
+  /** The whole body, as a plain Uint8Array: a Buffer's `slice` would share memory. */
+  take(): Uint8Array {
+    const only = this.#chunks.length === 1 ? this.#chunks[0] : undefined;
+    if (only !== undefined) return new Uint8Array(only.buffer, only.byteOffset, only.length);
+    const whole = new Uint8Array(this.#bytes);
+    let offset = 0;
+    for (const chunk of this.#chunks) {
+      whole.set(chunk, offset);
+      offset += chunk.length;
+    }
+    this.#chunks = [];
+    return whole;
+  }
+}
+
+export function bodyTimedOut(timeoutMs: number, bytes: number): QuorateError {
+  return new QuorateError(
+    "request-timeout",
+    `The body was not complete after ${timeoutMs} ms; ${bytes} bytes of it had arrived.`,
+    { outcome: "none", hint: "Send it again, faster or in smaller pieces." },
+  );
+}
+
+export function bodyCutShort(bytes: number): QuorateError {
+  return new QuorateError(
+    "invalid-request",
+    `The connection ended before the body was complete; ${bytes} bytes of it had arrived.`,
+    { outcome: "none", hint: "Send the whole body again." },
+  );
+}
+
+export function invalidRequest(detail: string, hint: string): QuorateError {
+  return new QuorateError("invalid-request", detail, { hint });
+}
+
+export const privateNoCache = "private, no-cache";
+
+/** A JSON reply; `headers` come first and are kept. */
+export function jsonReply(status: number, value: unknown, headers: string[] = []): Reply {
+  const body = utf8Bytes(`${JSON.stringify(value)}\n`);
+  headers.push(
+    "Content-Type",
+    "application/json",
+    "Content-Length",
+    String(body.length),
+    "Cache-Control",
+    privateNoCache,
+  );
+  return { status, headers, body };
+}
+
+export function textReply(status: number, text: string, contentType = "text/plain"): Reply {
+  const body = utf8Bytes(text);
+  const headers = [
+    "Content-Type",
+    `${contentType}; charset=utf-8`,
+    "Content-Length",
+    String(body.length),
+    "Cache-Control",
+    privateNoCache,
+    "X-Content-Type-Options",
+    "nosniff",
+  ];
+  return { status, headers, body };
+}
+
+/** Whether a list header (Accept, Content-Encoding) names `wanted`, parameters aside. */
+export function listNames(header: string | undefined, wanted: string): boolean {
+  if (header === undefined) return false;
+  return header.split(",").some((part) => part.split(";")[0]?.trim().toLowerCase() === wanted);
+}

@@ -1,0 +1,330 @@
+/**
+ * HttpBatch: JSON bodies that write: batches, and the routes of the original program.
+ *
+ * A batch is an envelope of up to 1,000 operations. When the envelope is valid the answer is 200,
+ * and each operation has a status of its own; an operation that cannot be (a key that is too long)
+ * fails alone. The original routes `/put`, `/get` and `/delete` are the same operations on the
+ * namespace `default`, in the JSON that they have always spoken.
+ *
+ * Invariants
+ * 1. Results are in the order of the operations, one for each.
+ * 2. An operation that was refused here never reaches the node.
+ *
+ * Effects: those of the node, through `Api`.
+ *
+ * @module
+ */
+
+import type { z } from "@hono/zod-openapi";
+import {
+  type BatchOperation,
+  type BatchResult,
+  batchBytesMax,
+  contentTypeDefault,
+  defaultNamespace,
+  type LiveRecord,
+  type Meta,
+  type NamespacePolicy,
+  type WriteAnswer,
+} from "./api.ts";
+import { AssertionError } from "./assert.ts";
+import { fromBase64url, utf8Bytes } from "./bytes.ts";
+import { QuorateError } from "./errors.ts";
+import {
+  type BodyLimit,
+  type Exchange,
+  type HttpContext,
+  invalidRequest,
+  jsonReply,
+  type Reply,
+} from "./exchange.ts";
+import {
+  answerHeaders,
+  checkMetaBytes,
+  etagOf,
+  keyNotFound,
+  parseContentType,
+  readOptions,
+  refuseEncodings,
+  valueTooLarge,
+  writeOptions,
+} from "./http_kv.ts";
+import { expiresField, valueField } from "./http_list.ts";
+import { parseJson } from "./json.ts";
+import { keyField, problemOf } from "./problem.ts";
+import { bodies, exactlyOne, parameters, parseBody, parseParameters } from "./schemas.ts";
+import { parseKey64, parseNamespace, parseQueryKey, parseTextKey } from "./target.ts";
+import { versionText } from "./version.ts";
+
+const batchPath = "/v1/batch/";
+/** A byte of a value takes at most six in JSON (`\u0000`). */
+const jsonBytesPerByteMax = 6;
+/** Room for the key, the meta and the names of the fields, escaped. */
+const jsonEnvelopeBytesMax = 64 * 1024;
+const smallBodyBytesMax = 64 * 1024;
+
+type KeyForm = Readonly<{ key?: string | undefined; key64?: string | undefined }>;
+type PutForm = z.output<typeof bodies.put>;
+type BatchForm = z.output<typeof bodies.batch>["ops"][number];
+
+/** `POST /v1/batch/{namespace}`. */
+export async function runBatch(context: HttpContext, exchange: Exchange): Promise<Reply> {
+  exchange.writes = true;
+  const namespace = parseNamespace(exchange.path.slice(batchPath.length));
+  exchange.namespace = namespace;
+  const parsed = parseParameters(parameters.batch, exchange);
+  const { policy } = context.api.namespace(namespace);
+  const body = parseBody(bodies.batch, await readJson(context, exchange, batchBytesMax));
+  const asked = body.ops.map((form, index) => parseOperation(form, index, policy));
+  const operations: BatchOperation[] = [];
+  for (const one of asked) if (!(one instanceof QuorateError)) operations.push(one);
+  exchange.sent = true;
+  const options = { ...writeOptions(parsed), namespace, requestId: exchange.requestId };
+  const answers =
+    operations.length === 0 ? [] : await context.api.batch({ ...options, operations });
+  let next = 0;
+  const results = asked.map((one, index) => {
+    const op = nameOf(body.ops[index]);
+    if (one instanceof QuorateError) {
+      const outcome = op === "get" ? undefined : "none";
+      return failedResult(exchange, op, {}, one, outcome);
+    }
+    const answer = answers[next];
+    next += 1;
+    return resultOf(exchange, one, answer);
+  });
+  return jsonReply(200, { results });
+}
+
+/** `POST /put`. */
+export async function seedPut(context: HttpContext, exchange: Exchange): Promise<Reply> {
+  exchange.writes = true;
+  exchange.namespace = defaultNamespace;
+  const parsed = parseParameters(parameters.put, exchange);
+  const { policy } = context.api.namespace(defaultNamespace);
+  const bytesMax = policy.valueBytesMax * jsonBytesPerByteMax + jsonEnvelopeBytesMax;
+  const body = parseBody(bodies.put, await readJson(context, exchange, bytesMax));
+  const operation = putOperation(body, policy);
+  exchange.key = operation.key;
+  const ttl = operation.ttlSeconds ?? parsed.ttl;
+  exchange.sent = true;
+  const answer = await context.api.put({
+    ...writeOptions(parsed),
+    ...operation,
+    ...(ttl === undefined ? {} : { ttlSeconds: ttl }),
+    namespace: defaultNamespace,
+    requestId: exchange.requestId,
+  });
+  return seedWritten(operation.key, answer, true);
+}
+
+/** `GET /get?key=`. */
+export async function seedGet(context: HttpContext, exchange: Exchange): Promise<Reply> {
+  exchange.namespace = defaultNamespace;
+  const parsed = parseParameters(parameters.getKey, exchange);
+  const key = queryKey(parsed.key, parsed.key64);
+  exchange.key = key;
+  const answer = await context.api.get({
+    ...readOptions(parsed),
+    namespace: defaultNamespace,
+    requestId: exchange.requestId,
+    key,
+  });
+  const headers = answerHeaders(answer, "Quorate-Replies");
+  const { record } = answer;
+  if (record === undefined) return keyNotFound(exchange, answer, headers, { found: false });
+  headers.push("ETag", etagOf(record.version));
+  const fields = { ...keyField(key), ...valueField(record.value), found: true };
+  return jsonReply(200, { ...fields, ...recordFields(record) }, headers);
+}
+
+/** `POST` or `DELETE /delete?key=`, or with the JSON body. */
+export async function seedDelete(context: HttpContext, exchange: Exchange): Promise<Reply> {
+  exchange.writes = true;
+  exchange.namespace = defaultNamespace;
+  const parsed = parseParameters(parameters.deleteKey, exchange);
+  const inQuery = parsed.key !== undefined || parsed.key64 !== undefined;
+  const key = inQuery
+    ? queryKey(parsed.key, parsed.key64)
+    : bodyKey(parseBody(bodies.delete, await readJson(context, exchange, smallBodyBytesMax)));
+  exchange.key = key;
+  exchange.sent = true;
+  const answer = await context.api.delete({
+    ...writeOptions(parsed),
+    namespace: defaultNamespace,
+    requestId: exchange.requestId,
+    key,
+  });
+  return seedWritten(key, answer, false);
+}
+
+/** A JSON body of at most `bytesMax`. */
+export async function readJson(
+  context: HttpContext,
+  exchange: Exchange,
+  bytesMax: number,
+): Promise<unknown> {
+  refuseEncodings(exchange);
+  const limit: BodyLimit = {
+    bytesMax,
+    timeoutMs: context.settings.bodyTimeoutMs,
+    tooLarge: (bytes) => bodyTooLarge(bytes, bytesMax),
+  };
+  return parseJson(await exchange.source.readBody(limit, context.clock));
+}
+
+function bodyTooLarge(bytes: number | undefined, limit: number): QuorateError {
+  const size = bytes === undefined ? "more" : `${bytes.toLocaleString("en")} bytes`;
+  return new QuorateError(
+    "value-too-large",
+    `The body has ${size}; ${limit.toLocaleString("en")} bytes are allowed here.`,
+    { outcome: "none", limit, hint: "Send less in one request." },
+  );
+}
+
+/** An operation as the node takes it, or why it cannot be. */
+function parseOperation(
+  form: BatchForm,
+  index: number,
+  policy: NamespacePolicy,
+): BatchOperation | QuorateError {
+  const given = [form.get, form.put, form.delete].filter((part) => part !== undefined);
+  if (given.length !== 1) {
+    throw invalidRequest(
+      `The operation ops.${index} has ${given.length} of get, put and delete; it needs one.`,
+      'For example {"get":{"key":"hello"}}.',
+    );
+  }
+  try {
+    if (form.get !== undefined) return { kind: "get", key: bodyKey(form.get) };
+    if (form.put !== undefined) return putOperation(form.put, policy);
+    return { kind: "delete", key: bodyKey(form.delete ?? {}) };
+  } catch (error) {
+    if (error instanceof QuorateError) return error;
+    throw error;
+  }
+}
+
+function putOperation(
+  form: PutForm,
+  policy: NamespacePolicy,
+): Extract<BatchOperation, { kind: "put" }> {
+  const key = bodyKey(form);
+  const value = bodyValue(form);
+  if (value.length > policy.valueBytesMax) throw valueTooLarge(value.length, policy.valueBytesMax);
+  const meta: Meta = Object.entries(form.meta ?? {});
+  checkMetaBytes(meta);
+  return {
+    kind: "put",
+    key,
+    value,
+    contentType:
+      form.contentType === undefined ? contentTypeDefault : parseContentType(form.contentType),
+    meta,
+    ...(form.ttl === undefined ? {} : { ttlSeconds: form.ttl }),
+  };
+}
+
+function bodyKey(form: string | KeyForm): Uint8Array {
+  if (typeof form === "string") return parseTextKey(form);
+  const { key, key64 } = form;
+  return exactlyOne("key", [
+    key === undefined ? undefined : () => parseTextKey(key),
+    key64 === undefined ? undefined : () => parseKey64(key64),
+  ])();
+}
+
+function bodyValue(form: PutForm): Uint8Array {
+  const { value, value64 } = form;
+  if ((value === undefined) === (value64 === undefined)) {
+    throw invalidRequest("Exactly one of value and value64 is needed.", "Give one of them.");
+  }
+  if (value !== undefined) {
+    // JSON can hold half of a surrogate pair, UTF-8 cannot: it would come back as another value.
+    if (/\p{Surrogate}/u.test(value)) {
+      throw invalidRequest("The value holds half of a surrogate pair.", "Use value64 for bytes.");
+    }
+    return utf8Bytes(value);
+  }
+  const bytes = fromBase64url(value64 ?? "");
+  if (bytes === undefined) {
+    throw invalidRequest("value64 is not base64url without padding.", "Encode it again.");
+  }
+  return bytes;
+}
+
+function queryKey(letters: string | undefined, text64: string | undefined): Uint8Array {
+  return exactlyOne("key", [
+    letters === undefined ? undefined : () => parseQueryKey(letters),
+    text64 === undefined ? undefined : () => parseKey64(text64),
+  ])();
+}
+
+function nameOf(form: BatchForm | undefined): BatchOperation["kind"] {
+  if (form?.get !== undefined) return "get";
+  return form?.put !== undefined ? "put" : "delete";
+}
+
+function resultOf(
+  exchange: Exchange,
+  operation: BatchOperation,
+  result: BatchResult | undefined,
+): Readonly<Record<string, unknown>> {
+  const op = operation.kind;
+  const about = keyField(operation.key);
+  if (result === undefined) {
+    throw new AssertionError("Broken invariant: http: the node answers every operation");
+  }
+  if (result.kind === "error") {
+    const facts = op === "get" ? {} : ({ outcome: "unknown" } as const);
+    return failedResult(exchange, op, about, QuorateError.from(result.error, facts));
+  }
+  if (result.kind === "get") {
+    const { record } = result.answer;
+    if (record === undefined) {
+      const error = new QuorateError("key-not-found", "There is no such key.");
+      return failedResult(exchange, op, about, error);
+    }
+    return { op, ...about, status: 200, ...valueField(record.value), ...recordFields(record) };
+  }
+  const { version, expiresAtMs } = result.answer;
+  return { op, ...about, status: 204, version: versionText(version), ...expiresField(expiresAtMs) };
+}
+
+function failedResult(
+  exchange: Exchange,
+  op: string,
+  about: object,
+  error: QuorateError,
+  outcome?: "none",
+): Readonly<Record<string, unknown>> {
+  const { requestId, namespace } = exchange;
+  const problem = problemOf(error, { requestId, namespace, outcome });
+  return { op, ...about, status: error.status, error: problem };
+}
+
+function recordFields(record: LiveRecord): Readonly<Record<string, unknown>> {
+  return {
+    version: versionText(record.version),
+    contentType: record.contentType,
+    ...(record.meta.length === 0 ? {} : { meta: Object.fromEntries(record.meta) }),
+    ...expiresField(record.expiresAtMs),
+  };
+}
+
+function seedWritten(key: Uint8Array, answer: WriteAnswer, isPut: boolean): Reply {
+  const headers = answerHeaders(answer, "Quorate-Acks");
+  if (isPut) headers.push("ETag", etagOf(answer.version));
+  const fields = {
+    ok: true,
+    ...keyField(key),
+    version: versionText(answer.version),
+    acks: answer.replies,
+    replicas: answer.replicas,
+    consistency: answer.consistency,
+    durability: answer.durability,
+    node: answer.node,
+    ...expiresField(answer.expiresAtMs),
+  };
+  return jsonReply(200, fields, headers);
+}

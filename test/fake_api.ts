@@ -1,0 +1,229 @@
+/**
+ * FakeApi: a node for tests of the edges: the whole `Api` over a Map, without a disk.
+ *
+ * It answers at once, keeps every request for a test to look at, and fails when a test tells it to.
+ *
+ * @module
+ */
+
+import type {
+  Answer,
+  Api,
+  BatchRequest,
+  BatchResult,
+  CountAnswer,
+  CountRequest,
+  DeleteRequest,
+  GetAnswer,
+  GetRequest,
+  ListAnswer,
+  ListRequest,
+  LiveRecord,
+  Namespace,
+  NamespacePolicy,
+  NodeInfo,
+  PutRequest,
+  ReadyCheck,
+  RequestOptions,
+  WriteAnswer,
+} from "../src/api.ts";
+import { compare, fromBase64url, startsWith, toBase64url, toHex } from "../src/bytes.ts";
+import { QuorateError } from "../src/errors.ts";
+import { hlcAt, hlcNext } from "../src/hlc.ts";
+import type { Version } from "../src/version.ts";
+
+interface Kept {
+  readonly key: Uint8Array;
+  readonly record: LiveRecord;
+}
+
+const defaultPolicy: NamespacePolicy = {
+  n: 1,
+  r: "quorum",
+  w: "quorum",
+  resolve: "lww",
+  valueBytesMax: 1024 * 1024,
+  durability: "fsync",
+};
+
+export class FakeApi implements Api {
+  readonly #spaces = new Map<string, Namespace>([
+    ["default", { name: "default", number: 0, policy: defaultPolicy }],
+  ]);
+  readonly #kept = new Map<string, Kept>();
+  #hlc = hlcAt(1_700_000_000_123);
+  /** The requests so far, newest last. */
+  readonly requests: RequestOptions[] = [];
+  /** Thrown by the next operations while it is set. */
+  failure: Error | undefined;
+  /** Lets so many pages pass, then throws `failure`. */
+  pagesBeforeFailure: number | undefined;
+  checks: readonly ReadyCheck[] = [{ name: "store", ok: true }];
+
+  async get(request: GetRequest): Promise<GetAnswer> {
+    this.#begin(request);
+    const kept = this.#kept.get(nameOf(request.namespace, request.key));
+    return { ...answerOf(request), record: kept?.record };
+  }
+
+  async put(request: PutRequest): Promise<WriteAnswer> {
+    this.#begin(request);
+    const version = this.#mint();
+    const expires =
+      request.ttlSeconds === undefined
+        ? {}
+        : { expiresAtMs: 1_700_000_000_000 + request.ttlSeconds * 1000 };
+    const { key, value, contentType, meta } = request;
+    const record = { version, value: value.slice(), contentType, meta, ...expires };
+    this.#kept.set(nameOf(request.namespace, key), { key, record });
+    return { ...answerOf(request), version, durability: request.durability ?? "fsync", ...expires };
+  }
+
+  async delete(request: DeleteRequest): Promise<WriteAnswer> {
+    this.#begin(request);
+    this.#kept.delete(nameOf(request.namespace, request.key));
+    const durability = request.durability ?? "fsync";
+    return { ...answerOf(request), version: this.#mint(), durability };
+  }
+
+  async list(request: ListRequest): Promise<ListAnswer> {
+    if (this.pagesBeforeFailure === 0) throw this.failure;
+    if (this.pagesBeforeFailure !== undefined) this.pagesBeforeFailure -= 1;
+    else this.#begin(request);
+    const { start, end, limit = 100, cursor, reverse = false, values = false } = request;
+    const after = cursor === undefined ? undefined : fromBase64url(cursor);
+    const inRange = this.#in(request.namespace, request.prefix)
+      .filter(({ key }) => start === undefined || compare(key, start) >= 0)
+      .filter(({ key }) => end === undefined || compare(key, end) < 0)
+      .sort((a, b) => (reverse ? compare(b.key, a.key) : compare(a.key, b.key)))
+      .filter(({ key }) => after === undefined || compare(key, after) * (reverse ? -1 : 1) > 0);
+    const page = inRange.slice(0, limit);
+    const last = page.at(-1);
+    const items = page.map(({ key, record }) => ({
+      key,
+      version: record.version,
+      bytes: record.value.length,
+      contentType: record.contentType,
+      ...(record.expiresAtMs === undefined ? {} : { expiresAtMs: record.expiresAtMs }),
+      ...(values ? { value: record.value } : {}),
+    }));
+    const isMore = inRange.length > limit && last !== undefined;
+    return { ...answerOf(request), items, ...(isMore ? { next: toBase64url(last.key) } : {}) };
+  }
+
+  async count(request: CountRequest): Promise<CountAnswer> {
+    this.#begin(request);
+    const kept = this.#in(request.namespace, request.prefix);
+    const bytes = kept.reduce((sum, { record }) => sum + record.value.length, 0);
+    return {
+      ...answerOf(request),
+      keys: kept.length,
+      bytes,
+      exact: request.prefix !== undefined,
+    };
+  }
+
+  async batch(request: BatchRequest): Promise<readonly BatchResult[]> {
+    this.#begin(request);
+    const results: BatchResult[] = [];
+    for (const operation of request.operations) {
+      const { kind } = operation;
+      const options = { namespace: request.namespace, requestId: request.requestId };
+      if (kind === "get") {
+        results.push({ kind, answer: await this.get({ ...options, key: operation.key }) });
+      } else if (kind === "put") {
+        results.push({ kind, answer: await this.put({ ...options, ...operation }) });
+      } else results.push({ kind, answer: await this.delete({ ...options, key: operation.key }) });
+    }
+    return results;
+  }
+
+  namespaces(): readonly Namespace[] {
+    return [...this.#spaces.values()];
+  }
+
+  namespace(name: string): Namespace {
+    const found = this.#spaces.get(name);
+    if (found !== undefined) return found;
+    throw new QuorateError("namespace-not-found", `There is no namespace '${name}'.`, {
+      outcome: "none",
+      namespace: name,
+    });
+  }
+
+  async putNamespace(name: string, policy: Partial<NamespacePolicy>): Promise<Namespace> {
+    const before = this.#spaces.get(name);
+    const made = {
+      name,
+      number: before?.number ?? this.#spaces.size,
+      policy: { ...(before?.policy ?? defaultPolicy), ...policy },
+    };
+    this.#spaces.set(name, made);
+    return made;
+  }
+
+  async deleteNamespace(name: string): Promise<void> {
+    this.#spaces.delete(name);
+    for (const id of this.#kept.keys()) if (id.startsWith(`${name}/`)) this.#kept.delete(id);
+  }
+
+  replicas(_key: Uint8Array, count: number): readonly string[] {
+    return ["n1"].slice(0, count);
+  }
+
+  async info(): Promise<NodeInfo> {
+    return {
+      node: "n1",
+      version: "0.0.1",
+      runtime: "test 1",
+      clusterId: "c",
+      nodeId: "n",
+      storeId: "s",
+      boot: 1,
+      epoch: 1,
+      partitions: 256,
+      startedAtMs: 1_700_000_000_000,
+      keys: this.#kept.size,
+      bytes: 0,
+      disk: { freeBytes: 1, totalBytes: 2 },
+      damagedPartitions: [],
+    };
+  }
+
+  readiness(): readonly ReadyCheck[] {
+    return this.checks;
+  }
+
+  #begin(request: RequestOptions): void {
+    this.requests.push(request);
+    if (this.failure !== undefined) throw this.failure;
+    this.namespace(request.namespace);
+  }
+
+  #in(namespace: string, prefix: Uint8Array | undefined): Kept[] {
+    return [...this.#kept]
+      .filter(([id]) => id.startsWith(`${namespace}/`))
+      .map(([, kept]) => kept)
+      .filter(({ key }) => prefix === undefined || startsWith(key, prefix));
+  }
+
+  #mint(): Version {
+    this.#hlc = hlcNext(this.#hlc);
+    return { hlc: this.#hlc, origin: 0xabcdn };
+  }
+}
+
+function nameOf(namespace: string, key: Uint8Array): string {
+  return `${namespace}/${toHex(key)}`;
+}
+
+function answerOf(request: RequestOptions): Answer {
+  return {
+    node: "n1",
+    epoch: 1,
+    consistency: request.consistency ?? "quorum",
+    replies: 1,
+    replicas: 1,
+    ...(request.explain === true ? { explain: { why: "asked – für" } } : {}),
+  };
+}
