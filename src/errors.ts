@@ -323,6 +323,8 @@ export interface ErrorFacts {
   readonly key?: Uint8Array;
   readonly namespace?: string;
   readonly epoch?: number;
+  /** Set by the client: what finds the request in the node's log. */
+  readonly requestId?: string;
   /** For `value-too-large`, `key-too-long`, `headers-too-large`: the limit, in bytes. */
   readonly limit?: number;
   readonly retryAfterSeconds?: number;

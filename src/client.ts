@@ -1,0 +1,443 @@
+/**
+ * Client: a Quorate node over HTTP, from Node, Bun, Deno or a web page.
+ *
+ * Only `fetch` is used, and no part of the server, so that it loads in a few milliseconds and runs in
+ * a browser. Keys are bytes; a string is its UTF-8. A key travels in the path where that is safe;
+ * where a URL class, a proxy or a log would change it (`..`, `//`, control characters, bytes that are
+ * not text) it travels as `key64`, which nothing normalises.
+ *
+ * Invariants
+ * 1. The key that arrives is the key that was given, byte for byte.
+ * 2. Whatever fails is a `QuorateError` with the node's slug; a failed write says its `outcome`.
+ * 3. Nothing is sent twice by itself: whoever calls knows best whether to repeat.
+ *
+ * Effects: the network, through `fetch`.
+ *
+ * @module
+ */
+
+import type { Consistency, Durability, NamespacePolicy, Replicas } from "./api.ts";
+import { toBase64url, utf8OrUndefined } from "./bytes.ts";
+import {
+  errorOfProblem,
+  type Fetch,
+  type FetchAnswer,
+  type Fields,
+  isObject,
+  parseObject,
+  send,
+  textIn,
+} from "./client_fetch.ts";
+import {
+  type BatchOperation,
+  type BatchResult,
+  batchBody,
+  batchResults,
+  bytesField,
+  bytesOf,
+  type ClientRecord,
+  type ListEntry,
+  listEntry,
+  type NamespaceInfo,
+  type NodeInfo,
+  namespaceBody,
+  namespaceOf,
+  nodeInfo,
+  recordOf,
+  valueHeaders,
+  type WriteResult,
+  writeResult,
+} from "./client_shapes.ts";
+import { QuorateError } from "./errors.ts";
+
+export type { Fetch } from "./client_fetch.ts";
+export type {
+  BatchOperation,
+  BatchResult,
+  ListEntry,
+  NamespaceInfo,
+  NodeInfo,
+  WriteResult,
+} from "./client_shapes.ts";
+export { ClientRecord } from "./client_shapes.ts";
+export { QuorateError } from "./errors.ts";
+
+/** A key as bytes, or as text. */
+export type Key = string | Uint8Array;
+
+/** What any request may say. What is left out is the client's own choice, else the namespace's. */
+export interface RequestChoices {
+  readonly namespace?: string | undefined;
+  /** 1 to 60,000; default 5,000. */
+  readonly timeoutMs?: number | undefined;
+  readonly consistency?: Consistency | undefined;
+  /** Cancels the request; its reason is thrown. A write may have taken place. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ReadChoices extends RequestChoices {
+  readonly r?: Replicas | undefined;
+}
+
+export interface WriteChoices extends RequestChoices {
+  readonly w?: Replicas | undefined;
+  readonly durability?: Durability | undefined;
+}
+
+export interface PutChoices extends WriteChoices {
+  /** Seconds until the key expires. */
+  readonly ttlSeconds?: number | undefined;
+  /** Default `text/plain; charset=utf-8` for a string, else `application/octet-stream`. */
+  readonly contentType?: string | undefined;
+  /** Names in lower case, values printable ASCII, 2 KiB in all. */
+  readonly meta?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface ListChoices extends ReadChoices {
+  readonly prefix?: Key | undefined;
+  /** Inclusive. */
+  readonly start?: Key | undefined;
+  /** Exclusive. */
+  readonly end?: Key | undefined;
+  readonly reverse?: boolean | undefined;
+  /** Whether entries carry their values. */
+  readonly values?: boolean | undefined;
+  /** Entries in one page, 1 to 1,000. */
+  readonly pageSize?: number | undefined;
+  /** `next` of a page with the same prefix and direction. */
+  readonly cursor?: string | undefined;
+}
+
+export interface ListPage {
+  readonly entries: readonly ListEntry[];
+  /** Undefined on the last page. */
+  readonly next: string | undefined;
+}
+
+export interface Count {
+  readonly keys: number;
+  readonly bytes: number;
+  /** False for a number from counters. */
+  readonly exact: boolean;
+}
+
+export interface ClientOptions extends ReadChoices, WriteChoices {
+  /** Default `http://127.0.0.1:8080`. */
+  readonly url?: string | undefined;
+  /** Sent with every request. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** Default the runtime's own. */
+  readonly fetch?: Fetch | undefined;
+}
+
+const urlDefault = "http://127.0.0.1:8080";
+const timeoutMsDefault = 5000;
+const pageSizeMax = 1000;
+/** Values that `export` asks for in one batch, by count and by bytes. */
+const exportGroupMax = 500;
+const exportGroupBytesMax = 4 * 1024 * 1024;
+/** A value of 32 MiB takes six times that in JSON at worst. */
+const lineLengthMax = 256 * 1024 * 1024;
+
+/**
+ * A client of one node. Any node of a cluster serves any request.
+ *
+ * @example
+ * ```ts
+ * import { QuorateClient } from "quorate/client";
+ *
+ * const client = new QuorateClient({ url: "http://127.0.0.1:8080" });
+ * await client.put("users/1", '{"name":"Ada"}', { contentType: "application/json" });
+ * const record = await client.get("users/1");
+ * console.log(record?.json());
+ * ```
+ */
+export class QuorateClient {
+  readonly #options: ClientOptions;
+  readonly #base: string;
+  readonly #fetch: Fetch;
+
+  constructor(options: ClientOptions = {}) {
+    this.#options = options;
+    this.#base = (options.url ?? urlDefault).replace(/\/+$/, "");
+    this.#fetch = options.fetch ?? ((url, init) => fetch(url, init));
+  }
+
+  /** The record of a key; undefined when there is none. */
+  async get(key: Key, choices: ReadChoices = {}): Promise<ClientRecord | undefined> {
+    const asked = bytesOf("key", key);
+    try {
+      const answer = await this.#ask("GET", keyTarget(asked), choices);
+      return recordOf(asked, answer.headers, await answer.bytes());
+    } catch (error) {
+      if (error instanceof QuorateError && error.slug === "key-not-found") return undefined;
+      throw error;
+    }
+  }
+
+  /** Writes a key. Resolves when the replicas that the request asks for have it. */
+  async put(key: Key, value: string | Uint8Array, choices: PutChoices = {}): Promise<WriteResult> {
+    const isText = typeof value === "string";
+    const typeDefault = isText ? "text/plain; charset=utf-8" : "application/octet-stream";
+    const headers = valueHeaders(choices.contentType ?? typeDefault, choices.meta ?? {});
+    const query = { ttl: choices.ttlSeconds };
+    const body = bytesOf("value", value);
+    const sent = { writes: true, headers, query, body };
+    const answer = await this.#ask("PUT", keyTarget(bytesOf("key", key)), choices, sent);
+    await answer.bytes();
+    return writeResult(answer.headers);
+  }
+
+  /** Deletes a key, whether it is there or not. */
+  async delete(key: Key, choices: WriteChoices = {}): Promise<WriteResult> {
+    const target = keyTarget(bytesOf("key", key));
+    const answer = await this.#ask("DELETE", target, choices, { writes: true });
+    await answer.bytes();
+    return writeResult(answer.headers);
+  }
+
+  /** One page of keys in bytewise order. */
+  async listPage(choices: ListChoices = {}): Promise<ListPage> {
+    const answer = await this.#ask("GET", { route: "keys" }, choices, {
+      query: listQuery(choices),
+    });
+    const body = await answer.json();
+    const items = Array.isArray(body.items) ? body.items.filter(isObject) : [];
+    return { entries: items.map(listEntry), next: textIn(body, "next") };
+  }
+
+  /**
+   * All keys in bytewise order, asked for page by page. It is not a snapshot: a key that is there
+   * throughout comes exactly once.
+   */
+  async *list(choices: ListChoices = {}): AsyncGenerator<ListEntry, void, void> {
+    let cursor = choices.cursor;
+    do {
+      const page = await this.listPage({ ...choices, cursor });
+      yield* page.entries;
+      cursor = page.next;
+    } while (cursor !== undefined);
+  }
+
+  /**
+   * The same as one NDJSON stream, which is faster for many keys. Throws when the stream ends
+   * without its end line: then it is incomplete.
+   */
+  async *stream(choices: ListChoices = {}): AsyncGenerator<ListEntry, void, void> {
+    const sent = { query: listQuery(choices), headers: { Accept: "application/x-ndjson" } };
+    const answer = await this.#ask("GET", { route: "keys" }, choices, sent);
+    for await (const line of linesOf(answer)) {
+      if (line.end === true) return;
+      if (isObject(line.error)) throw errorOfProblem(line.error) ?? incomplete();
+      yield listEntry(line);
+    }
+    throw incomplete();
+  }
+
+  /** Every record whole, with value and metadata, in bytewise order. */
+  async *export(choices: ListChoices = {}): AsyncGenerator<ClientRecord, void, void> {
+    const pages = { pageSize: pageSizeMax, ...choices, values: false };
+    let group: Uint8Array[] = [];
+    let groupBytes = 0;
+    for await (const entry of this.list(pages)) {
+      const isFull = groupBytes + entry.bytes > exportGroupBytesMax && group.length > 0;
+      if (isFull || group.length === exportGroupMax) {
+        yield* this.#records(group, choices);
+        group = [];
+        groupBytes = 0;
+      }
+      group.push(entry.key);
+      groupBytes += entry.bytes;
+    }
+    if (group.length > 0) yield* this.#records(group, choices);
+  }
+
+  /** How many keys there are, and the bytes of their values. */
+  async count(choices: ReadChoices & { readonly prefix?: Key | undefined } = {}): Promise<Count> {
+    const query = rangeQuery("prefix", choices.prefix);
+    const body = await (await this.#ask("GET", { route: "count" }, choices, { query })).json();
+    return { keys: Number(body.keys), bytes: Number(body.bytes), exact: body.exact === true };
+  }
+
+  /**
+   * Up to 1,000 operations in one request, not atomic. A result for each, in order; operations on
+   * one key run in the order given.
+   */
+  async batch(
+    operations: readonly BatchOperation[],
+    choices: ReadChoices & WriteChoices = {},
+  ): Promise<readonly BatchResult[]> {
+    const sent = {
+      writes: operations.some((operation) => operation.kind !== "get"),
+      headers: { "Content-Type": "application/json" },
+      body: batchBody(operations),
+    };
+    const answer = await this.#ask("POST", { route: "batch" }, choices, sent);
+    return batchResults(operations, await answer.json());
+  }
+
+  async namespaces(choices: RequestChoices = {}): Promise<readonly NamespaceInfo[]> {
+    const body = await (await this.#send("GET", "/v1/namespaces", choices)).json();
+    const all = Array.isArray(body.namespaces) ? body.namespaces : [];
+    return all.filter(isObject).map(namespaceOf);
+  }
+
+  /** Makes a namespace, or changes its policy; what is left out keeps its value. */
+  async putNamespace(
+    name: string,
+    policy: Partial<NamespacePolicy> = {},
+    choices: RequestChoices = {},
+  ): Promise<NamespaceInfo> {
+    const sent = {
+      writes: true,
+      headers: { "Content-Type": "application/json" },
+      body: namespaceBody(policy),
+    };
+    const answer = await this.#send("PUT", namespacePath(name), choices, sent);
+    return namespaceOf(await answer.json());
+  }
+
+  /** Deletes a namespace and every key in it, whether it is there or not. */
+  async deleteNamespace(name: string, choices: RequestChoices = {}): Promise<void> {
+    const path = namespacePath(name);
+    await (await this.#send("DELETE", path, choices, { writes: true })).bytes();
+  }
+
+  /** What the node says about itself. */
+  async info(choices: RequestChoices = {}): Promise<NodeInfo> {
+    return nodeInfo(await (await this.#send("GET", "/v1/info", choices)).json());
+  }
+
+  async *#records(
+    keys: readonly Uint8Array[],
+    choices: ReadChoices,
+  ): AsyncGenerator<ClientRecord, void, void> {
+    const gets = keys.map((key) => ({ kind: "get", key }) as const);
+    const { namespace, timeoutMs, consistency, r, signal } = choices;
+    const read = { namespace, timeoutMs, consistency, r, signal };
+    for (const result of await this.batch(gets, read)) {
+      if (result.kind === "error") throw result.error;
+      // Deleted since it was listed: then it is not in the export.
+      if (result.kind === "get" && result.record !== undefined) yield result.record;
+    }
+  }
+
+  /** A request about a namespace: with the levels that the route takes. */
+  #ask(
+    method: string,
+    target: Target,
+    choices: ReadChoices & WriteChoices,
+    sent: Sent = {},
+  ): Promise<FetchAnswer> {
+    const own = this.#options;
+    const { writes = false } = sent;
+    const namespace = encodeURIComponent(choices.namespace ?? own.namespace ?? "default");
+    const timeoutMs = choices.timeoutMs ?? own.timeoutMs;
+    // Batches take both; a single read takes no w, and the node refuses what a route does not take.
+    const reads = !writes || target.route === "batch";
+    const query = {
+      ...target.query,
+      ...sent.query,
+      consistency: choices.consistency ?? own.consistency,
+      timeout: timeoutMs === undefined ? undefined : `${timeoutMs}ms`,
+      r: reads ? (choices.r ?? own.r) : undefined,
+      w: writes ? (choices.w ?? own.w) : undefined,
+      durability: writes ? (choices.durability ?? own.durability) : undefined,
+    };
+    const path = `/v1/${target.route}/${namespace}${target.tail ?? ""}`;
+    return this.#send(method, path, choices, { ...sent, query });
+  }
+
+  #send(
+    method: string,
+    path: string,
+    choices: RequestChoices,
+    sent: Sent = {},
+  ): Promise<FetchAnswer> {
+    return send(this.#fetch, {
+      method,
+      url: `${this.#base}${path}${queryText(sent.query)}`,
+      headers: { ...this.#options.headers, ...sent.headers },
+      ...(sent.body === undefined ? {} : { body: sent.body }),
+      timeoutMs: choices.timeoutMs ?? this.#options.timeoutMs ?? timeoutMsDefault,
+      writes: sent.writes ?? false,
+      signal: choices.signal ?? this.#options.signal,
+    });
+  }
+}
+
+type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** Where a request goes: `/v1/<route>/<namespace><tail>`. */
+interface Target {
+  readonly route: "kv" | "keys" | "count" | "batch";
+  readonly tail?: string;
+  readonly query?: Query;
+}
+
+interface Sent {
+  readonly writes?: boolean;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly query?: Query;
+  readonly body?: Uint8Array | string;
+}
+
+/** What a URL class, a proxy or a server before the node might change or cut in a path. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be in a path.
+const unsafeInPath = /(?:^|\/)\.{1,2}(?:\/|$)|^\/|\/\/|\/$|[\0-\x1f\x7f\\]/;
+
+/** The route of a key: in the path where nothing on the way would change it, else as key64. */
+function keyTarget(key: Uint8Array): Target {
+  const text = utf8OrUndefined(key);
+  if (text === undefined || text === "" || unsafeInPath.test(text)) {
+    return { route: "kv", query: { key64: toBase64url(key) } };
+  }
+  return { route: "kv", tail: `/${text.split("/").map(encodeURIComponent).join("/")}` };
+}
+
+function rangeQuery(name: string, bound: Key | undefined): Query {
+  if (bound === undefined || bound.length === 0) return {};
+  return bytesField(name, bound);
+}
+
+function listQuery(choices: ListChoices): Query {
+  return {
+    ...rangeQuery("prefix", choices.prefix),
+    ...rangeQuery("start", choices.start),
+    ...rangeQuery("end", choices.end),
+    limit: choices.pageSize,
+    cursor: choices.cursor,
+    reverse: choices.reverse,
+    values: choices.values,
+  };
+}
+
+function queryText(query: Query = {}): string {
+  const parts: string[] = [];
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined) parts.push(`${name}=${encodeURIComponent(value)}`);
+  }
+  return parts.length === 0 ? "" : `?${parts.join("&")}`;
+}
+
+function namespacePath(name: string): string {
+  return `/v1/namespaces/${encodeURIComponent(name)}`;
+}
+
+/** The JSON objects of an NDJSON body. */
+async function* linesOf(answer: FetchAnswer): AsyncGenerator<Fields, void, void> {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  let rest = "";
+  for await (const piece of answer.pieces()) {
+    const lines = (rest + decoder.decode(piece, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    if (rest.length > lineLengthMax) throw incomplete();
+    for (const line of lines) yield parseObject(line) ?? incomplete();
+  }
+}
+
+function incomplete(): never {
+  throw new QuorateError("unreachable", "The list ended before its last line: it is incomplete.", {
+    hint: "The connection was cut. Go on from the last key with 'start'.",
+  });
+}

@@ -1,0 +1,399 @@
+/**
+ * The client against the real HTTP edge over a fake node, and against servers that misbehave.
+ */
+import * as http from "node:http";
+import * as net from "node:net";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { toHex, utf8Bytes } from "../src/bytes.ts";
+import { type ListEntry, QuorateClient } from "../src/client.ts";
+import { QuorateError, type Slug } from "../src/errors.ts";
+import { Edge } from "./http_harness.ts";
+
+const test = suite("client");
+
+async function withEdge(run: (client: QuorateClient, edge: Edge) => Promise<void>): Promise<void> {
+  const edge = await Edge.open();
+  try {
+    await run(new QuorateClient({ url: `http://${edge.authority}` }), edge);
+  } finally {
+    await edge.close();
+  }
+}
+
+/** A server that answers every request by `respond`. */
+async function withServer(
+  respond: http.RequestListener,
+  run: (client: QuorateClient, server: http.Server) => Promise<void>,
+): Promise<void> {
+  const server = http.createServer(respond);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as net.AddressInfo;
+  try {
+    await run(new QuorateClient({ url: `http://127.0.0.1:${port}` }), server);
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+}
+
+async function failureOf(run: () => Promise<unknown>, slug: Slug): Promise<QuorateError> {
+  try {
+    await run();
+  } catch (error) {
+    assert.instance(error, QuorateError);
+    assert.is((error as QuorateError).slug, slug, String(error));
+    return error as QuorateError;
+  }
+  throw new Error("It succeeded.");
+}
+
+async function all<T>(source: AsyncIterable<T>): Promise<T[]> {
+  const items: T[] = [];
+  for await (const item of source) items.push(item);
+  return items;
+}
+
+const strangeKeys: readonly Uint8Array[] = [
+  "plain",
+  "users/1",
+  "a b+c%2Fd?e#f&g=h",
+  "..",
+  "a/../b",
+  "./a",
+  "a/.",
+  "//",
+  "/lead",
+  "trail/",
+  "a//b",
+  "%2E%2E",
+  "%FF",
+  "back\\slash",
+  "nul\0inside",
+  "line\nbreak",
+  "ünïcödé/日本語/🦊",
+  "\ufeffbom",
+  "x".repeat(1024),
+]
+  .map(utf8Bytes)
+  .concat([new Uint8Array([0xff, 0xfe]), new Uint8Array([0]), new Uint8Array([0x2e, 0xff])]);
+
+test("a value comes back byte for byte under every key, however strange", () =>
+  withEdge(async (client, edge) => {
+    for (const key of strangeKeys) await client.put(key, key);
+    for (const key of strangeKeys) {
+      const record = await client.get(key);
+      assert.is(toHex(record?.value ?? new Uint8Array()), toHex(key));
+    }
+    assert.is((await client.count()).keys, strangeKeys.length, "no two keys were taken for one");
+    for (const key of strangeKeys) await client.delete(key);
+    assert.is((await client.count()).keys, 0);
+    assert.is(
+      edge.api.requests.every(({ namespace }) => namespace === "default"),
+      true,
+    );
+  }));
+
+test("a record has its content type, metadata, version and expiry", () =>
+  withEdge(async (client) => {
+    const choices = { contentType: "application/json", meta: { owner: "ada" }, ttlSeconds: 60 };
+    const written = await client.put("k", '{"a":1}', choices);
+    const record = await client.get("k");
+    assert.equal(record?.json(), { a: 1 });
+    assert.is(record?.contentType, "application/json");
+    assert.equal(record?.meta, { owner: "ada" });
+    assert.is(record?.version, written.version);
+    assert.is(record?.expiresAtMs, 1_700_000_060_000);
+    assert.is(written.expiresAtMs, 1_700_000_060_000);
+    assert.is(`${written.acks}/${written.replicas}`, "1/1");
+    assert.is(written.durability, "fsync");
+    assert.is(written.node, "n1");
+  }));
+
+test("text is stored as text/plain, and bytes as octets, unless a type is named", () =>
+  withEdge(async (client) => {
+    await client.put("text", "é");
+    await client.put("bytes", new Uint8Array([0, 255]));
+    assert.is((await client.get("text"))?.contentType, "text/plain; charset=utf-8");
+    assert.is((await client.get("text"))?.text(), "é");
+    assert.is((await client.get("bytes"))?.contentType, "application/octet-stream");
+  }));
+
+test("a missing key is undefined, a missing namespace an error", () =>
+  withEdge(async (client) => {
+    assert.is(await client.get("nothing"), undefined);
+    await failureOf(() => client.get("k", { namespace: "nope" }), "namespace-not-found");
+  }));
+
+test("every choice reaches the node, the request's before the client's own", () =>
+  withEdge(async (_, edge) => {
+    const url = `http://${edge.authority}/`;
+    const own = { url, timeoutMs: 2000, r: "all", w: 1, durability: "memory" } as const;
+    const client = new QuorateClient(own);
+    await client.put("k", "v", { consistency: "all", durability: "fsync" });
+    const { consistency, w, durability, timeoutMs } = edge.api.requests.at(-1) ?? {};
+    assert.equal([consistency, w, durability, timeoutMs], ["all", 1, "fsync", 2000]);
+    await client.get("k", { r: 1, timeoutMs: 60_000 });
+    assert.is(edge.api.requests.at(-1)?.r, 1);
+    assert.is(edge.api.requests.at(-1)?.timeoutMs, 60_000);
+    await client.delete("k");
+    assert.is(edge.api.requests.at(-1)?.durability, "memory");
+    await all(client.list());
+    assert.is(edge.api.requests.at(-1)?.r, "all");
+  }));
+
+test("a list goes through all pages, and the stream gives the same", () =>
+  withEdge(async (client) => {
+    const keys = Array.from({ length: 25 }, (_, index) => `k/${String(index).padStart(2, "0")}`);
+    for (const key of keys) await client.put(key, key);
+    const names = (entries: readonly ListEntry[]) =>
+      entries.map(({ key }) => new TextDecoder().decode(key));
+    assert.equal(names(await all(client.list({ pageSize: 7 }))), keys);
+    assert.equal(names(await all(client.stream({ pageSize: 7 }))), keys);
+    const reversed = await all(client.list({ pageSize: 7, reverse: true, values: true }));
+    assert.equal(names(reversed), keys.toReversed());
+    assert.equal(
+      reversed.map(({ value }) => new TextDecoder().decode(value)),
+      keys.toReversed(),
+    );
+    assert.equal(names(await all(client.list({ start: "k/03", end: "k/06" }))), keys.slice(3, 6));
+    assert.equal(names(await all(client.list({ prefix: "k/2" }))), keys.slice(20));
+    assert.equal(names(await all(client.list({ prefix: new Uint8Array([0xff]) }))), []);
+    const page = await client.listPage({ pageSize: 10 });
+    assert.is(page.entries.length, 10);
+    const rest = await all(client.list({ pageSize: 10, cursor: page.next }));
+    assert.equal(names(rest), keys.slice(10));
+    assert.equal(await client.count({ prefix: "k/1" }), { keys: 10, bytes: 40, exact: true });
+  }));
+
+test("a caller who stops half-way leaves no connection busy", () =>
+  withEdge(async (client) => {
+    for (let index = 0; index < 10; index += 1) await client.put(`k${index}`, "v");
+    for await (const entry of client.stream({ pageSize: 1 })) {
+      assert.is(new TextDecoder().decode(entry.key), "k0");
+      break;
+    }
+    assert.is((await client.count()).keys, 10);
+  }));
+
+test("a stream that fails half-way throws the node's error", () =>
+  withEdge(async (client, edge) => {
+    for (let index = 0; index < 10; index += 1) await client.put(`k${index}`, "v");
+    edge.api.pagesBeforeFailure = 2;
+    edge.api.failure = new QuorateError("corruption", "Partition 7 is damaged.");
+    const seen: ListEntry[] = [];
+    const error = await failureOf(async () => {
+      for await (const entry of client.stream({ pageSize: 3 })) seen.push(entry);
+    }, "corruption");
+    assert.is(error.detail, "Partition 7 is damaged.");
+    assert.is(seen.length, 6);
+  }));
+
+test("a stream without its end line is incomplete, never a shorter list", () =>
+  withServer(
+    (_, response) => {
+      const version = `${"0".repeat(16)}-${"0".repeat(16)}`;
+      response.end(`${JSON.stringify({ key: "a", version, bytes: 1, contentType: "x" })}\n`);
+    },
+    async (client) => {
+      const error = await failureOf(() => all(client.stream()), "unreachable");
+      assert.match(error.detail, /incomplete/);
+    },
+  ));
+
+test("an export has the values and the metadata of all records", () =>
+  withEdge(async (_, edge) => {
+    const urls: string[] = [];
+    const client = new QuorateClient({
+      url: `http://${edge.authority}`,
+      fetch: (url, init) => {
+        urls.push(`${init.method} ${new URL(url).pathname}`);
+        return fetch(url, init);
+      },
+    });
+    const big = new Uint8Array(1024 * 1024).fill(7);
+    for (let index = 0; index < 8; index += 1) await client.put(`big/${index}`, big);
+    await client.put("small", "s", { meta: { a: "b" }, contentType: "text/x" });
+    urls.length = 0;
+    const records = await all(client.export());
+    assert.is(records.length, 9);
+    assert.ok(records.slice(0, 8).every(({ value }) => value.length === big.length));
+    assert.equal(records[8]?.meta, { a: "b" });
+    assert.is(records[8]?.contentType, "text/x");
+    // One list, and the values in groups of at most 4 MiB.
+    const groups = Array.from({ length: 3 }, () => "POST /v1/batch/default");
+    assert.equal(urls, ["GET /v1/keys/default", ...groups]);
+  }));
+
+test("a batch answers each operation in order, and an operation that fails fails alone", () =>
+  withEdge(async (client) => {
+    const results = await client.batch([
+      { kind: "put", key: "a", value: "1", meta: { x: " y " }, ttlSeconds: 5 },
+      { kind: "get", key: "a" },
+      { kind: "get", key: "missing" },
+      { kind: "put", key: "x".repeat(1025), value: "" },
+      { kind: "put", key: new Uint8Array([255]), value: new Uint8Array([0, 255]) },
+      { kind: "get", key: new Uint8Array([255]) },
+      { kind: "delete", key: "a" },
+    ]);
+    assert.equal(
+      results.map(({ kind }) => kind),
+      ["put", "get", "get", "error", "put", "get", "delete"],
+    );
+    const [, got, missing, failed, , binary] = results;
+    assert.ok(got?.kind === "get" && missing?.kind === "get" && binary?.kind === "get");
+    assert.is(got.record?.text(), "1");
+    assert.equal(got.record?.meta, { x: " y " });
+    assert.is(missing.record, undefined);
+    assert.equal([...(binary.record?.value ?? [])], [0, 255]);
+    assert.ok(failed?.kind === "error");
+    assert.is(failed.error.slug, "key-too-long");
+  }));
+
+test("namespaces are made, read, changed and deleted", () =>
+  withEdge(async (client) => {
+    await client.putNamespace("logs", { ttlSeconds: 60, valueBytesMax: 1024 });
+    const changed = await client.putNamespace("logs", { durability: "memory" });
+    assert.is(changed.policy.ttlSeconds, 60);
+    assert.is(changed.policy.valueBytesMax, 1024);
+    assert.is(changed.policy.durability, "memory");
+    const names = async () => (await client.namespaces()).map(({ name }) => name);
+    assert.equal(await names(), ["default", "logs"]);
+    await client.put("k", "v", { namespace: "logs" });
+    assert.is(await client.get("k"), undefined);
+    await client.deleteNamespace("logs");
+    assert.equal(await names(), ["default"]);
+  }));
+
+test("info tells who the node is", () =>
+  withEdge(async (client) => {
+    const info = await client.info();
+    assert.is(info.node, "n1");
+    assert.is(info.partitions, 256);
+    assert.ok(info.startedAtMs > 0);
+  }));
+
+test("a problem becomes the error that the node threw, with all that it knows", () =>
+  withEdge(async (client, edge) => {
+    edge.api.failure = new QuorateError("write-quorum-not-met", "1 of 2 acks in 500 ms.", {
+      outcome: "partial",
+      hint: "Try again.",
+      needed: 2,
+      acks: 1,
+      epoch: 7,
+      replicas: [{ node: "n2", status: "down", reason: "timeout" }],
+    });
+    const error = await failureOf(() => client.put("k", "v"), "write-quorum-not-met");
+    assert.is(error.detail, "1 of 2 acks in 500 ms.");
+    const { outcome, hint, needed, acks, epoch, replicas, requestId, key } = error.facts;
+    assert.equal([outcome, hint, needed, acks, epoch], ["partial", "Try again.", 2, 1, 7]);
+    assert.equal(replicas, [{ node: "n2", status: "down", reason: "timeout" }]);
+    assert.ok((requestId ?? "").length > 0);
+    assert.equal(key, utf8Bytes("k"));
+    assert.is(error.exitCode, 5);
+    edge.api.failure = new QuorateError("overloaded", "Busy.", {
+      outcome: "none",
+      retryAfterSeconds: 2,
+    });
+    const busy = await failureOf(() => client.put("k", "v"), "overloaded");
+    assert.is(busy.facts.retryAfterSeconds, 2);
+  }));
+
+test("a refused connection is unreachable, and a write then surely did not happen", async () => {
+  const server = net.createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as net.AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  const client = new QuorateClient({ url: `http://127.0.0.1:${port}` });
+  const write = await failureOf(() => client.put("k", "v"), "unreachable");
+  assert.is(write.outcome, "none");
+  assert.match(write.detail, new RegExp(`127\\.0\\.0\\.1:${port}.*ECONNREFUSED`));
+  assert.is(write.exitCode, 1);
+  const read = await failureOf(() => client.get("k"), "unreachable");
+  assert.is(read.outcome, undefined);
+});
+
+test("a connection that is cut before the answer leaves a write's outcome unknown", () =>
+  withServer(
+    (request) => {
+      request.socket.destroy();
+    },
+    async (client) => {
+      const error = await failureOf(() => client.put("k", "v"), "unreachable");
+      assert.is(error.outcome, "unknown");
+      assert.is(error.exitCode, 5);
+    },
+  ));
+
+test("a node that does not answer in time is a timeout, of a write with unknown outcome", () =>
+  withServer(
+    () => {},
+    async (client) => {
+      const write = failureOf(() => client.put("k", "v", { timeoutMs: 1 }), "timeout");
+      const read = failureOf(() => client.get("k", { timeoutMs: 1 }), "timeout");
+      assert.is((await write).outcome, "unknown");
+      assert.is((await read).outcome, undefined);
+    },
+  ));
+
+test("a body that stops half-way is a timeout too", () =>
+  withServer(
+    (_, response) => {
+      response.writeHead(200, { ETag: `"${"0".repeat(16)}-${"0".repeat(16)}"` });
+      response.write("half");
+    },
+    async (client) => {
+      await failureOf(() => client.get("k", { timeoutMs: 1 }), "timeout");
+    },
+  ));
+
+test("an answer that is not a node's is unreachable, not a value", () =>
+  withServer(
+    (request, response) => {
+      response.statusCode = request.method === "GET" ? 200 : 502;
+      response.end("<html>Welcome to the proxy</html>");
+    },
+    async (client) => {
+      await failureOf(() => client.get("k"), "unreachable");
+      await failureOf(() => client.info(), "unreachable");
+      const write = await failureOf(() => client.put("k", "v"), "unreachable");
+      assert.match(write.detail, /502/);
+      assert.is(write.outcome, "unknown");
+    },
+  ));
+
+test("the caller's own signal ends a request, with its own reason", () =>
+  withServer(
+    () => {},
+    async (client) => {
+      const controller = new AbortController();
+      const pending = client.get("k", { signal: controller.signal });
+      const reason = new Error("not needed any more");
+      controller.abort(reason);
+      try {
+        await pending;
+        assert.unreachable();
+      } catch (error) {
+        assert.is(error, reason);
+      }
+    },
+  ));
+
+test("what no header or key can carry is refused before anything is sent", () =>
+  withEdge(async (client, edge) => {
+    const bad: readonly (() => Promise<unknown>)[] = [
+      () => client.put("k", "v", { meta: { Upper: "x" } }),
+      () => client.put("k", "v", { meta: { a: "é" } }),
+      () => client.put("k", "v", { meta: { a: " cut " } }),
+      () => client.put("k", "v", { contentType: "text/\n" }),
+      () => client.put("k", "\ud800"),
+    ];
+    for (const run of bad) {
+      assert.is((await failureOf(run, "invalid-request")).outcome, "none");
+    }
+    await failureOf(() => client.get("\udc00"), "invalid-key");
+    await failureOf(() => client.put("", "v"), "invalid-key");
+    assert.is(edge.api.requests.length, 0);
+  }));
+
+test.run();
