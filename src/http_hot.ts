@@ -38,6 +38,8 @@ import { deleteKey, getKey, putKey } from "./http_kv.ts";
 
 type HeaderValues = Readonly<Record<string, string | string[] | undefined>>;
 
+type HeaderObject = Record<string, number | string | string[] | undefined>;
+
 /** What is used of an IncomingMessage or an Http2ServerRequest. */
 export interface NodeRequest {
   readonly method?: string | undefined;
@@ -59,12 +61,13 @@ export interface NodeResponse {
   readonly destroyed?: boolean;
   readonly writableEnded: boolean;
   readonly stream?: { close(code: number): void } | undefined;
-  writeHead(status: number, headers: string[] | Record<string, string>): unknown;
-  flushHeaders(): void;
+  writeHead(status: number, headers: string[] | HeaderObject | undefined): unknown;
+  flushHeaders?(): void;
   write(chunk: Uint8Array | string, written: () => void): boolean;
-  end(chunk?: Uint8Array): unknown;
+  end(): unknown;
+  end(chunk: Uint8Array): unknown;
   destroy(): unknown;
-  on(event: "close" | "finish" | "drain" | "error", listener: () => void): unknown;
+  on(event: "close" | "error", listener: () => void): unknown;
 }
 
 /** How much of a refused body is taken in and dropped before the connection is closed. */
@@ -80,6 +83,7 @@ export class NodeSource implements Source {
   readonly target: string;
   readonly request: NodeRequest;
   #isRead = false;
+  #isGivenUp = false;
 
   constructor(request: NodeRequest) {
     this.request = request;
@@ -111,6 +115,7 @@ export class NodeSource implements Source {
   /** Whether more of the body may come than one would read just to keep the connection. */
   get leavesBody(): boolean {
     if (this.#isRead) return false;
+    if (this.#isGivenUp) return true;
     const declared = this.header("content-length");
     if (declared !== undefined) return Number(declared) > (this.isHttp1 ? smallBodyBytesMax : 0);
     if (this.isHttp1) return this.header("transfer-encoding") !== undefined;
@@ -131,6 +136,7 @@ export class NodeSource implements Source {
       };
       const fail = (error: unknown) => {
         stop();
+        this.#isGivenUp = true;
         request.pause();
         reject(error);
       };
@@ -197,7 +203,6 @@ export function sendReply(
     response.writeHead(reply.status, headers);
   } else {
     response.writeHead(reply.status, headerObject(headers));
-    if (leavesBody) response.on("finish", () => response.stream?.close(http2NoError));
   }
   if (body !== undefined && !(body instanceof Uint8Array)) {
     return sendStream(context, source, response, body);
@@ -205,6 +210,8 @@ export function sendReply(
   if (leavesBody && source.isHttp1) return sendAndLinger(context.clock, source, response, body);
   if (body === undefined || source.method === "HEAD") response.end();
   else response.end(body);
+  // With this code the stream is reset only after the answer has been sent.
+  if (leavesBody) response.stream?.close(http2NoError);
   return undefined;
 }
 
@@ -216,7 +223,7 @@ async function sendAndLinger(
   body: Uint8Array | undefined,
 ): Promise<void> {
   response.on("error", ignore);
-  if (body === undefined || source.method === "HEAD") response.flushHeaders();
+  if (body === undefined || source.method === "HEAD") response.flushHeaders?.();
   else response.write(body, ignore);
   await dropRest(clock, source.request);
   response.end();

@@ -1,0 +1,545 @@
+/**
+ * The same cases run four times: through Hono and on the direct path, over HTTP/1.1 and HTTP/2.
+ */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { toBase64url, utf8Bytes } from "../src/bytes.ts";
+import { QuorateError } from "../src/errors.ts";
+import { answers } from "../src/http_routes.ts";
+import { Edge, type EdgeOptions, type Heard } from "./http_harness.ts";
+
+const ways: readonly EdgeOptions[] = [
+  { hotPath: true, protocol: "HTTP/1.1" },
+  { hotPath: false, protocol: "HTTP/1.1" },
+  { hotPath: true, protocol: "HTTP/2" },
+  { hotPath: false, protocol: "HTTP/2" },
+];
+
+const test = suite("http");
+
+/** A case that must hold on every way. */
+function everyWay(
+  name: string,
+  run: (edge: Edge) => Promise<void>,
+  settings: EdgeOptions["settings"] = {},
+): void {
+  for (const way of ways) {
+    const path = way.hotPath === true ? "direct" : "Hono";
+    test(`${name} [${path}, ${way.protocol}]`, async () => {
+      const edge = await Edge.open({ ...way, settings });
+      try {
+        await run(edge);
+      } finally {
+        await edge.close();
+      }
+    });
+  }
+}
+
+function problemIn(heard: Heard, status: number, slug: string): Record<string, unknown> {
+  assert.is(heard.status, status, heard.text);
+  assert.is(heard.headers["content-type"], "application/problem+json");
+  assert.is(heard.headers["cache-control"], "no-store");
+  const problem = JSON.parse(heard.text);
+  assert.is(problem.type, `/problems/${slug}`);
+  assert.is(problem.status, status);
+  assert.is(problem.requestId, heard.headers["quorate-request-id"]);
+  assert.ok(problem.title.length > 0 && problem.detail.length > 0 && problem.hint.length > 0);
+  return problem;
+}
+
+const everyByte = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+const etagPattern = /^"[0-9a-f]{16}-[0-9a-f]{16}"$/;
+
+everyWay(
+  "a value comes back as it was put, with its type, its version and its length",
+  async (edge) => {
+    const put = await edge.put("/v1/kv/default/users/1", '{"name":"Ada"}', {
+      "content-type": "application/json",
+    });
+    assert.is(put.status, 204);
+    assert.is(put.body.length, 0);
+    assert.match(put.headers["etag"] ?? "", etagPattern);
+    assert.is(put.headers["quorate-acks"], "1/1");
+    assert.is(put.headers["quorate-durability"], "fsync");
+    assert.is(put.headers["cache-control"], "private, no-cache");
+    const got = await edge.ask("/v1/kv/default/users/1");
+    assert.is(got.status, 200);
+    assert.is(got.text, '{"name":"Ada"}');
+    const { headers } = got;
+    assert.is(headers["content-type"], "application/json");
+    assert.is(headers["content-length"], "14");
+    assert.is(headers["etag"], put.headers["etag"]);
+    assert.is(headers["last-modified"], "Tue, 14 Nov 2023 22:13:20 GMT");
+    assert.is(headers["date"], "Fri, 02 Jan 2026 03:04:05 GMT");
+    assert.is(headers["cache-control"], "private, no-cache");
+    assert.is(headers["accept-ranges"], "none");
+    assert.is(headers["x-content-type-options"], "nosniff");
+    assert.is(headers["content-security-policy"], "sandbox");
+    assert.is(headers["quorate-replies"], "1/1");
+    assert.is(headers["quorate-consistency"], "quorum");
+    assert.is(headers["quorate-node"], "n1");
+    assert.is(headers["quorate-epoch"], "1");
+    assert.match(headers["server-timing"] ?? "", /^total;dur=\d/);
+  },
+);
+
+everyWay(
+  "HEAD has the headers of the GET, its Content-Length included, and no body",
+  async (edge) => {
+    await edge.put("/v1/kv/default/a", "12345");
+    const got = await edge.ask("/v1/kv/default/a");
+    const head = await edge.ask({ method: "HEAD", target: "/v1/kv/default/a" });
+    assert.is(head.status, 200);
+    assert.is(head.body.length, 0);
+    const ofRequest = { "quorate-request-id": "" };
+    assert.equal({ ...head.headers, ...ofRequest }, { ...got.headers, ...ofRequest });
+    const missing = await edge.ask({ method: "HEAD", target: "/v1/kv/default/b" });
+    assert.is(missing.status, 404);
+    assert.is(missing.body.length, 0);
+  },
+);
+
+everyWay("binary-values-round-trip", async (edge) => {
+  for (const value of [everyByte, new Uint8Array(0), new Uint8Array(300_000).fill(0xfe)]) {
+    assert.is((await edge.put("/v1/kv/default/binary", value)).status, 204);
+    const got = await edge.ask("/v1/kv/default/binary");
+    assert.equal(got.body, value);
+    assert.is(got.headers["content-length"], String(value.length));
+  }
+  await edge.put("/v1/kv/default/binary", everyByte);
+  const seed = JSON.parse((await edge.ask("/get?key=binary")).text);
+  assert.is(seed.value64, toBase64url(everyByte));
+  assert.is(seed.value, undefined);
+});
+
+everyWay("put-accepts-any-content-type", async (edge) => {
+  const types = [
+    undefined,
+    "application/x-www-form-urlencoded",
+    "text/plain",
+    "a/b; c=d",
+    "nonsense",
+  ];
+  for (const type of types) {
+    const headers = type === undefined ? {} : { "content-type": type };
+    const body = JSON.stringify({ key: "hello", value: `world ${type}` });
+    const put = await edge.ask({ method: "POST", target: "/put", body, headers });
+    assert.is(put.status, 200, put.text);
+    assert.ok(answers.written.parse(JSON.parse(put.text)).ok);
+    const got = await edge.ask("/get?key=hello");
+    const found = answers.found.parse(JSON.parse(got.text));
+    assert.equal([found.key, found.value, found.found], ["hello", `world ${type}`, true]);
+    assert.is(got.headers["cache-control"], "private, no-cache");
+    const raw = await edge.put("/v1/kv/default/raw", "x", headers);
+    assert.is(raw.status, 204);
+    const stored = (await edge.ask("/v1/kv/default/raw")).headers["content-type"];
+    const isDefault = type === undefined || type === "application/x-www-form-urlencoded";
+    assert.is(stored, isDefault ? "application/octet-stream" : type);
+  }
+});
+
+everyWay(
+  "DELETE is 204 whether the key was there or not, and then the key is not found",
+  async (edge) => {
+    await edge.put("/v1/kv/default/a", "1");
+    for (let round = 0; round < 2; round += 1) {
+      const gone = await edge.ask({ method: "DELETE", target: "/v1/kv/default/a" });
+      assert.is(gone.status, 204);
+      assert.is(gone.headers["quorate-acks"], "1/1");
+    }
+    const got = await edge.ask("/v1/kv/default/a");
+    const problem = problemIn(got, 404, "key-not-found");
+    assert.is(problem["key"], "a");
+    assert.is(problem["namespace"], "default");
+    assert.is(got.headers["quorate-replies"], "1/1");
+    assert.is(got.headers["quorate-node"], "n1");
+  },
+);
+
+everyWay("a key is the bytes of the raw target, never a normalised path", async (edge) => {
+  const same: readonly (readonly [path: string, key: Uint8Array])[] = [
+    ["a%2Fb", utf8Bytes("a/b")],
+    ["/a", utf8Bytes("/a")],
+    ["a//b", utf8Bytes("a//b")],
+    ["a/", utf8Bytes("a/")],
+    ["a+b", utf8Bytes("a+b")],
+    ["%25FF", utf8Bytes("%FF")],
+    ["%FF", Uint8Array.of(0xff)],
+    ["%00", Uint8Array.of(0)],
+    ["a%00b%C3%28", Uint8Array.of(97, 0, 98, 0xc3, 0x28)],
+    ["..a/...", utf8Bytes("..a/...")],
+    ["a\\b", utf8Bytes("a\\b")],
+    ["%41".repeat(1024), new Uint8Array(1024).fill(0x41)],
+  ];
+  for (const [path, key] of same) {
+    assert.is((await edge.put(`/v1/kv/default/${path}`, path)).status, 204, path);
+    const got = await edge.ask(`/v1/kv/default?key64=${toBase64url(key)}`);
+    assert.is(got.text, path, path);
+  }
+  // Different keys that a URL class would make one.
+  assert.is((await edge.ask("/v1/kv/default/%FF")).text, "%FF");
+  assert.is((await edge.ask("/v1/kv/default/%25FF")).text, "%25FF");
+  assert.is((await edge.ask("/v1/kv/default/a/b")).text, "a%2Fb");
+});
+
+everyWay(
+  "a key with a dot segment is refused in a path and welcome as ?key= or ?key64=",
+  async (edge) => {
+    for (const path of ["..", ".", "../x", "a/../b", "%2E%2E", "%2e%2E/x", "a/%2E", ""]) {
+      const heard = await edge.put(`/v1/kv/default/${path}`, "x");
+      const problem = problemIn(heard, 400, "invalid-key");
+      assert.match(String(problem["hint"]), "?key=");
+      assert.is(problem["outcome"], "none");
+    }
+    assert.is((await edge.put("/v1/kv/default?key=..%2Fx", "dots")).status, 204);
+    const got = await edge.ask(`/v1/kv/default?key64=${toBase64url(utf8Bytes("../x"))}`);
+    assert.is(got.text, "dots");
+    assert.is((await edge.ask("/v1/kv/default?key=../x")).text, "dots");
+    problemIn(await edge.ask("/v1/kv/../x"), 400, "invalid-request");
+    problemIn(await edge.ask("/v1/kv/%2E%2E/x"), 400, "invalid-request");
+    problemIn(await edge.ask("/v1/kv/default/%zz"), 400, "invalid-key");
+    problemIn(await edge.ask("/v1/kv/default?key=%4"), 400, "invalid-key");
+  },
+);
+
+everyWay("exactly one of path key, key and key64 names the key", async (edge) => {
+  for (const target of [
+    "",
+    "?",
+    "?key=",
+    "?key64=",
+    "?key=a&key64=YQ",
+    "/a?key=a",
+    "/a?key64=YQ",
+  ]) {
+    problemIn(await edge.ask(`/v1/kv/default${target}`), 400, "invalid-key");
+  }
+  problemIn(await edge.ask("/v1/kv/default?key=a&key=b"), 400, "invalid-request");
+  problemIn(await edge.ask("/v1/kv/default?key64=YQ=="), 400, "invalid-key");
+});
+
+everyWay("a key of 1,025 bytes is 414 with the limit", async (edge) => {
+  for (const target of [`/${"x".repeat(1025)}`, `?key=${"%00".repeat(1025)}`]) {
+    const problem = problemIn(await edge.put(`/v1/kv/default${target}`, "x"), 414, "key-too-long");
+    assert.is(problem["limit"], 1024);
+  }
+});
+
+everyWay("+ is a space in a query and itself in a path", async (edge) => {
+  await edge.put("/v1/kv/default/a+b", "plus");
+  await edge.put("/v1/kv/default?key=a+b", "space");
+  assert.is((await edge.ask("/v1/kv/default?key=a%2Bb")).text, "plus");
+  assert.is((await edge.ask("/v1/kv/default/a%20b")).text, "space");
+});
+
+everyWay("a value of the limit is taken, one byte more is 413 with the limit", async (edge) => {
+  const limit = 1024 * 1024;
+  const value = new Uint8Array(limit + 1).fill(7);
+  assert.is((await edge.put("/v1/kv/default/big", value.subarray(0, limit))).status, 204);
+  const heard = await edge.put("/v1/kv/default/big", value);
+  const problem = problemIn(heard, 413, "value-too-large");
+  assert.is(problem["limit"], limit);
+  assert.is(problem["outcome"], "none");
+  assert.is((await edge.ask("/v1/kv/default/big")).body.length, limit);
+});
+
+everyWay("the limit of a value is that of its namespace", async (edge) => {
+  await edge.put("/v1/namespaces/small", '{"maxValue":10}');
+  assert.is((await edge.put("/v1/kv/small/a", "0123456789")).status, 204);
+  assert.is(
+    problemIn(await edge.put("/v1/kv/small/a", "0123456789a"), 413, "value-too-large")["limit"],
+    10,
+  );
+});
+
+everyWay("metadata comes back as given, and too much of it is 431", async (edge) => {
+  const meta = { "quorate-meta-owner": "Ada L.", "quorate-meta-x_1": "" };
+  assert.is((await edge.put("/v1/kv/default/a", "1", meta)).status, 204);
+  const { headers } = await edge.ask("/v1/kv/default/a");
+  assert.is(headers["quorate-meta-owner"], "Ada L.");
+  assert.is(headers["quorate-meta-x_1"], "");
+  const most = { "quorate-meta-k": "v".repeat(2047) };
+  assert.is((await edge.put("/v1/kv/default/a", "1", most)).status, 204);
+  const more = { "quorate-meta-k": "v".repeat(2048) };
+  problemIn(await edge.put("/v1/kv/default/a", "1", more), 431, "headers-too-large");
+});
+
+everyWay("a time to live is taken from the query, else the header, and told back", async (edge) => {
+  const expires = (seconds: number) => new Date(1_700_000_000_000 + seconds * 1000).toISOString();
+  const header = { "quorate-ttl": "60" };
+  const put = await edge.put("/v1/kv/default/a", "1", header);
+  assert.is(put.headers["quorate-expires"], expires(60));
+  assert.is((await edge.ask("/v1/kv/default/a")).headers["quorate-expires"], expires(60));
+  const both = await edge.put("/v1/kv/default/a?ttl=315360000", "1", header);
+  assert.is(both.headers["quorate-expires"], expires(315_360_000));
+  const cleared = await edge.put("/v1/kv/default/a", "1");
+  assert.is(cleared.headers["quorate-expires"], undefined);
+  for (const wrong of ["0", "-1", "1.5", "315360001", "1e3", "", "x"]) {
+    problemIn(await edge.put(`/v1/kv/default/a?ttl=${wrong}`, "1"), 400, "invalid-request");
+  }
+});
+
+everyWay("parameters reach the node from the query, else from their headers", async (edge) => {
+  const last = () => edge.api.requests.at(-1);
+  await edge.ask({
+    target: "/v1/kv/default/a?consistency=one&r=all",
+    headers: { "quorate-consistency": "all", "quorate-timeout": "250ms", "quorate-explain": "1" },
+  });
+  const { requestId: _id, key: _key, ...read } = { key: undefined, ...last() };
+  assert.equal(read, {
+    namespace: "default",
+    consistency: "one",
+    r: "all",
+    timeoutMs: 250,
+    explain: true,
+  });
+  await edge.put("/v1/kv/default/a?w=1&timeout=60s&durability=memory", "1");
+  assert.is(last()?.w, 1);
+  assert.is(last()?.timeoutMs, 60_000);
+  assert.is(last()?.durability, "memory");
+  await edge.ask({
+    method: "DELETE",
+    target: "/v1/kv/default/a?w=quorum",
+    headers: { "quorate-durability": "memory" },
+  });
+  assert.is(last()?.w, "quorum");
+  assert.is(last()?.durability, "memory");
+  await edge.ask("/v1/kv/default/a");
+  assert.equal(Object.keys(last() ?? {}).sort(), ["key", "namespace", "requestId"]);
+});
+
+everyWay(
+  "a parameter that is unknown, repeated or out of range is 400 and reaches nobody",
+  async (edge) => {
+    const wrong: readonly (readonly [query: string, slug: string])[] = [
+      ["consistncy=one", "invalid-request"],
+      ["__proto__=1", "invalid-request"],
+      ["w=1", "invalid-request"],
+      ["consistency=two", "invalid-request"],
+      ["consistency=one&consistency=all", "invalid-request"],
+      ["timeout=61s", "invalid-request"],
+      ["timeout=0ms", "invalid-request"],
+      ["timeout=5", "invalid-request"],
+      ["explain=yes", "invalid-request"],
+      ["r=0", "invalid-quorum"],
+      ["r=most", "invalid-quorum"],
+      ["a=%zz", "invalid-request"],
+    ];
+    for (const [query, slug] of wrong) {
+      problemIn(await edge.ask(`/v1/kv/default/a?${query}`), 400, slug);
+    }
+    const headers = { "quorate-timeout": "soon" };
+    const byHeader = problemIn(
+      await edge.ask({ target: "/v1/kv/default/a", headers }),
+      400,
+      "invalid-request",
+    );
+    assert.match(String(byHeader["detail"]), "Quorate-Timeout");
+    assert.is(edge.api.requests.length, 0);
+  },
+);
+
+everyWay("explain=1 adds what happened to the headers, in ASCII", async (edge) => {
+  const heard = await edge.put("/v1/kv/default/a?explain=1", "1");
+  assert.equal(JSON.parse(heard.headers["quorate-explain"] ?? ""), { why: "asked – für" });
+  assert.is((await edge.ask("/v1/kv/default/a")).headers["quorate-explain"], undefined);
+});
+
+everyWay("a request id is echoed, passed on and in errors; a bad one is refused", async (edge) => {
+  const headers = { "quorate-request-id": "my id/1" };
+  const heard = await edge.ask({ target: "/v1/kv/default/a", headers });
+  assert.is(heard.headers["quorate-request-id"], "my id/1");
+  assert.is(problemIn(heard, 404, "key-not-found")["requestId"], "my id/1");
+  assert.is(edge.api.requests.at(-1)?.requestId, "my id/1");
+  const bad = { "quorate-request-id": "x".repeat(65) };
+  problemIn(await edge.ask({ target: "/v1/kv/default/a", headers: bad }), 400, "invalid-request");
+  const made = [await edge.ask("/livez"), await edge.ask("/livez")].map(
+    (one) => one.headers["quorate-request-id"] ?? "",
+  );
+  assert.ok(made.every((id) => id.length > 0) && made[0] !== made[1], "made when absent");
+});
+
+everyWay(
+  "If-None-Match gives 304 on a read, If-Match 412, and on a write both are refused",
+  async (edge) => {
+    const put = await edge.put("/v1/kv/default/a", "1");
+    const etag = put.headers["etag"] ?? "";
+    const ask = (headers: Record<string, string>) =>
+      edge.ask({ target: "/v1/kv/default/a", headers });
+    for (const value of [etag, `W/${etag}`, `"x", ${etag}`, "*"]) {
+      const heard = await ask({ "if-none-match": value });
+      assert.is(heard.status, 304, value);
+      assert.is(heard.headers["etag"], etag);
+      assert.is(heard.body.length, 0);
+    }
+    assert.is((await ask({ "if-none-match": '"x"' })).status, 200);
+    assert.is((await ask({ "if-match": etag })).status, 200);
+    const other = await ask({ "if-match": '"x"' });
+    problemIn(other, 412, "precondition-failed");
+    assert.is(other.headers["etag"], etag);
+    const ignored = { "if-modified-since": "Fri, 02 Jan 2026 03:04:05 GMT", range: "bytes=0-0" };
+    assert.is((await ask(ignored)).status, 200);
+    for (const name of ["if-match", "if-none-match"]) {
+      for (const method of ["PUT", "DELETE"]) {
+        const headers = { [name]: "*" };
+        const heard = await edge.ask({ method, target: "/v1/kv/default/a", headers });
+        assert.is(problemIn(heard, 400, "conditional-needs-strong")["outcome"], "none");
+      }
+    }
+  },
+);
+
+everyWay("an encoded or partial body is refused", async (edge) => {
+  const gzip = await edge.put("/v1/kv/default/a", "1", { "content-encoding": "gzip" });
+  problemIn(gzip, 415, "unsupported-media-type");
+  const identity = await edge.put("/v1/kv/default/a", "1", { "content-encoding": "identity" });
+  assert.is(identity.status, 204);
+  const part = await edge.put("/v1/kv/default/a", "1", { "content-range": "bytes 0-0/2" });
+  problemIn(part, 400, "invalid-request");
+  const long = await edge.put("/v1/kv/default/a", "1", { "content-type": `a/${"b".repeat(255)}` });
+  problemIn(long, 400, "invalid-request");
+});
+
+everyWay("a namespace that does not exist is 404 before the body is looked at", async (edge) => {
+  problemIn(await edge.put("/v1/kv/none/a", "1"), 404, "namespace-not-found");
+  problemIn(await edge.ask("/v1/kv/none/a"), 404, "namespace-not-found");
+  problemIn(await edge.ask("/v1/keys/none"), 404, "namespace-not-found");
+});
+
+everyWay("what the node throws becomes a problem with what is known of the write", async (edge) => {
+  edge.api.failure = new QuorateError("disk-full", "Full.", {
+    outcome: "none",
+    retryAfterSeconds: 3,
+  });
+  const full = await edge.put("/v1/kv/default/a", "1");
+  assert.is(problemIn(full, 507, "disk-full")["outcome"], "none");
+  assert.is(full.headers["retry-after"], "3");
+  edge.api.failure = new Error("surprise");
+  const put = problemIn(await edge.put("/v1/kv/default/a", "1"), 500, "internal");
+  assert.is(put["outcome"], "unknown");
+  const got = problemIn(await edge.ask("/v1/kv/default/a"), 500, "internal");
+  assert.is(got["outcome"], undefined);
+  edge.api.failure = new QuorateError("corruption", "Damaged.");
+  problemIn(await edge.ask("/get?key=a"), 500, "corruption");
+});
+
+everyWay(
+  "what is not served is 404, another method 405 with Allow, OPTIONS 204 with Allow",
+  async (edge) => {
+    for (const target of [
+      "/nope",
+      "/",
+      "/v1",
+      "/v1/kv",
+      "/v1/kv/",
+      "/v1/kv//a",
+      "/v1/explain/default/a",
+    ]) {
+      problemIn(await edge.ask(target), 404, "no-such-route");
+    }
+    const allowed: readonly (readonly [target: string, method: string, allow: string])[] = [
+      ["/v1/kv/default/a", "POST", "GET, HEAD, PUT, DELETE, OPTIONS"],
+      ["/v1/kv/default?key=a", "PATCH", "GET, HEAD, PUT, DELETE, OPTIONS"],
+      ["/put", "GET", "POST, OPTIONS"],
+      ["/delete", "GET", "POST, DELETE, OPTIONS"],
+      ["/v1/info", "DELETE", "GET, HEAD, OPTIONS"],
+      ["/v1/keys/default", "TRACE", "GET, HEAD, OPTIONS"],
+    ];
+    for (const [target, method, allow] of allowed) {
+      const heard = await edge.ask({ method, target });
+      problemIn(heard, 405, "method-not-allowed");
+      assert.is(heard.headers["allow"], allow);
+      const options = await edge.ask({ method: "OPTIONS", target });
+      assert.is(options.status, 204);
+      assert.is(options.headers["allow"], allow);
+    }
+  },
+);
+
+everyWay("a page of another origin is 403, and no CORS header is given to it", async (edge) => {
+  const own = `http://${edge.authority}`;
+  const ask = (headers: Record<string, string>) =>
+    edge.ask({ method: "PUT", target: "/v1/kv/default/a", body: "1", headers });
+  for (const headers of [
+    { origin: "http://evil.example" },
+    { origin: "null" },
+    { "sec-fetch-site": "cross-site" },
+    { origin: own, "sec-fetch-site": "cross-site" },
+  ]) {
+    const heard = await ask(headers);
+    problemIn(heard, 403, "forbidden");
+    assert.is(heard.headers["access-control-allow-origin"], undefined);
+  }
+  assert.is((await ask({ origin: own, "sec-fetch-site": "same-origin" })).status, 204);
+  assert.is((await ask({ "sec-fetch-site": "none" })).status, 204);
+  const preflight = await edge.ask({
+    method: "OPTIONS",
+    target: "/v1/kv/default/a",
+    headers: { origin: "http://evil.example", "access-control-request-method": "PUT" },
+  });
+  assert.is(preflight.status, 204);
+  assert.is(preflight.headers["access-control-allow-origin"], undefined);
+});
+
+everyWay(
+  "a listed origin may use the node and gets its CORS headers",
+  async (edge) => {
+    const origin = "https://app.example";
+    const headers = { origin, "sec-fetch-site": "cross-site" };
+    const put = await edge.put("/v1/kv/default/a", "1", headers);
+    assert.is(put.status, 204);
+    assert.is(put.headers["access-control-allow-origin"], origin);
+    assert.is(put.headers["vary"], "Origin");
+    const preflight = await edge.ask({
+      method: "OPTIONS",
+      target: "/v1/kv/default/a",
+      headers: { origin, "access-control-request-headers": "quorate-ttl" },
+    });
+    assert.is(preflight.headers["access-control-allow-headers"], "quorate-ttl");
+    assert.match(preflight.headers["access-control-allow-methods"] ?? "", "PUT");
+    problemIn(
+      await edge.put("/v1/kv/default/a", "1", { origin: "https://b.example" }),
+      403,
+      "forbidden",
+    );
+  },
+  { corsOrigins: ["https://app.example"] },
+);
+
+everyWay(
+  "on loopback a Host that is not the node's is 421",
+  async (edge) => {
+    const ask = (host: string) => edge.ask({ target: "/livez", headers: { host } });
+    for (const host of [
+      "evil.example",
+      "evil.example:8080",
+      "127.0.0.2",
+      "localhost.evil.example",
+    ]) {
+      problemIn(await ask(host), 421, "misdirected-request");
+    }
+    for (const host of [
+      "localhost",
+      "LOCALHOST:1",
+      "127.0.0.1:8080",
+      "[::1]:9",
+      "db.lan",
+      "n1:8080",
+    ]) {
+      assert.is((await ask(host)).status, 200, host);
+    }
+    problemIn(await ask("n1:8081"), 421, "misdirected-request");
+  },
+  { advertisedNames: ["db.lan", "N1:8080"] },
+);
+
+everyWay(
+  "off loopback any Host is taken",
+  async (edge) => {
+    assert.is((await edge.ask({ target: "/livez", headers: { host: "db.example" } })).status, 200);
+  },
+  { loopback: false },
+);
+
+test.run();
