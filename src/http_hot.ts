@@ -66,7 +66,7 @@ export interface NodeResponse {
   write(chunk: Uint8Array | string, written: () => void): boolean;
   end(): unknown;
   end(chunk: Uint8Array): unknown;
-  destroy(): unknown;
+  destroy(error?: Error): unknown;
   on(event: "close" | "error", listener: () => void): unknown;
 }
 
@@ -76,7 +76,6 @@ const lingerMs = 1000;
 /** An unread body of at most so much, by its declared length, does not end the connection. */
 const smallBodyBytesMax = 64 * 1024;
 const http2NoError = 0;
-const http2InternalError = 2;
 
 export class NodeSource implements Source {
   readonly method: string;
@@ -195,7 +194,7 @@ export function sendReply(
   reply: Reply,
 ): Promise<void> | undefined {
   // The client is gone; there is nobody to tell.
-  if (response.destroyed || response.writableEnded) return undefined;
+  if (response.destroyed || response.writableEnded || source.request.aborted) return undefined;
   const { headers, body } = reply;
   const leavesBody = source.leavesBody;
   if (source.isHttp1) {
@@ -205,7 +204,7 @@ export function sendReply(
     response.writeHead(reply.status, headerObject(headers));
   }
   if (body !== undefined && !(body instanceof Uint8Array)) {
-    return sendStream(context, source, response, body);
+    return sendStream(context, response, body);
   }
   if (leavesBody && source.isHttp1) return sendAndLinger(context.clock, source, response, body);
   if (body === undefined || source.method === "HEAD") response.end();
@@ -255,7 +254,6 @@ function dropRest(clock: Clock, request: NodeRequest): Promise<void> {
 /** Writes piece by piece, the next when the one before was taken; a failure cuts the connection. */
 async function sendStream(
   context: HttpContext,
-  source: NodeSource,
   response: NodeResponse,
   pieces: ReplyStream,
 ): Promise<void> {
@@ -276,18 +274,19 @@ async function sendStream(
   try {
     for await (const piece of pieces) {
       // A client that is gone, or takes nothing for long, gets no more pages read for it.
-      if (!(await write(piece))) return cut(source, response);
+      if (!(await write(piece))) return cut(response);
     }
   } catch {
     // The pieces have said why; without their end the client knows that they are not all.
-    return cut(source, response);
+    return cut(response);
   }
   response.end();
 }
 
-function cut(source: NodeSource, response: NodeResponse): void {
-  if (source.isHttp1) response.destroy();
-  else response.stream?.close(http2InternalError);
+/** Ends a reply so that it cannot be taken for a whole one. */
+function cut(response: NodeResponse): void {
+  // With an error an HTTP/2 stream is reset on every runtime; some end it politely without one.
+  response.destroy(new Error("The reply was cut off."));
 }
 
 /** HTTP/2 takes its headers as an object; no name comes twice. */

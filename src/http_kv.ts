@@ -53,6 +53,7 @@ import { type Version, versionText } from "./version.ts";
 const kvPath = "/v1/kv/";
 const metaPrefix = "quorate-meta-";
 const printablePattern = /^[\x20-\x7e]*$/;
+const metaNamePattern = /^[a-z0-9!#$%&'*+.^_`|~-]+$/;
 const formContentType = "application/x-www-form-urlencoded";
 
 /** `GET` and `HEAD /v1/kv/{namespace}/{key}`. */
@@ -297,9 +298,12 @@ function hasParameters(exchange: Exchange): boolean {
 }
 
 function pushRepresentation(headers: string[], record: LiveRecord): void {
+  // Not every runtime refuses a line break in a header, and a record may be older than our checks.
+  const { contentType } = record;
+  const isSafe = contentType !== "" && printablePattern.test(contentType);
   headers.push(
     "Content-Type",
-    record.contentType,
+    isSafe ? contentType : contentTypeDefault,
     "Content-Length",
     String(record.value.length),
     "X-Content-Type-Options",
@@ -307,7 +311,10 @@ function pushRepresentation(headers: string[], record: LiveRecord): void {
     "Content-Security-Policy",
     "sandbox",
   );
-  for (const [name, value] of record.meta) headers.push(`Quorate-Meta-${name}`, value);
+  for (const [name, value] of record.meta) {
+    if (!metaNamePattern.test(name) || !printablePattern.test(value)) continue;
+    headers.push(`Quorate-Meta-${name}`, value);
+  }
 }
 
 /** Cut to the second, and never after the Date of the same reply. */

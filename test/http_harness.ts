@@ -173,12 +173,15 @@ export class Edge {
   #askHttp2(ask: Ask): Promise<Heard> {
     return new Promise((resolve, reject) => {
       const { host, ...headers } = ask.headers ?? {};
-      const stream = this.session().request({
-        ":method": ask.method ?? "GET",
-        ":path": ask.target,
-        ...(host === undefined ? {} : { ":authority": host }),
-        ...headers,
-      });
+      const stream = this.session().request(
+        {
+          ":method": ask.method ?? "GET",
+          ":path": ask.target,
+          ...(host === undefined ? {} : { ":authority": host }),
+          ...headers,
+        },
+        { endStream: ask.body === undefined },
+      );
       let head: http2.IncomingHttpHeaders = {};
       const chunks: Uint8Array[] = [];
       stream.on("response", (received) => {
@@ -190,7 +193,7 @@ export class Edge {
         const { ":status": status, ...rest } = head as Record<string, unknown>;
         resolve(heard(Number(status), rest, chunks));
       });
-      stream.end(ask.body);
+      if (ask.body !== undefined) stream.end(ask.body);
     });
   }
 }
