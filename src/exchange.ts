@@ -32,7 +32,11 @@ export interface HttpSettings {
   readonly advertisedNames: readonly string[];
   /** How long a body may take to arrive. Longer serves slow uploads; shorter frees stuck ones. */
   readonly bodyTimeoutMs: number;
+  /** What the bodies of all requests under way may hold in memory; past it, 503. Default 256 MiB. */
+  readonly bodyBytesMax?: number;
 }
+
+export const bodyBytesMaxDefault: number = 256 * 1024 * 1024;
 
 /** What every operation may use. */
 export interface HttpContext {
@@ -42,13 +46,23 @@ export interface HttpContext {
   readonly report: Report;
   readonly ids: RequestIds;
   readonly dates: HttpDates;
+  /** The dates of versions: a second line of memory, so that the two do not displace each other. */
+  readonly versionDates: HttpDates;
+  readonly bodies: BodyBudget;
 }
 
-export interface BodyLimit {
+/** How large a body may be. */
+export interface BodyBound {
   readonly bytesMax: number;
-  readonly timeoutMs: number;
-  /** The error for a body of `bytes`, or of more than the limit where that is not known. */
+  /** The error for a body of `bytes`, or of more than the bound where that is not known. */
   readonly tooLarge: (bytes: number | undefined) => QuorateError;
+}
+
+/** What a source keeps to while it reads a body. */
+export interface BodyLimit extends BodyBound {
+  readonly timeoutMs: number;
+  /** Called before `bytes` more are held; throws `overloaded` when all requests hold too much. */
+  readonly reserve: (bytes: number) => void;
 }
 
 /** Where a request comes from. */
@@ -93,6 +107,7 @@ export class Exchange {
   key: Uint8Array | undefined;
   #target: Target | undefined;
   #parameters: Map<string, string> | undefined;
+  #bodyBytes = 0;
 
   constructor(source: Source, context: HttpContext) {
     this.source = source;
@@ -124,6 +139,25 @@ export class Exchange {
   get parameters(): ReadonlyMap<string, string> {
     this.#parameters ??= parseQuery(this.target.query);
     return this.#parameters;
+  }
+
+  /** The whole body, within its bound, its time and what all requests together may hold. */
+  readBody(context: HttpContext, bound: BodyBound): Promise<Uint8Array> {
+    const limit: BodyLimit = {
+      ...bound,
+      timeoutMs: context.settings.bodyTimeoutMs,
+      reserve: (bytes) => {
+        context.bodies.take(bytes);
+        this.#bodyBytes += bytes;
+      },
+    };
+    return this.source.readBody(limit, context.clock);
+  }
+
+  /** Gives back what `readBody` has taken; called once, when the operation is over. */
+  releaseBody(context: HttpContext): void {
+    context.bodies.give(this.#bodyBytes);
+    this.#bodyBytes = 0;
   }
 
   /** Refuses a request id that was given and cannot be used. */
@@ -168,6 +202,36 @@ export class HttpDates {
   }
 }
 
+/** The bytes of all bodies that are being read or written, of which there is a bound. */
+export class BodyBudget {
+  readonly #bytesMax: number;
+  #bytes = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Throws `overloaded` where there is no room. */
+  take(bytes: number): void {
+    if (this.#bytes + bytes > this.#bytesMax) {
+      throw new QuorateError(
+        "overloaded",
+        `The bodies of all requests under way hold ${this.#bytes} bytes; ${this.#bytesMax} are allowed.`,
+        { outcome: "none", retryAfterSeconds: 1, hint: "Wait for Retry-After and send it again." },
+      );
+    }
+    this.#bytes += bytes;
+  }
+
+  give(bytes: number): void {
+    this.#bytes -= bytes;
+  }
+}
+
 /** Gathers a body and stops at its limit. */
 export class BodyBuffer {
   readonly #limit: BodyLimit;
@@ -192,6 +256,7 @@ export class BodyBuffer {
       this.#chunks = [];
       throw this.#limit.tooLarge(undefined);
     }
+    this.#limit.reserve(chunk.length);
     this.#chunks.push(chunk);
   }
 

@@ -25,6 +25,8 @@ import { AssertionError } from "./assert.ts";
 import type { Clock, Random, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import {
+  BodyBudget,
+  bodyBytesMaxDefault,
   Exchange,
   type HttpContext,
   HttpDates,
@@ -84,6 +86,8 @@ export function createHttp(api: Api, settings: HttpSettings & HttpParts): HttpEd
     report: settings.report,
     ids: new RequestIds(settings.random),
     dates: new HttpDates(),
+    versionDates: new HttpDates(),
+    bodies: new BodyBudget(settings.bodyBytesMax ?? bodyBytesMaxDefault),
   };
   const app = createApp(context);
   const useHotPath = settings.hotPath !== false;
@@ -179,6 +183,8 @@ export async function answer(
     reply = await operation(context, exchange);
   } catch (thrown) {
     reply = failed(context, exchange, thrown);
+  } finally {
+    exchange.releaseBody(context);
   }
   const tookMs = context.clock.monotonicMs() - exchange.startedMs;
   reply.headers.push(

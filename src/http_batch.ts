@@ -31,7 +31,6 @@ import { AssertionError } from "./assert.ts";
 import { fromBase64url, utf8Bytes } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
 import {
-  type BodyLimit,
   type Exchange,
   type HttpContext,
   invalidRequest,
@@ -165,12 +164,8 @@ export async function readJson(
   bytesMax: number,
 ): Promise<unknown> {
   refuseEncodings(exchange);
-  const limit: BodyLimit = {
-    bytesMax,
-    timeoutMs: context.settings.bodyTimeoutMs,
-    tooLarge: (bytes) => bodyTooLarge(bytes, bytesMax),
-  };
-  return parseJson(await exchange.source.readBody(limit, context.clock));
+  const tooLarge = (bytes: number | undefined) => bodyTooLarge(bytes, bytesMax);
+  return parseJson(await exchange.readBody(context, { bytesMax, tooLarge }));
 }
 
 function bodyTooLarge(bytes: number | undefined, limit: number): QuorateError {

@@ -66,6 +66,7 @@ export interface NodeResponse {
   write(chunk: Uint8Array | string, written: () => void): boolean;
   end(): unknown;
   end(chunk: Uint8Array): unknown;
+  end(chunk: string, encoding: "latin1"): unknown;
   destroy(error?: Error): unknown;
   on(event: "close" | "error", listener: () => void): unknown;
 }
@@ -75,6 +76,8 @@ const lingerBytesMax = 4 * 1024 * 1024;
 const lingerMs = 1000;
 /** An unread body of at most so much, by its declared length, does not end the connection. */
 const smallBodyBytesMax = 64 * 1024;
+/** Up to so many bytes a body is joined with its header. */
+const joinedBytesMax = 16 * 1024;
 const http2NoError = 0;
 
 export class NodeSource implements Source {
@@ -208,10 +211,22 @@ export function sendReply(
   }
   if (leavesBody && source.isHttp1) return sendAndLinger(context.clock, source, response, body);
   if (body === undefined || source.method === "HEAD") response.end();
-  else response.end(body);
+  else endWith(source, response, body);
   // With this code the stream is reset only after the answer has been sent.
   if (leavesBody) response.stream?.close(http2NoError);
   return undefined;
+}
+
+/**
+ * Ends a reply with a whole body. node:http joins a header with a string and writes both at once,
+ * but writes bytes apart from it; for a small body the copy is far cheaper than the second write.
+ */
+function endWith(source: NodeSource, response: NodeResponse, body: Uint8Array): void {
+  if (!source.isHttp1 || body.length > joinedBytesMax) response.end(body);
+  else {
+    const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
+    response.end(bytes.toString("latin1"), "latin1");
+  }
 }
 
 /** Sends a whole answer, drops a bounded rest of the request, then closes. */

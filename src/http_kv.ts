@@ -30,7 +30,7 @@ import type {
 import { contentTypeBytesMax, contentTypeDefault, metaBytesMax } from "./api.ts";
 import { QuorateError } from "./errors.ts";
 import {
-  type BodyLimit,
+  type BodyBound,
   type Exchange,
   type HttpContext,
   invalidRequest,
@@ -95,7 +95,7 @@ export async function putKey(context: HttpContext, exchange: Exchange): Promise<
   const contentType = parseContentType(exchange.header("content-type"));
   const meta = parseMeta(exchange);
   const { policy } = context.api.namespace(asked.namespace);
-  const value = await exchange.source.readBody(valueLimit(context, policy), context.clock);
+  const value = await exchange.readBody(context, valueBound(policy));
   const request: PutRequest = {
     ...(parsed === undefined ? noOptions : writeOptions(parsed)),
     ...asked,
@@ -198,13 +198,9 @@ export function keyNotFound(
   return problemReply(error, { ...aboutOf(exchange), members }, headers);
 }
 
-/** The limit for a value of a namespace. */
-export function valueLimit(context: HttpContext, policy: NamespacePolicy): BodyLimit {
-  return {
-    bytesMax: policy.valueBytesMax,
-    timeoutMs: context.settings.bodyTimeoutMs,
-    tooLarge: (bytes) => valueTooLarge(bytes, policy.valueBytesMax),
-  };
+function valueBound(policy: NamespacePolicy): BodyBound {
+  const bytesMax = policy.valueBytesMax;
+  return { bytesMax, tooLarge: (bytes) => valueTooLarge(bytes, bytesMax) };
 }
 
 export function valueTooLarge(bytes: number | undefined, limit: number): QuorateError {
@@ -319,7 +315,7 @@ function pushRepresentation(headers: string[], record: LiveRecord): void {
 
 /** Cut to the second, and never after the Date of the same reply. */
 function lastModified(context: HttpContext, version: Version): string {
-  return new Date(Math.min(hlcWallMs(version.hlc), context.clock.nowMs())).toUTCString();
+  return context.versionDates.text(Math.min(hlcWallMs(version.hlc), context.clock.nowMs()));
 }
 
 function written(context: HttpContext, answer: WriteAnswer, isPut: boolean): Reply {

@@ -277,6 +277,31 @@ for (const protocol of ["HTTP/1.1", "HTTP/2"] as const) {
   });
 }
 
+test("the bodies of all requests together have a bound, and past it a PUT is 503 at once", async () => {
+  const edge = await Edge.open({ settings: { bodyBytesMax: 1_500_000 } });
+  try {
+    const connection = edge.raw();
+    connection.send("PUT /v1/kv/default/slow HTTP/1.1\r\nHost: localhost\r\n");
+    connection.send("Content-Length: 1000001\r\n\r\n");
+    connection.send(new Uint8Array(1_000_000));
+    await eventually(() => edge.clock.timers > 0);
+    const value = new Uint8Array(1_000_000);
+    let refused = await edge.put("/v1/kv/default/b", value);
+    // The first body may still be on its way; it is there at the latest when a second is refused.
+    while (refused.status === 204) refused = await edge.put("/v1/kv/default/b", value);
+    assert.is(refused.status, 503);
+    assert.is(refused.headers["retry-after"], "1");
+    assert.is(JSON.parse(refused.text).outcome, "none");
+    assert.is((await edge.put("/v1/kv/default/c", "small")).status, 204);
+    connection.send("x");
+    await connection.until("204");
+    connection.socket.destroy();
+    assert.is((await edge.put("/v1/kv/default/b", value)).status, 204);
+  } finally {
+    await edge.close();
+  }
+});
+
 test("a record whose type or metadata no header can carry is served without them", async () => {
   const edge = await Edge.open();
   try {
