@@ -53,6 +53,7 @@ import { QuorateError } from "./errors.ts";
 export type { Fetch } from "./client_fetch.ts";
 export type {
   BatchOperation,
+  BatchPut,
   BatchResult,
   ListEntry,
   NamespaceInfo,

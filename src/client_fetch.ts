@@ -290,14 +290,21 @@ const neverConnected: readonly string[] = [
   "FailedToOpenSocket",
 ];
 
+/** Where the message is all there is: Deno's phase, and ports that fetch refuses to use. */
+const neverConnectedPhrases: readonly string[] = [
+  "client error (Connect)",
+  "bad port",
+  "Requests to port",
+];
+
 /** Whether the runtime proves that no byte of the request was sent. */
 function neverLeft(error: unknown): boolean {
   for (const cause of causesOf(error)) {
     const { code, syscall, message } = cause as Fields;
     if (typeof code === "string" && neverConnected.includes(code)) return true;
     if (syscall === "connect" || syscall === "getaddrinfo") return true;
-    // Deno names the phase in its message and nowhere else.
-    if (typeof message === "string" && message.includes("client error (Connect)")) return true;
+    if (typeof message !== "string") continue;
+    if (neverConnectedPhrases.some((phrase) => message.includes(phrase))) return true;
   }
   return false;
 }

@@ -159,7 +159,7 @@ export function batchBody(operations: readonly BatchOperation[]): string {
     const key = bytesField("key", operation.key);
     if (operation.kind !== "put") return { [operation.kind]: key };
     const { value, contentType, meta, ttlSeconds } = operation;
-    return { put: { ...key, ...bytesField("value", value), contentType, meta, ttl: ttlSeconds } };
+    return { put: { ...key, ...valueField(value), contentType, meta, ttl: ttlSeconds } };
   });
   return JSON.stringify({ ops });
 }
@@ -200,6 +200,14 @@ export function bytesField(name: string, given: string | Uint8Array): Record<str
   const bytes = bytesOf(name, given);
   const text = utf8OrUndefined(bytes);
   return text === undefined ? { [`${name}64`]: toBase64url(bytes) } : { [name]: text };
+}
+
+/** The same for a value, but as base64url where JSON would take six bytes for one (`\u0000`). */
+function valueField(given: string | Uint8Array): Record<string, string> {
+  const bytes = bytesOf("value", given);
+  const field = bytesField("value", bytes);
+  const hasCostly = /[^\P{Cc}\n\r\t]/u.test(field["value"] ?? "");
+  return hasCostly ? { value64: toBase64url(bytes) } : field;
 }
 
 /** Bytes as they are, text as UTF-8. Throws for text that has no UTF-8 of its own. */

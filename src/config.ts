@@ -17,7 +17,7 @@
 
 import type { Kind } from "./config_kinds.ts";
 import { showSize } from "./config_kinds.ts";
-import { type Config, type Scope, settingNames, settings, variableOf } from "./config_table.ts";
+import { type Config, dashed, type Scope, settingNames, settings, variableOf } from "./config_table.ts";
 import { QuorateError } from "./errors.ts";
 
 /** What was given, before anything is known about it. */
@@ -73,7 +73,7 @@ export function validate(config: Config): void {
 
 /** Where a value came from, in words: `--port`, `QUORATE_PORT`, `port in quorate.toml`, `default`. */
 export function sourceText(source: Source): string {
-  if (source.kind === "flag") return `--${source.flag}`;
+  if (source.kind === "flag") return dashed(source.flag);
   if (source.kind === "environment") return source.variable;
   if (source.kind === "file") return `${source.key} in ${source.path}`;
   return "default";
@@ -166,7 +166,7 @@ function parseGiven(name: keyof Config, given: Given): unknown {
   const setting = settings[name];
   const where = sourceText(given.source);
   if (setting.refusal !== undefined) {
-    throw invalid(`${where}: ${setting.refusal}.`, `Leave --${setting.flag} out.`);
+    throw invalid(`${where}: ${setting.refusal}.`, `Leave ${dashed(setting.flag)} out.`);
   }
   const text = textOf(given.value);
   const parsed = text === undefined ? { error: "is not a single value" } : setting.kind.parse(text);

@@ -382,6 +382,11 @@ export const settings: SettingTable = {
 /** The names of all settings, in the order of the documentation. */
 export const settingNames = Object.keys(settings) as readonly (keyof Config)[];
 
+/** `--max-value` of `max-value`, `-r` of `r`. */
+export function dashed(flag: string): string {
+  return flag.length === 1 ? `-${flag}` : `--${flag}`;
+}
+
 /** `QUORATE_MAX_VALUE` of `max-value`. */
 export function variableOf(flag: string): string {
   return `QUORATE_${flag.toUpperCase().replaceAll("-", "_")}`;

@@ -1,0 +1,234 @@
+/**
+ * Cli commands: every command of `quorate`, described once.
+ *
+ * A row says what a command takes, which settings it reads and which file runs it. That file is
+ * imported when the command runs and not before: `quorate get` must start in a fraction of the time
+ * that it takes to load a server.
+ *
+ * Effects: none.
+ *
+ * @module
+ */
+
+import type { Io } from "./cli_io.ts";
+import type { Resolved } from "./config.ts";
+import { choice, duration, type Kind, size, text, whole } from "./config_kinds.ts";
+import type { Config } from "./config_table.ts";
+import { settingNames, settings } from "./config_table.ts";
+
+/** What a command was given, parsed. */
+export interface Invocation extends Resolved {
+  readonly arguments: readonly string[];
+  /** By name, without dashes. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** Runs a command and answers the exit code. */
+export type Run = (invocation: Invocation, io: Io) => Promise<number>;
+
+export interface CommandOption {
+  /** Without dashes. */
+  readonly name: string;
+  /** Undefined for a switch. */
+  readonly kind?: Kind<unknown>;
+  /** May be given more than once. */
+  readonly repeats?: true;
+  readonly meaning: string;
+}
+
+export interface CommandRow {
+  /** One or two words: `get`, `config show`. */
+  readonly name: string;
+  /** As in a usage line: `<key>` is needed, `[prefix]` is not. */
+  readonly arguments: readonly (readonly [form: string, meaning: string])[];
+  readonly meaning: string;
+  readonly settings: readonly (keyof Config)[];
+  readonly options: readonly CommandOption[];
+  readonly examples: readonly string[];
+  readonly load: () => Promise<Run>;
+}
+
+const key64: CommandOption = {
+  name: "key64",
+  meaning: "Keys on the command line are base64url without padding, for bytes that are not text.",
+};
+
+const reading = ["url", "namespace", "timeoutMs", "consistency", "r"] as const;
+const writing = ["url", "namespace", "timeoutMs", "consistency", "w", "durability"] as const;
+
+/** Seconds as the API counts them, or a time with a unit. */
+const ttl: Kind<number> = {
+  placeholder: "<time>",
+  allowed: "whole seconds, or a time such as 90s or 12h",
+  parse(given) {
+    const seconds = whole(1, 315_360_000).parse(given);
+    if ("value" in seconds) return seconds;
+    const ms = duration(1000, 315_360_000_000).parse(given);
+    if ("error" in ms) return ms;
+    return ms.value % 1000 === 0 ? { value: ms.value / 1000 } : { error: "is not whole seconds" };
+  },
+  show: String,
+};
+
+export const commands: readonly CommandRow[] = [
+  {
+    name: "serve",
+    arguments: [],
+    meaning: "Serves a node until it is told to stop (SIGTERM or Ctrl-C).",
+    settings: settingNames.filter((name) => settings[name].scope === "serve"),
+    options: [],
+    examples: ["quorate serve", "quorate serve --name n1 --port 8080 --data-dir data/n1"],
+    load: async () => (await import("./cli_serve.ts")).serve,
+  },
+  {
+    name: "get",
+    arguments: [["<key>", "The key to read."]],
+    meaning: "Prints the value of a key, byte for byte.",
+    settings: [...reading, "output"],
+    options: [key64],
+    examples: ["quorate get users/1", "quorate get -o json users/1", "quorate get --key64 _w"],
+    load: async () => (await import("./cli_data.ts")).get,
+  },
+  {
+    name: "put",
+    arguments: [
+      ["<key>", "The key to write."],
+      ["<value>", "The value; - takes it from the standard input, @file from a file."],
+    ],
+    meaning: "Writes a key.",
+    settings: [...writing, "output"],
+    options: [
+      { name: "ttl", kind: ttl, meaning: "How long the key lives; without it, for ever." },
+      {
+        name: "content-type",
+        kind: text("<type>", "a media type, such as application/json", /^[\x20-\x7e]{1,256}$/),
+        meaning: "The media type; text/plain for an argument, octets for a file, unless given.",
+      },
+      {
+        name: "meta",
+        kind: text("<name=value>", "a lower-case name, '=' and a value", /^[^=\s]+=.*$/),
+        repeats: true,
+        meaning: "Metadata to keep with the value; may be given more than once.",
+      },
+      key64,
+    ],
+    examples: [
+      "quorate put users/1 Ada",
+      "quorate put users/1 @ada.json --content-type application/json",
+      "date | quorate put --ttl 12h last/run -",
+      "quorate put -- temperature -5",
+    ],
+    load: async () => (await import("./cli_data.ts")).put,
+  },
+  {
+    name: "del",
+    arguments: [["<key>", "The key to delete; it need not be there."]],
+    meaning: "Deletes a key.",
+    settings: [...writing, "output"],
+    options: [key64],
+    examples: ["quorate del users/1"],
+    load: async () => (await import("./cli_data.ts")).del,
+  },
+  {
+    name: "list",
+    arguments: [["[prefix]", "Only keys that begin with it."]],
+    meaning: "Lists keys in bytewise order.",
+    settings: [...reading, "output"],
+    options: [
+      { name: "limit", kind: whole(1, 1_000_000), meaning: "How many at most; default 100." },
+      { name: "all", meaning: "Every key, however many there are." },
+      { name: "start", kind: text("<key>", "a key", /^/), meaning: "The first key, inclusive." },
+      { name: "end", kind: text("<key>", "a key", /^/), meaning: "The last key, exclusive." },
+      { name: "reverse", meaning: "From the end." },
+      { name: "values", meaning: "With the values; -o json or yaml prints them." },
+      {
+        name: "cursor",
+        kind: text("<cursor>", "what the list before gave as next", /^[\x21-\x7e]+$/),
+        meaning: "Goes on where a list ended that told it.",
+      },
+      key64,
+    ],
+    examples: ["quorate list users/", "quorate list --all -o raw", "quorate list -o json --values"],
+    load: async () => (await import("./cli_list.ts")).list,
+  },
+  {
+    name: "count",
+    arguments: [["[prefix]", "Only keys that begin with it."]],
+    meaning: "Counts keys and the bytes of their values.",
+    settings: [...reading, "output"],
+    options: [key64],
+    examples: ["quorate count", "quorate count users/"],
+    load: async () => (await import("./cli_list.ts")).count,
+  },
+  {
+    name: "import",
+    arguments: [["[file]", "NDJSON to read; without it, or with -, the standard input."]],
+    meaning:
+      "Writes the records of an NDJSON file, a line each: " +
+      "{key or key64, value or value64, contentType?, meta?, ttl? or expiresAt?}.",
+    settings: [...writing, "output"],
+    options: [
+      {
+        name: "from-line",
+        kind: whole(1, 1_000_000_000_000),
+        meaning: "Goes on from this line, after an import that stopped.",
+      },
+      { name: "concurrency", kind: whole(1, 64), meaning: "Batches under way at once; default 4." },
+    ],
+    examples: [
+      "quorate import words.ndjson",
+      "quorate export | quorate import --url http://b:8080",
+    ],
+    load: async () => (await import("./cli_import.ts")).importRecords,
+  },
+  {
+    name: "export",
+    arguments: [["[prefix]", "Only keys that begin with it."]],
+    meaning: "Prints records as NDJSON, with values and metadata, as import reads them.",
+    settings: [...reading],
+    options: [
+      { name: "start", kind: text("<key>", "a key", /^/), meaning: "The first key, inclusive." },
+      { name: "end", kind: text("<key>", "a key", /^/), meaning: "The last key, exclusive." },
+      key64,
+    ],
+    examples: ["quorate export > all.ndjson", "quorate export users/ | jq -r .key"],
+    load: async () => (await import("./cli_export.ts")).exportRecords,
+  },
+  {
+    name: "config show",
+    arguments: [],
+    meaning: "Prints every setting, its value, and where that came from.",
+    settings: settingNames.filter((name) => name !== "configFile"),
+    options: [],
+    examples: ["quorate config show", "QUORATE_PORT=9000 quorate config show -o json"],
+    load: async () => (await import("./cli_config.ts")).showConfig,
+  },
+  {
+    name: "bench",
+    arguments: [],
+    meaning:
+      "Measures a node: each connection sends a request when the one before was answered. " +
+      "It writes keys of its own and deletes them at the end.",
+    settings: [...reading, "w", "durability", "output"],
+    options: [
+      { name: "connections", kind: whole(1, 4096), meaning: "How many at once; default 16." },
+      { name: "duration", kind: duration(1, 86_400_000), meaning: "How long; default 10s." },
+      { name: "count", kind: whole(1, 1e12), meaning: "Stops after so many requests instead." },
+      { name: "value-size", kind: size(0, 32 * 1024 ** 2), meaning: "Bytes; default 256B." },
+      { name: "keys", kind: whole(1, 10_000_000), meaning: "Different keys; default 10000." },
+      { name: "gets", kind: whole(0, 100), meaning: "Reads in a hundred requests; default 50." },
+      {
+        name: "prefix",
+        kind: text("<prefix>", "1 to 900 of A-Z, a-z, 0-9, '-', '_' and '/'", /^[\w/-]{1,900}$/),
+        meaning: "What its keys begin with; default quorate-bench/.",
+      },
+      {
+        name: "cleanup",
+        kind: choice("yes", "no"),
+        meaning: "Whether the keys are deleted at the end; default yes.",
+      },
+    ],
+    examples: ["quorate bench", "quorate bench --gets 0 --connections 64 --duration 30s -o json"],
+    load: async () => (await import("./cli_bench.ts")).bench,
+  },
+];

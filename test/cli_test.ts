@@ -1,0 +1,316 @@
+/**
+ * The command line, run in this process against the HTTP edge over a fake node. What only a real
+ * process shows (start time, signals, broken pipes, a real node) is in `cli_process_test.ts`.
+ */
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { utf8Bytes } from "../src/bytes.ts";
+import { programVersion } from "../src/cli_version.ts";
+import { QuorateError } from "../src/errors.ts";
+import { quorate, withFolder, withStand } from "./cli_harness.ts";
+
+const test = suite("cli");
+
+test("cli-get-without-a-key-is-a-usage-error", () =>
+  withStand(async ({ ask, edge }) => {
+    const { code, out, err } = await ask("get");
+    assert.is(code, 2);
+    assert.is(out, "");
+    assert.match(err, /^error: .*\nwhy: +Missing required argument 'key'\.\nhint: .*get --help/);
+    assert.is(edge.api.requests.length, 0, "nothing was sent");
+  }));
+
+test("put and get carry a value byte for byte, from an argument, the input and a file", () =>
+  withStand(async ({ ask, askWith }) => {
+    assert.is((await ask("put", "a", "Ada ☕")).code, 0);
+    assert.is((await ask("get", "a")).out, "Ada ☕");
+    const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
+    await askWith({ input: [bytes.subarray(0, 100), bytes.subarray(100)] }, "put", "b", "-");
+    assert.equal((await ask("get", "b")).bytes, bytes);
+    await withFolder(async (folder) => {
+      const file = path.join(folder, "value.bin");
+      fs.writeFileSync(file, bytes);
+      await ask("put", "c", `@${file}`);
+      assert.equal((await ask("get", "c")).bytes, bytes);
+      const missing = await ask("put", "d", `@${file}.not`);
+      assert.is(missing.code, 2);
+      assert.match(missing.err, /there is no such file/);
+    });
+    await ask("put", "--", "e", "-5");
+    assert.is((await ask("get", "e")).out, "-5");
+  }));
+
+test("a key that is not there is exit code 3, with nothing on the standard output", () =>
+  withStand(async ({ ask }) => {
+    const { code, out, err } = await ask("get", "nothing");
+    assert.is(code, 3);
+    assert.is(out, "");
+    assert.match(err, /error: There is no such key \(key-not-found\)\nwhy: .*'nothing'.*\nhint: /);
+  }));
+
+test("del deletes, and a second time too", () =>
+  withStand(async ({ ask }) => {
+    await ask("put", "a", "1");
+    assert.is((await ask("del", "a")).code, 0);
+    assert.is((await ask("get", "a")).code, 3);
+    assert.is((await ask("del", "a")).code, 0);
+  }));
+
+test("binary keys are given as base64url with --key64", () =>
+  withStand(async ({ ask, edge }) => {
+    await ask("put", "--key64", "__4", "v");
+    assert.is((await ask("get", "--key64", "__4")).out, "v");
+    assert.is((await ask("get", "--key64", "__4=")).out, "v", "padding does no harm");
+    const kept = await edge.api.list({ namespace: "default", requestId: "t" });
+    assert.equal(kept.items[0]?.key, new Uint8Array([255, 254]));
+    const bad = await ask("get", "--key64", "!!");
+    assert.is(bad.code, 2);
+    assert.match(bad.err, /not base64url/);
+    assert.is((await ask("get", "\ufffd")).code, 2, "what the system could not decode is no key");
+  }));
+
+test("put keeps type, metadata and ttl, and get -o json shows them", () =>
+  withStand(async ({ ask }) => {
+    const options = ["--content-type", "application/json", "--meta", "a=1=2", "--meta", "b="];
+    await ask("put", "k", "{}", ...options, "--ttl", "1min");
+    const record = JSON.parse((await ask("get", "k", "-o", "json")).out) as Record<string, unknown>;
+    assert.is(record["key"], "k");
+    assert.is(record["value"], "{}");
+    assert.is(record["contentType"], "application/json");
+    assert.equal(record["meta"], { a: "1=2", b: "" });
+    assert.is(record["expiresAt"], new Date(1_700_000_060_000).toISOString());
+    assert.is((await ask("put", "k", "v", "--ttl", "0")).code, 2);
+    assert.is((await ask("put", "k", "v", "--ttl", "1500ms")).code, 2);
+  }));
+
+test("each form of output says the same", () =>
+  withStand(async ({ ask }) => {
+    await ask("put", "k", "line\nbreak");
+    const yaml = (await ask("get", "k", "-o", "yaml")).out;
+    assert.match(yaml, /^key: "k"\nvalue: "line\\nbreak"\ncontentType: "text\/plain/);
+    const table = (await ask("get", "k", "-o", "table")).out;
+    assert.match(table, /^field +value\nkey +k\nvalue +"line\\nbreak"\n/);
+    assert.is((await ask("get", "k", "-o", "raw")).out, "line\nbreak");
+    const written = JSON.parse((await ask("put", "k", "v", "-o", "json")).out) as object;
+    assert.equal(Object.keys(written), [
+      "key",
+      "version",
+      "acks",
+      "replicas",
+      "consistency",
+      "durability",
+      "node",
+    ]);
+    assert.match((await ask("put", "k", "v", "-o", "raw")).out, /^[0-9a-f]{16}-[0-9a-f]{16}\n$/);
+    assert.is((await ask("put", "k", "v")).out, "", "unasked, a write prints nothing");
+    const bad = await ask("get", "k", "-o", "xml");
+    assert.is(bad.code, 2);
+    assert.match(bad.err, /'xml' is not one of these words/);
+  }));
+
+test("a value on a terminal ends with a line end, and bytes are not thrown at it", () =>
+  withStand(async ({ ask, askWith }) => {
+    await ask("put", "text", "hello");
+    assert.is((await askWith({ columns: 80 }, "get", "text")).out, "hello\n");
+    await ask("put", "evil", "\u001b[2J");
+    const evil = await askWith({ columns: 80 }, "get", "evil");
+    assert.is(evil.out, "");
+    assert.match(evil.err, /4 bytes of text\/plain; charset=utf-8: not text/);
+    assert.is((await askWith({ columns: 80 }, "get", "evil", "-o", "raw")).out, "\u001b[2J");
+  }));
+
+async function fill(count: number, put: (key: string) => Promise<unknown>): Promise<string[]> {
+  const keys = Array.from({ length: count }, (_, index) => `k/${String(index).padStart(4, "0")}`);
+  for (const key of keys) await put(key);
+  return keys;
+}
+
+test("list prints keys in order, a page at a time, and says when there are more", () =>
+  withStand(async ({ ask, edge }) => {
+    const options = { namespace: "default", requestId: "t", contentType: "x/y", meta: [] };
+    const keys = await fill(1005, (key) =>
+      edge.api.put({ ...options, key: utf8Bytes(key), value: utf8Bytes(key) }),
+    );
+    const first = await ask("list");
+    assert.equal(first.out.trimEnd().split("\n"), keys.slice(0, 100));
+    const cursor = /--cursor (\S+) goes on/.exec(first.err)?.[1] ?? "";
+    const second = await ask("list", "--cursor", cursor, "--limit", "5");
+    assert.equal(second.out.trimEnd().split("\n"), keys.slice(100, 105));
+    assert.equal((await ask("list", "--all")).out.trimEnd().split("\n"), keys);
+    assert.equal((await ask("list", "--limit", "1003")).out.trimEnd().split("\n").length, 1003);
+    const reversed = await ask("list", "k/000", "--reverse");
+    assert.equal(reversed.out.trimEnd().split("\n"), keys.slice(0, 10).reverse());
+    assert.is(reversed.err, "");
+    const range = await ask("list", "--start", "k/0003", "--end", "k/0005");
+    assert.is(range.out, "k/0003\nk/0004\n");
+    assert.is((await ask("list", "zzz")).out, "");
+    assert.is((await ask("count")).out, "1005\n");
+    assert.is((await ask("count", "k/00")).out, "100\n");
+    const counted = JSON.parse((await ask("count", "-o", "json")).out) as object;
+    assert.equal(counted, { keys: 1005, bytes: 6030, exact: false });
+  }));
+
+test("list as JSON is one document, with values on demand and 64 forms for bytes", () =>
+  withStand(async ({ ask }) => {
+    await ask("put", "a", "1");
+    await ask("put", "--key64", "_w", "2");
+    type List = { items: Record<string, unknown>[]; next?: string };
+    const plain = JSON.parse((await ask("list", "-o", "json")).out) as List;
+    assert.equal(
+      plain.items.map(({ key, key64, value }) => [key, key64, value]),
+      [
+        ["a", undefined, undefined],
+        [undefined, "_w", undefined],
+      ],
+    );
+    const limited = await ask("list", "-o", "json", "--values", "--limit", "1");
+    const page = JSON.parse(limited.out) as List;
+    assert.is(page.items[0]?.["value"], "1");
+    assert.is(typeof page.next, "string");
+    assert.equal(JSON.parse((await ask("list", "none", "-o", "json")).out), { items: [] });
+    assert.is((await ask("list", "none", "-o", "yaml")).out, "items: []\n");
+    assert.match((await ask("list", "-o", "yaml")).out, /^items:\n {2}- key: "a"\n {4}version: "/);
+    const raw = await ask("list");
+    assert.is(raw.out, "a\nkey64:_w\n");
+    assert.match(raw.err, /1 of these keys/);
+  }));
+
+test("tables come on a terminal only, unless asked for", () =>
+  withStand(async ({ ask, askWith }) => {
+    await ask("put", "a", "x".repeat(1536));
+    const table = /^key +value +type +expires\na +1\.5 KiB +text\/plain/;
+    assert.match((await askWith({ columns: 80 }, "list")).out, table);
+    assert.match((await ask("list", "-o", "table")).out, table);
+    assert.match(
+      (await askWith({ columns: 80 }, "count")).out,
+      /^keys +values +exact\n1 +1\.5 KiB/,
+    );
+    assert.match((await askWith({ columns: 80 }, "put", "a", "b")).err, /Stored a on 1 of 1/);
+  }));
+
+test("the choices of the command line reach the node", () =>
+  withStand(async ({ ask, askWith, edge }) => {
+    const options = ["--consistency", "all", "-w", "1", "--durability", "memory"];
+    await ask("put", "k", "v", ...options, "--timeout", "250ms");
+    const { consistency, w, durability, timeoutMs } = edge.api.requests.at(-1) ?? {};
+    assert.equal([consistency, w, durability, timeoutMs], ["all", 1, "memory", 250]);
+    await askWith({ environment: { QUORATE_R: "quorum" } }, "get", "k");
+    assert.is(edge.api.requests.at(-1)?.r, "quorum");
+    const { code } = await ask("get", "k", "-n", "nope");
+    assert.is(code, 3, "namespace-not-found is a 404");
+  }));
+
+test("an error is printed as error, why and hint, with its exit code by what is known", () =>
+  withStand(async ({ ask, edge }) => {
+    const cases: readonly (readonly [QuorateError, number])[] = [
+      [new QuorateError("write-quorum-not-met", "1 of 2.", { outcome: "partial" }), 5],
+      [new QuorateError("write-quorum-not-met", "0 of 2.", { outcome: "none" }), 4],
+      [new QuorateError("timeout", "Late.", { outcome: "unknown" }), 5],
+      [new QuorateError("quorum-unavailable", "1 of 3.", { outcome: "none" }), 4],
+      [new QuorateError("overloaded", "Busy.", { outcome: "none" }), 1],
+      [new QuorateError("value-too-large", "Large.", { outcome: "none", limit: 1 }), 2],
+    ];
+    for (const [failure, expected] of cases) {
+      edge.api.failure = failure;
+      const { code, err } = await ask("put", "k", "v");
+      assert.is(code, expected, failure.slug);
+      assert.match(err, new RegExp(`^error: .*\\(${failure.slug}\\)\nwhy: .*${failure.detail}`));
+      assert.match(err, /\nhint: .*\nrequest .+\n$/);
+    }
+    edge.api.failure = new QuorateError("write-quorum-not-met", "1 of 2.", {
+      outcome: "partial",
+      replicas: [{ node: "n2", status: "down", reason: "no answer" }],
+    });
+    const { err } = await ask("put", "k", "v");
+    assert.match(err, /n2: down \(no answer\)\nwrite: partial: some replicas have it\n/);
+  }));
+
+test("nobody there is exit code 1 for a read and a write, since nothing can have been written", async () => {
+  const nobody = { environment: { QUORATE_URL: "http://127.0.0.1:1" } };
+  assert.is((await quorate(["get", "k"], nobody)).code, 1);
+  const write = await quorate(["put", "k", "v"], nobody);
+  assert.is(write.code, 1);
+  assert.match(write.err, /^error: No node could be reached \(unreachable\)/);
+});
+
+test("wrong usage is exit code 2, with what was meant", async () => {
+  const cases: readonly (readonly [readonly string[], RegExp])[] = [
+    [["gte", "k"], /Did you mean get\?/],
+    [["get", "--nmaespace", "x", "k"], /Did you mean --namespace\?/],
+    [["get", "a", "b"], /Too many arguments/],
+    [["put", "k"], /Missing required argument 'value'/],
+    [["list", "--limit", "no"], /--limit: 'no' is not a whole number/],
+    [["get", "k", "--timeout", "5"], /--timeout: '5' has no unit/],
+    [["config"], /Usage: quorate config/],
+    [[], /Usage: quorate \[options\]/],
+    [["serve", "--peers", "a:1"], /clusters are not in it yet/],
+    [["serve", "--host", "0.0.0.0"], /--insecure/],
+    [["serve", "extra"], /Too many arguments/],
+  ];
+  for (const [words, expected] of cases) {
+    const { code, out, err } = await quorate(words);
+    assert.is(code, 2, words.join(" "));
+    assert.is(out, "");
+    assert.match(err, expected);
+  }
+});
+
+test("help and version go to the standard output, with exit code 0", async () => {
+  const help = await quorate(["put", "--help"]);
+  assert.is(help.code, 0);
+  assert.match(help.out, /^Usage: quorate put \[options\] <key> <value>\n[\s\S]*Examples:/);
+  assert.is((await quorate(["help"])).code, 0);
+  const { version } = JSON.parse(fs.readFileSync("package.json", "utf8")) as { version: string };
+  assert.is((await quorate(["--version"])).out, `${version}\n`);
+  assert.is(programVersion, version);
+});
+
+test("config show says every value and where it came from", () =>
+  withFolder(async (folder) => {
+    const file = path.join(folder, "q.toml");
+    fs.writeFileSync(file, 'port = 4711\nlog-level = "warn"\n');
+    const environment = { QUORATE_LOG_LEVEL: "debug" };
+    const words = ["config", "show", "--config", file, "--max-value", "2MiB"];
+    const json = JSON.parse(
+      (await quorate([...words, "-o", "json"], { environment })).out,
+    ) as Record<string, unknown>;
+    assert.equal(json["port"], { value: "4711", source: `port in ${file}` });
+    assert.equal(json["log-level"], { value: "debug", source: "QUORATE_LOG_LEVEL" });
+    assert.equal(json["max-value"], { value: "2MiB", source: "--max-value" });
+    assert.equal(json["host"], { value: "127.0.0.1", source: "default" });
+    const table = (await quorate(words, { environment, columns: 120 })).out;
+    assert.match(table, /^setting +value +from +variable\n/);
+    assert.match(table, /\nmax-value +2MiB +--max-value +QUORATE_MAX_VALUE\n/);
+    // Without a terminal it is a config file that says the same.
+    const raw = (await quorate(words, { environment })).out;
+    const again = path.join(folder, "again.toml");
+    fs.writeFileSync(again, raw);
+    const copied = await quorate(["config", "show", "--config", again, "-o", "json"]);
+    const values = (text: string) =>
+      Object.entries(JSON.parse(text) as Record<string, { value: unknown }>)
+        .filter(([name]) => name !== "output")
+        .map(([name, { value }]) => [name, value]);
+    assert.equal(values(copied.out), values(JSON.stringify(json)));
+  }));
+
+test("a config file that is missing, broken or misspelt is an error that names it", () =>
+  withFolder(async (folder) => {
+    const missing = await quorate(["config", "show", "--config", path.join(folder, "no.toml")]);
+    assert.is(missing.code, 2);
+    assert.match(missing.err, /no\.toml cannot be read: there is no such file/);
+    const broken = path.join(folder, "broken.toml");
+    fs.writeFileSync(broken, "port = 1\nhost = \n");
+    const { code, err } = await quorate(["get", "k"], { environment: { QUORATE_CONFIG: broken } });
+    assert.is(code, 2);
+    assert.match(err, /broken\.toml is not valid TOML at line 2/);
+    fs.writeFileSync(broken, "prot = 1\n");
+    const misspelt = await quorate(["get", "k", "--config", broken]);
+    assert.match(misspelt.err, /There is no setting 'prot'[\s\S]*Did you mean port\?/);
+    const limits = await quorate(["config", "show", "--memtable-bytes", "512KiB"]);
+    assert.is(limits.code, 2);
+    assert.match(limits.err, /--memtable-bytes 512KiB is below --max-value 1MiB/);
+  }));
+
+test.run();
