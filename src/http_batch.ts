@@ -77,7 +77,7 @@ export async function runBatch(context: HttpContext, exchange: Exchange): Promis
   const asked = body.ops.map((form, index) => parseOperation(form, index, policy));
   const operations: BatchOperation[] = [];
   for (const one of asked) if (!(one instanceof QuorateError)) operations.push(one);
-  exchange.sent = true;
+  exchange.sent = operations.some((operation) => operation.kind !== "get");
   const options = { ...writeOptions(parsed), namespace, requestId: exchange.requestId };
   const answers =
     operations.length === 0 ? [] : await context.api.batch({ ...options, operations });

@@ -11,6 +11,7 @@
 import * as http from "node:http";
 import * as http2 from "node:http2";
 import * as net from "node:net";
+import * as assert from "uvu/assert";
 import type { Clock, Random } from "../src/capability.ts";
 import { silentReport } from "../src/capability.ts";
 import type { HttpSettings } from "../src/exchange.ts";
@@ -293,4 +294,45 @@ function heard(status: number, raw: object, chunks: Uint8Array[]): Heard {
 /** Waits until `holds`, looking again at every turn of the event loop. */
 export async function eventually(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => setImmediate(resolve));
+}
+
+const ways: readonly EdgeOptions[] = [
+  { hotPath: true, protocol: "HTTP/1.1" },
+  { hotPath: false, protocol: "HTTP/1.1" },
+  { hotPath: true, protocol: "HTTP/2" },
+  { hotPath: false, protocol: "HTTP/2" },
+];
+
+/** A case that must hold on every way: through Hono and directly, over HTTP/1.1 and HTTP/2. */
+export function everyWayOf(test: (name: string, run: () => Promise<void>) => void) {
+  return (
+    name: string,
+    run: (edge: Edge) => Promise<void>,
+    settings: EdgeOptions["settings"] = {},
+  ): void => {
+    for (const way of ways) {
+      const path = way.hotPath === true ? "direct" : "Hono";
+      test(`${name} [${path}, ${way.protocol}]`, async () => {
+        const edge = await Edge.open({ ...way, settings });
+        try {
+          await run(edge);
+        } finally {
+          await edge.close();
+        }
+      });
+    }
+  };
+}
+
+/** The problem that was heard, which must be whole. */
+export function problemIn(heard: Heard, status: number, slug: string): Record<string, unknown> {
+  assert.is(heard.status, status, heard.text);
+  assert.is(heard.headers["content-type"], "application/problem+json");
+  assert.is(heard.headers["cache-control"], "no-store");
+  const problem = JSON.parse(heard.text);
+  assert.is(problem.type, `/problems/${slug}`);
+  assert.is(problem.status, status);
+  assert.is(problem.requestId, heard.headers["quorate-request-id"]);
+  assert.ok(problem.title.length > 0 && problem.detail.length > 0 && problem.hint.length > 0);
+  return problem;
 }
