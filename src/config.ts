@@ -17,7 +17,14 @@
 
 import type { Kind } from "./config_kinds.ts";
 import { showSize } from "./config_kinds.ts";
-import { type Config, dashed, type Scope, settingNames, settings, variableOf } from "./config_table.ts";
+import {
+  type Config,
+  dashed,
+  type Scope,
+  settingNames,
+  settings,
+  variableOf,
+} from "./config_table.ts";
 import { QuorateError } from "./errors.ts";
 
 /** What was given, before anything is known about it. */

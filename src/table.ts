@@ -1,8 +1,34 @@
 /**
  * Table: the ordered index on disk in which a record lives after a checkpoint.
  *
+ * The interface has two implementations: LMDB here, and an ordered map with a modelled disk in
+ * `table_memory.ts` for the simulator, since LMDB is native. One conformance suite holds both.
+ *
+ * LMDB runs in its plain mode: a commit writes its pages, syncs them, then writes and syncs one of
+ * two meta pages in turn. `overlappingSync`, the package's default, is off: with it a commit counts
+ * as done before it is synced, a failed sync is reported to nobody, and opening after a crash steps
+ * back a commit. A commit runs on a thread of its own, so that waiting for the disk stalls no
+ * request; it is durable when it resolves. `noSync` and `useWritemap` would trade safety away.
+ *
+ * Invariants
+ * 1. All changes of a commit are in one transaction of LMDB: they are queued as one batch, and
+ *    nothing here begins a synchronous transaction, which alone could commit a batch half-way.
+ * 2. No read transaction outlives its turn of the event loop: a range is read to its end in one
+ *    call, and the package resets its transaction when a commit resolves and after every turn.
+ * 3. No answer points into mapped pages: a page that is used again would change under its reader.
+ * 4. After a failure that LMDB cannot go on from, every later commit is refused with the same error.
+ *
+ * Effects: the table's file, through the native package (the only module that knows it).
+ *
  * @module
  */
+
+import { open } from "lmdb";
+import { assert } from "./assert.ts";
+import { compare } from "./bytes.ts";
+import type { DiskSpace } from "./capability.ts";
+import { systemErrorCode } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
 
 /** One key with its value; both belong to the receiver. */
 export interface TableEntry {
@@ -50,4 +76,315 @@ export interface Table {
   /** The bytes that the table takes on disk. */
   fileBytes(): number;
   close(): Promise<void>;
+}
+
+/** The longest key that LMDB takes with pages of 4 KiB. */
+export const tableKeyBytesMax = 1_978;
+
+/**
+ * How much address space is reserved for the file's map, largest first: what the system refuses
+ * (`ulimit -v`, a small machine) is tried smaller. It is no memory: only pages that are read take
+ * some, and the kernel takes these back. A file that outgrows it is mapped again at twice the size,
+ * and a system that refuses that would crash the process: hence the generous reserve.
+ */
+const mapBytesChoices: readonly number[] = [40, 38, 36, 34, 32, 30].map((power) => 2 ** power);
+
+export interface TableOptions {
+  /** The table's file; another of the same name with `-lock` stands beside it. */
+  readonly path: string;
+  /** What the disk has left: LMDB says EIO when the disk fills up in the middle of a write. */
+  readonly space?: () => Promise<DiskSpace>;
+}
+
+/** Below so much free space an EIO of LMDB is taken for a full disk. */
+const fullBelowBytes = 1_048_576;
+
+/**
+ * Opens the table, making its file when it is not there. The name of a new file is durable only
+ * after its folder was synced, which is the caller's part.
+ *
+ * @throws `corruption` when the file is not one that LMDB can open
+ */
+export async function openTable(options: TableOptions): Promise<Table> {
+  for (const mapBytes of mapBytesChoices) {
+    try {
+      return new LmdbTable(openStore(options.path, mapBytes), options);
+    } catch (error) {
+      const failure = lmdbFailure(error);
+      const isRefused = systemErrorCode(failure) === "ENOMEM";
+      if (!isRefused || mapBytes === mapBytesChoices.at(-1)) throw asOpenError(failure, options);
+    }
+  }
+  throw new QuorateError("internal", "No size of the table's map was tried.");
+}
+
+function openStore(path: string, mapSize: number): Store {
+  return open({
+    path,
+    mapSize,
+    noSubdir: true,
+    maxDbs: 1,
+    pageSize: 4_096,
+    keyEncoding: "binary",
+    encoding: "binary",
+    compression: false,
+    cache: false,
+    overlappingSync: false,
+    eventTurnBatching: false,
+    remapChunks: false,
+  }) as unknown as Store;
+}
+
+/** The part of the package's database that is used here, some of it undocumented. */
+interface Store {
+  readonly env: {
+    info(): { readonly lastPageNumber: number };
+    stat(): { readonly pageSize: number };
+    startWriting(address: number, onStatus: (status: number) => unknown): void;
+  };
+  getBinaryFast(key: Uint8Array): SharedBytes | undefined;
+  getRange(options: {
+    readonly start: Uint8Array;
+    readonly end: Uint8Array;
+    readonly limit: number;
+    readonly reverse?: boolean;
+    readonly exclusiveStart?: boolean;
+    readonly inclusiveEnd?: boolean;
+  }): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }>;
+  put(key: Uint8Array, value: Uint8Array): unknown;
+  remove(key: Uint8Array): unknown;
+  batch(run: () => void): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** The package's own buffer, in which each value is placed (`isGlobal`), or a view of mapped pages. */
+interface SharedBytes extends Uint8Array {
+  readonly isGlobal?: boolean;
+}
+
+class LmdbTable implements Table {
+  readonly #store: Store;
+  readonly #options: TableOptions;
+  /** Rejects the commit under way, if there is one. */
+  #rejectCommit: ((error: Error) => void) | undefined;
+  #commitUnderWay: Promise<void> | undefined;
+  /** Why no commit is possible any more. */
+  #failure: Error | undefined;
+  /** LMDB's writer could not even begin and holds its lock for ever: closing would wait for it. */
+  #isStuck = false;
+  #closed: Promise<void> | undefined;
+
+  constructor(store: Store, options: TableOptions) {
+    this.#store = store;
+    this.#options = options;
+    this.#watchStatus();
+  }
+
+  get(key: Uint8Array): Uint8Array | undefined {
+    assertKey(key);
+    const bytes = this.#store.getBinaryFast(key);
+    if (bytes === undefined) return undefined;
+    // `length` is the value's, while `byteLength` is the whole buffer's: only a new view is sound.
+    const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+    return bytes.isGlobal === true ? view : view.slice();
+  }
+
+  range(range: TableRange): TableEntry[] {
+    const { start, end, limit, bytesMax } = range;
+    const entries: TableEntry[] = [];
+    if (limit <= 0 || compare(start, end) >= 0) return entries;
+    let bytes = 0;
+    // Leaving the loop early closes the cursor (invariant 2).
+    for (const { key, value } of this.#store.getRange(rangeOptions(range))) {
+      entries.push({ key: plainBytes(key), value: plainBytes(value) });
+      bytes += key.length + value.length;
+      if (bytes >= bytesMax || entries.length >= limit) break;
+    }
+    return entries;
+  }
+
+  async commit(changes: readonly TableChange[]): Promise<void> {
+    assert(this.#commitUnderWay === undefined, "table: one commit at a time");
+    assert(this.#closed === undefined, "table: it is open");
+    if (this.#failure !== undefined) throw this.#failure;
+    // Checked before the first is queued: a batch cannot be taken back.
+    for (const { key } of changes) assertKey(key);
+    if (changes.length === 0) return;
+    this.#commitUnderWay = this.#write(changes);
+    try {
+      await this.#commitUnderWay;
+    } catch (error) {
+      throw await this.#judge(error as Error);
+    } finally {
+      this.#commitUnderWay = undefined;
+      this.#rejectCommit = undefined;
+    }
+  }
+
+  async flushed(): Promise<void> {
+    // Nothing to wait for: a commit that has resolved was synced.
+  }
+
+  fileBytes(): number {
+    return (this.#store.env.info().lastPageNumber + 1) * this.#store.env.stat().pageSize;
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await this.#commitUnderWay?.catch(() => {});
+    if (!this.#isStuck) await this.#store.close();
+  }
+
+  #write(changes: readonly TableChange[]): Promise<void> {
+    return new Promise((fulfil, reject) => {
+      this.#rejectCommit = reject;
+      this.#isStuck = true;
+      const written = this.#store.batch(() => {
+        for (const { key, value } of changes) {
+          if (value === undefined) this.#store.remove(key);
+          else this.#store.put(key, value);
+        }
+      });
+      // The package's own rejection has no code; the status has, and it is heard just after this.
+      written.then(
+        () => {
+          this.#isStuck = false;
+          fulfil();
+        },
+        () => {
+          this.#isStuck = false;
+        },
+      );
+    });
+  }
+
+  /**
+   * Sees the status with which LMDB's writer ends. The package only prints it, and when even the
+   * transaction's begin failed it never settles its promise.
+   */
+  #watchStatus(): void {
+    const { env } = this.#store;
+    const startWriting = env.startWriting.bind(env);
+    env.startWriting = (address, onStatus) =>
+      startWriting(address, (status) => {
+        const answer = onStatus(status);
+        // 0 to 2 are the package's own: done, visible, a callback is asked for.
+        if (status < 0 || status > 2) this.#rejectCommit?.(statusError(status));
+        return answer;
+      });
+  }
+
+  /** What the caller hears of a failed commit; decides whether another one may be tried. */
+  async #judge(error: Error): Promise<Error> {
+    const code = systemErrorCode(error) ?? "";
+    if (recoverableCodes.has(code)) return error;
+    if (fullDiskCodes.has(code) && !this.#isStuck && (await this.#isDiskFull())) {
+      return tableError("ENOSPC", "the disk filled up in the middle of a write");
+    }
+    this.#failure = error;
+    return error;
+  }
+
+  async #isDiskFull(): Promise<boolean> {
+    const space = await this.#options.space?.().catch(() => undefined);
+    return space !== undefined && space.freeBytes < fullBelowBytes;
+  }
+}
+
+/** After these LMDB has rolled the commit back and stands where it stood. */
+const recoverableCodes: ReadonlySet<string> = new Set([
+  "ENOSPC",
+  "EDQUOT",
+  "MDB_MAP_FULL",
+  "MDB_TXN_FULL",
+]);
+
+/** What LMDB also says when the disk is full: after a short write, and after pages spilled early. */
+const fullDiskCodes: ReadonlySet<string> = new Set(["EIO", "MDB_BAD_TXN"]);
+
+/** The numbers with which LMDB and the system name errors. */
+const codeNames: ReadonlyMap<number, string> = new Map([
+  [5, "EIO"],
+  [12, "ENOMEM"],
+  [13, "EACCES"],
+  [28, "ENOSPC"],
+  [69, "EDQUOT"],
+  [122, "EDQUOT"],
+  [-30_797, "MDB_PAGE_NOTFOUND"],
+  [-30_796, "MDB_CORRUPTED"],
+  [-30_795, "MDB_PANIC"],
+  [-30_794, "MDB_VERSION_MISMATCH"],
+  [-30_793, "MDB_INVALID"],
+  [-30_792, "MDB_MAP_FULL"],
+  [-30_788, "MDB_TXN_FULL"],
+  [-30_786, "MDB_PAGE_FULL"],
+  [-30_785, "MDB_MAP_RESIZED"],
+  [-30_782, "MDB_BAD_TXN"],
+]);
+
+/** With these the file is not, or no longer, one that LMDB can use. */
+const damageCodes: ReadonlySet<string> = new Set([
+  "MDB_PAGE_NOTFOUND",
+  "MDB_CORRUPTED",
+  "MDB_PANIC",
+  "MDB_VERSION_MISMATCH",
+  "MDB_INVALID",
+]);
+
+function tableError(code: string, message: string): Error {
+  return Object.assign(new Error(`${code}: the table: ${message}`), { code });
+}
+
+function statusError(status: number): Error {
+  return tableError(codeNames.get(status) ?? `LMDB_${status}`, "a commit failed");
+}
+
+/** The package's errors carry a number; ours carry its name. */
+function lmdbFailure(error: unknown): Error {
+  const { code } = error as { code?: unknown };
+  const message = error instanceof Error ? error.message : String(error);
+  if (typeof code !== "number") return error instanceof Error ? error : new Error(message);
+  const failure = tableError(codeNames.get(code) ?? `LMDB_${code}`, message);
+  failure.cause = error;
+  return failure;
+}
+
+function asOpenError(failure: Error, options: TableOptions): Error {
+  if (!damageCodes.has(systemErrorCode(failure) ?? "")) return failure;
+  return new QuorateError(
+    "corruption",
+    `The table's file '${options.path}' cannot be opened: ${failure.message}`,
+    {
+      hint: "Where other replicas have the data, move the file away and start again: it fills from them. Otherwise restore a copy.",
+      cause: failure,
+    },
+  );
+}
+
+function assertKey(key: Uint8Array): void {
+  assert(
+    key.length > 0 && key.length <= tableKeyBytesMax,
+    `table: a key has 1 to ${tableKeyBytesMax} bytes`,
+  );
+}
+
+/** Our range in the package's terms: downwards it begins at `end`, exclusive, and ends at `start`. */
+function rangeOptions({
+  start,
+  end,
+  limit,
+  reverse,
+}: TableRange): Parameters<Store["getRange"]>[0] {
+  return reverse === true
+    ? { start: end, end: start, limit, reverse: true, exclusiveStart: true, inclusiveEnd: true }
+    : { start, end, limit };
+}
+
+/** The package's copies are Buffers, whose `slice` does not copy: theirs is a surprise, not ours. */
+function plainBytes(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
