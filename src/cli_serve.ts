@@ -2,12 +2,12 @@
  * Cli serve: one node behind one port, from the first line that it prints to its exit code.
  *
  * The order of a stop is what keeps the promises: not ready first, so that balancers look elsewhere;
- * then no new request; then what was accepted finishes; then the checkpoint, and the folder is free.
- * A second signal stops at once, which loses nothing that was acknowledged: the log has it.
+ * then what was accepted finishes, and nothing new is; then the checkpoint, and the folder is free. A
+ * second signal stops at once, which loses nothing that was acknowledged: the log has it.
  *
- *     SIGTERM -> drain -> in flight ends -> server closed -> checkpoint -> exit 0
+ *     SIGTERM -> not ready -> what is in flight ends -> checkpoint -> exit 0
  *        SIGTERM again, 250 ms later or more -> exit 1
- *     the store ends by itself, or the folder is taken -> why, exit 1
+ *     the store ends by itself, or another process takes the folder -> why, exit 1
  *
  * Effects: builds the node from the real capabilities; listens to signals.
  *
@@ -18,14 +18,14 @@ import { join, resolve } from "node:path";
 import type { Invocation } from "./cli_commands.ts";
 import { type Io, printError } from "./cli_io.ts";
 import { programVersion } from "./cli_version.ts";
-import { isLoopback } from "./config.ts";
-import { grouped } from "./config_kinds.ts";
+import { isLoopback, type Resolved } from "./config.ts";
+import { grouped, showDuration } from "./config_kinds.ts";
 import type { Config } from "./config_table.ts";
-import { exitCode, type QuorateError } from "./errors.ts";
+import { exitCode, QuorateError } from "./errors.ts";
 import { createReport, type LogReport } from "./log.ts";
 import { openNode, type QuorateNode } from "./node.ts";
 import { openDisk, realClock, realRandom, runtimeName } from "./runtime.ts";
-import type { startServer } from "./server.ts";
+import { startServer } from "./server.ts";
 import { openTable } from "./table.ts";
 
 /**
@@ -35,14 +35,15 @@ import { openTable } from "./table.ts";
 const sameSignalMs = 250;
 /** How long requests may still hear that the store has ended. */
 const farewellMs = 1000;
+const tableFile = "table.lmdb";
 
 /** `quorate serve`. */
-export async function serve({ config }: Invocation, io: Io): Promise<number> {
+export async function serve({ config, sources }: Invocation, io: Io): Promise<number> {
   const report = reportOf(config, io);
   const signals = new StopSignals(report);
   try {
     const atOnce = signals.second.then(() => exitCode.failed);
-    return await Promise.race([run(config, io, report, signals.first), atOnce]);
+    return await Promise.race([run({ config, sources }, io, report, signals.first), atOnce]);
   } finally {
     signals.end();
     report.flush();
@@ -51,55 +52,63 @@ export async function serve({ config }: Invocation, io: Io): Promise<number> {
 
 type Server = Awaited<ReturnType<typeof startServer>>;
 
+interface Running {
+  readonly config: Config;
+  readonly report: LogReport;
+  readonly node: QuorateNode;
+  readonly server: Server;
+}
+
 /** From opening the folder to the end; `stop` resolves at the first signal. */
 async function run(
-  config: Config,
+  resolved: Resolved,
   io: Io,
   report: LogReport,
   stop: Promise<void>,
 ): Promise<number> {
-  let tellFolderLost: (error: QuorateError) => void = () => {};
+  const { config } = resolved;
+  let tellLost: (error: QuorateError) => void = () => {};
   const folderLost = new Promise<QuorateError>((settle) => {
-    tellFolderLost = settle;
+    tellLost = settle;
   });
-  const node = await openOwnNode(config, report, (reason) => tellFolderLost(lostFolder(reason)));
+  const node = await openOwnNode(resolved, report, (reason) => tellLost(lostFolder(reason)));
   let server: Server;
   try {
     server = await listen(config, node, report);
   } catch (error) {
     await node.close();
-    throw error;
+    throw portError(error, config);
   }
-  await announce(config, io, { node, server });
+  const running = { config, report, node, server };
+  await announce(running, io);
   const failure = await Promise.race([stop.then(() => undefined), node.ended, folderLost]);
-  if (failure === undefined) return stopInOrder(config, report, { node, server });
+  if (failure === undefined) return stopInOrder(running);
   report.log("error", "The node has ended.", { error: failure });
-  const code = printError(io, failure);
-  // Writes that wait get their answer, "outcome unknown"; the store itself can do nothing more,
-  // and a folder that another process has taken must not be written to, not even a checkpoint.
+  printError(io, failure);
+  // Writes that wait get their answer, "outcome unknown"; the store itself can do nothing more, and
+  // a folder that another process has taken must not be written to, not even a checkpoint.
   await Promise.race([server.close(), pause(farewellMs)]);
-  return code === exitCode.done ? exitCode.failed : code;
+  return exitCode.failed;
 }
 
 async function openOwnNode(
-  config: Config,
+  { config, sources }: Resolved,
   report: LogReport,
   onLockLost: (reason: string) => void,
 ): Promise<QuorateNode> {
   const disk = await openDisk(config.dataFolder, { onLockLost });
+  const path = join(resolve(config.dataFolder), tableFile);
   return openNode({
     clock: realClock,
     random: realRandom,
     disk,
     report,
-    openTable: () =>
-      openTable({
-        path: join(resolve(config.dataFolder), tableFile),
-        space: () => disk.space(),
-      }),
+    openTable: () => openTable({ path, space: () => disk.space() }),
     settings: {
       ...(config.name === undefined ? {} : { name: config.name }),
-      partitions: config.partitions,
+      // A folder keeps the number that it was made with; only another one that was asked for is an
+      // error.
+      ...(sources.partitions.kind === "default" ? {} : { partitions: config.partitions }),
       version: programVersion,
       runtime: runtimeName(),
       segmentBytes: config.segmentBytes,
@@ -108,5 +117,151 @@ async function openOwnNode(
       scrubBytesPerSecond: config.scrubBytesPerSecond,
       acceptDataLoss: config.acceptDataLoss,
     },
+  });
+}
+
+function listen(config: Config, node: QuorateNode, report: LogReport): Promise<Server> {
+  return startServer({
+    api: node,
+    clock: realClock,
+    random: realRandom,
+    report,
+    host: config.host,
+    port: config.port,
+    loopback: isLoopback(config.host),
+    advertisedNames: config.advertisedAddresses,
+    corsOrigins: config.corsOrigins,
+    valueBytesMax: config.valueBytesMax,
+    connectionsMax: config.connectionsMax,
+  });
+}
+
+/** What a person needs to begin, and for a program the one line `listening on <url>`. */
+async function announce({ config, node, server }: Running, io: Io): Promise<void> {
+  const { keys, runtime } = await node.info();
+  const url = urlOf(config.host, server.port);
+  const lines = [
+    `quorate ${programVersion} on ${runtime}`,
+    `node ${node.name}, data in ${resolve(config.dataFolder)} (${grouped(keys)} keys)`,
+    `listening on ${url}`,
+  ];
+  if (io.outputIsTerminal) {
+    lines.push(
+      "",
+      "Try, in another terminal:",
+      `  curl -X PUT ${url}/v1/kv/default/users/1 -d '{"name":"Ada"}'`,
+      `  curl ${url}/v1/kv/default/users/1`,
+      `  curl -X POST ${url}/put -d '{"key":"hello","value":"world"}'`,
+      `  curl '${url}/get?key=hello'`,
+      "",
+      "Ctrl-C stops it; everything acknowledged is kept.",
+    );
+  }
+  await io.write(`${lines.join("\n")}\n`);
+}
+
+/** Durable before gone: what was accepted is answered, then the checkpoint is written. */
+async function stopInOrder({ config, report, node, server }: Running): Promise<number> {
+  report.log("info", "Stopping: not ready from now on.");
+  node.drain();
+  const drained = await Promise.race([
+    server.drain().then(() => true),
+    pause(config.shutdownTimeoutMs).then(() => false),
+  ]);
+  if (!drained) {
+    const limit = showDuration(config.shutdownTimeoutMs);
+    report.log("warn", `Requests were still under way after ${limit}; they are cut.`);
+  }
+  await server.close();
+  await node.close();
+  report.log("info", "Stopped: everything acknowledged is on disk.");
+  return exitCode.done;
+}
+
+/** SIGTERM and SIGINT, told apart by when they come. */
+class StopSignals {
+  readonly first: Promise<void>;
+  readonly second: Promise<void>;
+  #tellFirst: () => void = () => {};
+  #tellSecond: () => void = () => {};
+  #firstMs: number | undefined;
+  readonly #report: LogReport;
+  readonly #onSignal = (signal: NodeJS.Signals): void => this.#take(signal);
+
+  constructor(report: LogReport) {
+    this.#report = report;
+    this.first = new Promise((settle) => {
+      this.#tellFirst = settle;
+    });
+    this.second = new Promise((settle) => {
+      this.#tellSecond = settle;
+    });
+    process.on("SIGTERM", this.#onSignal);
+    process.on("SIGINT", this.#onSignal);
+  }
+
+  end(): void {
+    process.off("SIGTERM", this.#onSignal);
+    process.off("SIGINT", this.#onSignal);
+  }
+
+  #take(signal: NodeJS.Signals): void {
+    const nowMs = performance.now();
+    if (this.#firstMs === undefined) {
+      this.#firstMs = nowMs;
+      this.#report.log("info", `${signal}: stopping.`);
+      this.#tellFirst();
+    } else if (nowMs - this.#firstMs >= sameSignalMs) {
+      this.#report.log("warn", `${signal} again: stopping at once.`);
+      this.#tellSecond();
+    }
+  }
+}
+
+function reportOf(config: Config, io: Io): LogReport {
+  const isText = config.logFormat === "auto" ? io.errorIsTerminal : config.logFormat === "text";
+  return createReport({
+    level: config.logLevel,
+    format: isText ? "text" : "json",
+    colour: io.errorIsTerminal && io.paint("red", "") !== "",
+    ...(config.name === undefined ? {} : { node: config.name }),
+  });
+}
+
+/** `http://127.0.0.1:8080`; an address that means "all" is shown as one that can be used. */
+function urlOf(host: string, port: number): string {
+  const usable = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+  const bare = usable.replace(/^\[|\]$/g, "");
+  return `http://${bare.includes(":") ? `[${bare}]` : bare}:${port}`;
+}
+
+function portError(error: unknown, { host, port }: Config): unknown {
+  const { code } = error as { code?: unknown };
+  const whys: Readonly<Record<string, readonly [why: string, hint: string]>> = {
+    EADDRINUSE: [
+      "another program listens there",
+      "Stop it, or choose another --port (0 takes any free one).",
+    ],
+    EACCES: ["the system does not allow it", "Choose a --port above 1023."],
+    EADDRNOTAVAIL: ["this machine has no such address", "Choose another --host."],
+    ENOTFOUND: ["the name does not resolve", "Choose another --host."],
+  };
+  const known = typeof code === "string" ? whys[code] : undefined;
+  if (known === undefined) return error;
+  const [why, hint] = known;
+  const detail = `Cannot listen on ${host} port ${port}: ${why}.`;
+  return new QuorateError("invalid-config", detail, { hint, cause: error });
+}
+
+function lostFolder(reason: string): QuorateError {
+  return new QuorateError("data-folder-in-use", reason, {
+    hint: "One process serves a folder. Find the other one, and stop one of the two.",
+  });
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((settle) => {
+    // It must not keep the process when what it races with is done.
+    setTimeout(settle, ms).unref();
   });
 }

@@ -1,0 +1,111 @@
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { QuorateError } from "../src/errors.ts";
+import { createReport, type LogOptions, type LogReport, textLine } from "../src/log.ts";
+import { withFolder } from "./cli_harness.ts";
+
+const test = suite("log");
+
+/** What a report writes. */
+async function written(
+  options: Partial<LogOptions>,
+  use: (report: LogReport) => void,
+): Promise<string> {
+  let text = "";
+  await withFolder(async (folder) => {
+    const file = path.join(folder, "log");
+    const descriptor = fs.openSync(file, "w");
+    const report = createReport({
+      level: "info",
+      format: "json",
+      colour: false,
+      descriptor,
+      ...options,
+    });
+    use(report);
+    report.flush();
+    text = fs.readFileSync(file, "utf8");
+    fs.closeSync(descriptor);
+  });
+  return text;
+}
+
+test("a JSON line has the time, the level, the message and the fields", async () => {
+  const text = await written({ node: "n1" }, (report) => {
+    report.log("warn", "Nearly full.", { freeBytes: 10n, file: new Uint8Array(3) });
+  });
+  const line = JSON.parse(text) as Record<string, unknown>;
+  assert.is(line["level"], "warn");
+  assert.is(line["msg"], "Nearly full.");
+  assert.is(line["node"], "n1");
+  assert.is(line["freeBytes"], "10");
+  assert.is(line["file"], "3 bytes");
+  assert.match(String(line["time"]), /^\d{4}-\d\d-\d\dT/);
+});
+
+test("an error is logged with what it knows, and its cause", async () => {
+  const text = await written({}, (report) => {
+    const error = new QuorateError("corruption", "Bad bytes.", { cause: new Error("crc") });
+    report.log("error", "Ended.", { error, other: new TypeError("odd") });
+  });
+  const line = JSON.parse(text) as { error: Record<string, unknown>; other: { name: string } };
+  assert.is(line.error["slug"], "corruption");
+  assert.is(line.error["detail"], "Bad bytes.");
+  assert.match(String(line.error["cause"]), /^Error: crc/);
+  assert.is(line.other.name, "TypeError");
+});
+
+test("lines below the level are not written", async () => {
+  const text = await written({ level: "warn" }, (report) => {
+    report.log("debug", "a");
+    report.log("info", "b");
+    report.log("warn", "c");
+    report.log("error", "d");
+  });
+  const messages = text.trimEnd().split("\n");
+  assert.equal(
+    messages.map((line) => (JSON.parse(line) as { msg: string }).msg),
+    ["c", "d"],
+  );
+});
+
+test("a text line is one line for a person", async () => {
+  const text = await written({ format: "text" }, (report) => {
+    report.log("info", "Checkpoint written.", { entries: 7, reason: "two words" });
+  });
+  assert.match(
+    text,
+    /^\d\d:\d\d:\d\d\.\d{3} info {2}Checkpoint written\. entries=7 reason="two words"\n$/,
+  );
+});
+
+test("textLine() colours the level where it may", () => {
+  const json = '{"level":"error","time":"2026-01-02T03:04:05.678Z","msg":"Ended."}';
+  assert.is(textLine(json, false), "03:04:05.678 error Ended.\n");
+  assert.is(textLine(json, true), "03:04:05.678 \u001b[31merror\u001b[0m Ended.\n");
+});
+
+test("counters, observations and marks are kept for whoever reads them", async () => {
+  await written({}, (report) => {
+    report.count("writes");
+    report.count("writes", 2);
+    report.observe("sync_ms", 4);
+    report.observe("sync_ms", 2);
+    report.sometimes("segment rolled");
+    assert.is(report.counters().get("writes"), 3);
+    assert.equal(report.observations().get("sync_ms"), { count: 2, sum: 6, max: 4 });
+    assert.is(report.marks().get("segment rolled"), 1);
+  });
+});
+
+test("a report whose reader is gone neither throws nor waits", async () => {
+  const descriptor = fs.openSync("/dev/full", "w");
+  const report = createReport({ level: "info", format: "json", colour: false, descriptor });
+  for (let line = 0; line < 1000; line += 1) report.log("info", "lost");
+  report.flush();
+  fs.closeSync(descriptor);
+});
+
+test.run();
