@@ -82,6 +82,26 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
   return whole;
 }
 
+/** More arguments than this in one call may be more than an engine's stack takes. */
+const latin1BytesPerCallMax = 4_096;
+
+/** One character a byte (invariant 2). */
+export function latin1(bytes: Uint8Array): string {
+  if (bytes.length <= latin1BytesPerCallMax) return String.fromCharCode(...bytes);
+  let text = "";
+  for (let start = 0; start < bytes.length; start += latin1BytesPerCallMax) {
+    text += String.fromCharCode(...bytes.subarray(start, start + latin1BytesPerCallMax));
+  }
+  return text;
+}
+
+/** The bytes of a text that `latin1` made. */
+export function fromLatin1(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let index = 0; index < text.length; index += 1) bytes[index] = text.charCodeAt(index);
+  return bytes;
+}
+
 const hexDigits = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 export function toHex(bytes: Uint8Array): string {
