@@ -46,7 +46,7 @@ export async function serve({ config, sources }: Invocation, io: Io): Promise<nu
     return await Promise.race([run({ config, sources }, io, report, signals.first), atOnce]);
   } finally {
     signals.end();
-    report.flush();
+    await report.flush();
   }
 }
 

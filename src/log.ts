@@ -5,21 +5,30 @@
  * and observations are kept in memory, where metrics read them. A sink must never hold up the node,
  * so lines are written behind its back, and dropped (and counted) when nobody reads them.
  *
+ * The writer is our own: that of pino tries a failed write again without end when the process
+ * leaves, so that a log on a full disk would keep a node from stopping.
+ *
  * Invariants
  * 1. A report never throws and never waits.
  * 2. What waits to be written is bounded by `waitingBytesMax`.
+ * 3. One write is under way at most, so that lines keep their order.
  *
  * Effects: writes to a file descriptor.
  *
  * @module
  */
 
+import * as fs from "node:fs";
 import pino from "pino";
-import type { LogLevel, Report } from "./capability.ts";
+import { type LogLevel, type Report, systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 
 /** Lines that wait to be written; more are dropped. */
 const waitingBytesMax = 1024 * 1024;
+/** A reader that is behind (a full pipe) is tried again so often. */
+const retryMs = 50;
+/** How long `flush` waits for a reader that takes nothing. */
+const flushMsDefault = 1000;
 
 export interface LogOptions {
   readonly level: LogLevel;
@@ -30,6 +39,8 @@ export interface LogOptions {
   readonly node?: string;
   /** The file descriptor; default 2, the standard error. */
   readonly descriptor?: number;
+  /** How long `flush` waits at most; default 1,000. */
+  readonly flushMs?: number;
 }
 
 /** The sum and number of what was observed under a name. */
@@ -44,26 +55,21 @@ export interface LogReport extends Report {
   observations(): ReadonlyMap<string, Observed>;
   /** The rare paths that were taken. */
   marks(): ReadonlyMap<string, number>;
-  /** Writes what waits, at once; for the moment before the process ends. */
-  flush(): void;
+  /** Resolves when what waits is written, has failed, or has had its time; never rejects. */
+  flush(): Promise<void>;
 }
 
 /** A `Report` that logs and counts. */
 export function createReport(options: LogOptions): LogReport {
-  const destination = pino.destination({
-    dest: options.descriptor ?? 2,
-    sync: false,
-    maxLength: waitingBytesMax,
-  });
   const counters = new Map<string, number>();
   const observations = new Map<string, Observed>();
   const marks = new Map<string, number>();
   const add = (map: Map<string, number>, name: string, by: number): void => {
     map.set(name, (map.get(name) ?? 0) + by);
   };
-  // A reader that went away ends no node: its lines are lost, as `drop` counts.
-  destination.on("error", () => add(counters, "log_lines_failed", 1));
-  destination.on("drop", () => add(counters, "log_lines_dropped", 1));
+  const writer = new LineWriter(options.descriptor ?? 2, (lines) => {
+    add(counters, "log_lines_lost", lines);
+  });
   const logger = pino(
     {
       level: options.level,
@@ -71,7 +77,9 @@ export function createReport(options: LogOptions): LogReport {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    options.format === "json" ? destination : textDestination(destination, options.colour),
+    options.format === "json"
+      ? writer
+      : { write: (line) => writer.write(textLine(line, options.colour)) },
   );
   return {
     log(level, message, fields) {
@@ -86,13 +94,7 @@ export function createReport(options: LogOptions): LogReport {
     counters: () => counters,
     observations: () => observations,
     marks: () => marks,
-    flush() {
-      try {
-        destination.flushSync();
-      } catch {
-        // The reader is gone, or the descriptor was never ready: nothing is left to do about it.
-      }
-    },
+    flush: () => writer.flush(options.flushMs ?? flushMsDefault),
   };
 }
 
@@ -121,18 +123,6 @@ function plainCause(cause: unknown): string | undefined {
   return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
 }
 
-/** Turns pino's JSON lines into lines for people. */
-function textDestination(
-  destination: { write(line: string): unknown },
-  colour: boolean,
-): pino.DestinationStream {
-  return {
-    write(line) {
-      destination.write(textLine(line, colour));
-    },
-  };
-}
-
 const levelColours: Readonly<Record<string, number>> = { debug: 2, warn: 33, error: 31 };
 
 /** `12:03:04.123 warn  The disk is nearly full. freeBytes=1024` */
@@ -147,4 +137,74 @@ export function textLine(json: string, colour: boolean): string {
     line += ` ${name}=${typeof value === "string" && /^\S+$/.test(value) ? value : JSON.stringify(value)}`;
   }
   return `${line}\n`;
+}
+
+/** Lines on their way to a file descriptor. */
+class LineWriter implements pino.DestinationStream {
+  readonly #descriptor: number;
+  readonly #onLost: (lines: number) => void;
+  #waiting: string[] = [];
+  #waitingBytes = 0;
+  #isWriting = false;
+  #wakers: (() => void)[] = [];
+
+  constructor(descriptor: number, onLost: (lines: number) => void) {
+    this.#descriptor = descriptor;
+    this.#onLost = onLost;
+  }
+
+  write(line: string): void {
+    const bytes = Buffer.byteLength(line);
+    if (this.#waitingBytes + bytes > waitingBytesMax) {
+      this.#onLost(1);
+      return;
+    }
+    this.#waiting.push(line);
+    this.#waitingBytes += bytes;
+    if (!this.#isWriting) this.#writeNext();
+  }
+
+  async flush(timeoutMs: number): Promise<void> {
+    if (!this.#isWriting) return;
+    await new Promise<void>((wake) => {
+      const timer = setTimeout(wake, timeoutMs);
+      this.#wakers.push(() => {
+        clearTimeout(timer);
+        wake();
+      });
+    });
+  }
+
+  /** Everything that waits goes out in one write. */
+  #writeNext(): void {
+    const lines = this.#waiting;
+    if (lines.length === 0) {
+      this.#isWriting = false;
+      for (const wake of this.#wakers.splice(0)) wake();
+      return;
+    }
+    this.#isWriting = true;
+    this.#waiting = [];
+    this.#writeRest(Buffer.from(lines.join("")), lines.length);
+  }
+
+  #writeRest(rest: Buffer, lines: number): void {
+    fs.write(this.#descriptor, rest, (error, written) => {
+      const code = systemErrorCode(error);
+      if (code === "EAGAIN" || code === "EBUSY") {
+        // The timer does not keep the process: a reader that is stuck must not either.
+        setTimeout(() => this.#writeRest(rest, lines), retryMs).unref();
+        return;
+      }
+      if (error === null && written > 0 && written < rest.length) {
+        this.#waitingBytes -= written;
+        this.#writeRest(rest.subarray(written), lines);
+        return;
+      }
+      // A reader that went away ends no node: its lines are lost.
+      if (error !== null || written === 0) this.#onLost(lines);
+      this.#waitingBytes -= rest.length;
+      this.#writeNext();
+    });
+  }
 }

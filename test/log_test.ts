@@ -1,3 +1,4 @@
+import { execFileSync, spawn } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { suite } from "uvu";
@@ -25,7 +26,7 @@ async function written(
       ...options,
     });
     use(report);
-    report.flush();
+    await report.flush();
     text = fs.readFileSync(file, "utf8");
     fs.closeSync(descriptor);
   });
@@ -100,12 +101,52 @@ test("counters, observations and marks are kept for whoever reads them", async (
   });
 });
 
-test("a report whose reader is gone neither throws nor waits", async () => {
+test("lines on a full disk are lost and counted, and flush() does not try them for ever", async () => {
   const descriptor = fs.openSync("/dev/full", "w");
   const report = createReport({ level: "info", format: "json", colour: false, descriptor });
   for (let line = 0; line < 1000; line += 1) report.log("info", "lost");
-  report.flush();
+  await report.flush();
+  assert.is(report.counters().get("log_lines_lost"), 1000);
   fs.closeSync(descriptor);
 });
+
+test("a reader that takes nothing costs lines, and not memory without end nor the stop", () =>
+  withFolder(async (folder) => {
+    const pipe = path.join(folder, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    const descriptor = fs.openSync(pipe, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+    const report = createReport({
+      level: "info",
+      format: "json",
+      colour: false,
+      descriptor,
+      flushMs: 1,
+    });
+    const text = "x".repeat(64 * 1024);
+    for (let line = 0; line < 100; line += 1) report.log("info", text);
+    await report.flush();
+    const lost = report.counters().get("log_lines_lost") ?? 0;
+    assert.ok(lost >= 84 && lost < 100, `1 MiB of 6.25 waits; ${lost} lines were lost`);
+    // The descriptor stays open: the report still tries it, and its number must not mean another file.
+  }));
+
+test("lines of a slow reader keep their order", () =>
+  withFolder(async (folder) => {
+    const pipe = path.join(folder, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    const descriptor = fs.openSync(pipe, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+    const report = createReport({ level: "info", format: "json", colour: false, descriptor });
+    for (let line = 0; line < 3000; line += 1) report.log("info", String(line).padEnd(200));
+    const reader = spawn("head", ["-n", "3000", pipe], { stdio: ["ignore", "pipe", "inherit"] });
+    let text = "";
+    for await (const piece of reader.stdout) text += String(piece);
+    await report.flush();
+    const numbers = text.trimEnd().split("\n");
+    assert.is(numbers.length, 3000);
+    numbers.forEach((line, index) => {
+      assert.is(Number((JSON.parse(line) as { msg: string }).msg), index);
+    });
+    fs.closeSync(descriptor);
+  }));
 
 test.run();
