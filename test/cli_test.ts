@@ -1,17 +1,41 @@
 /**
  * The command line, run in this process against the HTTP edge over a fake node. What only a real
- * process shows (start time, signals, broken pipes, a real node) is in `cli_process_test.ts`.
+ * process shows (start time, signals, broken pipes, a real node) is in `cli_serve_test.ts`.
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
+import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { utf8Bytes } from "../src/bytes.ts";
+import { commands } from "../src/cli_commands.ts";
 import { programVersion } from "../src/cli_version.ts";
 import { QuorateError } from "../src/errors.ts";
 import { quorate, withFolder, withStand } from "./cli_harness.ts";
+import { cliFile, cliText } from "./reference.ts";
 
 const test = suite("cli");
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** Everything that is loaded together with some files: sources by path, packages by name. */
+function loadedWith(files: readonly string[]): string[] {
+  const seen = new Set<string>(files);
+  for (const file of seen) {
+    if (!file.endsWith(".ts")) continue;
+    const source = fs.readFileSync(path.join(root, file), "utf8");
+    // What is imported as a type is not loaded, nor what `import()` names.
+    for (const [, names = "", from = ""] of source.matchAll(
+      /^(?:import|export) (?!type )([^;"]*?from )?"([^"]+)";/gm,
+    )) {
+      if (/^\{(?:\s*type \w+,?)+\s*\} from /.test(names)) continue;
+      seen.add(from.startsWith("./") ? `src/${from.slice(2)}` : from);
+    }
+  }
+  return [...seen].sort();
+}
+
+/** Beside the command line, the client and the settings. */
+const small = ["src/api.ts", "src/assert.ts", "src/bytes.ts", "src/capability.ts", "src/errors.ts"];
 
 test("cli-get-without-a-key-is-a-usage-error", () =>
   withStand(async ({ ask, edge }) => {
@@ -312,5 +336,24 @@ test("a config file that is missing, broken or misspelt is an error that names i
     assert.is(limits.code, 2);
     assert.match(limits.err, /--memtable-bytes 512KiB is below --max-value 1MiB/);
   }));
+
+test("docs/cli.md describes the commands as the program does", () => {
+  assert.ok(cliText(cliFile()) === cliFile(), "run 'node --import tsx test/reference.ts'");
+});
+
+test("a command that only talks to a node loads none of the server", () => {
+  for (const row of commands) {
+    if (row.name === "serve") continue;
+    const file = /import\("\.\/(\w+\.ts)"\)/.exec(String(row.load))?.[1];
+    assert.ok(file !== undefined, `${row.name} is loaded when it runs`);
+    const loaded = loadedWith(["src/cli.ts", `src/${file}`]);
+    assert.ok(loaded.includes("src/cli_main.ts"), "the files were found");
+    const server = loaded.filter((name) =>
+      /^(?!node:|commander$|src\/(?:cli|client|config))/.test(name),
+    );
+    assert.equal(server, [...small], `${row.name} loads more`);
+  }
+  assert.ok(loadedWith(["src/cli_serve.ts"]).includes("lmdb"), "the server would be found");
+});
 
 test.run();

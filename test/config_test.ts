@@ -12,6 +12,7 @@ import {
 import * as kinds from "../src/config_kinds.ts";
 import { type Config, settingNames, settings, variableOf } from "../src/config_table.ts";
 import { QuorateError } from "../src/errors.ts";
+import { configurationFile, configurationText } from "./reference.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -283,6 +284,11 @@ test("what a kind shows, it reads again", () => {
     [kinds.whole(0, 1e6) as kinds.Kind<unknown>, 65_535],
   ];
   for (const [kind, value] of cases) assert.equal(kind.parse(kind.show(value)), { value });
+});
+
+test("docs/configuration.md says what the table says", () => {
+  const same = configurationFile() === configurationText();
+  assert.ok(same, "run 'node --import tsx test/reference.ts'");
 });
 
 test.run();
