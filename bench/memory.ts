@@ -1,0 +1,92 @@
+/**
+ * Memory: what a node with a million keys holds, and how fast it then answers.
+ *
+ * RssAnon is read from /proc while the GETs run, every quarter of a second; the figure is the
+ * highest. It leaves out the pages of the index that are mapped from its file: the kernel can take
+ * those back at any time.
+ *
+ * Effects: processes, files of the folder.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { lacks, type Runtimes, rssAnonBytes } from "./machine.ts";
+import { Quorate } from "./quorate.ts";
+import { expectBetween, median, type Sample } from "./sample.ts";
+
+const connections = 64;
+const everyMs = 250;
+
+export interface MemoryRow {
+  readonly peer: string;
+  readonly keys: number;
+  /** How long the keys took, in batches of 1,000. */
+  readonly loadSeconds: number;
+  readonly rssAnonBytes: number;
+  readonly getsPerSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+export interface MemoryPlan {
+  readonly keys: number;
+  readonly seconds: number;
+  readonly rounds: number;
+}
+
+export const memoryPlan: Readonly<Record<"full" | "smoke", MemoryPlan>> = {
+  full: { keys: 1_000_000, seconds: 5, rounds: 5 },
+  smoke: { keys: 10_000, seconds: 1, rounds: 1 },
+};
+
+export async function measureMemory(
+  { all }: Runtimes,
+  plan: MemoryPlan,
+  folder: string,
+  note: (line: string) => void,
+): Promise<MemoryRow[]> {
+  const lack = lacks("wrk");
+  if (lack !== undefined) throw new Error(lack);
+  const rows: MemoryRow[] = [];
+  for (const runtime of all) {
+    const node = await Quorate.start({ runtime, folder: join(folder, runtime.name) });
+    try {
+      rows.push(await measureOne(node, plan));
+    } finally {
+      await node.stop();
+    }
+    note(`memory, ${node.name}: ${Math.round((rows.at(-1)?.rssAnonBytes ?? 0) / 1e6)} MB`);
+  }
+  return rows;
+}
+
+async function measureOne(node: Quorate, plan: MemoryPlan): Promise<MemoryRow> {
+  const startedMs = performance.now();
+  await node.fill(plan.keys);
+  const loadSeconds = (performance.now() - startedMs) / 1000;
+  expectBetween("keys", await node.count(), plan.keys, plan.keys);
+  let highest = 0;
+  const look = (): void => {
+    highest = Math.max(highest, rssAnonBytes(node.program.pid));
+  };
+  const timer = setInterval(look, everyMs);
+  const samples: Sample[] = [];
+  try {
+    for (let round = 0; round < plan.rounds; round += 1) {
+      samples.push(await node.run("get", { ...plan, connections, marker: "" }));
+    }
+    look();
+  } finally {
+    clearInterval(timer);
+  }
+  return {
+    peer: node.name,
+    keys: plan.keys,
+    loadSeconds,
+    rssAnonBytes: highest,
+    getsPerSecond: median(samples.map(({ perSecond }) => perSecond)),
+    p50Ms: median(samples.map(({ p50Ms = 0 }) => p50Ms)),
+    p99Ms: median(samples.map(({ p99Ms = 0 }) => p99Ms)),
+  };
+}

@@ -1,0 +1,223 @@
+/**
+ * Report: the figures of a run as tables, as JSON, and against what is promised.
+ *
+ * The tables are Markdown, for docs/performance.md as they are. Every ratio is of medians.
+ *
+ * Effects: none.
+ *
+ * @module
+ */
+
+import { BareHono } from "./hono.ts";
+import type { Machine, Runtime } from "./machine.ts";
+import type { MemoryRow } from "./memory.ts";
+import type { Openings } from "./opening.ts";
+import type { ProfileTable, Share } from "./profile.ts";
+import { Quorate } from "./quorate.ts";
+import { connectionLevels, type Figure, type Plan, valueBytes } from "./sample.ts";
+import type { Throughput } from "./throughput.ts";
+
+export interface Results {
+  readonly date: string;
+  readonly smoke: boolean;
+  readonly machine: Machine;
+  readonly main: Runtime;
+  readonly plan: Plan;
+  readonly put?: Throughput;
+  readonly get?: Throughput;
+  readonly open?: Openings;
+  readonly memory?: readonly MemoryRow[];
+  readonly profile?: readonly ProfileTable[];
+}
+
+/** Something that docs/performance.md promises, and what this run says of it. */
+export interface Claim {
+  readonly claim: string;
+  readonly measured: string;
+  readonly holds: boolean;
+}
+
+const putOfEtcdMin = 2;
+const putOfRedisMin = 0.5;
+const getOfHonoMin = 0.7;
+const getOfEtcdMin = 2;
+const openMsMax = 1500;
+const rssAnonBytesMax = 300e6;
+const getP99MsMax = 2;
+
+/** The claims about which this run has both sides. */
+export function claimsOf({ main, put, get, open, memory }: Results): Claim[] {
+  const own = Quorate.nameOn(main);
+  const hono = BareHono.nameOn(main);
+  const levels: readonly number[] = connectionLevels;
+  const busy = levels.filter((level) => level >= 64);
+  const claims = [
+    ...ratioClaims("PUT", put, { own, other: "etcd", least: putOfEtcdMin, levels }),
+    ...ratioClaims("PUT", put, { own, other: "redis", least: putOfRedisMin, levels: busy }),
+    ...ratioClaims("GET", get, { own, other: hono, least: getOfHonoMin, levels }),
+    ...ratioClaims("GET", get, { own, other: "etcd", least: getOfEtcdMin, levels }),
+  ];
+  const opening = open?.rows.find(({ peer }) => peer === own);
+  if (opening !== undefined) {
+    claims.push({
+      claim: `opening with a full log to replay: under ${openMsMax} ms`,
+      measured: `${whole(opening.milliseconds)} ms`,
+      holds: opening.milliseconds < openMsMax,
+    });
+  }
+  const held = memory?.find(({ peer }) => peer === own);
+  if (held !== undefined) {
+    const keys = whole(held.keys);
+    claims.push(
+      {
+        claim: `RssAnon with ${keys} keys: under ${rssAnonBytesMax / 1e6} MB`,
+        measured: `${whole(held.rssAnonBytes / 1e6)} MB`,
+        holds: held.rssAnonBytes < rssAnonBytesMax,
+      },
+      {
+        claim: `p99 of a GET with ${keys} keys, 64 connections: under ${getP99MsMax} ms`,
+        measured: `${held.p99Ms.toFixed(2)} ms`,
+        holds: held.p99Ms < getP99MsMax,
+      },
+    );
+  }
+  return claims;
+}
+
+interface Ratio {
+  readonly own: string;
+  readonly other: string;
+  readonly least: number;
+  readonly levels: readonly number[];
+}
+
+function ratioClaims(method: string, group: Throughput | undefined, ratio: Ratio): Claim[] {
+  return ratio.levels.flatMap((connections) => {
+    const value = ratioOf(group?.figures ?? [], ratio.own, ratio.other, connections);
+    if (value === undefined) return [];
+    const { other, least } = ratio;
+    return [
+      {
+        claim: `${method}, ${connections} connections: at least ${least} of ${other}`,
+        measured: value.toFixed(2),
+        holds: value >= least,
+      },
+    ];
+  });
+}
+
+function ratioOf(
+  figures: readonly Figure[],
+  own: string,
+  other: string,
+  connections: number,
+): number | undefined {
+  const of = (peer: string): number | undefined =>
+    figures.find((figure) => figure.peer === peer && figure.connections === connections)?.perSecond;
+  const [above, below] = [of(own), of(other)];
+  return above === undefined || below === undefined ? undefined : above / below;
+}
+
+/** The whole report in Markdown. */
+export function reportOf(results: Results): string {
+  const { machine, plan, main, put, get, open, memory, profile, smoke, date } = results;
+  const processor = `${machine.processor}, ${machine.cores} cores, ${machine.memoryGiB} GiB`;
+  const lines = [
+    `${date}. ${processor}, Linux ${machine.kernel}, data on ${machine.fileSystem}.`,
+    `${valueBytes}-byte values, ${whole(plan.keys)} keys; medians of ${plan.rounds} rounds of ${plan.seconds} s.`,
+  ];
+  if (smoke)
+    lines.push("", "**A smoke run: it shows that everything runs. Its figures mean nothing.**");
+  if (put) lines.push(...throughputTable("Synced PUT", put, Quorate.nameOn(main)));
+  if (get) lines.push(...throughputTable("GET", get, Quorate.nameOn(main)));
+  if (open) lines.push(...openTable(open));
+  if (memory) lines.push(...memoryTable(memory));
+  for (const one of profile ?? []) lines.push(...profileTable(one, main));
+  const claims = claimsOf(results);
+  if (claims.length > 0) {
+    const rows = claims.map(({ claim, measured, holds }) => [
+      claim,
+      measured,
+      holds ? "yes" : "no",
+    ]);
+    lines.push("", `### What is promised, on ${main.name}`, "");
+    lines.push(...table(["promise", "measured", "holds"], rows));
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function throughputTable(title: string, group: Throughput, own: string): string[] {
+  const peers = [...new Set(group.figures.map(({ peer }) => peer))];
+  const rows = peers.map((peer) => {
+    const cells = connectionLevels.flatMap((connections) => {
+      const figure = group.figures.find(
+        (one) => one.peer === peer && one.connections === connections,
+      );
+      const ratio = ratioOf(group.figures, own, peer, connections);
+      return [
+        figure === undefined ? "" : whole(figure.perSecond),
+        ratio === undefined ? "" : ratio.toFixed(2),
+        figure?.p99Ms === undefined ? "" : figure.p99Ms.toFixed(2),
+      ];
+    });
+    return [`${peer} (${group.versions[peer] ?? "?"})`, ...cells];
+  });
+  const heads = connectionLevels.flatMap((level) => [`${level}: a second`, "ratio", "p99 ms"]);
+  const note = `The ratio is ${own} divided by the row. h2load tells no percentiles.`;
+  return ["", `### ${title}`, "", ...table(["", ...heads], rows), "", note];
+}
+
+function openTable({ records, logBytes, rows }: Openings): string[] {
+  const cells = rows.map((row) => [
+    row.peer,
+    whole(row.milliseconds),
+    `${whole(row.lowest)} to ${whole(row.highest)}`,
+    whole(row.emptyMilliseconds),
+  ]);
+  const replayed = `${whole(records)} records, ${(logBytes / 1024 ** 2).toFixed(1)} MiB of log`;
+  const heads = ["", "ms", "from, to", "of an empty folder, ms"];
+  return ["", `### Opening after kill -9: ${replayed}`, "", ...table(heads, cells)];
+}
+
+function memoryTable(rows: readonly MemoryRow[]): string[] {
+  const cells = rows.map((row) => [
+    row.peer,
+    (row.rssAnonBytes / 1e6).toFixed(0),
+    whole(row.getsPerSecond),
+    row.p50Ms.toFixed(2),
+    row.p99Ms.toFixed(2),
+    row.loadSeconds.toFixed(1),
+  ]);
+  const heads = ["", "RssAnon, MB", "GETs a second", "p50 ms", "p99 ms", "loaded in s"];
+  const title = `### ${whole(rows[0]?.keys ?? 0)} keys, GETs on 64 connections`;
+  return ["", title, "", ...table(heads, cells)];
+}
+
+function profileTable(profile: ProfileTable, main: Runtime): string[] {
+  const { operation, perSecond, busy, areas, functions } = profile;
+  const method = operation.toUpperCase();
+  const head = `### Where the main thread spends its time: ${method}, 64 connections, ${main.name}`;
+  const text = `${whole(perSecond)} a second under the profiler; the thread was busy ${percent(busy)} of the time.`;
+  const rows = (shares: readonly Share[]) =>
+    shares.map(({ what, share }) => [what, percent(share)]);
+  return [
+    ...["", head, "", text, ""],
+    ...table(["module", "own time"], rows(areas)),
+    "",
+    ...table(["function", "own time"], rows(functions)),
+  ];
+}
+
+function table(heads: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  const rule = heads.map((_, column) => (column === 0 ? "---" : "---:"));
+  return [line(heads), line(rule), ...rows.map(line)];
+}
+
+function whole(value: number): string {
+  return Math.round(value).toLocaleString("en");
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`;
+}

@@ -1,0 +1,156 @@
+/**
+ * Run: every benchmark, in one go.
+ *
+ *     npm run bench [-- --smoke] [--only put,get,open,memory,profile] [--json FILE]
+ *                   [--rounds 5] [--seconds 5] [--folder DIR]
+ *
+ * It starts and stops every system itself, on loopback and in a temporary folder, and prints tables
+ * in Markdown. docs/performance.md says how it measures and why. `--smoke` shows in about a minute
+ * that everything runs; its figures mean nothing. `--folder` says where the data goes: a disk, not
+ * memory, or a synced write costs nothing.
+ *
+ * Invariants
+ * 1. A figure is printed only when every answer behind it was a success and every write was found.
+ * 2. The exit code is 0 when everything asked for was measured. What another program is needed for
+ *    and cannot be measured without it is a failure, but not with `--smoke`. Whether a promise holds
+ *    does not count: it depends on the machine.
+ *
+ * Effects: processes, files, stdout and stderr.
+ *
+ * @module
+ */
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { describeMachine, findRuntimes, memoryFileSystem } from "./machine.ts";
+import { measureMemory, memoryPlan } from "./memory.ts";
+import { measureOpening, openingPlan } from "./opening.ts";
+import { measureProfile } from "./profile.ts";
+import { claimsOf, type Results, reportOf } from "./report.ts";
+import { measureThroughput } from "./throughput.ts";
+
+const groups = ["put", "get", "open", "memory", "profile"] as const;
+type Group = (typeof groups)[number];
+
+const profilePlan = {
+  full: { keys: 10_000, seconds: 8 },
+  smoke: { keys: 1_000, seconds: 1 },
+} as const;
+
+interface Options {
+  readonly smoke: boolean;
+  readonly only: readonly Group[];
+  readonly json: string | undefined;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly folder: string;
+}
+
+process.exitCode = await main(readOptions());
+
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      smoke: { type: "boolean", default: false },
+      only: { type: "string", default: groups.join(",") },
+      json: { type: "string" },
+      rounds: { type: "string" },
+      seconds: { type: "string" },
+      folder: { type: "string", default: tmpdir() },
+    },
+  });
+  const { smoke } = values;
+  const only = values.only.split(",").map((name) => {
+    const group = groups.find((one) => one === name);
+    if (group === undefined) throw new Error(`--only knows ${groups.join(", ")}, not '${name}'`);
+    return group;
+  });
+  return {
+    smoke,
+    only,
+    json: values.json,
+    rounds: whole(values.rounds ?? (smoke ? "1" : "5"), "--rounds"),
+    seconds: whole(values.seconds ?? (smoke ? "1" : "5"), "--seconds"),
+    folder: resolve(values.folder),
+  };
+}
+
+function whole(text: string, name: string): number {
+  const value = Number(text);
+  if (!(Number.isInteger(value) && value > 0)) {
+    throw new Error(`${name} is a whole number above 0, not '${text}'`);
+  }
+  return value;
+}
+
+async function main(options: Options): Promise<number> {
+  mkdirSync(options.folder, { recursive: true });
+  const folder = mkdtempSync(join(options.folder, "quorate-bench-"));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const failures: string[] = [];
+  const missing: string[] = [];
+  const results = await measure(options, folder, failures, missing);
+  process.stdout.write(`${reportOf(results)}\n`);
+  if (options.json !== undefined) {
+    const document = { ...results, claims: claimsOf(results), missing, failures };
+    writeFileSync(options.json, `${JSON.stringify(document, undefined, 2)}\n`);
+  }
+  for (const sentence of missing) process.stdout.write(`left out: ${sentence}\n`);
+  for (const sentence of failures) process.stdout.write(`FAILED: ${sentence}\n`);
+  return failures.length > 0 || (missing.length > 0 && !options.smoke) ? 1 : 0;
+}
+
+async function measure(
+  options: Options,
+  folder: string,
+  failures: string[],
+  missing: string[],
+): Promise<Results> {
+  const { smoke, rounds, seconds, only } = options;
+  const size = smoke ? "smoke" : "full";
+  const runtimes = findRuntimes(note);
+  missing.push(...runtimes.missing);
+  const machine = describeMachine(folder);
+  if (machine.fileSystem === memoryFileSystem) {
+    missing.push(`figures of synced writes: ${options.folder} is in memory; give --folder`);
+  }
+  const warmUpSeconds = smoke ? 0 : seconds;
+  const plan = { rounds, seconds, warmUpSeconds, keys: smoke ? 1_000 : 100_000 };
+  let results: Results = {
+    ...{ date: new Date().toISOString().slice(0, 10), smoke, machine, main: runtimes.main, plan },
+  };
+  const steps: Record<Group, (own: string) => Promise<Partial<Results>>> = {
+    put: async (own) => ({ put: await measureThroughput("put", runtimes, plan, own, note) }),
+    get: async (own) => ({ get: await measureThroughput("get", runtimes, plan, own, note) }),
+    open: async (own) => ({ open: await measureOpening(runtimes, openingPlan[size], own, note) }),
+    memory: async (own) => ({ memory: await measureMemory(runtimes, memoryPlan[size], own, note) }),
+    profile: async (own) => ({
+      profile: await measureProfile(runtimes.main, profilePlan[size], own),
+    }),
+  };
+  for (const group of only) {
+    const own = join(folder, group);
+    mkdirSync(own);
+    note(`${group}: begins`);
+    try {
+      results = { ...results, ...(await steps[group](own)) };
+    } catch (error) {
+      failures.push(`${group}: ${(error as Error).message}`);
+    }
+    // The next group begins with the disk as empty as this one did.
+    rmSync(own, { recursive: true, force: true });
+  }
+  for (const { failures: failed, missing: absent } of [results.put, results.get].filter(
+    (group) => group !== undefined,
+  )) {
+    failures.push(...failed);
+    missing.push(...absent);
+  }
+  return results;
+}
+
+function note(line: string): void {
+  process.stderr.write(`${line}\n`);
+}

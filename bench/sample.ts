@@ -1,0 +1,172 @@
+/**
+ * Sample: one measurement, and how several of them become one figure.
+ *
+ * A machine wanders: its disk and its processors are faster in one minute than in the next. So no
+ * system is measured at one stretch. In every round each system has its turn at each number of
+ * connections, the order of the systems turns by one from round to round, and the figure is the
+ * median over the rounds.
+ *
+ * @module
+ */
+
+import { runToEnd } from "./process.ts";
+
+export const valueBytes = 256;
+/** Of these each connection gets the same number. */
+const probeRequests = 2_560;
+export const connectionLevels = [16, 64, 256] as const;
+
+/** What is asked of a peer in one turn. */
+export interface Load {
+  readonly connections: number;
+  readonly seconds: number;
+  /** The number of keys; all of them are there before. A power of ten. */
+  readonly keys: number;
+  /** Begins every value that is written in this turn, and no other value. */
+  readonly marker: string;
+}
+
+/** What one turn showed. */
+export interface Sample {
+  readonly requests: number;
+  readonly perSecond: number;
+  readonly p50Ms?: number;
+  readonly p99Ms?: number;
+}
+
+export type Operation = "put" | "get";
+
+/** A system that is measured. */
+export interface Peer {
+  readonly name: string;
+  readonly version: string;
+  /** Runs a load, and checks that every answer was a success; throws when one was not. */
+  run(operation: Operation, load: Load): Promise<Sample>;
+  freeze(): void;
+  thaw(): void;
+  stop(): Promise<void>;
+}
+
+export interface Plan {
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly warmUpSeconds: number;
+  readonly keys: number;
+}
+
+/** The median figures of one peer at one number of connections. */
+export interface Figure {
+  readonly peer: string;
+  readonly connections: number;
+  readonly perSecond: number;
+  readonly lowest: number;
+  readonly highest: number;
+  readonly p50Ms?: number;
+  readonly p99Ms?: number;
+}
+
+export interface Measured {
+  readonly figures: readonly Figure[];
+  /** One sentence for each peer that failed; it has no figures. */
+  readonly failures: readonly string[];
+}
+
+/** Measures all peers at all levels, interleaved. A peer that fails is left out from there on. */
+export async function interleave(
+  operation: Operation,
+  peers: readonly Peer[],
+  plan: Plan,
+  note: (line: string) => void,
+): Promise<Measured> {
+  const samples = new Map<string, Sample[]>();
+  const failures = new Map<Peer, string>();
+  const take = async (peer: Peer, load: Load): Promise<Sample | undefined> => {
+    if (failures.has(peer)) return undefined;
+    try {
+      return await turn(peer, operation, load);
+    } catch (error) {
+      const where = `${operation} to ${peer.name} at ${load.connections} connections`;
+      const failure = `${where}: ${(error as Error).message}`;
+      note(`FAILED ${failure}`);
+      failures.set(peer, failure);
+      return undefined;
+    }
+  };
+  for (const peer of peers) peer.freeze();
+  for (const peer of plan.warmUpSeconds > 0 ? peers : []) {
+    await take(peer, { ...plan, seconds: plan.warmUpSeconds, connections: 64, marker: "warm-up;" });
+  }
+  for (let round = 0; round < plan.rounds; round += 1) {
+    const order = [...peers.slice(round % peers.length), ...peers.slice(0, round % peers.length)];
+    for (const connections of connectionLevels) {
+      for (const peer of order) {
+        const marker = `${operation}-${round}-${connections};`;
+        const sample = await take(peer, { ...plan, connections, marker });
+        if (sample === undefined) continue;
+        const id = `${peer.name} ${connections}`;
+        samples.set(id, [...(samples.get(id) ?? []), sample]);
+        const rate = Math.round(sample.perSecond).toLocaleString("en");
+        note(
+          `${operation}, round ${round + 1}, ${connections} connections, ${peer.name}: ${rate}/s`,
+        );
+      }
+    }
+  }
+  const figures = peers
+    .filter((peer) => !failures.has(peer))
+    .flatMap(({ name }) =>
+      connectionLevels.map((connections) =>
+        figureOf(name, connections, samples.get(`${name} ${connections}`) ?? []),
+      ),
+    );
+  return { figures, failures: [...failures.values()] };
+}
+
+async function turn(peer: Peer, operation: Operation, load: Load): Promise<Sample> {
+  // What the one before left in the page cache is written now, not in this one's time.
+  await runToEnd({ command: "sync", arguments: [] }, 60_000);
+  peer.thaw();
+  try {
+    return await peer.run(operation, load);
+  } finally {
+    peer.freeze();
+  }
+}
+
+/** For generators that take a number of requests: a short run first, then as many as fill the time. */
+export async function byCount(
+  load: Load,
+  run: (requests: number) => Promise<Sample>,
+): Promise<Sample> {
+  const probe = await run(probeRequests);
+  return run(Math.max(probeRequests, Math.ceil(probe.perSecond * load.seconds)));
+}
+
+function figureOf(peer: string, connections: number, samples: readonly Sample[]): Figure {
+  const rates = samples.map((sample) => sample.perSecond);
+  const p50s = samples.flatMap(({ p50Ms }) => (p50Ms === undefined ? [] : [p50Ms]));
+  const p99s = samples.flatMap(({ p99Ms }) => (p99Ms === undefined ? [] : [p99Ms]));
+  return {
+    peer,
+    connections,
+    perSecond: median(rates),
+    lowest: Math.min(...rates),
+    highest: Math.max(...rates),
+    ...(p50s.length === 0 ? {} : { p50Ms: median(p50s) }),
+    ...(p99s.length === 0 ? {} : { p99Ms: median(p99s) }),
+  };
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  const upper = sorted[middle];
+  if (upper === undefined) throw new Error("no samples");
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2;
+}
+
+/** Fails the turn when more was refused than nothing, or done than was asked. */
+export function expectBetween(what: string, actual: number, least: number, most: number): void {
+  if (actual >= least && actual <= most) return;
+  throw new Error(`${what}: ${actual}, expected ${least === most ? least : `${least} to ${most}`}`);
+}

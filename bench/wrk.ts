@@ -1,0 +1,59 @@
+/**
+ * Wrk: the load on a server that speaks HTTP/1.1, by Debian's wrk and load.lua.
+ *
+ * A closed loop on keep-alive connections. wrk counts the answers that it has read when the time is
+ * over; up to one more request a connection is then still under way, and may be done.
+ *
+ * Effects: a process.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import { runToEnd } from "./process.ts";
+import type { Load, Operation, Sample } from "./sample.ts";
+
+const script = fileURLToPath(new URL("./load.lua", import.meta.url));
+const graceMs = 30_000;
+
+interface WrkResult {
+  readonly requests: number;
+  readonly microseconds: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly status: number;
+  readonly broken: number;
+  readonly timeouts: number;
+}
+
+/** Throws unless every answer was a success. The order of the keys begins at `firstKey`. */
+export async function wrk(
+  url: string,
+  operation: Operation,
+  { connections, seconds, keys, marker }: Load,
+  firstKey: number,
+): Promise<Sample> {
+  const { code, output } = await runToEnd(
+    {
+      command: "wrk",
+      arguments: [
+        ...["--threads", "1", "--connections", String(connections)],
+        ...["--duration", `${seconds}s`, "--timeout", "10s", "--script", script],
+        ...[url, "--", operation, String(keys), String(firstKey), marker],
+      ],
+    },
+    seconds * 1000 + graceMs,
+  );
+  const text = /^RESULT (.*)$/m.exec(output)?.[1];
+  if (code !== 0 || text === undefined) throw new Error(`wrk failed (${code}):\n${output}`);
+  const result = JSON.parse(text) as WrkResult;
+  if (result.status + result.broken + result.timeouts > 0 || result.requests === 0) {
+    throw new Error(`not all requests were answered with success:\n${output}`);
+  }
+  return {
+    requests: result.requests,
+    perSecond: result.requests / (result.microseconds / 1e6),
+    p50Ms: result.p50 / 1000,
+    p99Ms: result.p99 / 1000,
+  };
+}
