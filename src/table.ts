@@ -269,13 +269,15 @@ class LmdbTable implements Table {
   #watchStatus(): void {
     const { env } = this.#store;
     const startWriting = env.startWriting.bind(env);
-    env.startWriting = (address, onStatus) =>
+    const watched: Store["env"]["startWriting"] = (address, onStatus) =>
       startWriting(address, (status) => {
         const answer = onStatus(status);
         // 0 to 2 are the package's own: done, visible, a callback is asked for.
         if (status < 0 || status > 2) this.#rejectCommit?.(statusError(status));
         return answer;
       });
+    // Defined, not assigned: the native object's methods are read-only.
+    Object.defineProperty(env, "startWriting", { value: watched });
   }
 
   /** What the caller hears of a failed commit; decides whether another one may be tried. */
