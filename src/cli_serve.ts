@@ -15,6 +15,7 @@
  */
 
 import { join, resolve } from "node:path";
+import { systemErrorCode } from "./capability.ts";
 import type { Invocation } from "./cli_commands.ts";
 import { type Io, printError } from "./cli_io.ts";
 import { programVersion } from "./cli_version.ts";
@@ -96,7 +97,9 @@ async function openOwnNode(
   report: LogReport,
   onLockLost: (reason: string) => void,
 ): Promise<QuorateNode> {
-  const disk = await openDisk(config.dataFolder, { onLockLost });
+  const disk = await openDisk(config.dataFolder, { onLockLost }).catch((error: unknown) => {
+    throw folderError(error, config);
+  });
   const path = join(resolve(config.dataFolder), tableFile);
   return openNode({
     clock: realClock,
@@ -144,19 +147,15 @@ async function announce({ config, node, server }: Running, io: Io): Promise<void
     `quorate ${programVersion} on ${runtime}`,
     `node ${node.name}, data in ${resolve(config.dataFolder)} (${grouped(keys)} keys)`,
     `listening on ${url}`,
+    "",
+    "Try, in another terminal:",
+    `  curl -X PUT ${url}/v1/kv/default/users/1 -d '{"name":"Ada"}'`,
+    `  curl ${url}/v1/kv/default/users/1`,
+    `  curl -X POST ${url}/put -d '{"key":"hello","value":"world"}'`,
+    `  curl '${url}/get?key=hello'`,
+    "",
+    "Ctrl-C stops it; everything acknowledged is kept.",
   ];
-  if (io.outputIsTerminal) {
-    lines.push(
-      "",
-      "Try, in another terminal:",
-      `  curl -X PUT ${url}/v1/kv/default/users/1 -d '{"name":"Ada"}'`,
-      `  curl ${url}/v1/kv/default/users/1`,
-      `  curl -X POST ${url}/put -d '{"key":"hello","value":"world"}'`,
-      `  curl '${url}/get?key=hello'`,
-      "",
-      "Ctrl-C stops it; everything acknowledged is kept.",
-    );
-  }
   await io.write(`${lines.join("\n")}\n`);
 }
 
@@ -236,7 +235,6 @@ function urlOf(host: string, port: number): string {
 }
 
 function portError(error: unknown, { host, port }: Config): unknown {
-  const { code } = error as { code?: unknown };
   const whys: Readonly<Record<string, readonly [why: string, hint: string]>> = {
     EADDRINUSE: [
       "another program listens there",
@@ -246,11 +244,29 @@ function portError(error: unknown, { host, port }: Config): unknown {
     EADDRNOTAVAIL: ["this machine has no such address", "Choose another --host."],
     ENOTFOUND: ["the name does not resolve", "Choose another --host."],
   };
-  const known = typeof code === "string" ? whys[code] : undefined;
+  const known = whys[systemErrorCode(error) ?? ""];
   if (known === undefined) return error;
   const [why, hint] = known;
   const detail = `Cannot listen on ${host} port ${port}: ${why}.`;
   return new QuorateError("invalid-config", detail, { hint, cause: error });
+}
+
+function folderError(error: unknown, { dataFolder }: Config): unknown {
+  const whys: Readonly<Record<string, string>> = {
+    EEXIST: "it is not a folder",
+    ENOTDIR: "a part of the path is not a folder",
+    EACCES: "the system does not allow it",
+    EPERM: "the system does not allow it",
+    EROFS: "the file system is read-only",
+    ENOSPC: "the disk is full",
+  };
+  const why = whys[systemErrorCode(error) ?? ""];
+  if (why === undefined) return error;
+  const detail = `Cannot use the data folder ${resolve(dataFolder)}: ${why}.`;
+  return new QuorateError("invalid-config", detail, {
+    hint: "Choose another with --data-dir, or make this one usable.",
+    cause: error,
+  });
 }
 
 function lostFolder(reason: string): QuorateError {
