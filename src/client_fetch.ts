@@ -104,8 +104,12 @@ class Deadline {
     }, this.#request.timeoutMs + graceMs);
   }
 
-  end(): void {
+  pause(): void {
     clearTimeout(this.#timer);
+  }
+
+  end(): void {
+    this.pause();
     this.#request.signal?.removeEventListener("abort", this.#onAbort);
   }
 
@@ -162,9 +166,9 @@ async function* piecesOf(
       const read = await reader.read();
       isDone = read.done;
       if (read.done) return;
-      deadline.extend();
+      // The time in which the caller uses the piece is not the node's.
+      deadline.pause();
       yield read.value;
-      // The time in which the caller used the piece is not the node's.
       deadline.extend();
     }
   } catch (error) {

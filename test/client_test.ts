@@ -189,6 +189,36 @@ test("a stream that fails half-way throws the node's error", () =>
     assert.is(seen.length, 6);
   }));
 
+test("a caller that takes its time with a streamed list is not timed out", () =>
+  withEdge(async (client) => {
+    for (const key of ["a", "b", "c"]) await client.put(key, "v");
+    const realSetTimeout = globalThis.setTimeout;
+    const armed = new Set<unknown>();
+    const realClearTimeout = globalThis.clearTimeout;
+    // 4,321 and the client's grace of a second: no other timer has this delay.
+    const isDeadline = (delayMs: number | undefined): boolean => delayMs === 5321;
+    globalThis.setTimeout = ((run: () => void, delayMs?: number) => {
+      const timer = realSetTimeout(run, delayMs);
+      if (isDeadline(delayMs)) armed.add(timer);
+      return timer;
+    }) as typeof setTimeout;
+    globalThis.clearTimeout = ((timer: NodeJS.Timeout) => {
+      armed.delete(timer);
+      realClearTimeout(timer);
+    }) as typeof clearTimeout;
+    try {
+      let seen = 0;
+      for await (const _ of client.stream({ pageSize: 1, timeoutMs: 4321 })) {
+        seen += 1;
+        assert.is(armed.size, 0, "the deadline does not run while the caller works");
+      }
+      assert.is(seen, 3);
+    } finally {
+      globalThis.setTimeout = realSetTimeout;
+      globalThis.clearTimeout = realClearTimeout;
+    }
+  }));
+
 test("a stream without its end line is incomplete, never a shorter list", () =>
   withServer(
     (_, response) => {
