@@ -81,6 +81,10 @@ export class Quorate implements Peer {
       const marked = await this.#countMarked(load);
       const most = Math.min(load.keys, sample.requests + load.connections);
       expectBetween("keys written", marked, Math.min(load.keys, sample.requests), most);
+    } else {
+      const response = await fetch(`${this.url}/v1/kv/default/${keyOf(load.keys - 1)}`);
+      const { byteLength } = await response.arrayBuffer();
+      expectBetween("bytes of a value", byteLength, valueBytes, valueBytes);
     }
     return sample;
   }

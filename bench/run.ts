@@ -2,11 +2,11 @@
  * Run: every benchmark, in one go.
  *
  *     npm run bench [-- --smoke] [--only put,get,open,memory,profile] [--json FILE]
- *                   [--rounds 5] [--seconds 5] [--folder DIR]
+ *                   [--docs] [--rounds 5] [--seconds 5] [--folder DIR]
  *
  * It starts and stops every system itself, on loopback and in a temporary folder, and prints tables
  * in Markdown. docs/performance.md says how it measures and why. `--smoke` shows in about a minute
- * that everything runs; its figures mean nothing. `--folder` says where the data goes: a disk, not
+ * that everything runs; its figures mean nothing. `--docs` puts the tables into that page. `--folder` says where the data goes: a disk, not
  * memory, or a synced write costs nothing.
  *
  * Invariants
@@ -20,11 +20,11 @@
  * @module
  */
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { describeMachine, findRuntimes, memoryFileSystem } from "./machine.ts";
+import { describeMachine, findRuntimes, memoryFileSystem, root } from "./machine.ts";
 import { measureMemory, memoryPlan } from "./memory.ts";
 import { measureOpening, openingPlan } from "./opening.ts";
 import { measureProfile } from "./profile.ts";
@@ -43,6 +43,7 @@ interface Options {
   readonly smoke: boolean;
   readonly only: readonly Group[];
   readonly json: string | undefined;
+  readonly docs: boolean;
   readonly rounds: number;
   readonly seconds: number;
   readonly folder: string;
@@ -56,12 +57,15 @@ function readOptions(): Options {
       smoke: { type: "boolean", default: false },
       only: { type: "string", default: groups.join(",") },
       json: { type: "string" },
+      docs: { type: "boolean", default: false },
       rounds: { type: "string" },
       seconds: { type: "string" },
       folder: { type: "string", default: tmpdir() },
     },
   });
-  const { smoke } = values;
+  const { smoke, docs } = values;
+  if (smoke && docs)
+    throw new Error("the figures of --smoke mean nothing: they are not for --docs");
   const only = values.only.split(",").map((name) => {
     const group = groups.find((one) => one === name);
     if (group === undefined) throw new Error(`--only knows ${groups.join(", ")}, not '${name}'`);
@@ -71,6 +75,7 @@ function readOptions(): Options {
     smoke,
     only,
     json: values.json,
+    docs,
     rounds: whole(values.rounds ?? (smoke ? "1" : "5"), "--rounds"),
     seconds: whole(values.seconds ?? (smoke ? "1" : "5"), "--seconds"),
     folder: resolve(values.folder),
@@ -97,6 +102,7 @@ async function main(options: Options): Promise<number> {
     const document = { ...results, claims: claimsOf(results), missing, failures };
     writeFileSync(options.json, `${JSON.stringify(document, undefined, 2)}\n`);
   }
+  if (options.docs && failures.length + missing.length === 0) writeDocs(reportOf(results));
   for (const sentence of missing) process.stdout.write(`left out: ${sentence}\n`);
   for (const sentence of failures) process.stdout.write(`FAILED: ${sentence}\n`);
   return failures.length > 0 || (missing.length > 0 && !options.smoke) ? 1 : 0;
@@ -149,6 +155,15 @@ async function measure(
     missing.push(...absent);
   }
   return results;
+}
+
+/** Puts the report between the two marks of the page. */
+function writeDocs(report: string): void {
+  const page = join(root, "docs/performance.md");
+  const text = readFileSync(page, "utf8");
+  const [head, , tail] = text.split(/(?<=<!-- results: begin -->)|(?=<!-- results: end -->)/);
+  if (head === undefined || tail === undefined) throw new Error(`${page} has lost its marks`);
+  writeFileSync(page, `${head}\n\n${report}\n${tail}`);
 }
 
 function note(line: string): void {
