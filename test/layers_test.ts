@@ -42,16 +42,22 @@ const table: Readonly<Record<string, Row>> = {
   version: { layer: "core", level: 1, also: ["hlc"] },
   // What a node is asked and answers: versions are part of it.
   api: { layer: "core", level: 1, also: ["version"] },
+  sealed: { layer: "core", level: 1 },
   config: { layer: "core", level: 2 },
   record: { layer: "core", level: 2 },
   ring: { layer: "core", level: 2 },
   digest: { layer: "core", level: 3 },
+  topology: { layer: "core", level: 3 },
 
   // Effects: reach the world through Clock, Random, Disk and Network only.
   wal: { layer: "effects", level: 1 },
   table: { layer: "effects", level: 1 },
   // The same interface in memory; without this it would be declared twice.
   table_memory: { layer: "effects", level: 1, also: ["table"] },
+  slots: { layer: "effects", level: 1 },
+  // What the folder says of itself and of the cluster, in slots.
+  identity: { layer: "effects", level: 2 },
+  document: { layer: "effects", level: 2 },
   store: { layer: "effects", level: 2 },
   scan: { layer: "effects", level: 3 },
   coordinator: { layer: "effects", level: 4 },
