@@ -131,6 +131,7 @@ function listen(config: Config, node: QuorateNode, report: LogReport): Promise<S
     report,
     host: config.host,
     port: config.port,
+    insecure: config.insecure,
     loopback: isLoopback(config.host),
     advertisedNames: config.advertisedAddresses,
     corsOrigins: config.corsOrigins,

@@ -34,6 +34,7 @@ import {
   resultMessage,
 } from "./rpc_answer.ts";
 import { connectError } from "./rpc_error.ts";
+import { requestIdHeader } from "./rpc_refuse.ts";
 import {
   type CallFacts,
   parseCount,
@@ -47,8 +48,6 @@ import {
   textBytes,
 } from "./rpc_request.ts";
 
-/** The header in which a request's id comes and goes. */
-export const requestIdHeader = "quorate-request-id";
 /** The most replicas that GetN names. */
 const getNMax = 1024;
 /** What text written over kv.KVStore is. */

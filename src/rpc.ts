@@ -1,0 +1,338 @@
+/**
+ * Rpc: the RPC edge of a node, over Connect, gRPC and gRPC-Web.
+ *
+ *     takes(request)          is it an RPC? by its path, else by its content type
+ *       guard.ts              Host and Origin, as on HTTP, before a byte of a body is read
+ *       router of Connect     protocol, codec, compression, deadline -> a message
+ *         rpc_request.ts      message -> request of Api
+ *         rpc_service.ts      ask the node
+ *         rpc_answer.ts       answer of Api -> message
+ *       rpc_error.ts          QuorateError -> code and ErrorDetail
+ *     rpc_refuse.ts           what no handler sees: unknown RPCs, wrong content types, guards
+ *
+ * Invariants
+ * 1. A message is at most `readMaxBytes`, and all bodies under way together are bounded.
+ * 2. A body that does not arrive in time is refused; a stream may pause between its messages as long.
+ * 3. Whatever fails leaves in the form of the protocol that the client speaks.
+ *
+ * Effects: the node's, through `Api`; the sockets behind the requests; timers, through the clock.
+ * Source: the protocol references of Connect, gRPC and gRPC-Web.
+ *
+ * @module
+ */
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
+import {
+  compressionBrotli,
+  compressionGzip,
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from "@connectrpc/connect-node";
+import { type Api, valueBytesMaxLimit } from "./api.ts";
+import { AssertionError } from "./assert.ts";
+import type { Clock, Random, Report } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import {
+  BodyBudget,
+  bodyBytesMaxDefault,
+  bodyTimedOut,
+  type HttpSettings,
+  RequestIds,
+} from "./exchange.ts";
+import { Health } from "./gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection as ReflectionV1 } from "./gen/grpc/reflection/v1/reflection_pb.ts";
+import { ServerReflection as ReflectionV1Alpha } from "./gen/grpc/reflection/v1alpha/reflection_pb.ts";
+import { KVStore } from "./gen/kv/kv_pb.ts";
+import { KvService } from "./gen/quorate/v1/kv_pb.ts";
+import { checkGuards, corsHeaders, type Guarded } from "./guard.ts";
+import { methodNotAllowed } from "./problem.ts";
+import { connectError } from "./rpc_error.ts";
+import { createHealth } from "./rpc_health.ts";
+import { createReflection } from "./rpc_reflection.ts";
+import { formOf, headerOf, refusalReply, requestIdHeader, sendRefusal } from "./rpc_refuse.ts";
+import { keepByteOrderMarks } from "./rpc_request.ts";
+import { createServices } from "./rpc_service.ts";
+
+export type RpcRequest = IncomingMessage | Http2ServerRequest;
+export type RpcResponse = ServerResponse | Http2ServerResponse;
+
+export interface RpcParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly report: Report;
+}
+
+export interface RpcEdge {
+  /** Whether a request is for this edge. */
+  takes(request: RpcRequest): boolean;
+  /** Answers one request; never throws. */
+  handle(request: RpcRequest, response: RpcResponse): void;
+  /** Refuses a request, whoever it is for, in the form that its client reads. */
+  refuse(request: RpcRequest, response: RpcResponse, failure: QuorateError): void;
+  /** The health service says NOT_SERVING from now on, and its streams end. */
+  drain(): void;
+}
+
+/** The largest message: the largest value that any namespace allows, and what surrounds it. */
+export const readMaxBytes: number = valueBytesMaxLimit + 64 * 1024;
+/** Answers are never compressed: values are stored as they came, and often are compressed already. */
+const compressMinBytes = 0xffff_ffff;
+const requestIdPattern = /^[\x20-\x7e]{1,64}$/;
+
+/** The RPC edge over a node. */
+export function createRpc(api: Api, settings: HttpSettings & RpcParts): RpcEdge {
+  keepByteOrderMarks();
+  const { clock } = settings;
+  const services = [KvService, KVStore];
+  const health = createHealth(
+    api,
+    clock,
+    services.map(({ typeName }) => typeName),
+  );
+  const router = createConnectRouter({
+    readMaxBytes,
+    compressMinBytes,
+    acceptCompression: [compressionGzip, compressionBrotli],
+  });
+  register(router, api, clock);
+  router.service(Health, health.implementation);
+  const edge = new Edge(settings, router.handlers);
+  return {
+    takes: (request) => edge.takes(request),
+    handle: (request, response) => edge.handle(request, response),
+    refuse: (request, response, failure) => edge.refuse(request, response, failure),
+    drain: () => health.drain(),
+  };
+}
+
+function register(router: ConnectRouter, api: Api, clock: Clock): void {
+  const { kvService, kvStore } = createServices(api, clock);
+  const reflect = createReflection(
+    [KvService, KVStore, Health, ReflectionV1, ReflectionV1Alpha].map(({ file }) => file),
+  );
+  router.service(KvService, kvService);
+  router.service(KVStore, kvStore);
+  router.service(ReflectionV1, { serverReflectionInfo: reflect });
+  router.service(ReflectionV1Alpha, { serverReflectionInfo: reflect });
+}
+
+class Edge {
+  readonly #settings: HttpSettings & RpcParts;
+  readonly #handlers: ReadonlyMap<string, UniversalHandler>;
+  /** For example `/kv.KVStore/`. */
+  readonly #prefixes: ReadonlySet<string>;
+  readonly #ids: RequestIds;
+  readonly #bodies: BodyBudget;
+
+  constructor(settings: HttpSettings & RpcParts, handlers: readonly UniversalHandler[]) {
+    this.#settings = settings;
+    this.#handlers = new Map(handlers.map((handler) => [handler.requestPath, handler]));
+    this.#prefixes = new Set(handlers.map(({ service }) => `/${service.typeName}/`));
+    this.#ids = new RequestIds(settings.random);
+    this.#bodies = new BodyBudget(settings.bodyBytesMax ?? bodyBytesMaxDefault);
+  }
+
+  takes(request: RpcRequest): boolean {
+    const path = pathOf(request);
+    return this.#isOurs(path) || /^application\/(?:grpc|connect\+)/.test(typeOf(request));
+  }
+
+  handle(request: RpcRequest, response: RpcResponse): void {
+    const requestId = this.#begin(request, response);
+    try {
+      const guarded = guardedOf(request);
+      checkGuards(this.#settings, guarded);
+      this.#addCors(guarded, response);
+      const path = pathOf(request);
+      const handler = this.#handlers.get(path);
+      if (handler === undefined) throw unknownRpc(path);
+      if (request.method === "OPTIONS") this.#sendOptions(request, response);
+      else {
+        checkAsked(handler, request, path);
+        void this.#run(handler, request, response, requestId);
+      }
+    } catch (failure) {
+      if (failure instanceof AssertionError) throw failure;
+      this.#send(request, response, QuorateError.from(failure), requestId);
+    }
+  }
+
+  refuse(request: RpcRequest, response: RpcResponse, failure: QuorateError): void {
+    this.#send(request, response, failure, this.#begin(request, response));
+  }
+
+  #isOurs(path: string): boolean {
+    return this.#handlers.has(path) || this.#prefixes.has(path.slice(0, path.indexOf("/", 1) + 1));
+  }
+
+  /** The request's id, which every answer has. */
+  #begin(request: RpcRequest, response: RpcResponse): string {
+    const given = headerOf(request, requestIdHeader);
+    const requestId =
+      given !== undefined && requestIdPattern.test(given) ? given : this.#ids.next();
+    response.setHeader(requestIdHeader, requestId);
+    return requestId;
+  }
+
+  #addCors(guarded: Guarded, response: RpcResponse): void {
+    const headers = corsHeaders(this.#settings, guarded);
+    for (let index = 0; index < headers.length; index += 2) {
+      response.setHeader(headers[index] ?? "", headers[index + 1] ?? "");
+    }
+  }
+
+  #sendOptions(request: RpcRequest, response: RpcResponse): void {
+    request.resume();
+    response.writeHead(204, { allow: "GET, POST, OPTIONS", "cache-control": "no-store" });
+    response.end();
+  }
+
+  #send(
+    request: RpcRequest,
+    response: RpcResponse,
+    failure: QuorateError,
+    requestId: string,
+  ): void {
+    const form = formOf(request, this.#isOurs(pathOf(request)));
+    sendRefusal(request, response, refusalReply(failure, form, requestId));
+  }
+
+  async #run(
+    handler: UniversalHandler,
+    request: RpcRequest,
+    response: RpcResponse,
+    requestId: string,
+  ): Promise<void> {
+    const body = new BoundedBody(this.#settings, this.#bodies, handler);
+    try {
+      const universal = universalRequestFromNodeRequest(request, response, undefined, undefined);
+      universal.header.set(requestIdHeader, requestId);
+      const source = universal.body as AsyncIterable<Uint8Array>;
+      const answer = await handler({
+        ...universal,
+        body: body.over(source),
+      } as UniversalServerRequest);
+      body.end();
+      await universalResponseToNodeResponse(answer, response);
+    } catch (failure) {
+      // The client is gone, or its stream was reset: what it should have heard has no reader.
+      this.#settings.report.count("rpc_answers_cut");
+      if (!response.writableEnded) response.destroy(failure instanceof Error ? failure : undefined);
+    } finally {
+      body.end();
+      // A body that was not read to its end would keep the next request of the connection waiting.
+      request.resume();
+    }
+  }
+}
+
+/** A request's body with the limits of the edge: time, and what all bodies together may hold. */
+class BoundedBody {
+  readonly #settings: HttpSettings & RpcParts;
+  readonly #budget: BodyBudget;
+  readonly #isStream: boolean;
+  #bytes = 0;
+
+  constructor(settings: HttpSettings & RpcParts, budget: BodyBudget, handler: UniversalHandler) {
+    this.#settings = settings;
+    this.#budget = budget;
+    const { methodKind } = handler.method;
+    this.#isStream = methodKind === "bidi_streaming" || methodKind === "client_streaming";
+  }
+
+  /** Gives back what the body has held. */
+  end(): void {
+    this.#budget.give(this.#bytes);
+    this.#bytes = 0;
+  }
+
+  async *over(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    const { clock, bodyTimeoutMs } = this.#settings;
+    let cancelTimer = () => {};
+    let bytes = 0;
+    const chunks = source[Symbol.asyncIterator]();
+    const timeout = () =>
+      new Promise<never>((_, reject) => {
+        cancelTimer = clock.after(bodyTimeoutMs, () => {
+          reject(connectError(bodyTimedOut(bodyTimeoutMs, bytes), ""));
+        });
+      });
+    let late = timeout();
+    try {
+      for (;;) {
+        const { done, value } = await Promise.race([chunks.next(), late]);
+        if (done === true) return;
+        bytes += value.length;
+        this.#take(value.length);
+        yield value;
+        if (!this.#isStream) continue;
+        // A stream lives as long as it likes; only the wait for its next piece is bounded.
+        cancelTimer();
+        late = timeout();
+      }
+    } finally {
+      cancelTimer();
+      late.catch(() => {});
+    }
+  }
+
+  #take(bytes: number): void {
+    // The messages of a stream are answered one by one: nothing of them is held for long.
+    if (this.#isStream) return;
+    try {
+      this.#budget.take(bytes);
+    } catch (failure) {
+      throw connectError(failure, "");
+    }
+    this.#bytes += bytes;
+  }
+}
+
+/** Wrong methods and content types get words, where the router would send an empty answer. */
+function checkAsked(handler: UniversalHandler, request: RpcRequest, path: string): void {
+  const method = request.method ?? "";
+  if (!handler.allowedMethods.includes(method)) {
+    throw methodNotAllowed(method, path, [...handler.allowedMethods, "OPTIONS"].join(", "));
+  }
+  const type = typeOf(request);
+  if (method === "GET" || handler.supportedContentType(type)) return;
+  throw new QuorateError(
+    "unsupported-media-type",
+    `${path} does not take the content type '${type.slice(0, 80)}'.`,
+    {
+      outcome: "none",
+      hint: "Use application/json or application/proto (Connect), application/grpc or application/grpc-web.",
+    },
+  );
+}
+
+function unknownRpc(path: string): QuorateError {
+  return new QuorateError("no-such-route", `This node has no RPC ${path.slice(0, 256)}.`, {
+    outcome: "none",
+    hint: "gRPC reflection lists every service, and GET /openapi.json every HTTP route.",
+  });
+}
+
+function typeOf(request: RpcRequest): string {
+  return headerOf(request, "content-type") ?? "";
+}
+
+function pathOf(request: RpcRequest): string {
+  const url = request.url ?? "";
+  const end = url.indexOf("?");
+  return end === -1 ? url : url.slice(0, end);
+}
+
+function guardedOf(request: RpcRequest): Guarded {
+  const { headers, httpVersion } = request;
+  const host = headers[":authority"] ?? headers.host;
+  return {
+    method: request.method ?? "",
+    // HTTP/1.1 must name a host; an empty one is refused.
+    host: typeof host === "string" ? host : httpVersion === "1.0" ? undefined : "",
+    header: (name) => headerOf(request, name),
+  };
+}

@@ -1,0 +1,237 @@
+/**
+ * Server connection: one TCP connection, from its first byte to its end.
+ *
+ *     peek --"PRI "--> http2        the preface of HTTP/2; with anything else it is HTTP/1.1
+ *       \--anything--> http1
+ *
+ * The first bytes are read, looked at and put back; then the connection is handed to node:http or
+ * node:http2 once, and no byte of it passes through here again. Those enforce no deadline on a
+ * connection that they did not accept themselves, on Bun none at all. So the deadlines are kept
+ * here, from what every runtime tells: the bytes read and written so far, and the requests under way.
+ *
+ * Invariants
+ * 1. A connection ends: without a whole request in time, without a request for long, or with a
+ *    client that does not read what it asked for.
+ * 2. A text is only written to a connection on which no answer is expected or begun.
+ *
+ * Effects: the socket. Time comes as `nowMs`.
+ *
+ * @module
+ */
+
+import type { Http2Session } from "node:http2";
+import type { Socket } from "node:net";
+import type { QuorateError } from "./errors.ts";
+import type { RpcRequest, RpcResponse } from "./rpc.ts";
+import { FloodBucket, lingerMs, type ServerLimits } from "./server_limits.ts";
+import { headersTimedOut, rawProblem } from "./server_problem.ts";
+
+const http2Preface = "PRI ";
+const http2EnhanceYourCalm = 11;
+
+type Protocol = "unknown" | "http1" | "http2";
+
+/** A request under way. */
+interface Exchange {
+  readonly request: RpcRequest;
+  /** When its answer was first seen whole and unsent; undefined: not yet. */
+  answeredMs: number | undefined;
+}
+
+export class Connection {
+  readonly socket: Socket;
+  readonly floods: FloodBucket;
+  protocol: Protocol = "unknown";
+  session: Http2Session | undefined;
+  /** Whether an HTTP/2 client has sent its settings. */
+  isSettled = false;
+  readonly #limits: ServerLimits;
+  readonly #exchanges = new Map<RpcResponse, Exchange>();
+  readonly #acceptedMs: number;
+  /** Requests that were begun on this connection. */
+  #begun = 0;
+  /** When the last request ended, or the connection began. */
+  #idleMs: number;
+  #idleBytesRead = 0;
+  /** When bytes of an unfinished head were first seen. */
+  #headMs: number | undefined;
+  #bytesWritten = 0;
+  #progressMs: number;
+  /** When we closed our half. */
+  #endedMs: number | undefined;
+
+  constructor(socket: Socket, limits: ServerLimits, nowMs: number) {
+    this.socket = socket;
+    this.#limits = limits;
+    this.#acceptedMs = nowMs;
+    this.#idleMs = nowMs;
+    this.#progressMs = nowMs;
+    this.floods = new FloodBucket(nowMs);
+  }
+
+  get requests(): number {
+    return this.#exchanges.size;
+  }
+
+  /** Calls `found` once, when the first bytes have told the protocol; they are then put back. */
+  peek(found: (protocol: "http1" | "http2") => void): void {
+    const { socket } = this;
+    let held: Buffer | undefined;
+    const onReadable = () => {
+      const chunk: Buffer | null = socket.read();
+      if (chunk === null) return;
+      held = held === undefined ? chunk : Buffer.concat([held, chunk]);
+      const begin = held.toString("latin1", 0, http2Preface.length);
+      const isPreface = http2Preface.startsWith(begin);
+      if (isPreface && begin.length < http2Preface.length) return;
+      socket.off("readable", onReadable);
+      socket.off("end", onEnd);
+      socket.unshift(held);
+      this.protocol = isPreface ? "http2" : "http1";
+      found(this.protocol);
+    };
+    // With our half left open, nobody else would close it.
+    const onEnd = () => socket.destroy();
+    socket.on("readable", onReadable);
+    socket.on("end", onEnd);
+  }
+
+  begin(request: RpcRequest, response: RpcResponse): void {
+    this.#begun += 1;
+    this.#headMs = undefined;
+    this.#exchanges.set(response, { request, answeredMs: undefined });
+  }
+
+  /** A request is over: answered, or cut. False when that was known. */
+  end(response: RpcResponse, nowMs: number): boolean {
+    if (!this.#exchanges.delete(response)) return false;
+    if (this.#exchanges.size > 0) return true;
+    this.#idleMs = nowMs;
+    this.#idleBytesRead = this.socket.bytesRead;
+    return true;
+  }
+
+  /** The connection is gone, and with it so many requests that were under way. */
+  forget(): number {
+    const { size } = this.#exchanges;
+    this.#exchanges.clear();
+    return size;
+  }
+
+  /** Answers that are not begun will say that the connection ends with them. */
+  announceClose(): void {
+    if (this.protocol === "http2") {
+      // GOAWAY: streams that are open finish, and a client takes new requests elsewhere.
+      if (this.session?.closed === false) this.session.close();
+      return;
+    }
+    for (const response of this.#exchanges.keys()) {
+      if ("shouldKeepAlive" in response && !response.headersSent) response.shouldKeepAlive = false;
+    }
+  }
+
+  /** Closes our half once nothing is under way, and the rest in a bounded time. */
+  endWhenIdle(nowMs: number): void {
+    this.announceClose();
+    if (this.#exchanges.size > 0 || this.#endedMs !== undefined) return;
+    this.#endedMs = nowMs;
+    if (this.protocol !== "http2") this.socket.end();
+  }
+
+  /** Last words to an HTTP/1.1 client whose bytes were no request. */
+  refuse(failure: QuorateError, nowMs: number): void {
+    if (this.#endedMs !== undefined || this.socket.destroyed) return;
+    // An answer that is begun, or that an earlier request waits for, would be garbled or mistaken.
+    const isAnswering = [...this.#exchanges].some(
+      ([response, { request }]) => response.headersSent || request.complete,
+    );
+    if (isAnswering || !this.socket.writable) {
+      this.cut();
+      return;
+    }
+    this.#endedMs = nowMs;
+    this.socket.end(rawProblem(failure));
+  }
+
+  /** Ends a connection that floods, with the reason where the protocol has one. */
+  endFlood(): void {
+    if (this.session?.destroyed === false) this.session.goaway(http2EnhanceYourCalm);
+    this.cut();
+  }
+
+  cut(): void {
+    if (this.session?.destroyed === false) this.session.destroy();
+    this.socket.destroy();
+  }
+
+  /** What waits to be read by the client. */
+  get outgoingBytes(): number {
+    let bytes = this.socket.writableLength;
+    if (this.protocol !== "http2") return bytes;
+    for (const response of this.#exchanges.keys()) bytes += response.writableLength;
+    return bytes;
+  }
+
+  /** Looks at every deadline; called now and again. True when the connection was cut. */
+  sweep(nowMs: number): boolean {
+    if (this.#endedMs !== undefined) {
+      if (nowMs - this.#endedMs < lingerMs) return false;
+      this.cut();
+      return true;
+    }
+    if (this.#exchanges.size > 0) return this.#sweepBusy(nowMs);
+    if (this.#isHeadLate(nowMs)) this.#endLateHead(nowMs);
+    else if (nowMs - this.#idleMs >= this.#limits.idleTimeoutMs) this.endWhenIdle(nowMs);
+    return false;
+  }
+
+  /** A client that has an answer to read, and reads nothing for long. */
+  #sweepBusy(nowMs: number): boolean {
+    const { stallTimeoutMs } = this.#limits;
+    const { bytesWritten } = this.socket;
+    const isMoving = bytesWritten !== this.#bytesWritten;
+    if (isMoving || this.outgoingBytes === 0) {
+      this.#bytesWritten = bytesWritten;
+      this.#progressMs = nowMs;
+    }
+    if (nowMs - this.#progressMs >= stallTimeoutMs) {
+      this.cut();
+      return true;
+    }
+    if (this.protocol === "http2") this.#sweepStreams(nowMs);
+    return false;
+  }
+
+  /** On HTTP/2 a connection may move while the answer of one stream is left unread. */
+  #sweepStreams(nowMs: number): void {
+    for (const [response, exchange] of this.#exchanges) {
+      if (!response.writableEnded) continue;
+      exchange.answeredMs ??= nowMs;
+      if (nowMs - exchange.answeredMs < streamStallFactor * this.#limits.stallTimeoutMs) continue;
+      response.destroy();
+    }
+  }
+
+  /** No request is under way: has one been begun, and when? */
+  #isHeadLate(nowMs: number): boolean {
+    const { headersTimeoutMs } = this.#limits;
+    const isFirst = this.#begun === 0;
+    // An HTTP/2 client may connect long before its first request; a session is enough from it.
+    if (isFirst && this.protocol !== "http2") return nowMs - this.#acceptedMs >= headersTimeoutMs;
+    if (this.protocol === "http2") {
+      return !this.isSettled && nowMs - this.#acceptedMs >= headersTimeoutMs;
+    }
+    if (this.socket.bytesRead === this.#idleBytesRead) return false;
+    this.#headMs ??= nowMs;
+    return nowMs - this.#headMs >= headersTimeoutMs;
+  }
+
+  #endLateHead(nowMs: number): void {
+    const saidNothing = this.socket.bytesRead === 0;
+    if (this.protocol === "http2" || saidNothing) this.cut();
+    else this.refuse(headersTimedOut(this.#limits.headersTimeoutMs), nowMs);
+  }
+}
+
+/** An answer on a stream may take so many stall timeouts while the connection as a whole moves. */
+const streamStallFactor = 10;

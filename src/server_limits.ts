@@ -1,0 +1,82 @@
+/**
+ * Server limits: how much, and for how long, one connection or all of them may hold.
+ *
+ * Every limit has a stated answer: what is refused is told so where it can still be told, and else
+ * its connection is closed and counted.
+ *
+ * Effects: none.
+ *
+ * @module
+ */
+
+export interface ServerLimits {
+  /** Connections at once; more are closed when they arrive. */
+  readonly connectionsMax: number;
+  /** Requests under way at once, on all connections; more are 503 `overloaded`. */
+  readonly requestsMax: number;
+  /** Requests under way on one HTTP/1.1 connection (pipelining); more are 503 `overloaded`. */
+  readonly pipelinedMax: number;
+  /** Streams that one HTTP/2 connection may have open; more are refused by the protocol. */
+  readonly streamsMax: number;
+  /** From the first byte of a request's head to its last; then 408. */
+  readonly headersTimeoutMs: number;
+  /** A body has to arrive within this; then 408. */
+  readonly bodyTimeoutMs: number;
+  /** How long a connection may stay open without a request. Above what clients use (Go: 90 s). */
+  readonly idleTimeoutMs: number;
+  /** How long a client may leave what was sent to it unread; then its connection is cut. */
+  readonly stallTimeoutMs: number;
+  /** What all connections together may have waiting to be read by clients; past it, the largest is cut. */
+  readonly outgoingBytesMax: number;
+  /** How long `close` lets requests finish before it cuts them. */
+  readonly closeTimeoutMs: number;
+}
+
+export const limitDefaults: ServerLimits = {
+  connectionsMax: 10_000,
+  requestsMax: 10_000,
+  pipelinedMax: 256,
+  streamsMax: 256,
+  headersTimeoutMs: 10_000,
+  bodyTimeoutMs: 30_000,
+  idleTimeoutMs: 120_000,
+  stallTimeoutMs: 30_000,
+  outgoingBytesMax: 256 * 1024 * 1024,
+  closeTimeoutMs: 1000,
+};
+
+/** The head of a request, all headers together. */
+export const headBytesMax: number = 16 * 1024;
+/** How long a half-closed connection may take to close its other half. */
+export const lingerMs = 1000;
+/** How often the deadlines of all connections are looked at. */
+export const sweepPeriodMs = 500;
+
+/**
+ * A bucket of things that cost the server work and the client nothing: pings, settings and streams
+ * that are reset before their answer. A client that is answered earns them back, so that gRPC's own
+ * pings (one for each answer at most) never run out, and a flood does at once.
+ */
+export class FloodBucket {
+  static readonly sizeMax = 1000;
+  static readonly perSecond = 33;
+  static readonly perAnswer = 2;
+  #left = FloodBucket.sizeMax;
+  #filledMs: number;
+
+  constructor(nowMs: number) {
+    this.#filledMs = nowMs;
+  }
+
+  /** Takes one; false when there are none left. */
+  take(nowMs: number): boolean {
+    const earned = ((nowMs - this.#filledMs) / 1000) * FloodBucket.perSecond;
+    this.#filledMs = nowMs;
+    this.#left = Math.min(FloodBucket.sizeMax, this.#left + earned) - 1;
+    return this.#left >= 0;
+  }
+
+  earn(): void {
+    this.#left = Math.min(FloodBucket.sizeMax, this.#left + FloodBucket.perAnswer);
+  }
+}
