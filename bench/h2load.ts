@@ -2,8 +2,8 @@
  * H2load: gRPC requests by Debian's h2load, one stream at a time on each connection.
  *
  * h2load sends one body, from a file, and it reads that file anew for every request. So the key in
- * the file is changed while h2load runs: a random one, about a thousand times a second. That is as
- * far as h2load goes; with the other generators the key changes with every request.
+ * the file is changed while h2load runs: a random one, several hundred times a second. That is
+ * as far as h2load goes; with the other generators the key changes with every request.
  *
  * A gRPC call that failed is HTTP 200 as well: the caller compares what the server itself has
  * counted with the number answered here.
