@@ -106,7 +106,7 @@ async function openOwnNode(
     random: realRandom,
     disk,
     report,
-    openTable: () => openTable({ path, space: () => disk.space() }),
+    openTable: () => openTable({ path, disk, name: tableFile }),
     settings: {
       ...(config.name === undefined ? {} : { name: config.name }),
       // A folder keeps the number that it was made with; only another one that was asked for is an

@@ -5,10 +5,15 @@
  * `table_memory.ts` for the simulator, since LMDB is native. One conformance suite holds both.
  *
  * LMDB runs in its plain mode: a commit writes its pages, syncs them, then writes and syncs one of
- * two meta pages in turn. `overlappingSync`, the package's default, is off: with it a commit counts
- * as done before it is synced, a failed sync is reported to nobody, and opening after a crash steps
- * back a commit. A commit runs on a thread of its own, so that waiting for the disk stalls no
+ * two meta pages in turn (through a descriptor with O_DSYNC). `overlappingSync`, the package's
+ * default, is off: with it a commit counts as done before it is synced, a failed sync is reported to
+ * nobody, and opening after a crash steps back a commit. A commit runs on a thread of its own, so that waiting for the disk stalls no
  * request; it is durable when it resolves. `noSync` and `useWritemap` would trade safety away.
+ *
+ * LMDB's pages have no checksums. Damage behind the meta pages is not found here: keys may be gone
+ * without an error, values and keys be wrong, a call may throw, and the package may end the process.
+ * A damaged meta page opens the table as it was one commit before. What is read from here is only to
+ * be believed with the record's own checksum, and its absence only with the checkpoint's counts.
  *
  * Invariants
  * 1. All changes of a commit are in one transaction of LMDB: they are queued as one batch, and
@@ -26,9 +31,10 @@
 import { open } from "lmdb";
 import { assert } from "./assert.ts";
 import { compare } from "./bytes.ts";
-import type { DiskSpace } from "./capability.ts";
+import type { Disk } from "./capability.ts";
 import { systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
+import { tableFileDamage } from "./table_file.ts";
 
 /** One key with its value; both belong to the receiver. */
 export interface TableEntry {
@@ -82,21 +88,27 @@ export interface Table {
 export const tableKeyBytesMax = 1_978;
 
 /**
- * How much address space is reserved for the file's map, largest first: what the system refuses
- * (`ulimit -v`, a small machine) is tried smaller. It is no memory: only pages that are read take
- * some, and the kernel takes these back. A file that outgrows it is mapped again at twice the size,
- * and a system that refuses that would crash the process: hence the generous reserve.
+ * How much address space is reserved for the file's map. It is no memory: only pages that are read
+ * take some, and the kernel takes these back. A file that outgrows it is mapped again at twice the
+ * size. A map that the system refuses ends the process (see `table_file.ts`), so this is a size for
+ * which there is room also where processes have 39 bits of addresses, as on small ARM machines.
  */
-const mapBytesChoices: readonly number[] = [40, 38, 36, 34, 32, 30].map((power) => 2 ** power);
+const mapBytesDefault = 2 ** 37;
+const mapBytesMin = 2 ** 30;
+/** Where the process may use only so much address space, the map gets this share of it. */
+const mapFraction = 1 / 8;
 
 export interface TableOptions {
-  /** The table's file; another of the same name with `-lock` stands beside it. */
+  /** The table's file on the machine; another of the same name with `-lock` stands beside it. */
   readonly path: string;
-  /** What the disk has left: LMDB says EIO when the disk fills up in the middle of a write. */
-  readonly space?: () => Promise<DiskSpace>;
+  /** The data folder, in which it has the name `name`. */
+  readonly disk: Disk;
+  readonly name: string;
+  /** How much address space the process may use (`ulimit -v`); undefined: as much as there is. */
+  readonly addressSpaceBytes?: number | undefined;
 }
 
-/** Below so much free space an EIO of LMDB is taken for a full disk. */
+/** Below so much free space an EIO of LMDB is taken for a full disk: it says so of a short write. */
 const fullBelowBytes = 1_048_576;
 
 /**
@@ -106,22 +118,27 @@ const fullBelowBytes = 1_048_576;
  * @throws `corruption` when the file is not one that LMDB can open
  */
 export async function openTable(options: TableOptions): Promise<Table> {
-  for (const mapBytes of mapBytesChoices) {
-    try {
-      return new LmdbTable(openStore(options.path, mapBytes), options);
-    } catch (error) {
-      const failure = lmdbFailure(error);
-      const isRefused = systemErrorCode(failure) === "ENOMEM";
-      if (!isRefused || mapBytes === mapBytesChoices.at(-1)) throw asOpenError(failure, options);
-    }
+  const damage = await tableFileDamage(options.disk, options.name);
+  if (damage !== undefined) throw corruption(options, damage);
+  try {
+    return new LmdbTable(openStore(options), options);
+  } catch (error) {
+    const failure = lmdbFailure(error);
+    if (!damageCodes.has(systemErrorCode(failure) ?? "")) throw failure;
+    throw corruption(options, failure.message, failure);
   }
-  throw new QuorateError("internal", "No size of the table's map was tried.");
 }
 
-function openStore(path: string, mapSize: number): Store {
+function mapBytes({ addressSpaceBytes }: TableOptions): number {
+  let bytes = mapBytesDefault;
+  while (addressSpaceBytes !== undefined && bytes > addressSpaceBytes * mapFraction) bytes /= 2;
+  return Math.max(bytes, mapBytesMin);
+}
+
+function openStore(options: TableOptions): Store {
   return open({
-    path,
-    mapSize,
+    path: options.path,
+    mapSize: mapBytes(options),
     noSubdir: true,
     maxDbs: 1,
     pageSize: 4_096,
@@ -263,17 +280,20 @@ class LmdbTable implements Table {
   }
 
   /**
-   * Sees the status with which LMDB's writer ends. The package only prints it, and when even the
-   * transaction's begin failed it never settles its promise.
+   * Sees the status with which LMDB's writer ends. The package keeps it to itself, and when even
+   * the transaction's begin failed it never settles its promise.
    */
   #watchStatus(): void {
     const { env } = this.#store;
     const startWriting = env.startWriting.bind(env);
     const watched: Store["env"]["startWriting"] = (address, onStatus) =>
       startWriting(address, (status) => {
-        const answer = onStatus(status);
         // 0 to 2 are the package's own: done, visible, a callback is asked for.
-        if (status < 0 || status > 2) this.#rejectCommit?.(statusError(status));
+        const isFailure = status < 0 || status > 2;
+        // Told of a failure, the package would print it, and reject a promise that it hands out only
+        // as a field of another error: an unhandled rejection, which ends the process.
+        const answer = onStatus(isFailure ? statusVisible : status);
+        if (isFailure) this.#rejectCommit?.(statusError(status));
         return answer;
       });
     // Defined, not assigned: the native object's methods are read-only.
@@ -292,10 +312,13 @@ class LmdbTable implements Table {
   }
 
   async #isDiskFull(): Promise<boolean> {
-    const space = await this.#options.space?.().catch(() => undefined);
+    const space = await this.#options.disk.space().catch(() => undefined);
     return space !== undefined && space.freeBytes < fullBelowBytes;
   }
 }
+
+/** With this status the package settles the writes that are done, and does nothing else. */
+const statusVisible = 1;
 
 /** After these LMDB has rolled the commit back and stands where it stood. */
 const recoverableCodes: ReadonlySet<string> = new Set([
@@ -313,6 +336,7 @@ const codeNames: ReadonlyMap<number, string> = new Map([
   [5, "EIO"],
   [12, "ENOMEM"],
   [13, "EACCES"],
+  [27, "EFBIG"],
   [28, "ENOSPC"],
   [69, "EDQUOT"],
   [122, "EDQUOT"],
@@ -355,16 +379,11 @@ function lmdbFailure(error: unknown): Error {
   return failure;
 }
 
-function asOpenError(failure: Error, options: TableOptions): Error {
-  if (!damageCodes.has(systemErrorCode(failure) ?? "")) return failure;
-  return new QuorateError(
-    "corruption",
-    `The table's file '${options.path}' cannot be opened: ${failure.message}`,
-    {
-      hint: "Where other replicas have the data, move the file away and start again: it fills from them. Otherwise restore a copy.",
-      cause: failure,
-    },
-  );
+function corruption({ path }: TableOptions, why: string, cause?: Error): QuorateError {
+  return new QuorateError("corruption", `The table's file '${path}' cannot be opened: ${why}.`, {
+    hint: "Where other replicas have the data, move the file away and start again: it fills from them. Otherwise restore a copy.",
+    cause,
+  });
 }
 
 function assertKey(key: Uint8Array): void {
