@@ -25,7 +25,7 @@ import type { Config } from "./config_table.ts";
 import { exitCode, QuorateError } from "./errors.ts";
 import { createReport, type LogReport } from "./log.ts";
 import { openNode, type QuorateNode } from "./node.ts";
-import { openDisk, realClock, realRandom, runtimeName } from "./runtime.ts";
+import { addressSpaceBytesMax, openDisk, realClock, realRandom, runtimeName } from "./runtime.ts";
 import { startServer } from "./server.ts";
 import { openTable } from "./table.ts";
 
@@ -106,7 +106,10 @@ async function openOwnNode(
     random: realRandom,
     disk,
     report,
-    openTable: () => openTable({ path, disk, name: tableFile }),
+    openTable: async () => {
+      const addressSpaceBytes = await addressSpaceBytesMax();
+      return openTable({ path, disk, name: tableFile, addressSpaceBytes });
+    },
     settings: {
       ...(config.name === undefined ? {} : { name: config.name }),
       // A folder keeps the number that it was made with; only another one that was asked for is an

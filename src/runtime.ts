@@ -84,6 +84,18 @@ export function runtimeName(): string {
   return `node ${node}`;
 }
 
+/** How many bytes of addresses this process may use; undefined: no limit, or none that can be read. */
+export async function addressSpaceBytesMax(): Promise<number | undefined> {
+  try {
+    const text = await settle<string>((done) => fs.readFile("/proc/self/limits", "utf8", done));
+    const bytes = /^Max address space +(\d+)/m.exec(text)?.[1];
+    return bytes === undefined ? undefined : Number(bytes);
+  } catch {
+    // Only Linux says it there.
+    return undefined;
+  }
+}
+
 export interface DiskOptions {
   /** Another process has taken the folder although this one holds it: stop writing at once. */
   readonly onLockLost?: (reason: string) => void;

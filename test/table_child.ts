@@ -15,7 +15,7 @@ import { SimRandom } from "../sim/random.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { type DiskSpace, systemErrorCode } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
-import { openDisk } from "../src/runtime.ts";
+import { addressSpaceBytesMax, openDisk } from "../src/runtime.ts";
 import { openTable, type Table, type TableChange } from "../src/table.ts";
 
 export const tableName = "table.mdb";
@@ -23,7 +23,9 @@ const keyCount = 60;
 
 /** Opens a table on the machine's disk. */
 export async function openIn(folder: string, name: string = tableName): Promise<Table> {
-  return openTable({ path: join(folder, name), name, disk: await openDisk(folder) });
+  const addressSpaceBytes = await addressSpaceBytesMax();
+  const disk = await openDisk(folder);
+  return openTable({ path: join(folder, name), name, disk, addressSpaceBytes });
 }
 
 /** The changes of commit `number`: key `number` holds it, and some others are put or removed. */

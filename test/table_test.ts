@@ -162,6 +162,16 @@ onLimited("table: a short write on a full disk is ENOSPC, and what removes goes 
   }),
 );
 
+onLimited("table: where addresses are limited it takes a smaller map, and works", () =>
+  withFolder(async (folder) => {
+    await makeTable(folder);
+    const child = startChild(["read", folder, tableName], "ulimit -v 67108864");
+    const { code, signal, lines, stderr } = await ended(child);
+    assert.is(code, 0, `${signal} ${stderr}`);
+    assert.is((JSON.parse(lines[1] ?? "") as ReadAnswer).step, "read");
+  }),
+);
+
 /** A closed table of some 40 pages, and its entries after the last commit and the one before. */
 async function makeTable(
   folder: string,
