@@ -19,14 +19,14 @@ import { systemErrorCode } from "./capability.ts";
 import type { Invocation } from "./cli_commands.ts";
 import { type Io, printError } from "./cli_io.ts";
 import { programVersion } from "./cli_version.ts";
-import { isLoopback, type Resolved } from "./config.ts";
+import type { Resolved } from "./config.ts";
 import { grouped, showDuration } from "./config_kinds.ts";
 import type { Config } from "./config_table.ts";
 import { exitCode, QuorateError } from "./errors.ts";
 import { createReport, type LogReport } from "./log.ts";
 import { openNode, type QuorateNode } from "./node.ts";
 import { addressSpaceBytesMax, openDisk, realClock, realRandom, runtimeName } from "./runtime.ts";
-import { startServer } from "./server.ts";
+import { type Server, startServer } from "./server.ts";
 import { openTable } from "./table.ts";
 
 /**
@@ -34,7 +34,7 @@ import { openTable } from "./table.ts";
  * its child, which so gets one key press twice. Nobody presses a key twice this fast.
  */
 const sameSignalMs = 250;
-/** How long requests may still hear that the store has ended. */
+/** How long requests may still hear that the store has ended, or that the time of a stop is over. */
 const farewellMs = 1000;
 const tableFile = "table.lmdb";
 
@@ -50,8 +50,6 @@ export async function serve({ config, sources }: Invocation, io: Io): Promise<nu
     await report.flush();
   }
 }
-
-type Server = Awaited<ReturnType<typeof startServer>>;
 
 interface Running {
   readonly config: Config;
@@ -78,7 +76,7 @@ async function run(
     server = await listen(config, node, report);
   } catch (error) {
     await node.close();
-    throw portError(error, config);
+    throw error;
   }
   const running = { config, report, node, server };
   await announce(running, io);
@@ -88,7 +86,7 @@ async function run(
   printError(io, failure);
   // Writes that wait get their answer, "outcome unknown"; the store itself can do nothing more, and
   // a folder that another process has taken must not be written to, not even a checkpoint.
-  await Promise.race([server.close(), pause(farewellMs)]);
+  await server.close();
   return exitCode.failed;
 }
 
@@ -101,7 +99,10 @@ async function openOwnNode(
     throw folderError(error, config);
   });
   const path = join(resolve(config.dataFolder), tableFile);
-  return openNode({
+  if (config.clusterId !== undefined && (await disk.list("")).length === 0) {
+    throw wrongCluster(config, "is empty");
+  }
+  const node = await openNode({
     clock: realClock,
     random: realRandom,
     disk,
@@ -124,6 +125,10 @@ async function openOwnNode(
       acceptDataLoss: config.acceptDataLoss,
     },
   });
+  const { clusterId } = await node.info();
+  if (config.clusterId === undefined || config.clusterId === clusterId) return node;
+  await node.close();
+  throw wrongCluster(config, `belongs to the cluster ${clusterId}`);
 }
 
 function listen(config: Config, node: QuorateNode, report: LogReport): Promise<Server> {
@@ -135,11 +140,11 @@ function listen(config: Config, node: QuorateNode, report: LogReport): Promise<S
     host: config.host,
     port: config.port,
     insecure: config.insecure,
-    loopback: isLoopback(config.host),
     advertisedNames: config.advertisedAddresses,
     corsOrigins: config.corsOrigins,
     valueBytesMax: config.valueBytesMax,
     connectionsMax: config.connectionsMax,
+    closeTimeoutMs: farewellMs,
   });
 }
 
@@ -238,23 +243,6 @@ function urlOf(host: string, port: number): string {
   return `http://${bare.includes(":") ? `[${bare}]` : bare}:${port}`;
 }
 
-function portError(error: unknown, { host, port }: Config): unknown {
-  const whys: Readonly<Record<string, readonly [why: string, hint: string]>> = {
-    EADDRINUSE: [
-      "another program listens there",
-      "Stop it, or choose another --port (0 takes any free one).",
-    ],
-    EACCES: ["the system does not allow it", "Choose a --port above 1023."],
-    EADDRNOTAVAIL: ["this machine has no such address", "Choose another --host."],
-    ENOTFOUND: ["the name does not resolve", "Choose another --host."],
-  };
-  const known = whys[systemErrorCode(error) ?? ""];
-  if (known === undefined) return error;
-  const [why, hint] = known;
-  const detail = `Cannot listen on ${host} port ${port}: ${why}.`;
-  return new QuorateError("invalid-config", detail, { hint, cause: error });
-}
-
 function folderError(error: unknown, { dataFolder }: Config): unknown {
   const whys: Readonly<Record<string, string>> = {
     EEXIST: "it is not a folder",
@@ -270,6 +258,13 @@ function folderError(error: unknown, { dataFolder }: Config): unknown {
   return new QuorateError("invalid-config", detail, {
     hint: "Choose another with --data-dir, or make this one usable.",
     cause: error,
+  });
+}
+
+function wrongCluster({ clusterId, dataFolder }: Config, what: string): QuorateError {
+  const detail = `The data folder ${resolve(dataFolder)} ${what}, and --cluster-id asks for ${clusterId}.`;
+  return new QuorateError("wrong-data-folder", detail, {
+    hint: "Check that the disk is mounted and --data-dir is the right one; leave --cluster-id out to begin anew.",
   });
 }
 

@@ -222,7 +222,9 @@ export const settings: SettingTable = {
     ...storage,
     kind: kinds.size(1, valueBytesMaxLimit),
     default: MiB,
-    meaning: "The largest value of a namespace whose policy names no other.",
+    meaning:
+      "The largest value of a namespace that is made without a maxValue of its own; " +
+      "'default' begins with 1MiB, and PUT /v1/namespaces/default changes it.",
     formula: "At most --memtable-bytes, and half of --segment-bytes.",
     tradeOff: "Larger values cost memory for each request that carries one, and delay small ones.",
   },
