@@ -212,9 +212,21 @@ export function sendReply(
   if (leavesBody && source.isHttp1) return sendAndLinger(context.clock, source, response, body);
   if (body === undefined || source.method === "HEAD") response.end();
   else endWith(source, response, body);
-  // With this code the stream is reset only after the answer has been sent.
-  if (leavesBody) response.stream?.close(http2NoError);
-  return undefined;
+  return leavesBody ? lingerOnStream(context.clock, source, response) : undefined;
+}
+
+/**
+ * Drops a bounded rest of the request, then resets the stream if it has not ended. The answer is
+ * whole by then, but a reset that comes with it is an error for curl, which shows no answer.
+ */
+async function lingerOnStream(
+  clock: Clock,
+  source: NodeSource,
+  response: NodeResponse,
+): Promise<void> {
+  response.on("error", ignore);
+  await dropRest(clock, source.request);
+  response.stream?.close(http2NoError);
 }
 
 /**
