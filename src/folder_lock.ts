@@ -9,11 +9,14 @@
  *   another container or machine      the holder touches the file every 2 s; one that nobody has
  *                                     touched during 6 s of watching is stale
  *
- * A stale file is renamed away first and looked at again: the one who moved it knows exactly which
- * lock was removed, and puts a wrong one back.
+ * A stale file is removed by one process only: the one that made the mark named after its text. Who
+ * finds the mark waits for what comes in the lock's place.
  *
- *   A, B: judge X stale      A: X -> aside, links A      B: renames A aside, sees that it is not X,
- *                                                           links it back, judges A: alive, refused
+ *   A, B: judge X stale      A: marks X, removes X, links A      B: X is marked; sees A: alive, refused
+ *
+ * Without it B could remove A's lock, having judged X. A mark whose maker died is removed after six
+ * seconds; only who stood still for so long between its last look at X and the removal could then
+ * remove another's lock, and that one finds out at its next touch.
  *
  * Invariants
  * 1. A holder that lives (same machine and namespace) keeps the lock, even when it is stopped.
@@ -28,10 +31,11 @@
 import * as fs from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { toHex } from "./bytes.ts";
+import { toHex, utf8Bytes } from "./bytes.ts";
 import type { Clock, Random } from "./capability.ts";
 import { systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
+import { crc32 } from "./hash.ts";
 
 /** The name of the lock's file in the data folder. */
 export const lockName = "LOCK";
@@ -91,7 +95,7 @@ export async function lockFolder(options: FolderLockOptions): Promise<() => Prom
     const seen = await sight(path);
     if (seen === undefined) continue;
     if (await isAlive(path, seen, self, options.clock)) throw inUse(folder, seen.holder);
-    await removeStale(path, seen, self.token);
+    await removeStale(path, seen, options.clock);
   }
   throw inUse(folder, (await sight(path))?.holder);
 }
@@ -194,27 +198,22 @@ async function isTouched(path: string, seen: Sighting, clock: Clock): Promise<bo
   return false;
 }
 
-/** Moves the stale file aside; what turns out not to be the one judged is put back. */
-async function removeStale(path: string, judged: Sighting, token: string): Promise<void> {
-  const aside = `${path}.stale.${token}`;
-  const same = (now: Sighting | undefined): boolean =>
-    now !== undefined && now.text === judged.text && now.touchedMs === judged.touchedMs;
-  if (!same(await sight(path))) return;
+/** Removes the stale file, unless another process is about to: then waits for that. */
+async function removeStale(path: string, judged: Sighting, clock: Clock): Promise<void> {
+  const mark = `${path}.stale.${crc32(utf8Bytes(judged.text)).toString(16)}`;
   try {
-    await fs.rename(path, aside);
+    await fs.writeFile(mark, "", { flag: "wx" });
   } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return;
-    throw error;
+    if (systemErrorCode(error) !== "EEXIST") throw error;
+    const isChanged = await isTouched(path, judged, clock);
+    // Nothing came of it: its maker has died in between, or its lock had the same text as this one.
+    if (!isChanged) await fs.rm(mark, { force: true });
+    return;
   }
-  if (!same(await sight(aside))) {
-    try {
-      await fs.link(aside, path);
-    } catch (error) {
-      // A third process was faster: the one whose file this is finds out at its next touch.
-      if (systemErrorCode(error) !== "EEXIST") throw error;
-    }
+  const now = await sight(path);
+  if (now !== undefined && now.text === judged.text && now.touchedMs === judged.touchedMs) {
+    await fs.rm(path, { force: true });
   }
-  await fs.rm(aside, { force: true });
 }
 
 /** Touches the file, and looks whether it is still ours, until the answer is called. */
