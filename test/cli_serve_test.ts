@@ -1,0 +1,243 @@
+/**
+ * `quorate serve` as a process: what it prints, how it stops, and what it says when it cannot go on.
+ */
+import { execFileSync } from "node:child_process";
+import * as fs from "node:fs";
+import * as net from "node:net";
+import * as path from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { withFolder } from "./cli_harness.ts";
+import { Running, root, startCli, withServe } from "./cli_process.ts";
+
+const test = suite("cli_serve");
+const cli = `${JSON.stringify(process.execPath)} --import tsx src/cli.ts`;
+
+function put(url: string, key: string, body: string): Promise<Response> {
+  return fetch(`${url}/v1/kv/default/${key}`, { method: "PUT", body });
+}
+
+async function get(url: string, key: string): Promise<string> {
+  const answer = await fetch(`${url}/v1/kv/default/${key}`);
+  return `${answer.status} ${await answer.text()}`;
+}
+
+/** A PUT whose body is sent in two halves; `finish` sends the second and gives the answer. */
+async function halfPut(url: string): Promise<{ finish(): Promise<string>; socket: net.Socket }> {
+  const { hostname, port } = new URL(url);
+  const socket = net.connect(Number(port), hostname).setEncoding("utf8");
+  let answer = "";
+  socket.on("data", (text: string) => {
+    answer += text;
+  });
+  const closed = new Promise<void>((settle) => socket.on("close", () => settle()));
+  // The node answers 100 when it has read the head: from then on the request is accepted.
+  const accepted = new Promise<void>((settle) => socket.once("data", () => settle()));
+  socket.on("error", () => {});
+  socket.write(
+    `PUT /v1/kv/default/slow HTTP/1.1\r\nHost: ${hostname}:${port}\r\n` +
+      "Content-Length: 4\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n",
+  );
+  await accepted;
+  socket.write("ab");
+  return {
+    socket,
+    async finish() {
+      socket.write("cd");
+      await closed;
+      return answer;
+    },
+  };
+}
+
+test("serve prints where it listens and what to type next, and keeps its data over a stop", () =>
+  withFolder(async (folder) => {
+    await withServe(folder, ["--name", "ada"], async (server, url) => {
+      assert.match(url, /^http:\/\/127\.0\.0\.1:\d+$/);
+      assert.match(server.out, `curl ${url}/v1/kv/default/users/1`);
+      assert.is((await put(url, "a", "kept")).status, 204);
+      const { code, signal } = await server.end("SIGTERM");
+      assert.is(code, 0, `${signal} ${server.err}`);
+      assert.not.ok(fs.existsSync(path.join(folder, "LOCK")), "the folder is free");
+    });
+    await withServe(folder, [], async (server, url) => {
+      assert.is(await get(url, "a"), "200 kept");
+      assert.match(server.out, "node ada, ", "the name is that of the first start");
+      assert.match(server.out, "(1 keys)");
+    });
+  }));
+
+test("what was acknowledged survives kill -9", () =>
+  withFolder(async (folder) => {
+    await withServe(folder, [], async (server, url) => {
+      assert.is((await put(url, "a", "kept")).status, 204);
+      await server.end("SIGKILL");
+    });
+    await withServe(folder, [], async (_, url) => {
+      assert.is(await get(url, "a"), "200 kept");
+    });
+  }));
+
+test("a stopping node finishes what it has accepted", () =>
+  withFolder(async (folder) => {
+    await withServe(folder, [], async (server, url) => {
+      const { finish } = await halfPut(url);
+      server.process.kill("SIGTERM");
+      await server.said(/not ready from now on/);
+      assert.match(await finish(), "HTTP/1.1 204");
+      assert.is((await server.ended).code, 0, server.err);
+    });
+    await withServe(folder, [], async (_, url) => {
+      assert.is(await get(url, "slow"), "200 abcd");
+    });
+  }));
+
+test("a request that does not end is cut after the shutdown timeout", () =>
+  withFolder((folder) =>
+    withServe(folder, ["--shutdown-timeout", "1ms"], async (server, url) => {
+      const { socket } = await halfPut(url);
+      assert.is((await server.end("SIGTERM")).code, 0, server.err);
+      assert.match(server.err, "still under way after 1ms");
+      socket.destroy();
+    }),
+  ));
+
+test("a second signal stops at once", () =>
+  withFolder(async (folder) => {
+    await withServe(folder, ["--shutdown-timeout", "10min"], async (server, url) => {
+      assert.is((await put(url, "a", "kept")).status, 204);
+      const { socket } = await halfPut(url);
+      // The first ones are one key press; the first after 250 ms is the second.
+      const again = setInterval(() => server.process.kill("SIGINT"), 20);
+      const { code } = await server.ended;
+      clearInterval(again);
+      assert.is(code, 1, server.err);
+      assert.match(server.err, "SIGINT again: stopping at once");
+      socket.destroy();
+    });
+    await withServe(folder, [], async (_, url) => {
+      assert.is(await get(url, "a"), "200 kept");
+    });
+  }));
+
+test("two signals of one key press are one", () =>
+  withFolder((folder) =>
+    withServe(folder, [], async (server) => {
+      server.process.kill("SIGINT");
+      const { code } = await server.end("SIGTERM");
+      assert.is(code, 0, server.err);
+    }),
+  ));
+
+test("a data folder that another process serves is refused, and that one goes on", () =>
+  withFolder((folder) =>
+    withServe(folder, [], async (server, url) => {
+      const second = startCli(["serve", "--port", "0", "--data-dir", folder]);
+      assert.is((await second.ended).code, 1);
+      assert.is(second.out, "");
+      assert.match(second.err, "(data-folder-in-use)");
+      assert.match(second.err, `process ${server.process.pid}`);
+      assert.is((await put(url, "a", "1")).status, 204);
+    }),
+  ));
+
+test("a port that is taken is refused, and the folder is free again", () =>
+  withFolder((folder) =>
+    withServe(path.join(folder, "a"), [], async (_, url) => {
+      const other = path.join(folder, "b");
+      const { port } = new URL(url);
+      const second = startCli(["serve", "--port", port, "--data-dir", other]);
+      assert.is((await second.ended).code, 2);
+      assert.match(second.err, `Cannot listen on 127.0.0.1 port ${port}: another program listens`);
+      assert.not.ok(fs.existsSync(path.join(other, "LOCK")));
+    }),
+  ));
+
+test("a host that others can reach needs --insecure, before anything is made", () =>
+  withFolder(async (folder) => {
+    const data = path.join(folder, "data");
+    const server = startCli(["serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", data]);
+    assert.is((await server.ended).code, 2);
+    assert.match(server.err, /has no TLS and no login.*\nhint: .*--insecure/);
+    assert.not.ok(fs.existsSync(data));
+    const peers = startCli(["serve", "--peers", "127.0.0.1:1", "--data-dir", data]);
+    assert.is((await peers.ended).code, 2);
+    assert.match(peers.err, "clusters are not in it yet");
+  }));
+
+test("--cluster-id takes only the folder of that cluster, and never begins an empty one", () =>
+  withFolder(async (folder) => {
+    const words = ["serve", "--port", "0", "--data-dir", folder, "--cluster-id"];
+    const empty = startCli([...words, "a-1"]);
+    assert.is((await empty.ended).code, 1);
+    assert.match(
+      empty.err,
+      /\(wrong-data-folder\)\nwhy: .*is empty, and --cluster-id asks for a-1/,
+    );
+    assert.equal(fs.readdirSync(folder), []);
+    let clusterId = "";
+    await withServe(folder, [], async (server, url) => {
+      const info = (await (await fetch(`${url}/v1/info`)).json()) as { clusterId: string };
+      clusterId = info.clusterId;
+      await server.end("SIGTERM");
+    });
+    const other = startCli([...words, "a-1"]);
+    assert.is((await other.ended).code, 1);
+    assert.match(other.err, `belongs to the cluster ${clusterId}, and --cluster-id asks for a-1`);
+    await withServe(folder, ["--cluster-id", clusterId], async (_, url) => {
+      assert.is((await fetch(`${url}/livez`)).status, 200);
+    });
+  }));
+
+test("a folder that cannot be made or read is an error that names it", () =>
+  withFolder(async (folder) => {
+    const file = path.join(folder, "file");
+    fs.writeFileSync(file, "");
+    const server = startCli(["serve", "--port", "0", "--data-dir", file]);
+    assert.is((await server.ended).code, 2);
+    assert.match(server.err, `Cannot use the data folder ${file}: it is not a folder.`);
+    assert.match(server.err, /^error: .*\nwhy: .*\nhint: .*--data-dir/);
+  }));
+
+test("a failed write ends the node, which says why", () =>
+  withFolder((folder) =>
+    withServe(folder, [], async (server, url) => {
+      assert.is((await put(url, "a", "1")).status, 204);
+      // From now on the system refuses every write to a file, as a broken disk does.
+      execFileSync("prlimit", ["--pid", String(server.process.pid), "--fsize=1:1"]);
+      const refused = await put(url, "b", "2");
+      assert.ok(refused.status >= 500, String(refused.status));
+      assert.is((await server.ended).code, 1);
+      assert.match(server.err, /EFBIG|too large/i);
+      assert.match(server.err, /^error: .*\nwhy: /m);
+    }),
+  ));
+
+test("a node whose folder was taken away from it stops, and says who did it", () =>
+  withFolder((folder) =>
+    withServe(folder, [], async (server) => {
+      fs.rmSync(path.join(folder, "LOCK"));
+      assert.is((await server.ended).code, 1);
+      assert.match(server.err, /\(data-folder-in-use\)\nwhy: .*LOCK was removed/);
+    }),
+  ));
+
+test("a reader that has enough ends a command quietly", () =>
+  withFolder((folder) =>
+    withServe(folder, [], async (_, url) => {
+      const lines = Array.from({ length: 20_000 }, (_, index) => `{"key":"k${index}","value":"v"}`);
+      const file = path.join(folder, "many.ndjson");
+      fs.writeFileSync(file, lines.join("\n"));
+      const script = `${cli} import ${file} && ${cli} export | head -n 1`;
+      const environment = { QUORATE_URL: url };
+      const bash = new Running("bash", ["-o", "pipefail", "-c", script], {
+        cwd: root,
+        environment,
+      });
+      const { code } = await bash.ended;
+      assert.is(code, 0, bash.err);
+      assert.is((JSON.parse(bash.out) as { key: string }).key, "k0");
+    }),
+  ));
+
+test.run();
