@@ -21,9 +21,9 @@
  * @module
  */
 
-import sortedBTree from "sorted-btree";
 import { assert } from "./assert.ts";
 import { compare, fromLatin1, latin1 } from "./bytes.ts";
+import { OrderedMap } from "./ordered.ts";
 import type { Table, TableChange, TableEntry, TableRange } from "./table.ts";
 
 /** As `tableKeyBytesMax`, which only loading the native package would give; the suite holds both. */
@@ -37,7 +37,7 @@ const entryOverheadBytes = 16;
 /** Fills what `get` gave once it is not valid any more. */
 const staleByte = 0xdd;
 
-type Tree = InstanceType<typeof sortedBTree.default<string, Uint8Array>>;
+type Tree = OrderedMap<string, Uint8Array>;
 
 /** The whole table after a commit; immutable. */
 interface State {
@@ -289,7 +289,7 @@ class MemoryTable implements Table {
 }
 
 function emptyImage(): TableImage {
-  const tree = new sortedBTree.default<string, Uint8Array>(undefined, compareNames);
+  const tree = new OrderedMap<string, Uint8Array>(undefined, compareNames);
   return { older: [], possible: [{ tree, bytes: 0 }], visibleCount: 1 };
 }
 
