@@ -60,6 +60,8 @@ export interface Server {
   readonly host: string;
   /** The port that it listens on. */
   readonly port: number;
+  /** The connections that are open now. */
+  readonly connections: number;
   /** Takes nothing new; resolves when what is under way is answered. Idempotent. */
   drain(): Promise<void>;
   /** Drains for at most `closeTimeoutMs`, then cuts what is left. Idempotent. */
@@ -140,6 +142,10 @@ class PortServer implements Server {
 
   get port(): number {
     return (this.#listener.address() as net.AddressInfo | null)?.port ?? 0;
+  }
+
+  get connections(): number {
+    return this.#connections.size;
   }
 
   listen(port: number): Promise<void> {

@@ -166,10 +166,10 @@ export class Connection {
 
   /** What waits to be read by the client. */
   get outgoingBytes(): number {
-    let bytes = this.socket.writableLength;
-    if (this.protocol !== "http2") return bytes;
+    let bytes = 0;
     for (const response of this.#exchanges.keys()) bytes += response.writableLength;
-    return bytes;
+    // Over HTTP/1.1 the answer whose turn it is has it in the socket, and counts it as its own.
+    return Math.max(bytes, this.socket.writableLength);
   }
 
   /** Looks at every deadline; called now and again. True when the connection was cut. */
