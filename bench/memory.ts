@@ -11,9 +11,9 @@
  */
 
 import { join } from "node:path";
-import { lacks, type Runtimes, rssAnonBytes } from "./machine.ts";
+import { lacks, type Runtime, type Runtimes, rssAnonBytes } from "./machine.ts";
 import { Quorate } from "./quorate.ts";
-import { expectBetween, median, type Sample } from "./sample.ts";
+import { expectBetween, type Journal, median, type Sample } from "./sample.ts";
 
 const connections = 64;
 const everyMs = 250;
@@ -44,24 +44,33 @@ export async function measureMemory(
   { all }: Runtimes,
   plan: MemoryPlan,
   folder: string,
-  note: (line: string) => void,
+  { note, fail }: Journal,
 ): Promise<MemoryRow[]> {
   const lack = lacks("wrk");
   if (lack !== undefined) throw new Error(lack);
   const rows: MemoryRow[] = [];
   for (const runtime of all) {
-    const node = await Quorate.start({ runtime, folder: join(folder, runtime.name) });
     try {
-      rows.push(await measureOne(node, plan));
-    } finally {
-      await node.stop();
+      const row = await measureOne(runtime, plan, join(folder, runtime.name));
+      rows.push(row);
+      note(`memory, ${runtime.name}: ${Math.round(row.rssAnonBytes / 1e6)} MB`);
+    } catch (error) {
+      fail(`memory, ${runtime.name}: ${(error as Error).message}`);
     }
-    note(`memory, ${node.name}: ${Math.round((rows.at(-1)?.rssAnonBytes ?? 0) / 1e6)} MB`);
   }
   return rows;
 }
 
-async function measureOne(node: Quorate, plan: MemoryPlan): Promise<MemoryRow> {
+async function measureOne(runtime: Runtime, plan: MemoryPlan, folder: string): Promise<MemoryRow> {
+  const node = await Quorate.start({ runtime, folder });
+  try {
+    return await measureNode(node, plan);
+  } finally {
+    await node.stop();
+  }
+}
+
+async function measureNode(node: Quorate, plan: MemoryPlan): Promise<MemoryRow> {
   const startedMs = performance.now();
   await node.fill(plan.keys);
   const loadSeconds = (performance.now() - startedMs) / 1000;

@@ -17,10 +17,13 @@ import { join } from "node:path";
 import type { Runtime, Runtimes } from "./machine.ts";
 import { runToEnd } from "./process.ts";
 import { Quorate } from "./quorate.ts";
-import { expectBetween, median } from "./sample.ts";
+import { expectBetween, type Journal, median } from "./sample.ts";
 
 const logBytesFull = 64 * 1024 ** 2;
-const flags = ["--memtable-bytes", "256MiB", "--segment-bytes", "64MiB"];
+const flags = [
+  ...["--memtable-bytes", "256MiB", "--segment-bytes", "64MiB", "--disk-reserve", "1GiB"],
+  ...["--log-level", "warn"],
+];
 const blockBytes = 4096;
 
 export interface Opening {
@@ -54,7 +57,7 @@ export async function measureOpening(
   { main, all }: Runtimes,
   plan: OpeningPlan,
   folder: string,
-  note: (line: string) => void,
+  { note, fail }: Journal,
 ): Promise<Openings> {
   const filled = join(folder, "filled");
   const records = await fillLog(main, plan, filled);
@@ -65,11 +68,18 @@ export async function measureOpening(
   for (let round = 0; round < plan.rounds; round += 1) {
     for (const [runtime, { full, empty }] of times) {
       const copy = join(folder, "copy");
-      cpSync(filled, copy, { recursive: true });
-      full.push(await openOnce(runtime, copy, records));
-      rmSync(copy, { recursive: true });
-      empty.push(await openOnce(runtime, copy, 0));
-      rmSync(copy, { recursive: true });
+      try {
+        cpSync(filled, copy, { recursive: true });
+        full.push(await openOnce(runtime, copy, records));
+        rmSync(copy, { recursive: true });
+        empty.push(await openOnce(runtime, copy, 0));
+      } catch (error) {
+        times.delete(runtime);
+        fail(`open, ${runtime.name}: ${(error as Error).message}`);
+        continue;
+      } finally {
+        rmSync(copy, { recursive: true, force: true });
+      }
       note(`open, round ${round + 1}, ${runtime.name}: ${Math.round(full.at(-1) ?? 0)} ms`);
     }
   }

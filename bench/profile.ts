@@ -19,6 +19,7 @@ import type { Load, Operation } from "./sample.ts";
 const connections = 64;
 const rowsMax = 15;
 const intervalMicroseconds = 500;
+const marginMs = 100;
 
 export interface Share {
   readonly what: string;
@@ -29,7 +30,7 @@ export interface Share {
 export interface ProfileTable {
   readonly operation: Operation;
   readonly perSecond: number;
-  /** The part of the wall clock in which the main thread was busy, start and end included. */
+  /** The part of the wall clock in which the main thread was busy. */
   readonly busy: number;
   readonly areas: readonly Share[];
   readonly functions: readonly Share[];
@@ -68,9 +69,11 @@ export async function measureProfile(
       runtimeFlags: ["--cpu-prof", `--cpu-prof-dir=${profiles}`, interval],
     });
     let perSecond: number;
+    let loadFromMs: number;
     try {
       await node.fill(plan.keys);
       const load: Load = { ...plan, connections, marker: "profile;" };
+      loadFromMs = performance.now() - node.program.startedMs;
       perSecond = (await node.run(operation, load)).perSecond;
     } finally {
       await node.stop();
@@ -78,20 +81,32 @@ export async function measureProfile(
     const [name] = readdirSync(profiles).filter((file) => file.endsWith(".cpuprofile"));
     if (name === undefined) throw new Error("the runtime wrote no profile");
     const profile = JSON.parse(readFileSync(join(profiles, name), "utf8")) as CpuProfile;
-    tables.push({ operation, perSecond, ...shares(profile) });
+    tables.push({ operation, perSecond, ...shares(profile, loadFromMs, plan.seconds) });
   }
   return tables;
 }
 
-function shares(profile: CpuProfile): Pick<ProfileTable, "busy" | "areas" | "functions"> {
+/** Counts what was sampled during the load: the start and the filling are not what is asked. */
+function shares(
+  profile: CpuProfile,
+  loadFromMs: number,
+  seconds: number,
+): Pick<ProfileTable, "busy" | "areas" | "functions"> {
+  // The profile begins some 20 ms after the process; a tenth of a second is left out at both ends.
+  const from = (loadFromMs + marginMs) * 1000;
+  const to = (loadFromMs + seconds * 1000 - marginMs) * 1000;
+
   const frames = new Map(profile.nodes.map(({ id, callFrame }) => [id, callFrame]));
   const areas = new Map<string, number>();
   const functions = new Map<string, number>();
+  let at = 0;
   let all = 0;
   let busy = 0;
   for (const [index, id] of profile.samples.entries()) {
     const microseconds = profile.timeDeltas[index] ?? 0;
     const frame = frames.get(id);
+    at += microseconds;
+    if (at < from || at > to) continue;
     all += microseconds;
     if (frame === undefined || frame.functionName === "(idle)") continue;
     busy += microseconds;

@@ -50,8 +50,9 @@ export class Redis implements Peer {
         ...["--auto-aof-rewrite-percentage", "0"],
       ],
     });
-    await program.says(/Ready to accept connections/);
-    const version = /version=([\d.]+)/.exec(program.said)?.[1] ?? "?";
+    const [, version = "?"] = await program.says(
+      / version=([\d.]+)[\s\S]*Ready to accept connections/,
+    );
     const redis = new Redis(program, port, version);
     await redis.#fill(keys);
     return redis;

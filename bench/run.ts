@@ -127,11 +127,16 @@ async function measure(
   let results: Results = {
     ...{ date: new Date().toISOString().slice(0, 10), smoke, machine, main: runtimes.main, plan },
   };
+  const journal = { note, fail: (sentence: string) => void failures.push(sentence) };
   const steps: Record<Group, (own: string) => Promise<Partial<Results>>> = {
     put: async (own) => ({ put: await measureThroughput("put", runtimes, plan, own, note) }),
     get: async (own) => ({ get: await measureThroughput("get", runtimes, plan, own, note) }),
-    open: async (own) => ({ open: await measureOpening(runtimes, openingPlan[size], own, note) }),
-    memory: async (own) => ({ memory: await measureMemory(runtimes, memoryPlan[size], own, note) }),
+    open: async (own) => ({
+      open: await measureOpening(runtimes, openingPlan[size], own, journal),
+    }),
+    memory: async (own) => ({
+      memory: await measureMemory(runtimes, memoryPlan[size], own, journal),
+    }),
     profile: async (own) => ({
       profile: await measureProfile(runtimes.main, profilePlan[size], own),
     }),

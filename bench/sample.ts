@@ -65,6 +65,12 @@ export interface Figure {
   readonly p99Ms?: number;
 }
 
+/** Where a measurement tells how it goes on, and what of it failed. */
+export interface Journal {
+  note(line: string): void;
+  fail(sentence: string): void;
+}
+
 export interface Measured {
   readonly figures: readonly Figure[];
   /** One sentence for each peer that failed; it has no figures. */
