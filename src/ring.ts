@@ -55,6 +55,11 @@ export class Ring {
     this.#seed = BigInt(`0x${clusterId.slice(0, 16)}`);
   }
 
+  /** The numbers of all partitions. */
+  all(): number[] {
+    return Array.from({ length: this.partitions }, (_, partition) => partition);
+  }
+
   place(namespaceNumber: number, key: Uint8Array): Place {
     const scratch = this.#scratch;
     scratch[0] = namespaceNumber >>> 24;

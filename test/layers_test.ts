@@ -87,6 +87,10 @@ const table: Readonly<Record<string, Row>> = {
   http: { layer: "edges", level: 4 },
   rpc: { layer: "edges", level: 4 },
   server: { layer: "edges", level: 5 },
+  // A node with the types that an application likes.
+  database: { layer: "edges", level: 5, also: ["node"] },
+  // One constant, which an application's node tells as well.
+  cli_version: { layer: "edges", level: 0 },
   // These two start a node: they choose the real table and hand it in.
   cli: { layer: "edges", level: 6, also: ["node", "table"] },
   mod: { layer: "edges", level: 6, also: ["node", "table"] },
@@ -104,7 +108,7 @@ const doors: readonly { readonly what: RegExp; readonly by: readonly string[] }[
   { what: /^@connectrpc\/|^@bufbuild\/protobuf/, by: ["rpc", "reflection", "health"] },
   { what: /^pino$/, by: ["log"] },
   { what: /^(commander|cli-table3|smol-toml)$/, by: ["cli"] },
-  { what: /^node:/, by: ["runtime", "folder_lock", "server", "rpc", "log", "cli"] },
+  { what: /^node:/, by: ["runtime", "folder_lock", "server", "rpc", "log", "cli", "mod"] },
   { what: /^#gen$/, by: ["rpc", "reflection", "health"] },
 ];
 

@@ -1,0 +1,301 @@
+/**
+ * Database: a node inside the application's own process, with keys and values as it likes them.
+ *
+ * Strings stand for their UTF-8. What a client over HTTP has checked by the server is checked here,
+ * since there is none.
+ *
+ * Invariants
+ * 1. A call that rejects with `invalid-…` has changed nothing.
+ * 2. Bytes handed in are copied before the call gives way to others; bytes handed out are the caller's.
+ *
+ * Effects: those of the node behind it.
+ *
+ * @module
+ */
+
+import {
+  type Api,
+  type Consistency,
+  contentTypeBytesMax,
+  contentTypeDefault,
+  type Durability,
+  defaultNamespace,
+  keyBytesMax,
+  listLimitDefault,
+  listLimitMax,
+  type Meta,
+  metaBytesMax,
+  timeoutMsMax,
+  ttlSecondsMax,
+} from "./api.ts";
+import { utf8Bytes } from "./bytes.ts";
+import type { Random } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import type { QuorateNode } from "./node.ts";
+import { versionText } from "./version.ts";
+
+/** A key or value: bytes, or text that stands for its UTF-8. */
+export type Bytes = string | Uint8Array;
+
+/** What any request may say; what is left out comes from the namespace's policy. */
+export interface RequestChoices {
+  /** Default `default`. */
+  readonly namespace?: string | undefined;
+  readonly consistency?: Consistency | undefined;
+  /** 1 to 60,000; default 5,000. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface DeleteChoices extends RequestChoices {
+  /** Whether the call waits for the sync (`fsync`, the default) or not (`memory`). */
+  readonly durability?: Durability | undefined;
+}
+
+export interface PutChoices extends DeleteChoices {
+  /** Seconds until the key expires: 1 to 315,360,000. */
+  readonly ttlSeconds?: number | undefined;
+  /** Default `application/octet-stream`; at most 256 printable ASCII characters. */
+  readonly contentType?: string | undefined;
+  /** Names in lower case, values printable ASCII, 2 KiB in all. */
+  readonly meta?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface ListChoices extends RequestChoices {
+  readonly prefix?: Bytes | undefined;
+  /** Inclusive. */
+  readonly start?: Bytes | undefined;
+  /** Exclusive. */
+  readonly end?: Bytes | undefined;
+  /** 1 to 1,000; default 100. */
+  readonly limit?: number | undefined;
+  /** `next` of the page before, with the same prefix and direction. */
+  readonly cursor?: string | undefined;
+  readonly reverse?: boolean | undefined;
+  /** Whether items carry their values. */
+  readonly values?: boolean | undefined;
+}
+
+/** What a write was given. */
+export interface Written {
+  /** `<hlc, 16 hex>-<origin, 16 hex>`; the greater one is the newer one. */
+  readonly version: string;
+  readonly durability: Durability;
+  readonly expiresAtMs: number | undefined;
+}
+
+/** A record as it is stored. */
+export interface DatabaseRecord {
+  readonly value: Uint8Array;
+  readonly contentType: string;
+  readonly meta: Readonly<Record<string, string>>;
+  readonly version: string;
+  readonly expiresAtMs: number | undefined;
+  /** The value as text; bytes that are not UTF-8 become U+FFFD. */
+  text(): string;
+  /** The value as parsed JSON. Throws a SyntaxError when it is none. */
+  json(): unknown;
+}
+
+export interface DatabaseItem {
+  readonly key: Uint8Array;
+  readonly version: string;
+  /** The length of the value. */
+  readonly bytes: number;
+  readonly contentType: string;
+  readonly expiresAtMs: number | undefined;
+  /** Present when values were asked for. */
+  readonly value: Uint8Array | undefined;
+}
+
+export interface DatabasePage {
+  readonly items: readonly DatabaseItem[];
+  /** Undefined on the last page. */
+  readonly next: string | undefined;
+}
+
+/** An open data folder. */
+export class Database {
+  readonly #node: QuorateNode;
+  readonly #random: Random;
+
+  constructor(node: QuorateNode, random: Random) {
+    this.#node = node;
+    this.#random = random;
+  }
+
+  /** The node itself: everything that the edges of a server may ask. */
+  get api(): Api {
+    return this.#node;
+  }
+
+  /** Settles, never rejects, when the store has ended by itself, with the reason. */
+  get ended(): Promise<QuorateError> {
+    return this.#node.ended;
+  }
+
+  /**
+   * Stores a value under a key; resolves when it is on disk.
+   *
+   * @throws `invalid-key`, `key-too-long`, `value-too-large`, `invalid-request`,
+   * `namespace-not-found`, `disk-full`, `overloaded`, `read-only`, `timeout`
+   */
+  async put(key: Bytes, value: Bytes, choices: PutChoices = {}): Promise<Written> {
+    const { durability, ttlSeconds, contentType = contentTypeDefault, meta = {} } = choices;
+    checkWhole("ttlSeconds", ttlSeconds, 1, ttlSecondsMax);
+    if (!/^[\x20-\x7e]+$/.test(contentType) || contentType.length > contentTypeBytesMax) {
+      throw invalid(`A content type is 1 to ${contentTypeBytesMax} printable ASCII characters.`);
+    }
+    const answer = await this.#node.put({
+      ...this.#options(choices),
+      key: keyBytes(key),
+      value: typeof value === "string" ? textBytes(value, "value") : value.slice(),
+      contentType,
+      meta: metaOf(meta),
+      ...(durability === undefined ? {} : { durability }),
+      ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
+    });
+    return writtenOf(answer);
+  }
+
+  /** The record under a key; undefined when there is none. @throws `corruption`, `timeout` */
+  async get(key: Bytes, choices: RequestChoices = {}): Promise<DatabaseRecord | undefined> {
+    const { record } = await this.#node.get({ ...this.#options(choices), key: keyBytes(key) });
+    if (record === undefined) return undefined;
+    const { version, value, contentType, meta, expiresAtMs } = record;
+    const text = (): string => new TextDecoder("utf-8", { ignoreBOM: true }).decode(value);
+    return {
+      // A large memtable must not stay alive for one small value that somebody keeps.
+      value: value.slice(),
+      contentType,
+      meta: Object.fromEntries(meta),
+      version: versionText(version),
+      expiresAtMs,
+      text,
+      json: () => JSON.parse(text()),
+    };
+  }
+
+  /** Deletes a key, also one that is not there; resolves when that is on disk. */
+  async delete(key: Bytes, choices: DeleteChoices = {}): Promise<Written> {
+    const { durability } = choices;
+    const answer = await this.#node.delete({
+      ...this.#options(choices),
+      key: keyBytes(key),
+      ...(durability === undefined ? {} : { durability }),
+    });
+    return writtenOf(answer);
+  }
+
+  /** A page of keys in bytewise order. @throws `invalid-request` for a cursor of another list */
+  async list(choices: ListChoices = {}): Promise<DatabasePage> {
+    const { prefix, start, end, limit = listLimitDefault, cursor, reverse, values } = choices;
+    checkWhole("limit", limit, 1, listLimitMax);
+    const { items, next } = await this.#node.list({
+      ...this.#options(choices),
+      limit,
+      reverse: reverse === true,
+      values: values === true,
+      ...(prefix === undefined ? {} : { prefix: boundBytes(prefix) }),
+      ...(start === undefined ? {} : { start: boundBytes(start) }),
+      ...(end === undefined ? {} : { end: boundBytes(end) }),
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    const shown = items.map((item) => ({
+      key: item.key,
+      version: versionText(item.version),
+      bytes: item.bytes,
+      contentType: item.contentType,
+      expiresAtMs: item.expiresAtMs,
+      value: item.value?.slice(),
+    }));
+    return { items: shown, next };
+  }
+
+  /** Waits for what is under way, brings everything into the table, releases the folder. Idempotent. */
+  close(): Promise<void> {
+    return this.#node.close();
+  }
+
+  #options({ namespace = defaultNamespace, consistency, timeoutMs }: RequestChoices): {
+    namespace: string;
+    requestId: string;
+    consistency?: Consistency;
+    timeoutMs?: number;
+  } {
+    checkWhole("timeoutMs", timeoutMs, 1, timeoutMsMax);
+    return {
+      namespace,
+      requestId: this.#random.u32().toString(16).padStart(8, "0"),
+      ...(consistency === undefined ? {} : { consistency }),
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    };
+  }
+}
+
+function writtenOf(answer: Awaited<ReturnType<Api["put"]>>): Written {
+  const { version, durability, expiresAtMs } = answer;
+  return { version: versionText(version), durability, expiresAtMs };
+}
+
+function keyBytes(key: Bytes): Uint8Array {
+  const bytes = typeof key === "string" ? textBytes(key, "key") : key.slice();
+  if (bytes.length === 0) {
+    throw new QuorateError("invalid-key", "The key is empty.", {
+      outcome: "none",
+      hint: `A key has 1 to ${keyBytesMax} bytes.`,
+    });
+  }
+  if (bytes.length <= keyBytesMax) return bytes;
+  throw new QuorateError("key-too-long", `The key has ${bytes.length} bytes.`, {
+    outcome: "none",
+    limit: keyBytesMax,
+    hint: `A key has 1 to ${keyBytesMax} bytes.`,
+  });
+}
+
+/** A prefix or an end of a range: it may be empty. */
+function boundBytes(bound: Bytes): Uint8Array {
+  const bytes = typeof bound === "string" ? textBytes(bound, "key") : bound.slice();
+  if (bytes.length > keyBytesMax)
+    throw invalid(`A prefix or bound has at most ${keyBytesMax} bytes.`);
+  return bytes;
+}
+
+function textBytes(text: string, what: "key" | "value"): Uint8Array {
+  const bytes = utf8Bytes(text);
+  // An encoder writes U+FFFD for half of a surrogate pair: two different texts would become one.
+  if (!/\p{Surrogate}/u.test(text)) return bytes;
+  const slug = what === "key" ? "invalid-key" : "invalid-request";
+  throw new QuorateError(slug, `The ${what} holds half of a surrogate pair, which has no UTF-8.`, {
+    outcome: "none",
+    hint: `Give the ${what} as bytes.`,
+  });
+}
+
+function metaOf(meta: Readonly<Record<string, string>>): Meta {
+  const pairs = Object.entries(meta);
+  let bytes = 0;
+  for (const [name, value] of pairs) {
+    bytes += name.length + value.length;
+    const fits =
+      /^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name) &&
+      /^(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/.test(value);
+    if (!fits) {
+      throw invalid(
+        `The metadata '${name}' has to have a lower-case header name and a printable ASCII value.`,
+      );
+    }
+  }
+  if (bytes > metaBytesMax)
+    throw invalid(`The metadata has ${bytes} bytes; ${metaBytesMax} are allowed.`);
+  return pairs.sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+function checkWhole(name: string, value: number | undefined, min: number, max: number): void {
+  if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return;
+  throw invalid(`${name} is ${value}; it is a whole number from ${min} to ${max}.`);
+}
+
+function invalid(detail: string): QuorateError {
+  return new QuorateError("invalid-request", detail, { outcome: "none" });
+}

@@ -1,0 +1,79 @@
+/**
+ * Level: how many replicas a request needs, and what it is called.
+ *
+ * A request names a level (`one`, `quorum`, `all`) or a number; what it leaves out comes from the
+ * namespace. Words count the effective n, the replicas that are there: all members while there are
+ * fewer than the policy asks for. A number is meant as it stands.
+ *
+ * Invariants
+ * 1. 1 <= needed <= effective n.
+ * 2. A number above the policy's n is the client's error; one above the effective n is the cluster's.
+ *
+ * Effects: none. Source: rule L1.
+ *
+ * @module
+ */
+
+import type { Consistency, NamespacePolicy, Replicas, RequestOptions } from "./api.ts";
+import { QuorateError } from "./errors.ts";
+
+export interface Level {
+  readonly needed: number;
+  /** The effective n. */
+  readonly replicas: number;
+  /** What the answer says; `eventual` for a write by no more than half of them. */
+  readonly consistency: Consistency | "eventual";
+}
+
+export function majority(replicas: number): number {
+  return Math.floor(replicas / 2) + 1;
+}
+
+/** The level of a read (`r`) or write (`w`) among `members` nodes. */
+export function levelOf(
+  kind: "r" | "w",
+  request: Pick<RequestOptions, "consistency" | "r" | "w">,
+  policy: NamespacePolicy,
+  members: number,
+): Level {
+  const asked: Replicas = request[kind] ?? wordOf(request.consistency) ?? policy[kind];
+  const replicas = Math.min(policy.n, members);
+  const needed = countOf(asked, replicas);
+  const facts = kind === "w" ? ({ outcome: "none", needed } as const) : { needed };
+  if (typeof asked === "number" && (needed > policy.n || needed < 1)) {
+    throw new QuorateError(
+      "invalid-quorum",
+      `${kind} is ${asked}, and each key of this namespace has ${policy.n} replicas.`,
+      { ...facts, hint: `Ask for 1 to ${policy.n}, 'quorum' or 'all'.` },
+    );
+  }
+  if (needed > replicas) {
+    throw new QuorateError(
+      "quorum-unavailable",
+      `${kind} is ${asked}, and the cluster has ${replicas === 1 ? "one node" : `${replicas} nodes`}.`,
+      { ...facts, acks: replicas, hint: "Ask for fewer, or add nodes to the cluster." },
+    );
+  }
+  return { needed, replicas, consistency: nameOf(kind, needed, replicas, request.consistency) };
+}
+
+function wordOf(consistency: Consistency | undefined): Replicas | undefined {
+  return consistency === "one" ? 1 : consistency;
+}
+
+function countOf(asked: Replicas, replicas: number): number {
+  if (asked === "all") return replicas;
+  return asked === "quorum" ? majority(replicas) : asked;
+}
+
+function nameOf(
+  kind: "r" | "w",
+  needed: number,
+  replicas: number,
+  asked: Consistency | undefined,
+): Consistency | "eventual" {
+  if (kind === "w" && needed <= replicas / 2) return "eventual";
+  if (asked !== undefined && needed === countOf(wordOf(asked) as Replicas, replicas)) return asked;
+  if (needed >= majority(replicas)) return "quorum";
+  return "one";
+}

@@ -1,0 +1,237 @@
+/**
+ * Listing: pages of keys, counts, and batches: the requests that are about many keys.
+ *
+ * Invariants
+ * 1. A page names only versions that are synced (W2).
+ * 2. A page ends at its limit or at 4 MiB, whichever comes first, and holds at least one item.
+ * 3. Operations of a batch on one key run in the order given; others run side by side.
+ *
+ * Effects: Clock; the store and the coordinator through ports. Source: rules W2, L1.
+ *
+ * @module
+ */
+
+import {
+  type Answer,
+  type BatchOperation,
+  type BatchRequest,
+  type BatchResult,
+  type CountAnswer,
+  type CountRequest,
+  type DeleteRequest,
+  type GetAnswer,
+  type GetRequest,
+  type ListAnswer,
+  type ListItem,
+  type ListRequest,
+  listLimitDefault,
+  listPageBytesMax,
+  type Namespace,
+  type PutRequest,
+  type RequestOptions,
+  type WriteAnswer,
+} from "./api.ts";
+import { compare, emptyBytes, latin1, successor } from "./bytes.ts";
+import type { Clock } from "./capability.ts";
+import { makeCursor, parseCursor } from "./cursor.ts";
+import { type Outcome, QuorateError } from "./errors.ts";
+import type { StoredRecord } from "./record.ts";
+import { type Found, type ScanPlan, type ScanSource, scanAll } from "./scan.ts";
+
+/** What is needed of a coordinator. */
+export interface RequestPort {
+  namespace(name: string): Namespace;
+  get(request: GetRequest): Promise<GetAnswer>;
+  put(request: PutRequest): Promise<WriteAnswer>;
+  delete(request: DeleteRequest): Promise<WriteAnswer>;
+  readAnswer(request: RequestOptions): Answer;
+  isLive(record: StoredRecord): boolean;
+  withDeadline<Value>(
+    request: RequestOptions,
+    outcome: Outcome | undefined,
+    work: Promise<Value>,
+  ): Promise<Value>;
+}
+
+/** What is needed of a store. */
+export interface ListSource extends ScanSource {
+  tally(namespaceNumber?: number): { readonly keys: number; readonly bytes: number };
+  whenSynced(sequence: number): Promise<void>;
+}
+
+export interface ListingOptions {
+  readonly clock: Clock;
+  readonly store: ListSource;
+  readonly requests: RequestPort;
+}
+
+/** What an item takes in a page beside its key and value. */
+const itemOverheadBytes = 128;
+const countPieceCount = 512;
+/** So many keys are counted before other requests may pass. */
+const countedBetweenTurns = 2000;
+
+export class Listing {
+  readonly #options: ListingOptions;
+
+  constructor(options: ListingOptions) {
+    this.#options = options;
+  }
+
+  list(request: ListRequest): Promise<ListAnswer> {
+    return this.#options.requests.withDeadline(request, undefined, this.#list(request));
+  }
+
+  count(request: CountRequest): Promise<CountAnswer> {
+    let isLate = false;
+    const work = this.#count(request, () => isLate);
+    return this.#options.requests.withDeadline(request, undefined, work).finally(() => {
+      isLate = true;
+    });
+  }
+
+  async batch(request: BatchRequest): Promise<readonly BatchResult[]> {
+    this.#options.requests.namespace(request.namespace);
+    const chains = new Map<string, Promise<BatchResult>>();
+    const results = request.operations.map((operation) => {
+      const name = latin1(operation.key);
+      const before = chains.get(name);
+      const run = (): Promise<BatchResult> => this.#operation(request, operation);
+      const result = before === undefined ? run() : before.then(run);
+      chains.set(name, result);
+      return result;
+    });
+    return Promise.all(results);
+  }
+
+  async #list(request: ListRequest): Promise<ListAnswer> {
+    const { clock, store, requests } = this.#options;
+    const { reverse = false, values = false, limit = listLimitDefault } = request;
+    const { number: namespaceNumber } = requests.namespace(request.namespace);
+    const answer = requests.readAnswer(request);
+    const prefix = request.prefix ?? emptyBytes;
+    const scope = { namespaceNumber, prefix, reverse };
+    const plan: ScanPlan = {
+      ...scope,
+      ...bounds(request, lastKeyOf(request, scope)),
+      pieceCount: Math.ceil((2 * limit) / store.partitions) + 2,
+      isLive: (record) => requests.isLive(record),
+    };
+    const items: ListItem[] = [];
+    let bytes = 0;
+    let sequence = 0;
+    let last: Uint8Array | undefined;
+    let isMore = false;
+    for await (const found of scanAll(store, plan, clock)) {
+      const size = itemOverheadBytes + found.key.length + (values ? found.valueBytes : 0);
+      if (items.length >= limit || (items.length > 0 && bytes + size > listPageBytesMax)) {
+        isMore = true;
+        break;
+      }
+      const item = values ? await this.#itemWithValue(request, found) : itemOf(found);
+      last = found.key;
+      sequence = Math.max(sequence, found.sequence);
+      // Deleted since it was seen: the page goes on without it.
+      if (item === undefined) continue;
+      bytes += itemOverheadBytes + item.key.length + (item.value?.length ?? 0);
+      items.push(item);
+    }
+    await store.whenSynced(sequence);
+    if (!isMore || last === undefined) return { ...answer, items };
+    return { ...answer, items, next: makeCursor(scope, last) };
+  }
+
+  async #itemWithValue(request: ListRequest, found: Found): Promise<ListItem | undefined> {
+    const { namespace, requestId } = request;
+    const options = { namespace, requestId, timeoutMs: request.timeoutMs };
+    const { timeoutMs, ...rest } = options;
+    const asked = timeoutMs === undefined ? rest : { ...rest, timeoutMs };
+    const { record } = await this.#options.requests.get({ ...asked, key: found.key });
+    if (record === undefined) return undefined;
+    const { value, ...shown } = record;
+    return {
+      ...itemOf({ ...found, record: { ...found.record, ...shown } }),
+      bytes: value.length,
+      value,
+    };
+  }
+
+  async #count(request: CountRequest, isLate: () => boolean): Promise<CountAnswer> {
+    const { clock, store, requests } = this.#options;
+    const { number: namespaceNumber } = requests.namespace(request.namespace);
+    const answer = requests.readAnswer(request);
+    if (request.prefix === undefined) {
+      return { ...answer, ...store.tally(namespaceNumber), exact: false };
+    }
+    const plan: ScanPlan = {
+      namespaceNumber,
+      prefix: request.prefix,
+      reverse: false,
+      pieceCount: countPieceCount,
+      isLive: (record) => requests.isLive(record),
+    };
+    let keys = 0;
+    let bytes = 0;
+    for await (const { valueBytes } of scanAll(store, plan, clock)) {
+      keys += 1;
+      bytes += valueBytes;
+      if (keys % countedBetweenTurns !== 0) continue;
+      await new Promise<void>((resolve) => clock.soon(resolve));
+      if (isLate()) break;
+    }
+    return { ...answer, keys, bytes, exact: true };
+  }
+
+  async #operation(request: BatchRequest, operation: BatchOperation): Promise<BatchResult> {
+    const { requests } = this.#options;
+    const { operations: _, ...options } = request;
+    try {
+      switch (operation.kind) {
+        case "get":
+          return { kind: "get", answer: await requests.get({ ...options, key: operation.key }) };
+        case "put":
+          return { kind: "put", answer: await requests.put({ ...options, ...operation }) };
+        case "delete":
+          return {
+            kind: "delete",
+            answer: await requests.delete({ ...options, key: operation.key }),
+          };
+      }
+    } catch (error) {
+      return { kind: "error", error: QuorateError.from(error) };
+    }
+  }
+}
+
+/** Where the page begins and ends: what was asked, moved on past the cursor. */
+function bounds(
+  { start, end, reverse }: ListRequest,
+  lastKey: Uint8Array | undefined,
+): Pick<ScanPlan, "start" | "end"> {
+  if (lastKey === undefined) return { start, end };
+  if (reverse === true) {
+    return { start, end: end !== undefined && compare(end, lastKey) < 0 ? end : lastKey };
+  }
+  const next = successor(lastKey);
+  return { start: start !== undefined && compare(start, next) > 0 ? start : next, end };
+}
+
+function lastKeyOf(
+  { cursor, namespace }: ListRequest,
+  scope: Parameters<typeof parseCursor>[0],
+): Uint8Array | undefined {
+  if (cursor === undefined) return undefined;
+  const lastKey = parseCursor(scope, cursor);
+  if (lastKey !== undefined) return lastKey;
+  throw new QuorateError(
+    "invalid-request",
+    `The cursor does not belong to a list of namespace '${namespace}' with this prefix and direction.`,
+    { hint: "Use 'next' of the page before, unchanged, with the same prefix and direction." },
+  );
+}
+
+function itemOf({ key, record, valueBytes }: Found): ListItem {
+  const { version, contentType, expiresAtMs } = record;
+  const item = { key, version, bytes: valueBytes, contentType };
+  return expiresAtMs === undefined ? item : { ...item, expiresAtMs };
+}

@@ -1,0 +1,177 @@
+/**
+ * Store index: the memtables, the table and the summaries as one readable whole.
+ *
+ *     lookup:   active memtable -> frozen memtable -> table
+ *     apply:    active memtable, and the partition's summary
+ *     freeze:   active becomes frozen while a checkpoint writes it; thaw: it is in the table
+ *
+ * Invariants
+ * 1. A summary says what a walk over memtables and table would find, unless its partition is in
+ *    `unsummed` (a record that it counts turned out damaged).
+ * 2. At no instant is an entry in neither a memtable nor the table.
+ * 3. A record is handed out only when its checksum, key included, is good.
+ *
+ * Effects: reads the Table. Source: design sections 5 and 8; rule D6.
+ *
+ * @module
+ */
+
+import { keyBytesMax } from "./api.ts";
+import { assert } from "./assert.ts";
+import { latin1 } from "./bytes.ts";
+import { add, copySummary, type Element, emptySummary, remove, type Summary } from "./digest.ts";
+import { isIntact, isTombstone, recordValueBytes, recordVersion } from "./record.ts";
+import type { Place, Ring } from "./ring.ts";
+import { tableKeyHeaderBytes, writeTableKey } from "./store_entry.ts";
+import { type MemoryEntry, Memtable } from "./store_memtable.ts";
+import type { Table } from "./table.ts";
+import type { Version } from "./version.ts";
+
+/** A key with its place in the ring and in the table. */
+export interface Spot {
+  readonly namespaceNumber: number;
+  readonly key: Uint8Array;
+  readonly place: Place;
+  /** The table's key, as a string of one character a byte. */
+  readonly name: string;
+}
+
+/** What is held under a key. */
+export type Held =
+  | { readonly kind: "absent" }
+  /** The bytes may be a view that the next call on the table overwrites. */
+  | { readonly kind: "record"; readonly record: Uint8Array; readonly sequence: number }
+  /** There are bytes, and they are not what was written for this key. */
+  | { readonly kind: "damaged" };
+
+/** What a checkpoint writes: it does not change any more. */
+export interface Frozen {
+  readonly memtable: Memtable;
+  /** The last sequence in it. */
+  readonly sequence: number;
+  readonly summaries: ReadonlyMap<number, Summary>;
+}
+
+const absent: Held = { kind: "absent" };
+
+export class StoreIndex {
+  readonly ring: Ring;
+  readonly table: Table;
+  /** By partition. */
+  readonly summaries: Summary[];
+  /** Partitions whose summary counts a record that can no longer be read. */
+  readonly unsummed = new Set<number>();
+  /** Partitions in which a missing record cannot be told from a lost one. */
+  readonly damaged = new Set<number>();
+  /** Partitions whose summary has to be written although no record of theirs changed. */
+  readonly #resummed = new Set<number>();
+  #active = new Memtable();
+  #frozen: Memtable | undefined;
+  readonly #scratch = new Uint8Array(tableKeyHeaderBytes + keyBytesMax);
+
+  constructor(ring: Ring, table: Table) {
+    this.ring = ring;
+    this.table = table;
+    this.summaries = Array.from({ length: ring.partitions }, emptySummary);
+  }
+
+  get active(): Memtable {
+    return this.#active;
+  }
+
+  get frozen(): Memtable | undefined {
+    return this.#frozen;
+  }
+
+  spot(namespaceNumber: number, key: Uint8Array): Spot {
+    const place = this.ring.place(namespaceNumber, key);
+    const length = writeTableKey(this.#scratch, place.partition, namespaceNumber, key);
+    return { namespaceNumber, key, place, name: latin1(this.#scratch.subarray(0, length)) };
+  }
+
+  lookup(spot: Spot): Held {
+    const { namespaceNumber, key, place, name } = spot;
+    const entry = this.#active.get(name) ?? this.#frozen?.get(name);
+    if (entry !== undefined) return heldEntry(entry);
+    const length = writeTableKey(this.#scratch, place.partition, namespaceNumber, key);
+    const bytes = this.table.get(this.#scratch.subarray(0, length));
+    if (bytes === undefined) return absent;
+    if (!isIntact(bytes, namespaceNumber, key)) return { kind: "damaged" };
+    return { kind: "record", record: bytes, sequence: 0 };
+  }
+
+  /** Makes `entry` the last change of the key; `before` is what `lookup` has just answered. */
+  apply(spot: Spot, entry: MemoryEntry, before: Held): void {
+    const { partition } = spot.place;
+    const summary = this.summaries[partition] as Summary;
+    if (before.kind === "record") remove(summary, elementOf(spot, before.record));
+    if (before.kind === "damaged") this.unsummed.add(partition);
+    if (entry.record !== undefined) add(summary, elementOf(spot, entry.record));
+    this.#active.set(spot.name, partition, entry, this.#active.get(spot.name));
+  }
+
+  /** Begins a new active memtable; the one before is the checkpoint's until `thaw`. */
+  freeze(sequence: number): Frozen {
+    assert(this.#frozen === undefined, "store: one checkpoint at a time");
+    const memtable = this.#active;
+    memtable.freeze();
+    this.#frozen = memtable;
+    this.#active = new Memtable();
+    const summaries = new Map<number, Summary>();
+    for (const partition of [...memtable.partitions, ...this.#resummed]) {
+      summaries.set(partition, copySummary(this.summaries[partition] as Summary));
+    }
+    this.#resummed.clear();
+    return { memtable, sequence, summaries };
+  }
+
+  /** Takes a summary that a walk over the table gave; false while a memtable has changes to it. */
+  resum(partition: number, summary: Summary): boolean {
+    const memtables = [this.#active, this.#frozen];
+    if (memtables.some((memtable) => memtable?.partitions.has(partition))) return false;
+    this.summaries[partition] = summary;
+    this.unsummed.delete(partition);
+    this.#resummed.add(partition);
+    return true;
+  }
+
+  /** The frozen memtable is in the table, visible and durable. */
+  thaw(): void {
+    this.#frozen = undefined;
+  }
+
+  /** Live records and the bytes of their values, of one namespace or of all. */
+  tally(namespaceNumber?: number): { readonly keys: number; readonly bytes: number } {
+    let keys = 0;
+    let bytes = 0;
+    for (const { tallies } of this.summaries) {
+      for (const [number, tally] of tallies) {
+        if (namespaceNumber !== undefined && number !== namespaceNumber) continue;
+        keys += tally.keys;
+        bytes += tally.bytes;
+      }
+    }
+    return { keys, bytes };
+  }
+}
+
+/** What a record adds to the summary of its partition. */
+export function elementOf(spot: Omit<Spot, "name" | "key">, record: Uint8Array): Element {
+  return {
+    namespaceNumber: spot.namespaceNumber,
+    segment: spot.place.segment,
+    keyHash: spot.place.hash,
+    version: recordVersion(record),
+    tombstone: isTombstone(record),
+    valueBytes: recordValueBytes(record),
+  };
+}
+
+export function heldVersion(held: Held): Version | undefined {
+  return held.kind === "record" ? recordVersion(held.record) : undefined;
+}
+
+function heldEntry(entry: MemoryEntry): Held {
+  const { record, sequence } = entry;
+  return record === undefined ? absent : { kind: "record", record, sequence };
+}

@@ -1,0 +1,86 @@
+/**
+ * Store meta: what the table says about itself, beside the records.
+ *
+ * One document for the whole table: whose it is, up to which sequence of the log it has everything,
+ * the clock's ceiling, and the partitions in which something was lost. One entry for each partition:
+ * the sequence that this partition reaches, which may be ahead of the table's while a checkpoint is
+ * being written, and the summary of its records. A partition's entry is in the same commit as the
+ * records that it counts.
+ *
+ *     partition     0 crc32 u32 | 4 sequence u64 | 12 summary
+ *
+ * Invariants
+ * 1. What is damaged is told from what is absent.
+ * 2. The keys stand after every record's: no partition has the number 0xFFFF.
+ *
+ * Effects: none. Source: rules D5, D6.
+ *
+ * @module
+ */
+
+import { hex64 } from "./bytes.ts";
+import { decodeSummary, encodeSummary, type Summary } from "./digest.ts";
+import { crc32 } from "./hash.ts";
+import type { Hlc } from "./hlc.ts";
+import { seal, unseal } from "./sealed.ts";
+
+export const tableFormat = 1;
+export const metaKey: Uint8Array = Uint8Array.of(0xff, 0xff, 0);
+
+export interface TableMeta {
+  readonly format: number;
+  readonly storeId: string;
+  readonly clusterId: string;
+  /** Every change up to here is in the table. */
+  readonly sequence: number;
+  readonly ceiling: Hlc;
+  /** Partitions in which a missing record cannot be told from a lost one. */
+  readonly damaged: readonly number[];
+}
+
+export interface PartitionMeta {
+  /** Every change of this partition up to here is in the table. */
+  readonly sequence: number;
+  readonly summary: Summary;
+}
+
+const summaryAt = 12;
+
+export function partitionMetaKey(partition: number): Uint8Array {
+  return Uint8Array.of(0xff, 0xff, 1, partition >>> 8, partition);
+}
+
+/** `round` makes two commits of the same facts differ, so that both are really written (D5). */
+export function encodeMeta(meta: TableMeta, round: number): Uint8Array {
+  return seal({ ...meta, ceiling: hex64(meta.ceiling), round });
+}
+
+/** Undefined when the bytes are damaged. */
+export function decodeMeta(bytes: Uint8Array): TableMeta | undefined {
+  const raw = unseal(bytes) as (Omit<TableMeta, "ceiling"> & { ceiling: string }) | undefined;
+  if (raw === undefined || typeof raw.ceiling !== "string") return undefined;
+  const { format, storeId, clusterId, sequence, damaged } = raw;
+  const ceiling = BigInt(`0x${raw.ceiling}`) as Hlc;
+  return { format, storeId, clusterId, sequence, ceiling, damaged };
+}
+
+export function encodePartitionMeta(meta: PartitionMeta): Uint8Array {
+  const summary = encodeSummary(meta.summary);
+  const bytes = new Uint8Array(summaryAt + summary.length);
+  const view = new DataView(bytes.buffer);
+  bytes.set(summary, summaryAt);
+  view.setBigUint64(4, BigInt(meta.sequence));
+  // The summary has a checksum of its own; this one ties the sequence to it.
+  view.setUint32(0, crc32(bytes.subarray(4, summaryAt + 4)));
+  return bytes;
+}
+
+/** Undefined when the bytes are damaged. */
+export function decodePartitionMeta(bytes: Uint8Array): PartitionMeta | undefined {
+  if (bytes.length < summaryAt + 4) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (view.getUint32(0) !== crc32(bytes.subarray(4, summaryAt + 4))) return undefined;
+  const summary = decodeSummary(bytes.subarray(summaryAt));
+  if (summary === undefined) return undefined;
+  return { sequence: Number(view.getBigUint64(4)), summary };
+}

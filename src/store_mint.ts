@@ -1,0 +1,89 @@
+/**
+ * Store mint: new versions, each above all before it, also after a crash.
+ *
+ * A stamp is below a ceiling that is durable before the stamp is used. The ceiling travels in the
+ * header of every batch of the log, so a synced write carries the ceiling for its own stamp with it
+ * and needs no second sync; a write that does not wait for its sync asks `isCovered` first.
+ *
+ * Invariants
+ * 1. `ceiling()` is above every stamp minted so far.
+ * 2. Before a stamp is minted, the clock is at most half the guard ahead of the wall clock; where it
+ *    was further, a new origin was made durable and the clock began again at the wall clock.
+ *
+ * Effects: Clock, Random, and the folder's identity through a port. Source: rules V1 to V3.
+ *
+ * @module
+ */
+
+import type { Clock, Random } from "./capability.ts";
+import { ceilingFor, type Hlc, HybridClock, hlcNext, hlcWallMs, needsNewOrigin } from "./hlc.ts";
+import type { Origin, Version } from "./version.ts";
+
+export interface MintOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly origin: Origin;
+  /** The highest ceiling that was durable: stamps begin above it. */
+  readonly floor: Hlc;
+  /** Draws a new origin and makes it durable. */
+  readonly renewOrigin: () => Promise<Origin>;
+}
+
+/** The one that mints for a store. */
+export class Mint {
+  readonly #options: MintOptions;
+  #hlc: HybridClock;
+  #origin: Origin;
+  #renewing: Promise<void> | undefined;
+
+  constructor(options: MintOptions) {
+    this.#options = options;
+    this.#hlc = new HybridClock(options.floor);
+    this.#origin = options.origin;
+  }
+
+  /** A new version, above every stamp minted or observed. */
+  async mint(): Promise<Version> {
+    await this.settle();
+    const nowMs = this.#options.clock.nowMs();
+    return { hlc: this.#hlc.tick(nowMs), origin: this.#origin };
+  }
+
+  /** A new version above `version` (W3); one whose stamp is beyond the guard gets an origin used once (V3). */
+  async mintAbove(version: Version): Promise<Version> {
+    await this.settle();
+    const nowMs = this.#options.clock.nowMs();
+    if (this.#hlc.observe(version.hlc, nowMs)) return this.mint();
+    const origin = new DataView(this.#options.random.bytes(8).buffer).getBigUint64(0);
+    return { hlc: hlcNext(version.hlc), origin };
+  }
+
+  /** Takes a new origin when the clock runs too far ahead of the wall clock (V1). */
+  async settle(): Promise<void> {
+    while (needsNewOrigin(this.#hlc.last, this.#options.clock.nowMs())) {
+      this.#renewing ??= this.#renew();
+      await this.#renewing;
+    }
+  }
+
+  /** What the log makes durable with its next batch. */
+  ceiling(): Hlc {
+    const usual = ceilingFor(this.#options.clock.nowMs());
+    const last = this.#hlc.last;
+    return usual > last ? usual : hlcNext(last);
+  }
+
+  /** The time by which expiry is judged, in ms: never behind a stamp of this store (R3). */
+  nowMs(): number {
+    return Math.max(this.#options.clock.nowMs(), hlcWallMs(this.#hlc.last));
+  }
+
+  async #renew(): Promise<void> {
+    try {
+      this.#origin = await this.#options.renewOrigin();
+      this.#hlc = new HybridClock(0n as Hlc);
+    } finally {
+      this.#renewing = undefined;
+    }
+  }
+}

@@ -1,0 +1,159 @@
+/**
+ * Store open: what a store is made of, and how what was found becomes what it goes on with.
+ *
+ * Recovery says what the folder holds. Before a request is served its findings are durable: marks of
+ * damage and sequences that will not be used again in the table, the unmarked tail of the log in a
+ * new, synced segment, and with it a ceiling for the clock.
+ *
+ * Effects: Clock, Random, Disk, Table, Report. Source: rules D4, D5, V1.
+ *
+ * @module
+ */
+
+import type { Clock, Disk, Random, Report } from "./capability.ts";
+import type { QuorateError } from "./errors.ts";
+import type { Hlc } from "./hlc.ts";
+import type { Ring } from "./ring.ts";
+import { writeCheckpoint, writeMeta } from "./store_checkpoint.ts";
+import { metaKey, type TableMeta, tableFormat } from "./store_meta.ts";
+import { Mint } from "./store_mint.ts";
+import { type Recovered, recover } from "./store_recover.ts";
+import type { Table } from "./table.ts";
+import type { Origin } from "./version.ts";
+import { segmentBytesDefault, Wal, walFolder } from "./wal.ts";
+
+export const memtableBytesDefault = 16 * 1024 * 1024;
+export const diskReserveBytesDefault = 256 * 1024 * 1024;
+export const scrubBytesPerSecondDefault = 8 * 1024 * 1024;
+
+export interface StoreSettings {
+  readonly segmentBytes?: number | undefined;
+  readonly memtableBytesMax?: number | undefined;
+  readonly diskReserveBytes?: number | undefined;
+  /** 0 switches the scrub off. */
+  readonly scrubBytesPerSecond?: number | undefined;
+  readonly acceptDataLoss?: boolean | undefined;
+}
+
+/** What the folder's identity knows and keeps for the store. */
+export interface StoreOwner {
+  /** 32 hex digits each. */
+  readonly storeId: string;
+  readonly clusterId: string;
+  readonly storeIdBytes: Uint8Array;
+  readonly origin: Origin;
+  /** The least that the log and the table must reach. */
+  readonly sequence: number;
+  readonly renewOrigin: () => Promise<Origin>;
+  readonly trusted: () => Promise<void>;
+}
+
+export interface StoreOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly disk: Disk;
+  readonly report: Report;
+  readonly table: Table;
+  readonly ring: Ring;
+  readonly owner: StoreOwner;
+  readonly settings: StoreSettings;
+}
+
+export interface Limits {
+  readonly segmentBytes: number;
+  readonly memtableBytesMax: number;
+  readonly diskReserveBytes: number;
+  readonly scrubBytesPerSecond: number;
+}
+
+export interface StoreParts {
+  readonly wal: Wal;
+  readonly mint: Mint;
+  /** Called when the log ends; set by the store. */
+  tellEnd: (error: QuorateError) => void;
+}
+
+/** Reads the folder. @throws `corruption`, `wrong-data-folder` */
+export async function recoverStore(options: StoreOptions): Promise<Recovered> {
+  const { disk, owner, settings, ring, table, report } = options;
+  await disk.makeFolder(walFolder);
+  return recover({
+    disk,
+    report,
+    table,
+    ring,
+    clusterId: owner.clusterId,
+    storeId: owner.storeId,
+    storeIdBytes: owner.storeIdBytes,
+    sequence: owner.sequence,
+    acceptDataLoss: settings.acceptDataLoss === true,
+  });
+}
+
+/** What recovery found becomes durable, and the log goes on after it. */
+export async function beginStore(
+  options: StoreOptions,
+  limits: Limits,
+  recovered: Recovered,
+): Promise<StoreParts> {
+  const { clock, random, disk, report, table, owner } = options;
+  const { wal, meta, index, highest } = recovered;
+  const floor = (wal.ceiling > meta.ceiling ? wal.ceiling : meta.ceiling) as Hlc;
+  const { origin, renewOrigin } = owner;
+  const mint = new Mint({ clock, random, origin, floor, renewOrigin });
+  await mint.settle();
+  const mustCheckpoint = recovered.marksChanged || highest > wal.last;
+  if (mustCheckpoint) {
+    const frozen = index.freeze(highest);
+    const next = metaOf(options, highest, mint.ceiling(), [...index.damaged]);
+    await writeCheckpoint({ table, clock, frozen, meta: next });
+    index.thaw();
+  } else if (table.get(metaKey) === undefined) {
+    await writeMeta(table, metaOf(options, 0, mint.ceiling(), []));
+  }
+  // The table's file may be new: its name has to be durable before the log forgets anything.
+  await disk.syncFolder("");
+  const parts: StoreParts = {
+    mint,
+    tellEnd: () => {},
+    wal: await Wal.begin(
+      {
+        disk,
+        clock,
+        random,
+        report,
+        storeId: owner.storeIdBytes,
+        segmentBytes: limits.segmentBytes,
+        ceiling: () => mint.ceiling(),
+        onEnd: (error) => parts.tellEnd(error),
+      },
+      {
+        nextSequence: highest + 1,
+        nextIndex: wal.nextIndex,
+        segments: wal.segments,
+        tail: mustCheckpoint ? [] : wal.tail,
+      },
+    ),
+  };
+  if (mustCheckpoint) parts.wal.release(highest);
+  return parts;
+}
+
+export function metaOf(
+  { owner }: StoreOptions,
+  sequence: number,
+  ceiling: Hlc,
+  damaged: readonly number[],
+): TableMeta {
+  const { storeId, clusterId } = owner;
+  return { format: tableFormat, storeId, clusterId, sequence, ceiling, damaged };
+}
+
+export function limitsOf(settings: StoreSettings): Limits {
+  return {
+    segmentBytes: settings.segmentBytes ?? segmentBytesDefault,
+    memtableBytesMax: settings.memtableBytesMax ?? memtableBytesDefault,
+    diskReserveBytes: settings.diskReserveBytes ?? diskReserveBytesDefault,
+    scrubBytesPerSecond: settings.scrubBytesPerSecond ?? scrubBytesPerSecondDefault,
+  };
+}

@@ -1,0 +1,249 @@
+/**
+ * Store recover: from what lies in a folder to an index that can be trusted, or a refusal that says why.
+ *
+ * The table is read first: how far it reaches, as a whole and in each partition, with their
+ * summaries. Then the log is replayed above that. Then the two are held against each other and
+ * against what the folder's identity remembers: what is missing in between is either known to be
+ * lost, by partition, or the start is refused, because here is the only copy.
+ *
+ * Invariants
+ * 1. A change is applied once: sequences below what its partition reaches are skipped.
+ * 2. Nothing is served from a folder that lost acknowledged writes without a mark, unless its
+ *    operator has accepted that.
+ *
+ * Effects: Disk (through the log), Table, Report. Source: rules D2, D5, D6, I4.
+ *
+ * @module
+ */
+
+import type { Disk, Report } from "./capability.ts";
+import { add, emptySummary, type Summary } from "./digest.ts";
+import { QuorateError } from "./errors.ts";
+import type { Hlc } from "./hlc.ts";
+import { isIntact } from "./record.ts";
+import type { Ring } from "./ring.ts";
+import { type Change, parseChange, parseTableKey, partitionRange } from "./store_entry.ts";
+import { elementOf, StoreIndex } from "./store_index.ts";
+import {
+  decodeMeta,
+  decodePartitionMeta,
+  metaKey,
+  partitionMetaKey,
+  type TableMeta,
+  tableFormat,
+} from "./store_meta.ts";
+import type { Table } from "./table.ts";
+import { type Recovery, recoverWal } from "./wal_open.ts";
+
+const walkChunkBytes = 1024 * 1024;
+
+export interface RecoverOptions {
+  readonly disk: Disk;
+  readonly report: Report;
+  readonly table: Table;
+  readonly ring: Ring;
+  readonly clusterId: string;
+  /** 32 hex digits. */
+  readonly storeId: string;
+  readonly storeIdBytes: Uint8Array;
+  /** The least that the log and the table must reach together. */
+  readonly sequence: number;
+  readonly acceptDataLoss: boolean;
+}
+
+export interface Recovered {
+  readonly index: StoreIndex;
+  readonly wal: Recovery;
+  /** What the table says of itself. */
+  readonly meta: TableMeta;
+  /** No change was given a higher sequence. Above the log's last one when its end was lost. */
+  readonly highest: number;
+  /** Marks were found or cleared: they have to be made durable before anything is served. */
+  readonly marksChanged: boolean;
+}
+
+/** @throws `wrong-data-folder`, and `corruption` when acknowledged writes are missing */
+export async function recover(options: RecoverOptions): Promise<Recovered> {
+  const { table, ring, acceptDataLoss } = options;
+  const index = new StoreIndex(ring, table);
+  const meta = readMeta(options);
+  for (const partition of meta.damaged) index.damaged.add(partition);
+  const reached = readPartitions(options, index, meta.sequence);
+  const wal = await replay(options, index, meta, reached);
+  const highest = Math.max(wal.last, options.sequence, ...reached);
+  refuseLoss(options, meta, wal, highest);
+  for (const { first, last, partitions } of wal.lost) {
+    options.report.sometimes("store: acknowledged writes are lost");
+    options.report.log("error", "Acknowledged writes are missing from the log.", {
+      sequences: `${first} to ${last}`,
+      partitions: partitions === undefined ? "any" : partitions,
+      hint: "Keys of these partitions that are not found answer 500 corruption; --accept-data-loss takes the loss as final.",
+    });
+    for (const partition of partitions ?? index.summaries.keys()) index.damaged.add(partition);
+  }
+  if (acceptDataLoss && index.damaged.size > 0) {
+    options.report.log("warn", "The loss of data was accepted: what is not found is not there.", {
+      partitions: [...index.damaged],
+    });
+    index.damaged.clear();
+  }
+  const before = new Set(meta.damaged);
+  const marksChanged =
+    before.size !== index.damaged.size || [...index.damaged].some((one) => !before.has(one));
+  return { index, wal, meta, highest, marksChanged };
+}
+
+function readMeta(options: RecoverOptions): TableMeta {
+  const { table, storeId, clusterId } = options;
+  const bytes = table.get(metaKey);
+  const fresh = { format: tableFormat, storeId, clusterId, sequence: 0, ceiling: 0n as Hlc };
+  if (bytes === undefined) return { ...fresh, damaged: [] };
+  const meta = decodeMeta(bytes.slice());
+  if (meta === undefined) {
+    // Without it nobody knows how far the table reaches; the log alone may still have everything.
+    options.report.log("error", "The table's own description is damaged; the log is replayed.");
+    return { ...fresh, damaged: [...options.ring.all()] };
+  }
+  if (meta.format !== tableFormat || meta.storeId !== storeId || meta.clusterId !== clusterId) {
+    throw new QuorateError(
+      "wrong-data-folder",
+      meta.format === tableFormat
+        ? "The table in the data folder was written by another store."
+        : `The table has format ${meta.format}, and this version of the program reads format ${tableFormat}.`,
+      { hint: "Files of two data folders were mixed, or the program is older than its data." },
+    );
+  }
+  return meta;
+}
+
+/** Reads every partition's summary; answers the sequence that each reaches. */
+function readPartitions(options: RecoverOptions, index: StoreIndex, whole: number): number[] {
+  const { table, report } = options;
+  return index.summaries.map((_, partition) => {
+    const bytes = table.get(partitionMetaKey(partition));
+    const meta = bytes === undefined ? undefined : decodePartitionMeta(bytes.slice());
+    if (meta !== undefined) {
+      index.summaries[partition] = meta.summary;
+      return Math.max(whole, meta.sequence);
+    }
+    const { summary, damagedCount } = sumPartition(table, index.ring, partition);
+    index.summaries[partition] = summary;
+    // No summary where there are no records is a partition that was never written to.
+    if (bytes === undefined && summary.records + damagedCount === 0) return whole;
+    report.log("error", "A partition's summary is damaged or missing; it was counted again.", {
+      partition,
+      records: summary.records,
+    });
+    index.damaged.add(partition);
+    return whole;
+  });
+}
+
+/** Sums what a partition of the table really holds. */
+export function sumPartition(
+  table: Table,
+  ring: Ring,
+  partition: number,
+): { readonly summary: Summary; readonly damagedCount: number } {
+  const summary = emptySummary();
+  let damagedCount = 0;
+  let { start } = partitionRange(partition);
+  const { end } = partitionRange(partition);
+  for (;;) {
+    const entries = table.range({ start, end, limit: 10_000, bytesMax: walkChunkBytes });
+    const last = entries.at(-1);
+    if (last === undefined) return { summary, damagedCount };
+    for (const { key, value } of entries) {
+      if (!addRecord(summary, ring, partition, key, value)) damagedCount += 1;
+    }
+    start = after(last.key);
+  }
+}
+
+/** Adds a table's entry to a summary; false when its record is damaged or in the wrong partition. */
+export function addRecord(
+  summary: Summary,
+  ring: Ring,
+  partition: number,
+  tableKey: Uint8Array,
+  record: Uint8Array,
+): boolean {
+  if (tableKey.length <= 6) return false;
+  const { namespaceNumber, key } = parseTableKey(tableKey);
+  if (key.length > 1024 || !isIntact(record, namespaceNumber, key)) return false;
+  const place = ring.place(namespaceNumber, key);
+  if (place.partition !== partition) return false;
+  add(summary, elementOf({ namespaceNumber, place }, record));
+  return true;
+}
+
+/** The first table key after this one. */
+export function after(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1);
+  next.set(key);
+  return next;
+}
+
+async function replay(
+  options: RecoverOptions,
+  index: StoreIndex,
+  meta: TableMeta,
+  reached: readonly number[],
+): Promise<Recovery> {
+  const { disk, report, storeIdBytes } = options;
+  let appliedSequence = meta.sequence;
+  return recoverWal({
+    disk,
+    report,
+    storeId: storeIdBytes,
+    checkpointSequence: meta.sequence,
+    apply: ({ partition, payload }, sequence) => {
+      // The tail that no mark covered stands twice in the log after the next start (D4).
+      if (sequence <= appliedSequence) return;
+      appliedSequence = sequence;
+      if (sequence <= (reached[partition] ?? 0)) return;
+      // The log's buffer is used again: what stays in the memtable is copied.
+      const change = parseChange(payload.slice());
+      if (change === undefined || !applyChange(index, change, sequence)) {
+        report.log("error", "An entry of the log is damaged although its batch is whole.", {
+          sequence,
+          partition,
+        });
+        index.damaged.add(partition);
+      }
+    },
+  });
+}
+
+/** False when the change cannot be one that this store wrote. */
+function applyChange(index: StoreIndex, change: Change, sequence: number): boolean {
+  const { namespaceNumber, key, record } = change;
+  if (record !== undefined && !isIntact(record, namespaceNumber, key)) return false;
+  const spot = index.spot(namespaceNumber, key);
+  index.apply(spot, { record, sequence }, index.lookup(spot));
+  return true;
+}
+
+/** Refuses when the log does not go on where the table ends, or both end too early (D5). */
+function refuseLoss(
+  { report, acceptDataLoss }: RecoverOptions,
+  meta: TableMeta,
+  wal: Recovery,
+  highest: number,
+): void {
+  const first = wal.first ?? wal.last + 1;
+  const gap = first > meta.sequence + 1 ? [meta.sequence + 1, first - 1] : undefined;
+  const short = wal.last < highest ? [wal.last + 1, highest] : undefined;
+  const missing = gap ?? short;
+  if (missing === undefined) return;
+  const said = `The table has everything up to sequence ${meta.sequence}, and the log ${
+    wal.first === undefined ? "has nothing" : `goes from ${wal.first} to ${wal.last}`
+  }: the changes ${missing[0]} to ${missing[1]}, which were acknowledged, are lost.`;
+  if (acceptDataLoss) {
+    report.log("error", said, { accepted: true });
+    return;
+  }
+  throw new QuorateError("corruption", said, {
+    hint: "Restore the missing files (wal/*.wal or table.lmdb) from a copy. To go on with what can still be read, which is the rest of the keys as they were, start with --accept-data-loss.",
+  });
+}
