@@ -17,6 +17,7 @@ import type { Clock } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
 import { type FolderLockOptions, lockFolder, lockName } from "../src/folder_lock.ts";
 import { realRandom } from "../src/runtime.ts";
+import { scriptCommand } from "./script_command.ts";
 
 const test = suite("folder_lock");
 const raceRounds = process.env["QUORATE_LONG"] === "1" ? 300 : 10;
@@ -58,9 +59,8 @@ interface Child {
 const childScript = fileURLToPath(new URL("folder_lock_child.ts", import.meta.url));
 
 async function startChild(folder: string): Promise<Child> {
-  const child = spawn(process.execPath, ["--import", "tsx", childScript, folder], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
+  const [file, ...args] = scriptCommand(childScript, [folder]);
+  const child = spawn(file, args, { stdio: ["pipe", "pipe", "inherit"] });
   const waiting: ((line: string) => void)[] = [];
   const lines: string[] = [];
   createInterface({ input: child.stdout }).on("line", (line) => {

@@ -18,6 +18,7 @@ import { SimRandom } from "../sim/random.ts";
 import { QuorateError } from "../src/errors.ts";
 import type { Table } from "../src/table.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
+import { scriptCommand } from "./script_command.ts";
 import {
   changesOf,
   type FillAnswer,
@@ -55,7 +56,7 @@ const childScript = fileURLToPath(new URL("table_child.ts", import.meta.url));
 
 /** The child, and what it says; `prefix` is what a shell does before it. */
 function startChild(args: readonly string[], prefix?: string): ChildProcess {
-  const command = [process.execPath, "--import", "tsx", childScript, ...args];
+  const command = scriptCommand(childScript, args);
   const [file, ...rest] =
     prefix === undefined ? command : ["sh", "-c", `${prefix}; exec "$@"`, "sh", ...command];
   return spawn(file as string, rest, { stdio: ["ignore", "pipe", "pipe"] });
