@@ -92,7 +92,17 @@ export async function withServe(
   use: (server: Running, url: string) => Promise<void>,
   options: RunningOptions = {},
 ): Promise<void> {
-  const base = ["serve", "--port", "0", "--data-dir", folder, "--scrub-rate", "0"];
+  const base = [
+    "serve",
+    "--port",
+    "0",
+    "--data-dir",
+    folder,
+    "--scrub-rate",
+    "0",
+    "--segment-bytes",
+    "2MiB",
+  ];
   const server = startCli([...base, ...words], options);
   try {
     await use(server, await server.listening());
