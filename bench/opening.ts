@@ -25,6 +25,7 @@ const flags = [
   ...["--log-level", "warn"],
 ];
 const blockBytes = 4096;
+const moreRecords = 100;
 
 export interface Opening {
   readonly peer: string;
@@ -96,9 +97,14 @@ export async function measureOpening(
 /** Fills the log of a new folder and kills the node; answers the number of records. */
 async function fillLog(runtime: Runtime, plan: OpeningPlan, folder: string): Promise<number> {
   const node = await Quorate.start({ runtime, folder, flags });
-  await node.fill(plan.firstRecords);
-  const records = Math.ceil((plan.firstRecords * plan.logBytes) / usedLogBytes(folder));
+  let records = plan.firstRecords;
   await node.fill(records);
+  for (let used = usedLogBytes(folder); used < plan.logBytes; used = usedLogBytes(folder)) {
+    // As many more as are missing, by the size of those before, and a few besides.
+    const more = Math.ceil(records * (plan.logBytes / used - 1)) + moreRecords;
+    await node.fill(records + more, records);
+    records += more;
+  }
   await node.program.kill();
   // What a checkpoint has moved to the index would not be replayed.
   expectBetween("bytes in the index", indexBytes(folder), 0, plan.logBytes / 4);

@@ -89,10 +89,10 @@ export class Quorate implements Peer {
     return sample;
   }
 
-  /** Writes the keys from 0 on, in batches. */
-  async fill(keys: number): Promise<void> {
+  /** Writes the keys below a number, in batches; those below `from` are there. */
+  async fill(keys: number, from = 0): Promise<void> {
     const value = "-".repeat(valueBytes);
-    let next = 0;
+    let next = from;
     const worker = async (): Promise<void> => {
       while (next < keys) {
         const start = next;
