@@ -33,7 +33,7 @@ import { createHttp, type HttpEdge } from "./http.ts";
 import type { NodeRequest, NodeResponse } from "./http_hot.ts";
 import { createRpc, type RpcEdge, type RpcRequest, type RpcResponse } from "./rpc.ts";
 import { Connection } from "./server_connection.ts";
-import { limitDefaults, type ServerLimits, sweepPeriodMs } from "./server_limits.ts";
+import { limitDefaults, lingerMs, type ServerLimits, sweepPeriodMs } from "./server_limits.ts";
 import { drainingError, overloadedError } from "./server_problem.ts";
 import { createHttp1, createHttp2 } from "./server_protocols.ts";
 
@@ -60,8 +60,6 @@ export interface Server {
   readonly host: string;
   /** The port that it listens on. */
   readonly port: number;
-  /** The connections that are open now. */
-  readonly connections: number;
   /** Takes nothing new; resolves when what is under way is answered. Idempotent. */
   drain(): Promise<void>;
   /** Drains for at most `closeTimeoutMs`, then cuts what is left. Idempotent. */
@@ -97,6 +95,7 @@ class PortServer implements Server {
   #handing: Connection | undefined;
   #requests = 0;
   #isDraining = false;
+  #drainingMs = 0;
   #drained: Promise<void> | undefined;
   #tellDrained: () => void = () => {};
   #closed: Promise<void> | undefined;
@@ -144,10 +143,6 @@ class PortServer implements Server {
     return (this.#listener.address() as net.AddressInfo | null)?.port ?? 0;
   }
 
-  get connections(): number {
-    return this.#connections.size;
-  }
-
   listen(port: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const onError = (error: Error) => reject(cannotListen(error, this.host, port));
@@ -171,8 +166,11 @@ class PortServer implements Server {
       this.#isDraining = true;
       this.#listener.close();
       this.#rpc.drain();
-      const nowMs = this.#clock.monotonicMs();
-      for (const connection of this.#connections.values()) connection.endWhenIdle(nowMs);
+      this.#drainingMs = this.#clock.monotonicMs();
+      for (const connection of this.#connections.values()) {
+        // Its client has begun to send a request, and is owed an answer, be it "draining".
+        if (!connection.isBeginning) connection.endWhenIdle(this.#drainingMs);
+      }
       this.#checkDrained();
     });
     return this.#drained;
@@ -239,9 +237,11 @@ class PortServer implements Server {
 
   /** A client had something done that brings it nothing. */
   #onCostly(connection: Connection): void {
-    if (connection.floods.take(this.#clock.monotonicMs())) return;
+    if (connection.isFlooding || connection.floods.take(this.#clock.monotonicMs())) return;
+    connection.isFlooding = true;
     this.#report.count("connections_flooding");
-    connection.endFlood();
+    // Not from inside an event of the session: on Deno that ends the process.
+    this.#clock.soon(() => connection.endFlood());
   }
 
   #onRequest(request: RpcRequest, response: RpcResponse): void {
@@ -253,8 +253,10 @@ class PortServer implements Server {
     connection.begin(request, response);
     this.#requests += 1;
     response.on("close", () => this.#onAnswered(connection, request, response));
-    if (this.#isDraining) this.#rpc.refuse(request, response, drainingError());
-    else if (this.#isTooMany(connection)) {
+    if (this.#isDraining) {
+      connection.announceClose();
+      this.#rpc.refuse(request, response, drainingError());
+    } else if (this.#isTooMany(connection)) {
       this.#report.count("requests_refused");
       this.#rpc.refuse(request, response, overloadedError(this.#requests - 1));
     } else if (isHttpPath(request.url) || !this.#rpc.takes(request)) {
@@ -288,7 +290,16 @@ class PortServer implements Server {
   }
 
   #checkDrained(): void {
-    if (this.#isDraining && this.#requests === 0) this.#tellDrained();
+    if (!this.#isDraining || this.#requests > 0) return;
+    for (const connection of this.#connections.values()) if (connection.isBeginning) return;
+    this.#tellDrained();
+  }
+
+  /** Heads that were begun before the drain are not waited for any longer. */
+  #endBeginning(nowMs: number): void {
+    if (nowMs - this.#drainingMs < lingerMs) return;
+    for (const connection of this.#connections.values()) connection.endWhenIdle(nowMs);
+    this.#checkDrained();
   }
 
   #armSweep(): void {
@@ -306,6 +317,7 @@ class PortServer implements Server {
       else outgoingBytes += connection.outgoingBytes;
     }
     if (outgoingBytes > this.#limits.outgoingBytesMax) this.#cutLargest(outgoingBytes);
+    if (this.#isDraining) this.#endBeginning(nowMs);
   }
 
   /** Cuts the connections that leave the most unread, until the rest is within the limit. */

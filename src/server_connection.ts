@@ -45,6 +45,8 @@ export class Connection {
   session: Http2Session | undefined;
   /** Whether an HTTP/2 client has sent its settings. */
   isSettled = false;
+  /** Whether the connection is to be ended for a flood. */
+  isFlooding = false;
   readonly #limits: ServerLimits;
   readonly #exchanges = new Map<RpcResponse, Exchange>();
   readonly #acceptedMs: number;
@@ -125,9 +127,20 @@ export class Connection {
       if (this.session?.closed === false) this.session.close();
       return;
     }
-    for (const response of this.#exchanges.keys()) {
-      if ("shouldKeepAlive" in response && !response.headersSent) response.shouldKeepAlive = false;
+    for (const [response, { request }] of this.#exchanges) {
+      // While a body is still coming, the connection must outlive its answer: it would be reset.
+      if (!("shouldKeepAlive" in response) || response.headersSent || !hasArrived(request))
+        continue;
+      response.shouldKeepAlive = false;
     }
+  }
+
+  /** Whether the head of a request has arrived in part (HTTP/1.1). */
+  get isBeginning(): boolean {
+    if (this.protocol === "http2" || this.#exchanges.size > 0 || this.#endedMs !== undefined) {
+      return false;
+    }
+    return this.socket.bytesRead !== this.#idleBytesRead;
   }
 
   /** Closes our half once nothing is under way, and the rest in a bounded time. */
@@ -231,6 +244,13 @@ export class Connection {
     if (this.protocol === "http2" || saidNothing) this.cut();
     else this.refuse(headersTimedOut(this.#limits.headersTimeoutMs), nowMs);
   }
+}
+
+/** Whether nothing more of a request is to come; told by its head, because its end is told later. */
+function hasArrived(request: RpcRequest): boolean {
+  if (request.complete) return true;
+  const { headers } = request;
+  return headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
 }
 
 /** An answer on a stream may take so many stall timeouts while the connection as a whole moves. */

@@ -47,6 +47,8 @@ export function createHttp1({ onRequest, onBroken }: Http1Events): http.Server {
   );
   // Headers past a count would be dropped without a word; their bytes are bounded anyway.
   server.maxHeadersCount = 0;
+  // A client that closes its half after a request still gets its answer.
+  Object.assign(server, { httpAllowHalfOpen: true });
   // Deno ends a connection after each answer of a server that does not listen.
   Object.defineProperty(server, "listening", { value: true });
   server.on("clientError", (error: { code?: unknown }, socket) => {

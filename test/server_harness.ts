@@ -13,7 +13,7 @@ import { type Clock, type Report, silentReport } from "../src/capability.ts";
 import { realRandom } from "../src/runtime.ts";
 import { type Server, type ServerOptions, startServer } from "../src/server.ts";
 import { FakeApi } from "./fake_api.ts";
-import { HandClock } from "./http_harness.ts";
+import { HandClock, RawConnection } from "./http_harness.ts";
 
 /** A node whose writes wait until a test lets them go. */
 export class GatedApi extends FakeApi {
@@ -79,6 +79,15 @@ export class Harness {
     for (let left = ms; left > 0; left -= stepMs) {
       this.hand.advance(Math.min(stepMs, left));
       await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** Two rounds with other connections: what was sent before has then arrived. */
+  async settle(): Promise<void> {
+    for (let round = 0; round < 2; round += 1) {
+      const other = new RawConnection(this.port);
+      other.send("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+      await other.closed();
     }
   }
 
