@@ -154,7 +154,7 @@ async function announce({ config, node, server }: Running, io: Io): Promise<void
   const url = urlOf(config.host, server.port);
   const lines = [
     `quorate ${programVersion} on ${runtime}`,
-    `node ${node.name}, data in ${resolve(config.dataFolder)} (${grouped(keys)} keys)`,
+    `node ${node.name}, data in ${resolve(config.dataFolder)} (${grouped(keys)} ${keys === 1 ? "key" : "keys"})`,
     `listening on ${url}`,
     "",
     "Try, in another terminal:",

@@ -63,7 +63,7 @@ test("serve prints where it listens and what to type next, and keeps its data ov
     await withServe(folder, [], async (server, url) => {
       assert.is(await get(url, "a"), "200 kept");
       assert.match(server.out, "node ada, ", "the name is that of the first start");
-      assert.match(server.out, "(1 keys)");
+      assert.match(server.out, "(1 key)");
     });
   }));
 
