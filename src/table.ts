@@ -34,7 +34,7 @@ import { compare } from "./bytes.ts";
 import type { Disk } from "./capability.ts";
 import { systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
-import { tableFileDamage } from "./table_file.ts";
+import { pageBytesNew, tableFileState } from "./table_file.ts";
 
 /** One key with its value; both belong to the receiver. */
 export interface TableEntry {
@@ -118,8 +118,11 @@ const fullBelowBytes = 1_048_576;
  * @throws `corruption` when the file is not one that LMDB can open
  */
 export async function openTable(options: TableOptions): Promise<Table> {
-  const damage = await tableFileDamage(options.disk, options.name);
-  if (damage !== undefined) throw corruption(options, damage);
+  const { disk, name } = options;
+  const state = await tableFileState(disk, name);
+  if (typeof state === "object") throw corruption(options, state.damage);
+  // Kept all the same: should it have been damage, the store finds that it is behind its log.
+  if (state === "void") await disk.rename(name, `${name}.void`);
   try {
     return new LmdbTable(openStore(options), options);
   } catch (error) {
@@ -141,7 +144,7 @@ function openStore(options: TableOptions): Store {
     mapSize: mapBytes(options),
     noSubdir: true,
     maxDbs: 1,
-    pageSize: 4_096,
+    pageSize: pageBytesNew,
     keyEncoding: "binary",
     encoding: "binary",
     compression: false,

@@ -10,8 +10,9 @@
  *     page 1   meta   the same of transaction n - 1 (or n + 1: they take turns)
  *
  * Invariants
- * 1. A file that a crash at any moment may leave passes: a new one, and either page being the older.
- * 2. A file that LMDB would refuse for its meta pages does not pass.
+ * 1. A file that a crash at any moment may leave is not called damaged: either page is the older one,
+ *    and until the first commit has synced them both may be missing or zeros.
+ * 2. A file that LMDB would refuse for its meta pages is not called usable.
  *
  * Effects: Disk. Source: LMDB's mdb.c as the package carries it, `mdb_env_read_header`, data format 2.
  *
@@ -26,6 +27,8 @@ const metaBytes = 144;
 /** The least that LMDB reads of a file's first page. */
 const pageBytesMin = 512;
 const pageBytesMax = 65_536;
+/** The page size with which `table.ts` makes a file. */
+export const pageBytesNew = 4_096;
 const magic = 0xbeefc0de;
 const format = 2;
 const metaFlag = 0x08;
@@ -42,21 +45,38 @@ interface Meta {
   readonly transaction: bigint;
 }
 
-/** Why LMDB cannot open the file `name`; undefined when it can, or will make a new one. */
-export async function tableFileDamage(disk: Disk, name: string): Promise<string | undefined> {
+/**
+ * What is to be done with the file `name`: it can be opened (or made), nothing was ever committed to
+ * it and it must make room for a new one, or it is damaged, and this is how.
+ */
+export type TableFileState = "usable" | "void" | { readonly damage: string };
+
+export async function tableFileState(disk: Disk, name: string): Promise<TableFileState> {
   const head = await readHead(disk, name);
-  if (head === undefined || head.fileBytes === 0) return undefined;
+  if (head === undefined || head.fileBytes === 0) return "usable";
   const first = parseMeta(head.bytes, 0);
-  if (first === undefined) return `it ends after ${head.fileBytes} bytes, inside its first page`;
-  const wrong = metaDamage(first);
-  if (wrong !== undefined) return `its first page ${wrong}`;
+  const isFirstZero = isZero(head.bytes.subarray(0, pageBytesNew));
+  if (isFirstZero) {
+    // A power loss before the first commit may leave any of the two pages as zeros.
+    const transaction = parseMeta(head.bytes, pageBytesNew)?.transaction ?? 0n;
+    return transaction === 0n ? "void" : { damage: "its first page is empty" };
+  }
+  if (first === undefined) return { damage: `it ends after ${head.fileBytes} bytes` };
+  const damage = metaDamage(first);
+  if (damage !== undefined) return { damage: `its first page ${damage}` };
   const second = parseMeta(head.bytes, first.pageBytes);
-  if (second === undefined) return `it ends after ${head.fileBytes} bytes, before its second page`;
-  if (second.transaction <= first.transaction) return rootDamage(first, head.fileBytes);
-  const wrongSecond = metaDamage(second);
-  if (wrongSecond !== undefined) return `its second page ${wrongSecond}`;
-  if (second.pageBytes !== first.pageBytes) return "its first two pages name different page sizes";
-  return rootDamage(second, head.fileBytes);
+  if (second !== undefined) return pairState(first, second, head.fileBytes);
+  if (first.transaction === 0n) return "void";
+  return { damage: `it ends after ${head.fileBytes} bytes, before its second page` };
+}
+
+/** LMDB goes by the page with the higher transaction, whatever else it says. */
+function pairState(first: Meta, second: Meta, fileBytes: number): TableFileState {
+  if (second.transaction <= first.transaction) return rootState(first, fileBytes);
+  // Its magic is not asked for: a commit does not write it, so that a page which a power loss left
+  // as zeros has none for ever, and LMDB goes by it all the same.
+  if (second.pageBytes === first.pageBytes) return rootState(second, fileBytes);
+  return { damage: "its first two pages name different page sizes" };
 }
 
 /** The first bytes of the file: both meta pages; undefined when there is no file. */
@@ -109,10 +129,13 @@ function metaDamage({
 }
 
 /** A root outside the file would end the process at the first read. */
-function rootDamage({ roots, pageBytes }: Meta, fileBytes: number): string | undefined {
+function rootState({ roots, pageBytes }: Meta, fileBytes: number): TableFileState {
   const pageCount = BigInt(Math.floor(fileBytes / pageBytes));
   const lost = roots.find((root) => root !== noRoot && root >= pageCount);
-  return lost === undefined
-    ? undefined
-    : `it has ${pageCount} pages, and its data begins at page ${lost}: its end is missing`;
+  if (lost === undefined) return "usable";
+  return { damage: `it has ${pageCount} pages, and its data begins at page ${lost}` };
+}
+
+function isZero(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0);
 }

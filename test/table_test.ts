@@ -202,9 +202,7 @@ test("table: a file that is not LMDB's is refused as corruption, and left as it 
     for (const bytes of [
       Buffer.from("text"),
       Buffer.alloc(20_000, 0x41),
-      Buffer.alloc(20_000),
       first((head) => head.fill(0x55, 0, 2 * pageBytes)),
-      first((head) => head.fill(0, 0, 2 * pageBytes)),
       first((head) => head.fill(0, 0, pageBytes)),
       // Both pages as of another format, and with a page size that is none.
       first((head) => [0, 1].map((page) => head.writeUInt32LE(9, page * pageBytes + 28))),
@@ -225,6 +223,48 @@ test("table: a file that is not LMDB's is refused as corruption, and left as it 
         assert.match((error as QuorateError).detail, path);
       }
       assert.ok(fs.readFileSync(path).equals(bytes));
+    }
+  }));
+
+test("table: a file to which nothing was committed when the power failed makes room for a new one", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, tableName);
+    await (await openIn(folder)).close();
+    const fresh = fs.readFileSync(path);
+    const secondOnly = Buffer.from(fresh).fill(0, 0, pageBytes);
+    for (const bytes of [
+      fresh,
+      fresh.subarray(0, 0),
+      fresh.subarray(0, pageBytes),
+      fresh.subarray(0, pageBytes + 512),
+      Buffer.from(fresh).fill(0, pageBytes),
+      secondOnly,
+      Buffer.concat([secondOnly, Buffer.alloc(pageBytes, 7)]),
+      Buffer.alloc(100),
+      Buffer.alloc(2 * pageBytes),
+      Buffer.alloc(5 * pageBytes),
+    ]) {
+      fs.rmSync(`${path}-lock`);
+      fs.writeFileSync(path, bytes);
+      const table = await openIn(folder);
+      assert.equal(allOf(table), []);
+      await table.commit([{ key: key("a"), value: key("1") }]);
+      await table.close();
+      const again = await openIn(folder);
+      assert.is(allOf(again).length, 1);
+      await again.close();
+    }
+    assert.ok(fs.readFileSync(`${path}.void`).equals(Buffer.alloc(5 * pageBytes)), "it is kept");
+  }));
+
+test("table: its lock's file may hold anything: it is made anew by who opens it alone", () =>
+  withFolder(async (folder) => {
+    const { last } = await makeTable(folder);
+    for (const bytes of [Buffer.alloc(8_192, 0x41), Buffer.alloc(8_192), Buffer.from("text")]) {
+      fs.writeFileSync(join(folder, `${tableName}-lock`), bytes);
+      const table = await openIn(folder);
+      assert.equal(shownEntries(table), last);
+      await table.close();
     }
   }));
 
