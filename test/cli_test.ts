@@ -28,7 +28,7 @@ function loadedWith(files: readonly string[]): string[] {
       /^(?:import|export) (?!type )([^;"]*?from )?"([^"]+)";/gm,
     )) {
       if (/^\{(?:\s*type \w+,?)+\s*\} from /.test(names)) continue;
-      seen.add(from.startsWith("./") ? `src/${from.slice(2)}` : from);
+      seen.add(from.startsWith(".") ? path.posix.join(path.posix.dirname(file), from) : from);
     }
   }
   return [...seen].sort();
