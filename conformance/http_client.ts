@@ -66,7 +66,8 @@ function askHttp1(port: number, asked: Ask): Promise<Heard> {
 
 function askHttp2(port: number, asked: Ask): Promise<Heard> {
   return new Promise((fulfil, reject) => {
-    const session = http2.connect(`http://127.0.0.1:${port}`);
+    // Room for a large body: the default counts what waits to be sent, and refuses the answer.
+    const session = http2.connect(`http://127.0.0.1:${port}`, { maxSessionMemory: 100 });
     const timer = setTimeout(() => session.destroy(lateError(asked)), askLimitMs);
     session.on("error", reject);
     session.on("close", () => {
@@ -180,7 +181,7 @@ export class RawConnection {
   }
 
   #shown(): string {
-    return JSON.stringify(this.text.slice(0, 300));
+    return JSON.stringify(this.text.slice(0, 300).replace(/[^\x20-\x7e\r\n]/g, "."));
   }
 
   #change(endMs: number): Promise<void> {
