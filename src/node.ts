@@ -168,6 +168,7 @@ function openStore(
       storeIdBytes: identity.storeIdBytes,
       origin: identity.origin,
       sequence: identity.sequence,
+      needsLog: identity.boot > 0 && !identity.clean,
       renewOrigin: () => identity.renewOrigin(random),
       trusted: () => identity.trusted(),
     },

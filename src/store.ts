@@ -53,11 +53,10 @@ import {
 import type { Recovered } from "./store_recover.ts";
 import { type ScanItem, scan } from "./store_scan.ts";
 import { Scrub } from "./store_scrub.ts";
+import { SpaceWatch } from "./store_space.ts";
 import { compareVersions, type Version } from "./version.ts";
 import type { Wal } from "./wal.ts";
 
-/** How often the free space is looked at. */
-const spacePollMs = 1000;
 /** How long a write waits for a full memtable before it is refused. */
 const memtableWaitMs = 1000;
 const checkpointRetryMs = 1000;
@@ -85,17 +84,18 @@ export class Store {
   readonly #index: StoreIndex;
   readonly #wal: Wal;
   readonly #slab = new Slab();
+  readonly #space: SpaceWatch;
   /** How often a checkpoint has touched each partition. */
   readonly #generations = new Map<number, number>();
   /** A mark of damage waits for a checkpoint. */
   #isMarkPending = false;
+  /** What went into the log since the active memtable was begun. */
+  #loggedBytes = 0;
   #tellEnded: (error: QuorateError) => void = () => {};
   #failure: QuorateError | undefined;
   #checkpointing: Promise<void> | undefined;
   /** The last attempt to write to the table failed for want of space. */
   #tableIsFull = false;
-  #isLow = false;
-  #cancelPoll: () => void = () => {};
   #scrub: Scrub | undefined;
   #isClosed = false;
 
@@ -105,6 +105,13 @@ export class Store {
     this.#index = index;
     this.#wal = parts.wal;
     this.mint = parts.mint;
+    const { clock, disk, report } = options;
+    this.#space = new SpaceWatch({
+      clock,
+      disk,
+      report,
+      reserveBytes: limits.diskReserveBytes,
+    });
     this.ended = new Promise((settle) => {
       this.#tellEnded = settle;
     });
@@ -141,7 +148,7 @@ export class Store {
 
   /** Whether writes that grow the data are refused for want of space. */
   get isDiskLow(): boolean {
-    return this.#isLow || this.#tableIsFull;
+    return this.#space.isLow || this.#tableIsFull;
   }
 
   /** Whether every change is in the table; true after an orderly close. */
@@ -259,7 +266,7 @@ export class Store {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#cancelPoll();
+    this.#space.stop();
     await this.#scrub?.stop();
     if (this.#failure === undefined) await this.checkpoint().catch(() => {});
     while (this.#checkpointing !== undefined) await this.#checkpointing;
@@ -269,7 +276,7 @@ export class Store {
 
   async #begin({ wal, highest, index }: Recovered): Promise<void> {
     const { report, owner } = this.#options;
-    await this.#pollSpace();
+    await this.#space.start();
     report.log("info", "The store is open.", {
       sequence: highest,
       replayed: wal.applied,
@@ -332,10 +339,18 @@ export class Store {
     const appended = this.#wal.append({ partition, payload: change.payload });
     const { sequence } = appended;
     this.#index.apply(spot, { record: change.record, sequence }, held);
-    if (this.#index.active.bytes >= this.#limits.memtableBytesMax) {
-      if (this.#checkpointing === undefined) void this.#startCheckpoint();
-    }
+    this.#loggedBytes += change.payload.length;
+    if (this.#checkpointing === undefined && this.#isCheckpointDue) void this.#startCheckpoint();
     return appended;
+  }
+
+  /** The memtable is full, or the log has grown by a segment: keys may be written again and again. */
+  get #isCheckpointDue(): boolean {
+    const { memtableBytesMax, segmentBytes } = this.#limits;
+    return (
+      this.#index.active.bytes >= memtableBytesMax ||
+      this.#loggedBytes >= Math.max(segmentBytes, memtableBytesMax)
+    );
   }
 
   /** The answer when the same or something newer is there (W1, W2). */
@@ -357,7 +372,8 @@ export class Store {
     this.#isMarkPending = false;
     this.#checkpointing = this.#checkpointNow().finally(() => {
       this.#checkpointing = undefined;
-      if (this.#isMarkPending && this.#failure === undefined) void this.#startCheckpoint();
+      const isDue = this.#isMarkPending || this.#isCheckpointDue;
+      if (isDue && this.#failure === undefined && !this.#isClosed) void this.#startCheckpoint();
     });
     return this.#checkpointing;
   }
@@ -365,6 +381,7 @@ export class Store {
   async #checkpointNow(): Promise<void> {
     const { clock, report } = this.#options;
     const frozen = this.#index.freeze(this.#wal.lastSequence);
+    this.#loggedBytes = 0;
     const beganMs = clock.monotonicMs();
     // Nothing reaches the table before the log has it: the log's sequences never lag behind.
     try {
@@ -439,24 +456,6 @@ export class Store {
     );
   }
 
-  async #pollSpace(): Promise<void> {
-    const { clock, disk, report } = this.#options;
-    if (this.#limits.diskReserveBytes > 0) {
-      const space = await disk.space().catch(() => undefined);
-      const isLow = space !== undefined && space.freeBytes < this.#limits.diskReserveBytes;
-      if (isLow !== this.#isLow) {
-        report.sometimes(isLow ? "store: disk low" : "store: disk has room again");
-        report.log("warn", isLow ? "The disk is nearly full." : "The disk has room again.", {
-          freeBytes: space?.freeBytes,
-          reserveBytes: this.#limits.diskReserveBytes,
-        });
-      }
-      this.#isLow = isLow;
-    }
-    if (this.#isClosed || this.#failure !== undefined) return;
-    this.#cancelPoll = clock.after(spacePollMs, () => void this.#pollSpace());
-  }
-
   #diskFull(): QuorateError {
     return new QuorateError(
       "disk-full",
@@ -476,7 +475,7 @@ export class Store {
     if (this.#failure !== undefined) return;
     this.#failure = error;
     this.#options.report.log("error", error.detail, { error });
-    this.#cancelPoll();
+    this.#space.stop();
     this.#tellEnded(error);
   }
 }

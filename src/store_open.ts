@@ -44,6 +44,8 @@ export interface StoreOwner {
   readonly origin: Origin;
   /** The least that the log and the table must reach. */
   readonly sequence: number;
+  /** The folder was served from, and not closed in order: its log cannot be empty. */
+  readonly needsLog: boolean;
   readonly renewOrigin: () => Promise<Origin>;
   readonly trusted: () => Promise<void>;
 }
@@ -86,6 +88,7 @@ export async function recoverStore(options: StoreOptions): Promise<Recovered> {
     storeId: owner.storeId,
     storeIdBytes: owner.storeIdBytes,
     sequence: owner.sequence,
+    needsLog: owner.needsLog,
     acceptDataLoss: settings.acceptDataLoss === true,
   });
 }

@@ -48,6 +48,8 @@ export interface RecoverOptions {
   readonly storeIdBytes: Uint8Array;
   /** The least that the log and the table must reach together. */
   readonly sequence: number;
+  /** Whether a log has to be there. */
+  readonly needsLog: boolean;
   readonly acceptDataLoss: boolean;
 }
 
@@ -226,7 +228,7 @@ function applyChange(index: StoreIndex, change: Change, sequence: number): boole
 
 /** Refuses when the log does not go on where the table ends, or both end too early (D5). */
 function refuseLoss(
-  { report, acceptDataLoss }: RecoverOptions,
+  { report, acceptDataLoss, needsLog }: RecoverOptions,
   meta: TableMeta,
   wal: Recovery,
   highest: number,
@@ -235,10 +237,15 @@ function refuseLoss(
   const gap = first > meta.sequence + 1 ? [meta.sequence + 1, first - 1] : undefined;
   const short = wal.last < highest ? [wal.last + 1, highest] : undefined;
   const missing = gap ?? short;
-  if (missing === undefined) return;
+  const isGone = needsLog && wal.segments.length === 0;
+  if (missing === undefined && !isGone) return;
+  const lost =
+    missing === undefined
+      ? `the changes after ${highest}, if there were any, are lost`
+      : `the changes ${missing[0]} to ${missing[1]}, which were acknowledged, are lost`;
   const said = `The table has everything up to sequence ${meta.sequence}, and the log ${
     wal.first === undefined ? "has nothing" : `goes from ${wal.first} to ${wal.last}`
-  }: the changes ${missing[0]} to ${missing[1]}, which were acknowledged, are lost.`;
+  }: ${lost}.`;
   if (acceptDataLoss) {
     report.log("error", said, { accepted: true });
     return;

@@ -64,13 +64,16 @@ export interface SegmentScan {
   readonly unreadable: readonly Region[];
 }
 
-/** Reads a whole segment; `visit` gets the entries of each intact batch, as views of `bytes`. */
+/**
+ * Reads a whole segment; `visit` gets the entries of each intact batch, as views of `bytes`, in the
+ * order of their sequences: blocks that a disk has exchanged must not change what comes last.
+ */
 export function scanSegment(
   bytes: Uint8Array,
   visit: (batch: Batch, entries: readonly WalEntry[]) => void,
 ): SegmentScan {
   const header = parseSegmentHeader(bytes);
-  const batches: Batch[] = [];
+  const intact: { readonly batch: Batch; readonly entries: readonly WalEntry[] }[] = [];
   const bad: BadBatch[] = [];
   const unreadable: Region[] = [];
   let salt = header?.salt;
@@ -91,12 +94,13 @@ export function scanSegment(
       bad.push({ offset, first: found.firstSequence, last, partitions });
     } else {
       const { firstSequence: first, count, syncedSequence: synced, ceiling } = found;
-      const batch = { offset, first, count, synced, ceiling };
-      batches.push(batch);
-      visit(batch, entries);
+      intact.push({ batch: { offset, first, count, synced, ceiling }, entries });
     }
     offset += batchBytes(found.bodyBytes);
   }
+  const batches = intact.map(({ batch }) => batch);
+  const inOrder = [...intact].sort((a, b) => a.batch.first - b.batch.first);
+  for (const { batch, entries } of inOrder) visit(batch, entries);
   const blank = header === undefined && batches.length + bad.length === 0 && isZero(bytes);
   return { header, blank, batches, bad, unreadable };
 }
