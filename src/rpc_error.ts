@@ -61,12 +61,15 @@ export function errorDetail(failure: QuorateError, requestId: string): error.Err
   });
 }
 
-/** Any failure as Connect says it. An assertion is not a failure of the request: it passes. */
-export function connectError(failure: unknown, requestId: string): ConnectError {
+/**
+ * Any failure as Connect says it; `code` where a protocol wants another than the table's. An
+ * assertion is not a failure of the request: it passes.
+ */
+export function connectError(failure: unknown, requestId: string, code?: Code): ConnectError {
   if (failure instanceof ConnectError) return failure;
   if (failure instanceof AssertionError) throw failure;
   const ours = QuorateError.from(failure);
-  const known = new ConnectError(ours.message, codes[slugTable[ours.slug].connect]);
+  const known = new ConnectError(ours.message, code ?? codes[slugTable[ours.slug].connect]);
   known.cause = ours;
   known.details.push({ desc: error.ErrorDetailSchema, value: errorDetail(ours, requestId) });
   const wait = ours.facts.retryAfterSeconds;

@@ -14,7 +14,7 @@
  */
 
 import { create } from "@bufbuild/protobuf";
-import type { ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import type { Api } from "./api.ts";
 import type { Clock } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
@@ -93,7 +93,7 @@ export function createHealth(
     implementation: {
       async check({ service }) {
         const status = statusOf(service);
-        if (status === ServingStatus.SERVICE_UNKNOWN) throw connectError(unknown(service), "");
+        if (status === ServingStatus.SERVICE_UNKNOWN) throw unknown(service);
         return answer(status);
       },
       async list() {
@@ -115,12 +115,9 @@ function answer(status: ServingStatus): HealthCheckResponse {
   return create(HealthCheckResponseSchema, { status });
 }
 
-/** The protocol wants NOT_FOUND, and the node has no service of this name: the nearest slug. */
-function unknown(service: string): QuorateError {
+function unknown(service: string): ConnectError {
   const shown = JSON.stringify(service.slice(0, 80));
-  return new QuorateError("key-not-found", `There is no service ${shown} on this node.`, {
-    hint: "Ask for the empty name, or for a service that reflection lists.",
-  });
+  return new ConnectError(`There is no service ${shown} on this node.`, Code.NotFound);
 }
 
 function draining(): QuorateError {

@@ -15,7 +15,12 @@
  */
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import {
+  Code,
+  type ConnectError,
+  type HandlerContext,
+  type ServiceImpl,
+} from "@connectrpc/connect";
 import * as api from "./api.ts";
 import { AssertionError, assert } from "./assert.ts";
 import { utf8OrUndefined } from "./bytes.ts";
@@ -239,7 +244,7 @@ function kvStore(node: api.Api, clock: Clock): Services["kvStore"] {
       const { record } = await node.get(parsed("read", () => textKey(message, facts)));
       if (record === undefined) return create(kv.GetResponseSchema, { found: false });
       const value = utf8OrUndefined(record.value);
-      if (value === undefined) throw notText(record.value.length);
+      if (value === undefined) throw notText(record.value.length, facts.requestId);
       return create(kv.GetResponseSchema, { value, found: true });
     }),
     put: method(clock, async (message: kv.PutRequest, facts) => {
@@ -272,13 +277,14 @@ function textKey(message: { readonly key: string }, facts: CallFacts): api.GetRe
   return { ...options, key: parseKey(textBytes(message.key, "key")) };
 }
 
-/** FAILED_PRECONDITION: a status of its own, which no slug of another meaning stands for. */
-function notText(bytes: number): QuorateError {
-  return new QuorateError(
-    "conditional-needs-strong",
+/** The original contract wants FAILED_PRECONDITION, which no slug of this meaning stands for. */
+function notText(bytes: number, requestId: string): ConnectError {
+  const failure = new QuorateError(
+    "invalid-request",
     `The value (${bytes} bytes) is not valid UTF-8, and kv.KVStore can only carry text.`,
     { hint: "Read it with quorate.v1.KvService/Get or GET /v1/kv/default/<key>." },
   );
+  return connectError(failure, requestId, Code.FailedPrecondition);
 }
 
 function getN(

@@ -113,6 +113,7 @@ class PortServer implements Server {
       loopback: options.loopback ?? isLoopback(host),
       advertisedNames: options.advertisedNames ?? [],
       bodyTimeoutMs: this.#limits.bodyTimeoutMs,
+      bodyBytesMax: this.#limits.bodyBytesMax,
       clock,
       random,
       report,

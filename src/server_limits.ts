@@ -22,6 +22,8 @@ export interface ServerLimits {
   readonly headersTimeoutMs: number;
   /** A body has to arrive within this; then 408. */
   readonly bodyTimeoutMs: number;
+  /** What the bodies of all requests under way may hold, for HTTP and for RPC each; then 503. */
+  readonly bodyBytesMax: number;
   /** How long a connection may stay open without a request. Above what clients use (Go: 90 s). */
   readonly idleTimeoutMs: number;
   /** How long a client may leave what was sent to it unread; then its connection is cut. */
@@ -39,6 +41,7 @@ export const limitDefaults: ServerLimits = {
   streamsMax: 256,
   headersTimeoutMs: 10_000,
   bodyTimeoutMs: 30_000,
+  bodyBytesMax: 256 * 1024 * 1024,
   idleTimeoutMs: 120_000,
   stallTimeoutMs: 30_000,
   outgoingBytesMax: 256 * 1024 * 1024,

@@ -1,0 +1,590 @@
+/**
+ * The RPC edge behind a real port: what clients of Connect, gRPC and gRPC-Web send and hear.
+ *
+ * The clients are Connect's own, on every protocol and HTTP version, and `@grpc/grpc-js` with the
+ * proto file of the original program. What no client would send is written to the socket as bytes.
+ */
+
+import * as http2 from "node:http2";
+import { gzipSync } from "node:zlib";
+import { type Client, Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import {
+  createConnectTransport,
+  createGrpcTransport,
+  createGrpcWebTransport,
+} from "@connectrpc/connect-node";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { utf8Bytes } from "../src/bytes.ts";
+import { QuorateError, type Slug, slugTable } from "../src/errors.ts";
+import { type ErrorDetail, ErrorDetailSchema, Outcome } from "../src/gen/quorate/v1/error_pb.ts";
+import { Consistency, KvService } from "../src/gen/quorate/v1/kv_pb.ts";
+import { eventually, RawConnection } from "./http_harness.ts";
+import { type Harness, withServer } from "./server_harness.ts";
+
+const rpc = suite("rpc");
+
+const text = (bytes: Uint8Array | undefined) => Buffer.from(bytes ?? []).toString();
+
+type Kv = Client<typeof KvService>;
+
+const transports: Readonly<Record<string, (baseUrl: string) => Transport>> = {
+  "Connect, HTTP/1.1": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1" }),
+  "Connect, HTTP/2": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "2" }),
+  "Connect with JSON and GET": (baseUrl) =>
+    createConnectTransport({
+      baseUrl,
+      httpVersion: "1.1",
+      useBinaryFormat: false,
+      useHttpGet: true,
+    }),
+  gRPC: (baseUrl) => createGrpcTransport({ baseUrl }),
+  "gRPC-Web, HTTP/1.1": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),
+  "gRPC-Web, HTTP/2": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "2" }),
+};
+
+/** A test that must hold over every protocol. */
+function everywhere(name: string, run: (kv: Kv, harness: Harness) => Promise<void>): void {
+  for (const [protocol, make] of Object.entries(transports)) {
+    rpc(
+      `rpc: ${name} [${protocol}]`,
+      withServer(async (harness) => run(createClient(KvService, make(harness.url)), harness)),
+    );
+  }
+}
+
+/** What a call fails with, and its ErrorDetail. */
+async function failureOf(
+  call: Promise<unknown>,
+): Promise<{ error: ConnectError; detail: ErrorDetail }> {
+  const error = await call.then(
+    () => undefined,
+    (reason: unknown) => ConnectError.from(reason),
+  );
+  assert.ok(error instanceof ConnectError, "the call fails");
+  const [detail] = error.findDetails(ErrorDetailSchema);
+  assert.ok(detail !== undefined, `an ErrorDetail comes with: ${error.message}`);
+  return { error, detail };
+}
+
+everywhere("a record comes back with all that was put with it", async (kv) => {
+  const key = Uint8Array.of(0, 255, 47, 46, 46);
+  const value = Uint8Array.from({ length: 256 }, (_, index) => index);
+  const put = await kv.put({
+    key,
+    value,
+    contentType: "image/png",
+    meta: [{ name: "owner", value: "ada" }],
+    ttlSeconds: 60,
+    options: { consistency: Consistency.ALL },
+  });
+  assert.is(put.answer?.consistency, Consistency.ALL);
+  const { record, answer } = await kv.get({ key, options: { explain: true } });
+  assert.equal(Buffer.from(record?.value ?? []), Buffer.from(value));
+  assert.is(record?.contentType, "image/png");
+  assert.equal(
+    record?.meta.map((entry) => [entry.name, entry.value]),
+    [["owner", "ada"]],
+  );
+  assert.is(record?.version?.hlc, put.version?.hlc);
+  assert.is(record?.expiresAtMs, put.expiresAtMs);
+  assert.is(answer?.node, "n1");
+  assert.is(answer?.explain?.kind.case, "structValue");
+});
+
+everywhere("an absent key is not_found with an ErrorDetail", async (kv) => {
+  const key = utf8Bytes("absent");
+  const headers = { "quorate-request-id": "trace-7" };
+  const { error, detail } = await failureOf(kv.get({ key }, { headers }));
+  assert.is(error.code, Code.NotFound);
+  assert.is(detail.slug, "key-not-found");
+  assert.is(text(detail.key), "absent");
+  assert.is(detail.namespace, "default");
+  assert.is(detail.requestId, "trace-7");
+  assert.is(detail.status, 404);
+  assert.is(error.metadata.get("quorate-request-id"), "trace-7");
+});
+
+everywhere("lists page through keys in order, and count counts them", async (kv) => {
+  for (const name of ["a", "b", "c", "d"]) {
+    await kv.put({ key: utf8Bytes(name), value: utf8Bytes(name.repeat(3)) });
+  }
+  const first = await kv.list({ limit: 3, values: true });
+  assert.equal(
+    first.items.map(({ key, value }) => [text(key), text(value)]),
+    [
+      ["a", "aaa"],
+      ["b", "bbb"],
+      ["c", "ccc"],
+    ],
+  );
+  const second = await kv.list({ limit: 3, cursor: first.next });
+  assert.equal(second.items.map(({ key }) => text(key)).join(), "d");
+  assert.is(second.next, "");
+  const back = await kv.list({ reverse: true, start: utf8Bytes("b"), end: utf8Bytes("d") });
+  assert.is(back.items.map(({ key }) => text(key)).join(), "c,b");
+  assert.is((await kv.count({})).keys, 4n);
+});
+
+everywhere("a batch answers each operation, and a wrong one fails alone", async (kv) => {
+  const { results } = await kv.batch({
+    operations: [
+      { operation: { case: "put", value: { key: utf8Bytes("k"), value: utf8Bytes("v") } } },
+      { operation: { case: "get", value: { key: new Uint8Array(0) } } },
+      { operation: { case: "get", value: { key: utf8Bytes("k") } } },
+      { operation: { case: "delete", value: { key: utf8Bytes("k") } } },
+      { operation: { case: "get", value: { key: utf8Bytes("k") } } },
+    ],
+  });
+  assert.equal(
+    results.map(({ result }) => result.case),
+    ["put", "error", "get", "delete", "get"],
+  );
+  assert.is(results[1]?.result.case === "error" && results[1].result.value.slug, "invalid-key");
+  assert.is(results[2]?.result.case === "get" && text(results[2].result.value.record?.value), "v");
+  assert.is(results[4]?.result.case === "get" && results[4].result.value.record, undefined);
+});
+
+everywhere("namespaces are made, read, listed and deleted", async (kv) => {
+  await kv.putNamespace({ name: "images", policy: { ttlSeconds: 60, valueBytesMax: 10 } });
+  const { namespace } = await kv.getNamespace({ name: "images" });
+  assert.is(namespace?.policy?.ttlSeconds, 60);
+  assert.is(namespace?.policy?.r?.replicas.value, Consistency.QUORUM);
+  const { namespaces } = await kv.listNamespaces({});
+  assert.is(namespaces.map(({ name }) => name).join(), "default,images");
+  const put = kv.put({ namespace: "images", key: utf8Bytes("k"), value: new Uint8Array(11) });
+  const { error, detail } = await failureOf(put);
+  assert.is(error.code, Code.ResourceExhausted);
+  assert.is(detail.slug, "value-too-large");
+  assert.is(detail.limit, 10n);
+  assert.is(detail.outcome, Outcome.NONE);
+  await kv.deleteNamespace({ name: "images" });
+  const gone = await failureOf(kv.getNamespace({ name: "images" }));
+  assert.is(gone.detail.slug, "namespace-not-found");
+  assert.is((await kv.info({})).node, "n1");
+});
+
+everywhere(
+  "the client's deadline reaches the node, and one that is too long is cut",
+  async (kv, { api }) => {
+    await kv.put({ key: utf8Bytes("k") }, { timeoutMs: 30_000 });
+    const given = api.requests.at(-1)?.timeoutMs ?? 0;
+    assert.ok(given > 20_000 && given <= 30_000, String(given));
+    await kv.put({ key: utf8Bytes("k") }, { timeoutMs: 3_600_000 });
+    assert.is(api.requests.at(-1)?.timeoutMs, 60_000);
+    await kv.put({ key: utf8Bytes("k") });
+    assert.is(api.requests.at(-1)?.timeoutMs, undefined);
+  },
+);
+
+everywhere("a value of 1 MiB passes, one byte more is refused with the limit", async (kv) => {
+  const key = utf8Bytes("large");
+  await kv.put({ key, value: new Uint8Array(1024 * 1024).fill(7) });
+  const { record } = await kv.get({ key });
+  assert.is(record?.value.length, 1024 * 1024);
+  const { detail } = await failureOf(kv.put({ key, value: new Uint8Array(1024 * 1024 + 1) }));
+  assert.is(detail.slug, "value-too-large");
+  assert.is(detail.limit, BigInt(1024 * 1024));
+});
+
+const codeOf: Readonly<Record<string, Code>> = {
+  invalid_argument: Code.InvalidArgument,
+  failed_precondition: Code.FailedPrecondition,
+  unauthenticated: Code.Unauthenticated,
+  permission_denied: Code.PermissionDenied,
+  not_found: Code.NotFound,
+  unimplemented: Code.Unimplemented,
+  aborted: Code.Aborted,
+  resource_exhausted: Code.ResourceExhausted,
+  internal: Code.Internal,
+  data_loss: Code.DataLoss,
+  unavailable: Code.Unavailable,
+  deadline_exceeded: Code.DeadlineExceeded,
+};
+
+everywhere("every slug of the node leaves with its code and all its facts", async (kv, { api }) => {
+  for (const slug of Object.keys(slugTable) as Slug[]) {
+    api.failure = new QuorateError(slug, "It said: no – never.", {
+      outcome: "partial",
+      hint: "Wait.",
+      needed: 2,
+      acks: 1,
+      epoch: 9,
+      replicas: [{ node: "n2", status: "down", reason: "no answer" }],
+    });
+    const { error, detail } = await failureOf(kv.put({ key: utf8Bytes("k") }));
+    assert.is(error.code, codeOf[slugTable[slug].connect], slug);
+    assert.is(error.rawMessage, `[${slug}] It said: no – never.`);
+    assert.is(detail.slug, slug);
+    assert.is(detail.status, slugTable[slug].status);
+    assert.is(detail.outcome, Outcome.PARTIAL);
+    assert.equal([detail.needed, detail.acks, detail.epoch], [2, 1, 9n]);
+    assert.is(detail.replicas[0]?.reason, "no answer");
+  }
+});
+
+everywhere("an error that nobody foresaw is internal, and tells no stack", async (kv, { api }) => {
+  api.failure = new TypeError("x is not a function");
+  const { error, detail } = await failureOf(kv.get({ key: utf8Bytes("k") }));
+  assert.is(error.code, Code.Internal);
+  assert.is(detail.slug, "internal");
+  assert.not.match(error.message, /\n/);
+});
+
+/** A request that is not valid -> the slug of its refusal. */
+const invalid: readonly (readonly [
+  name: string,
+  call: (kv: Kv) => Promise<unknown>,
+  slug: Slug,
+])[] = [
+  ["an empty key", (kv) => kv.put({}), "invalid-key"],
+  ["a key of 1,025 bytes", (kv) => kv.get({ key: new Uint8Array(1025) }), "key-too-long"],
+  [
+    "a namespace in capitals",
+    (kv) => kv.get({ namespace: "A", key: utf8Bytes("k") }),
+    "invalid-request",
+  ],
+  ["a ttl of 0", (kv) => kv.put({ key: utf8Bytes("k"), ttlSeconds: 0 }), "invalid-request"],
+  [
+    "r of 0",
+    (kv) =>
+      kv.get({ key: utf8Bytes("k"), options: { r: { replicas: { case: "count", value: 0 } } } }),
+    "invalid-quorum",
+  ],
+  ["a limit of 1,001", (kv) => kv.list({ limit: 1001 }), "invalid-request"],
+  [
+    "a content type with a line break",
+    (kv) => kv.put({ key: utf8Bytes("k"), contentType: "a\r\nb: c" }),
+    "invalid-request",
+  ],
+  [
+    "metadata of 2,049 bytes",
+    (kv) => kv.put({ key: utf8Bytes("k"), meta: [{ name: "a", value: "b".repeat(2048) }] }),
+    "invalid-request",
+  ],
+  [
+    "1,001 operations",
+    (kv) =>
+      kv.batch({
+        operations: Array.from({ length: 1001 }, () => ({
+          operation: { case: "get" as const, value: { key: utf8Bytes("k") } },
+        })),
+      }),
+    "invalid-request",
+  ],
+];
+for (const [name, call, slug] of invalid) {
+  rpc(
+    `rpc: ${name} is refused as ${slug}, and the node is not asked`,
+    withServer(async ({ url, api }) => {
+      const kv = createClient(KvService, createGrpcTransport({ baseUrl: url }));
+      const { detail } = await failureOf(call(kv));
+      assert.is(detail.slug, slug);
+      assert.is(api.requests.length, 0);
+    }),
+  );
+}
+
+/** The bytes of a POST over HTTP/1.1. */
+function post(path: string, type: string, body: Uint8Array | string, more = ""): Buffer {
+  const bytes = Buffer.from(body);
+  const head = `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${type}\r\n${more}Content-Length: ${bytes.length}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), bytes]);
+}
+
+/** Sends bytes, and gathers the answer until the server has nothing more to say. */
+async function exchange(harness: Harness, bytes: Uint8Array): Promise<string> {
+  const raw = new RawConnection(harness.port);
+  raw.send(bytes);
+  await raw.until("\r\n\r\n");
+  // What belongs to the answer has come when a second request is answered behind it.
+  raw.send("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  const all = await raw.closed();
+  return all.slice(0, all.lastIndexOf("HTTP/1.1 200 OK"));
+}
+
+/** An unknown RPC as each protocol asks for it -> the answer in that protocol's form. */
+const unknownRpcs: readonly (readonly [path: string, type: string, answer: RegExp])[] = [
+  [
+    "/no.Such/Method",
+    "application/grpc",
+    /^HTTP\/1.1 200 [\s\S]*application\/grpc\r\n[\s\S]*grpc-status: 12/,
+  ],
+  ["/kv.KVStore/Nope", "application/grpc+proto", /^HTTP\/1.1 200 [\s\S]*grpc-status: 12/],
+  [
+    "/no.Such/Method",
+    "application/grpc-web+proto",
+    /^HTTP\/1.1 200 [\s\S]*grpc-web\r\n[\s\S]*grpc-status: 12/,
+  ],
+  [
+    "/no.Such/Method",
+    "application/connect+proto",
+    /^HTTP\/1.1 200 [\s\S]*connect\+json[\s\S]*"code":"unimplemented"/,
+  ],
+  [
+    "/quorate.v1.KvService/Nope",
+    "application/json",
+    /^HTTP\/1.1 501 [\s\S]*"code":"unimplemented"/,
+  ],
+  [
+    "/quorate.v1.KvService/Nope",
+    "application/proto",
+    /^HTTP\/1.1 501 [\s\S]*"code":"unimplemented"/,
+  ],
+  ["/no.Such/Method", "application/json", /^HTTP\/1.1 404 [\s\S]*\/problems\/no-such-route/],
+];
+for (const [path, type, answer] of unknownRpcs) {
+  rpc(
+    `rpc: the unknown RPC ${path} is unimplemented as ${type} says it`,
+    withServer(async (harness) => {
+      assert.match(await exchange(harness, post(path, type, "")), answer);
+    }),
+  );
+}
+
+const getPath = "/quorate.v1.KvService/Get";
+const putPath = "/quorate.v1.KvService/Put";
+const grpcFrame = (flag: number, length: number, body: Uint8Array) => {
+  const head = Buffer.alloc(5);
+  head[0] = flag;
+  head.writeUInt32BE(length, 1);
+  return Buffer.concat([head, body]);
+};
+const grpc = "application/grpc";
+
+/** Bytes in a gRPC call that are no message -> the codes that may be heard. */
+const brokenCalls: readonly (readonly [name: string, body: Uint8Array, codes: readonly Code[]])[] =
+  [
+    ["no message at all", Buffer.alloc(0), [Code.Unimplemented, Code.Internal]],
+    ["half of a message's head", Buffer.alloc(3), [Code.InvalidArgument, Code.Internal]],
+    [
+      "a message that is cut short",
+      grpcFrame(0, 100, Buffer.alloc(10)),
+      [Code.InvalidArgument, Code.Internal],
+    ],
+    ["a length of 4 GiB", grpcFrame(0, 0xffff_ffff, Buffer.alloc(10)), [Code.ResourceExhausted]],
+    [
+      "bytes that are no protobuf",
+      grpcFrame(0, 10, Buffer.alloc(10, 0xff)),
+      [Code.InvalidArgument, Code.Internal],
+    ],
+    [
+      "a compressed message without an encoding",
+      grpcFrame(1, 10, Buffer.alloc(10, 1)),
+      [Code.InvalidArgument, Code.Internal],
+    ],
+    [
+      "two messages for a call of one",
+      Buffer.concat([grpcFrame(0, 0, Buffer.alloc(0)), grpcFrame(0, 0, Buffer.alloc(0))]),
+      [Code.InvalidArgument, Code.Unimplemented],
+    ],
+  ];
+for (const [name, body, codes] of brokenCalls) {
+  rpc(
+    `rpc: ${name} in a gRPC call is refused with a status, and the connection goes on`,
+    withServer(async ({ url, api }) => {
+      const session = http2.connect(url);
+      const call = { ":method": "POST", ":path": putPath, "content-type": grpc };
+      const code = await grpcStatus(session.request(call), body);
+      assert.ok(codes.includes(code), `grpc-status ${code}`);
+      const unknown = await grpcStatus(
+        session.request({ ...call, "grpc-encoding": "lzma" }),
+        grpcFrame(1, 4, Buffer.alloc(4)),
+      );
+      assert.is(unknown, Code.Unimplemented);
+      assert.is(api.requests.length, 0);
+      session.destroy();
+    }),
+  );
+}
+
+/** The status that ends a call, in its trailers or, where there is no answer, in its headers. */
+function grpcStatus(stream: http2.ClientHttp2Stream, body: Uint8Array): Promise<Code> {
+  return new Promise((resolve, reject) => {
+    let status: unknown;
+    const look = (headers: http2.IncomingHttpHeaders) => {
+      status ??= headers["grpc-status"];
+    };
+    stream.on("response", look);
+    stream.on("trailers", look);
+    stream.on("error", reject);
+    stream.on("close", () => resolve(Number(status)));
+    stream.resume();
+    stream.end(body);
+  });
+}
+
+/** Bytes that are no message -> what is heard. The node is never asked, and nothing breaks. */
+const brokenMessages: readonly (readonly [name: string, bytes: Buffer, heard: RegExp])[] = [
+  [
+    "JSON that is none",
+    post(putPath, "application/json", "{"),
+    /^HTTP\/1.1 400 [\s\S]*invalid_argument/,
+  ],
+  [
+    "JSON that is nested without end",
+    post(putPath, "application/json", "[".repeat(200_000)),
+    /^HTTP\/1.1 400 [\s\S]*invalid_argument/,
+  ],
+  [
+    "gzip that expands past the limit",
+    post(
+      putPath,
+      "application/proto",
+      gzipSync(Buffer.alloc(40 * 1024 * 1024)),
+      "Content-Encoding: gzip\r\n",
+    ),
+    /^HTTP\/1.1 429 [\s\S]*resource_exhausted/,
+  ],
+  [
+    "a deadline that is no number",
+    post(putPath, "application/json", "{}", "Connect-Timeout-Ms: soon\r\n"),
+    /^HTTP\/1.1 400 [\s\S]*invalid_argument/,
+  ],
+  [
+    "a content type of no protocol",
+    post(putPath, "text/plain", "{}"),
+    /^HTTP\/1.1 415 [\s\S]*problem\+json[\s\S]*unsupported-media-type/,
+  ],
+  [
+    "GET on a call that writes",
+    Buffer.from(`GET ${putPath} HTTP/1.1\r\nHost: localhost\r\n\r\n`),
+    /^HTTP\/1.1 (?:405|501) [\s\S]*method-not-allowed/,
+  ],
+  [
+    "a name that is not the node's",
+    Buffer.from(`POST ${getPath} HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n`),
+    /^HTTP\/1.1 421 [\s\S]*misdirected-request/,
+  ],
+  [
+    "a page of another origin",
+    post(getPath, "application/json", "{}", "Origin: https://evil.example\r\n"),
+    /^HTTP\/1.1 403 [\s\S]*permission_denied/,
+  ],
+  [
+    "no Host",
+    Buffer.from(
+      `POST ${getPath} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`,
+    ),
+    /^HTTP\/1.1 400 [\s\S]*invalid_argument/,
+  ],
+];
+for (const [name, bytes, heard] of brokenMessages) {
+  rpc(
+    `rpc: ${name} is refused in words, and the connection goes on`,
+    withServer(async (harness) => {
+      assert.match(await exchange(harness, bytes), heard);
+      assert.is(harness.api.requests.length, 0);
+    }),
+  );
+}
+
+rpc(
+  "rpc: a length above the limit is refused before the body is read",
+  withServer(async ({ port }) => {
+    const raw = new RawConnection(port);
+    const head = `POST ${putPath} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/proto\r\n`;
+    raw.send(`${head}Content-Length: ${64 * 1024 * 1024}\r\n\r\n`);
+    assert.match(await raw.until("resource_exhausted"), /^HTTP\/1.1 429 /);
+    raw.socket.destroy();
+  }),
+);
+
+rpc(
+  "rpc: a body that does not arrive in time is a request-timeout",
+  withServer(
+    async (harness) => {
+      const raw = new RawConnection(harness.port);
+      const head = `POST ${putPath} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/proto\r\n`;
+      raw.send(`${head}Content-Length: 100\r\n\r\nabc`);
+      await harness.settle();
+      await harness.pass(3500);
+      assert.match(await raw.until("request-timeout"), /^HTTP\/1.1 504 [\s\S]*deadline_exceeded/);
+      raw.socket.destroy();
+    },
+    { bodyTimeoutMs: 3000 },
+  ),
+);
+
+rpc(
+  "rpc: the bodies of all calls together are bounded, and room comes back",
+  withServer(
+    async (harness) => {
+      const head = `POST ${putPath} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/proto\r\n`;
+      const waiting = new RawConnection(harness.port);
+      waiting.send(`${head}Content-Length: 90\r\n\r\n${"a".repeat(80)}`);
+      await harness.settle();
+      const kv = createClient(KvService, createGrpcTransport({ baseUrl: harness.url }));
+      const put = () => kv.put({ key: utf8Bytes("k"), value: new Uint8Array(50) });
+      const { detail } = await failureOf(put());
+      assert.is(detail.slug, "overloaded");
+      waiting.socket.destroy();
+      await eventually(() => waiting.socket.destroyed);
+      await harness.settle();
+      await put();
+    },
+    { bodyBytesMax: 100 },
+  ),
+);
+
+rpc(
+  "rpc: compressed requests are read",
+  withServer(async (harness) => {
+    const body = gzipSync(JSON.stringify({ key: "aw==", value: "dg==" }));
+    const bytes = post(putPath, "application/json", body, "Content-Encoding: gzip\r\n");
+    assert.match(await exchange(harness, bytes), /^HTTP\/1.1 200 /);
+    assert.is(harness.api.requests.length, 1);
+  }),
+);
+
+rpc(
+  "rpc: a request id is made when there is none, and when the one given cannot be used",
+  withServer(async (harness) => {
+    for (const given of ["", `Quorate-Request-Id: ${"x".repeat(65)}\r\n`]) {
+      const answer = await exchange(
+        harness,
+        post(getPath, "application/json", '{"key":"aw=="}', given),
+      );
+      const id = /quorate-request-id: (\S+)/i.exec(answer)?.[1] ?? "";
+      assert.match(id, /^[0-9a-f]{8}-\w+$/);
+      assert.match(answer, new RegExp(`"requestId":"${id}"`));
+      assert.is(harness.api.requests.at(-1)?.requestId, id);
+    }
+  }),
+);
+
+rpc(
+  "rpc: pages of a listed origin may call, and their preflight says so",
+  withServer(
+    async (harness) => {
+      const origin = "Origin: https://app.example\r\n";
+      const answer = await exchange(
+        harness,
+        post(getPath, "application/json", '{"key":"aw=="}', origin),
+      );
+      assert.match(answer, /access-control-allow-origin: https:\/\/app\.example/i);
+      const preflight = `OPTIONS ${getPath} HTTP/1.1\r\nHost: localhost\r\n${origin}Access-Control-Request-Headers: connect-protocol-version\r\n\r\n`;
+      const allowed = await exchange(harness, Buffer.from(preflight));
+      assert.match(allowed, /^HTTP\/1.1 204 /);
+      assert.match(allowed, /access-control-allow-headers: connect-protocol-version/i);
+    },
+    { corsOrigins: ["https://app.example"] },
+  ),
+);
+
+rpc(
+  "rpc: a client that goes away in the middle of its call leaves the others alone",
+  withServer(async (harness) => {
+    harness.api.isGated = true;
+    const kv = createClient(KvService, createGrpcTransport({ baseUrl: harness.url }));
+    const cancel = new AbortController();
+    const call = kv.put({ key: utf8Bytes("k") }, { signal: cancel.signal });
+    await eventually(() => harness.api.waiting === 1);
+    cancel.abort();
+    assert.is(ConnectError.from(await call.catch((error: unknown) => error)).code, Code.Canceled);
+    harness.api.release();
+    await kv.put({ key: utf8Bytes("other") });
+  }),
+);
+
+rpc.run();
