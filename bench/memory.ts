@@ -11,7 +11,7 @@
  */
 
 import { join } from "node:path";
-import { lacks, type Runtime, type Runtimes, rssAnonBytes } from "./machine.ts";
+import { type Runtime, type Runtimes, rssAnonBytes } from "./machine.ts";
 import { Quorate } from "./quorate.ts";
 import { expectBetween, type Journal, median, type Sample } from "./sample.ts";
 
@@ -46,8 +46,6 @@ export async function measureMemory(
   folder: string,
   { note, fail }: Journal,
 ): Promise<MemoryRow[]> {
-  const lack = lacks("wrk");
-  if (lack !== undefined) throw new Error(lack);
   const rows: MemoryRow[] = [];
   for (const runtime of all) {
     try {

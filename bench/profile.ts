@@ -12,7 +12,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { lacks, type Runtime } from "./machine.ts";
+import type { Runtime } from "./machine.ts";
 import { Quorate } from "./quorate.ts";
 import type { Load, Operation } from "./sample.ts";
 
@@ -57,8 +57,6 @@ export async function measureProfile(
   plan: { readonly keys: number; readonly seconds: number },
   folder: string,
 ): Promise<ProfileTable[]> {
-  const lack = lacks("wrk");
-  if (lack !== undefined) throw new Error(lack);
   const tables: ProfileTable[] = [];
   for (const operation of ["put", "get"] as const) {
     const profiles = join(folder, `profile-${operation}`);

@@ -24,7 +24,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { describeMachine, findRuntimes, memoryFileSystem, root } from "./machine.ts";
+import { describeMachine, findRuntimes, lacks, memoryFileSystem, root } from "./machine.ts";
 import { measureMemory, memoryPlan } from "./memory.ts";
 import { measureOpening, openingPlan } from "./opening.ts";
 import { measureProfile } from "./profile.ts";
@@ -93,7 +93,7 @@ function whole(text: string, name: string): number {
 async function main(options: Options): Promise<number> {
   mkdirSync(options.folder, { recursive: true });
   const folder = mkdtempSync(join(options.folder, "quorate-bench-"));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
   const failures: string[] = [];
   const missing: string[] = [];
   const results = await measure(options, folder, failures, missing);
@@ -142,6 +142,11 @@ async function measure(
     }),
   };
   for (const group of only) {
+    const lack = group === "open" ? undefined : lacks("wrk");
+    if (lack !== undefined) {
+      missing.push(`${group}: ${lack}`);
+      continue;
+    }
     const own = join(folder, group);
     mkdirSync(own);
     note(`${group}: begins`);

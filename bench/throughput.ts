@@ -29,10 +29,6 @@ export async function measureThroughput(
   folder: string,
   note: (line: string) => void,
 ): Promise<Throughput> {
-  const noWrk = lacks("wrk");
-  if (noWrk !== undefined) {
-    return { figures: [], failures: [], versions: {}, missing: [`${operation}: ${noWrk}`] };
-  }
   const peers: Peer[] = [];
   const missing: string[] = [];
   const failures: string[] = [];
