@@ -89,8 +89,6 @@ export class Store {
   readonly #generations = new Map<number, number>();
   /** A mark of damage waits for a checkpoint. */
   #isMarkPending = false;
-  /** What went into the log since the active memtable was begun. */
-  #loggedBytes = 0;
   #tellEnded: (error: QuorateError) => void = () => {};
   #failure: QuorateError | undefined;
   #checkpointing: Promise<void> | undefined;
@@ -339,18 +337,12 @@ export class Store {
     const appended = this.#wal.append({ partition, payload: change.payload });
     const { sequence } = appended;
     this.#index.apply(spot, { record: change.record, sequence }, held);
-    this.#loggedBytes += change.payload.length;
     if (this.#checkpointing === undefined && this.#isCheckpointDue) void this.#startCheckpoint();
     return appended;
   }
 
-  /** The memtable is full, or the log has grown by a segment: keys may be written again and again. */
   get #isCheckpointDue(): boolean {
-    const { memtableBytesMax, segmentBytes } = this.#limits;
-    return (
-      this.#index.active.bytes >= memtableBytesMax ||
-      this.#loggedBytes >= Math.max(segmentBytes, memtableBytesMax)
-    );
+    return this.#index.active.bytes >= this.#limits.memtableBytesMax;
   }
 
   /** The answer when the same or something newer is there (W1, W2). */
@@ -381,7 +373,6 @@ export class Store {
   async #checkpointNow(): Promise<void> {
     const { clock, report } = this.#options;
     const frozen = this.#index.freeze(this.#wal.lastSequence);
-    this.#loggedBytes = 0;
     const beganMs = clock.monotonicMs();
     // Nothing reaches the table before the log has it: the log's sequences never lag behind.
     try {

@@ -58,6 +58,12 @@ export class Slab {
     this.#used += bytes;
     return piece;
   }
+
+  copy(bytes: Uint8Array): Uint8Array {
+    const piece = this.take(bytes.length);
+    piece.set(bytes);
+    return piece;
+  }
 }
 
 const slabBytes = 256 * 1024;

@@ -107,7 +107,7 @@ export class StoreIndex {
     if (before.kind === "record") remove(summary, elementOf(spot, before.record));
     if (before.kind === "damaged") this.unsummed.add(partition);
     if (entry.record !== undefined) add(summary, elementOf(spot, entry.record));
-    this.#active.set(spot.name, partition, entry, this.#active.get(spot.name));
+    this.#active.set(spot.name, partition, entry);
   }
 
   /** Begins a new active memtable; the one before is the checkpoint's until `thaw`. */

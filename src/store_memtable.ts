@@ -5,7 +5,8 @@
  * character a byte, whose order is the bytes'; records stay outside of the JavaScript heap.
  *
  * Invariants
- * 1. `bytes` is what all entries take, by the formula below.
+ * 1. `bytes` is what all records that were set take, overwritten ones included (they stand in the
+ *    log, and share buffers with those that were not), and an overhead for each key.
  * 2. After `freeze` nothing changes any more.
  *
  * Effects: none. Source: O'Neil et al., "The Log-Structured Merge-Tree" (1996), component C0.
@@ -51,14 +52,13 @@ export class Memtable {
     return this.#tree.get(name);
   }
 
-  /** Sets the last change of a key; `before` is what `get` answers for it now. */
-  set(name: string, partition: number, entry: MemoryEntry, before: MemoryEntry | undefined): void {
+  /** Sets the last change of a key. */
+  set(name: string, partition: number, entry: MemoryEntry): void {
     assert(!this.#isFrozen, "memtable: a frozen one does not change");
-    this.#tree.set(name, entry);
+    const isNew = this.#tree.set(name, entry);
     this.#partitions.add(partition);
     this.#bytes += entry.record?.length ?? 0;
-    if (before === undefined) this.#bytes += entryOverheadBytes + name.length;
-    else this.#bytes -= before.record?.length ?? 0;
+    if (isNew) this.#bytes += entryOverheadBytes + name.length;
   }
 
   freeze(): void {

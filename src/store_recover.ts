@@ -22,7 +22,7 @@ import { QuorateError } from "./errors.ts";
 import type { Hlc } from "./hlc.ts";
 import { isIntact } from "./record.ts";
 import type { Ring } from "./ring.ts";
-import { type Change, parseChange, parseTableKey, partitionRange } from "./store_entry.ts";
+import { type Change, parseChange, parseTableKey, partitionRange, Slab } from "./store_entry.ts";
 import { elementOf, StoreIndex } from "./store_index.ts";
 import {
   decodeMeta,
@@ -193,6 +193,7 @@ async function replay(
   reached: readonly number[],
 ): Promise<Recovery> {
   const { disk, report, storeIdBytes } = options;
+  const slab = new Slab();
   let appliedSequence = meta.sequence;
   return recoverWal({
     disk,
@@ -205,7 +206,7 @@ async function replay(
       appliedSequence = sequence;
       if (sequence <= (reached[partition] ?? 0)) return;
       // The log's buffer is used again: what stays in the memtable is copied.
-      const change = parseChange(payload.slice());
+      const change = parseChange(slab.copy(payload));
       if (change === undefined || !applyChange(index, change, sequence)) {
         report.log("error", "An entry of the log is damaged although its batch is whole.", {
           sequence,

@@ -8,7 +8,7 @@
  * 1. An entry is handed on only from a batch whose header and body have good checksums.
  * 2. Nothing is changed on the disk, except that a torn tail is copied to `aside/` and unfinished
  *    spare segments are removed.
- * 3. Memory: one segment's bytes, and the entries of the last batch.
+ * 3. Memory: two segments' bytes at most, the one that is read and that of the last batch.
  *
  * Effects: Disk, Report. Source: rules D2, D4, D5.
  *
@@ -71,7 +71,8 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
       }
       const newestFirst = newest?.batch.first ?? 0;
       if (entries.length > 0 && batch.first >= newestFirst) {
-        newest = { batch, entries: entries.map(copyEntry) };
+        // Views of the segment's bytes, which so stay in memory until the log is begun.
+        newest = { batch, entries };
       }
     });
     refuseOtherStore(scan, options.storeId, path);
@@ -116,10 +117,6 @@ export async function readFile(disk: Disk, path: string): Promise<Uint8Array> {
   } finally {
     await file.close();
   }
-}
-
-function copyEntry(entry: WalEntry): WalEntry {
-  return { partition: entry.partition, payload: entry.payload.slice() };
 }
 
 function refuseOtherStore(scan: SegmentScan, storeId: Uint8Array, path: string): void {
