@@ -10,7 +10,7 @@
  * @module
  */
 
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
@@ -39,6 +39,15 @@ export interface Start {
   readonly runtimeFlags?: readonly string[];
 }
 
+/** What `npm start` gives to Node before the program's own arguments; Bun has other flags. */
+function startFlags(runtime: Runtime): string[] {
+  if (!runtime.name.startsWith("Node")) return [];
+  const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+    scripts: { start: string };
+  };
+  return scripts.start.split(" ").filter((word) => /^--max-semi-space-size=/.test(word));
+}
+
 export class Quorate implements Peer {
   readonly name: string;
   readonly version: string;
@@ -65,7 +74,7 @@ export class Quorate implements Peer {
     const program = new Program({
       command: runtime.path,
       arguments: [
-        ...[...runtimeFlags, cli, "serve", "--name", "n1", "--port", "0"],
+        ...[...startFlags(runtime), ...runtimeFlags, cli, "serve", "--name", "n1", "--port", "0"],
         ...["--data-dir", folder, ...flags],
       ],
       // Its configuration is the flags alone: no file of the current folder.
