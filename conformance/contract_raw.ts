@@ -207,18 +207,18 @@ const wellFormed: readonly (readonly [
   [
     "a body that is cut short is not a value",
     async (raw, stand) => {
-      raw.send(put("Content-Length: 10\r\n", "half"));
-      raw.socket.end();
-      await raw.ended();
+      raw.socket.end(put("Content-Length: 10\r\n", "half"));
+      // Some runtimes end the connection at once, others when the time for a body is over.
+      await raw.ended(openLimitMs).catch(() => "");
       await absent(stand);
     },
   ],
   [
     "a chunked body that is cut short is not a value",
     async (raw, stand) => {
-      raw.send(put("Transfer-Encoding: chunked\r\n", "4\r\nhalf\r\n"));
-      raw.socket.end();
-      await raw.ended();
+      raw.socket.end(put("Transfer-Encoding: chunked\r\n", "4\r\nhalf\r\n"));
+      // Some runtimes end the connection at once, others when the time for a body is over.
+      await raw.ended(openLimitMs).catch(() => "");
       await absent(stand);
     },
   ],

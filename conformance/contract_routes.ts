@@ -65,7 +65,7 @@ const etag = /^"[0-9a-f]{16}-[0-9a-f]{16}"$/;
 const dataHeaders = {
   "cache-control": "private, no-cache",
   "quorate-node": "n1",
-  "quorate-epoch": "1",
+  "quorate-epoch": /^[1-9]\d*$/,
   "quorate-consistency": "quorum",
   "quorate-request-id": /./,
   "server-timing": /./,

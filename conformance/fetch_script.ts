@@ -215,7 +215,8 @@ check("errors", async () => {
   await problem(await ask(`${kv}/a?nope=1`), 400, "invalid-request");
   await problem(await ask(`${kv}/${"x".repeat(1025)}`), 414, "key-too-long");
   await problem(await ask(`${kv}?key64=*`), 400, "invalid-key");
-  await problem(await ask(`${kv}/a?r=2`), 400, "invalid-quorum");
+  await problem(await ask(`${kv}/a?r=99`), 400, "invalid-quorum");
+  await problem(await ask(`${kv}/a?r=2`), 503, "quorum-unavailable");
   const encoded = { method: "PUT", body: "1", headers: { "content-encoding": "gzip" } };
   await problem(await ask(`${kv}/a`, encoded), 415, "unsupported-media-type");
 });

@@ -147,7 +147,12 @@ export class RawConnection {
 
   /** Sends, and waits until the system has taken it (or the connection is gone). */
   async sendSlowly(data: string | Uint8Array): Promise<void> {
-    if (this.socket.destroyed || this.socket.write(data)) return;
+    if (this.socket.destroyed) return;
+    if (this.socket.write(data)) {
+      // What has come meanwhile is read, or a reset could overtake it.
+      await new Promise((settle) => setImmediate(settle));
+      return;
+    }
     await new Promise<void>((settle) => {
       this.socket.once("drain", settle);
       this.socket.once("close", settle);

@@ -37,6 +37,8 @@ export interface Runtime {
 
 const sourceCli = join(root, "src/cli.ts");
 const compiled = join(cache, "dist");
+/** What an application on Node 20 imports. */
+export const compiledModule: string = join(compiled, "mod.js");
 
 export const runtimes: readonly Runtime[] = [
   {

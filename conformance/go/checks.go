@@ -205,7 +205,7 @@ func errorsOf(ctx context.Context, c *client) error {
 	if wrong != nil {
 		return wrong
 	}
-	options := &v1.RequestOptions{R: &v1.Replicas{Replicas: &v1.Replicas_Count{Count: 2}}}
+	options := &v1.RequestOptions{R: &v1.Replicas{Replicas: &v1.Replicas_Count{Count: 99}}}
 	_, unknownMethod := fails(c.connection.Invoke(ctx, "/quorate.v1.KvService/Nope", &v1.InfoRequest{}, &v1.InfoResponse{}), codes.Unimplemented, "")
 	_, unknownService := fails(c.connection.Invoke(ctx, "/no.Service/Nope", &v1.InfoRequest{}, &v1.InfoResponse{}), codes.Unimplemented, "")
 	return first(

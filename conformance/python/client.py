@@ -169,7 +169,7 @@ def errors():
     exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
     detail = fails(lambda: put(b"py/big", b"v" * (MIB + 1)), exhausted, "value-too-large")
     same((detail.limit, detail.status), (MIB, 413), "limit and status")
-    options = quorate_pb2.RequestOptions(r=quorate_pb2.Replicas(count=2))
+    options = quorate_pb2.RequestOptions(r=quorate_pb2.Replicas(count=99))
     fails(lambda: get(b"a", options=options), invalid, "invalid-quorum")
     unknown = channel.unary_unary("/quorate.v1.KvService/Nope")
     fails(lambda: unknown(b"", timeout=LIMIT_S), grpc.StatusCode.UNIMPLEMENTED)
@@ -235,7 +235,7 @@ def namespaces():
 @check
 def info():
     answer = store.Info(quorate_pb2.InfoRequest(), timeout=LIMIT_S)
-    same((answer.node, answer.partitions, answer.epoch), ("n1", 256, 1), "node")
+    same((answer.node, answer.partitions, answer.epoch > 0), ("n1", 256, True), "node")
     same(answer.disk_total_bytes > answer.disk_free_bytes > 0, True, "disk figures")
 
 
