@@ -114,7 +114,7 @@ export interface ListRequest extends RequestOptions {
   readonly start?: Uint8Array;
   /** Exclusive. */
   readonly end?: Uint8Array;
-  /** 1 to 1,000; default 100. */
+  /** 1 to 1,000 from a client, default 100; an edge that streams may ask for more at a time. */
   readonly limit?: number;
   /** Opaque: `next` of the page before, for the same namespace, prefix and direction. */
   readonly cursor?: string;

@@ -38,6 +38,9 @@ const keysPath = "/v1/keys/";
 const countPath = "/v1/count/";
 const ndjson = "application/x-ndjson";
 
+/** A stream reads ahead so many items: each page looks into every partition once. */
+const streamPageCount = 4000;
+
 /** `GET /v1/keys/{namespace}`. */
 export async function listKeys(context: HttpContext, exchange: Exchange): Promise<Reply> {
   const namespace = parseNamespace(exchange.path.slice(keysPath.length));
@@ -58,15 +61,17 @@ export async function listKeys(context: HttpContext, exchange: Exchange): Promis
     ...(parsed.reverse === undefined ? {} : { reverse: parsed.reverse }),
     ...(parsed.values === undefined ? {} : { values: parsed.values }),
   };
-  const first = await context.api.list(request);
+  const isStream = listNames(exchange.header("accept"), ndjson);
+  const paged = isStream ? { ...request, limit: streamPageCount } : request;
+  const first = await context.api.list(paged);
   const headers = answerHeaders(first, "Quorate-Replies");
   headers.push("Vary", "Accept");
-  if (!listNames(exchange.header("accept"), ndjson)) {
+  if (!isStream) {
     return jsonReply(200, listBody(namespace, first), headers);
   }
   headers.push("Content-Type", ndjson, "Cache-Control", privateNoCache);
   if (exchange.method === "HEAD") return { status: 200, headers };
-  return { status: 200, headers, body: streamItems(context, exchange, request, first) };
+  return { status: 200, headers, body: streamItems(context, exchange, paged, first) };
 }
 
 /** `GET /v1/count/{namespace}`. */

@@ -70,6 +70,7 @@ const itemOverheadBytes = 128;
 const countPieceCount = 512;
 /** So many keys are counted before other requests may pass. */
 const countedBetweenTurns = 2000;
+const listedBetweenTurns = 500;
 
 export class Listing {
   readonly #options: ListingOptions;
@@ -135,6 +136,7 @@ export class Listing {
       if (item === undefined) continue;
       bytes += itemOverheadBytes + item.key.length + (item.value?.length ?? 0);
       items.push(item);
+      if (items.length % listedBetweenTurns === 0) await turn(clock);
     }
     await store.whenSynced(sequence);
     if (!isMore || last === undefined) return { ...answer, items };
@@ -176,7 +178,7 @@ export class Listing {
       keys += 1;
       bytes += valueBytes;
       if (keys % countedBetweenTurns !== 0) continue;
-      await new Promise<void>((resolve) => clock.soon(resolve));
+      await turn(clock);
       if (isLate()) break;
     }
     return { ...answer, keys, bytes, exact: true };
@@ -201,6 +203,10 @@ export class Listing {
       return { kind: "error", error: QuorateError.from(error) };
     }
   }
+}
+
+function turn(clock: Clock): Promise<void> {
+  return new Promise((resolve) => clock.soon(resolve));
 }
 
 /** Where the page begins and ends: what was asked, moved on past the cursor. */

@@ -216,6 +216,8 @@ class Edge {
         body: body.over(source),
       } as UniversalServerRequest);
       body.end();
+      // A body that was not read to its end would keep the next request of the connection waiting.
+      if (!body.isStream) request.resume();
       await universalResponseToNodeResponse(answer, response);
     } catch (failure) {
       // The client is gone, or its stream was reset: what it should have heard has no reader.
@@ -223,8 +225,6 @@ class Edge {
       if (!response.writableEnded) response.destroy(failure instanceof Error ? failure : undefined);
     } finally {
       body.end();
-      // A body that was not read to its end would keep the next request of the connection waiting.
-      request.resume();
     }
   }
 }
@@ -233,14 +233,14 @@ class Edge {
 class BoundedBody {
   readonly #settings: HttpSettings & RpcParts;
   readonly #budget: BodyBudget;
-  readonly #isStream: boolean;
+  readonly isStream: boolean;
   #bytes = 0;
 
   constructor(settings: HttpSettings & RpcParts, budget: BodyBudget, handler: UniversalHandler) {
     this.#settings = settings;
     this.#budget = budget;
     const { methodKind } = handler.method;
-    this.#isStream = methodKind === "bidi_streaming" || methodKind === "client_streaming";
+    this.isStream = methodKind === "bidi_streaming" || methodKind === "client_streaming";
   }
 
   /** Gives back what the body has held. */
@@ -268,7 +268,7 @@ class BoundedBody {
         bytes += value.length;
         this.#take(value.length);
         yield value;
-        if (!this.#isStream) continue;
+        if (!this.isStream) continue;
         // A stream lives as long as it likes; only the wait for its next piece is bounded.
         cancelTimer();
         late = timeout();
@@ -281,7 +281,7 @@ class BoundedBody {
 
   #take(bytes: number): void {
     // The messages of a stream are answered one by one: nothing of them is held for long.
-    if (this.#isStream) return;
+    if (this.isStream) return;
     try {
       this.#budget.take(bytes);
     } catch (failure) {
