@@ -62,7 +62,7 @@ export async function listKeys(context: HttpContext, exchange: Exchange): Promis
     ...(parsed.values === undefined ? {} : { values: parsed.values }),
   };
   const isStream = listNames(exchange.header("accept"), ndjson);
-  const paged = isStream ? { ...request, limit: streamPageCount } : request;
+  const paged = isStream ? { limit: streamPageCount, ...request } : request;
   const first = await context.api.list(paged);
   const headers = answerHeaders(first, "Quorate-Replies");
   headers.push("Vary", "Accept");

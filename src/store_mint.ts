@@ -49,11 +49,17 @@ export class Mint {
     return { hlc: this.#hlc.tick(nowMs), origin: this.#origin };
   }
 
-  /** A new version above `version` (W3); one whose stamp is beyond the guard gets an origin used once (V3). */
+  /**
+   * A new version above `version` (W3); one that this clock may not follow gets an origin used once
+   * (V3). It may not follow one that is more than half the guard ahead: it would then begin again at
+   * the wall clock (V1), below the version, and the write would be lost.
+   */
   async mintAbove(version: Version): Promise<Version> {
     await this.settle();
     const nowMs = this.#options.clock.nowMs();
-    if (this.#hlc.observe(version.hlc, nowMs)) return this.mint();
+    if (!needsNewOrigin(version.hlc, nowMs) && this.#hlc.observe(version.hlc, nowMs)) {
+      return { hlc: this.#hlc.tick(nowMs), origin: this.#origin };
+    }
     const origin = new DataView(this.#options.random.bytes(8).buffer).getBigUint64(0);
     return { hlc: hlcNext(version.hlc), origin };
   }
