@@ -92,16 +92,18 @@ const purgePieceCount = 500;
 export async function openNode(options: NodeOptions): Promise<QuorateNode> {
   const unlock = await options.disk.lock();
   let table: Table | undefined;
+  let store: Store | undefined;
   try {
     const identity = await Identity.open(options.disk, options.random, options.settings.name);
     const document = await openDocument(options, identity);
     const ring = new Ring(document.present.clusterId, document.present.partitions);
     table = await options.openTable();
-    const store = await openStore(options, identity, document, { ring, table });
+    store = await openStore(options, identity, document, { ring, table });
     await identity.begin(store.lastSequence);
     return new RunningNode({ options, identity, document, ring, store, unlock });
   } catch (error) {
-    await table?.close().catch(() => {});
+    // The store closes its table; one that did not open left it to us.
+    await (store ?? table)?.close().catch(() => {});
     await unlock();
     throw error;
   }
