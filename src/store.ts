@@ -85,8 +85,6 @@ export class Store {
   readonly #wal: Wal;
   readonly #slab = new Slab();
   readonly #space: SpaceWatch;
-  /** How often a checkpoint has touched each partition. */
-  readonly #generations = new Map<number, number>();
   /** A mark of damage waits for a checkpoint. */
   #isMarkPending = false;
   #tellEnded: (error: QuorateError) => void = () => {};
@@ -287,9 +285,8 @@ export class Store {
         clock: this.#options.clock,
         report,
         bytesPerSecond: this.#limits.scrubBytesPerSecond,
-        generation: (partition) => this.#generations.get(partition) ?? 0,
         onDamage: (partition, why) => this.#markDamaged(partition, why),
-        onSummed: (partition, _generation, summary) => index.resum(partition, summary),
+        onSummed: (partition, summary) => index.resum(partition, summary),
         onClean: () => void owner.trusted().catch(() => {}),
       });
     }
@@ -380,12 +377,10 @@ export class Store {
     } catch {
       return;
     }
-    for (const partition of frozen.summaries.keys()) this.#touch(partition);
     while (!(await this.#tryCheckpoint(frozen))) {
       if (this.#failure !== undefined || this.#isClosed) return;
       await new Promise<void>((resolve) => clock.after(checkpointRetryMs, resolve));
     }
-    for (const partition of frozen.summaries.keys()) this.#touch(partition);
     this.#index.thaw();
     this.#wal.release(frozen.sequence);
     report.sometimes("store: checkpoint");
@@ -415,10 +410,6 @@ export class Store {
 
   #metaAt(sequence: number): TableMeta {
     return metaOf(this.#options, sequence, this.mint.ceiling(), this.damagedPartitions);
-  }
-
-  #touch(partition: number): void {
-    this.#generations.set(partition, (this.#generations.get(partition) ?? 0) + 1);
   }
 
   #markDamaged(partition: number, why: string): void {

@@ -7,8 +7,8 @@
  * differ, is marked: "nothing found" is no answer there any more.
  *
  * Invariants
- * 1. A walk is compared only with the summary that was in the table throughout: a checkpoint that
- *    touches the partition meanwhile makes the walk begin again.
+ * 1. A walk is compared only with the summary that was in the table throughout. A commit that changes
+ *    the partition changes its summary's sequence too, and makes the walk begin again.
  * 2. It reads at most the bytes a second that it was given, in small pieces.
  *
  * Effects: Clock, Table, Report. Source: rule D6; promise P8.
@@ -16,6 +16,7 @@
  * @module
  */
 
+import { equal } from "./bytes.ts";
 import type { Clock, Report } from "./capability.ts";
 import { emptySummary, type Summary, sameSummary } from "./digest.ts";
 import { partitionRange } from "./store_entry.ts";
@@ -26,9 +27,15 @@ import { addRecord, after } from "./store_recover.ts";
 const pieceBytes = 128 * 1024;
 const pieceEntriesMax = 2000;
 /** A partition that changes so often during its walk is left for the next round. */
-const walksMax = 3;
-/** The rest between two rounds, once a round has found nothing. */
+const walksMax = 8;
+const checkpointPauseMs = 50;
+/** The rest between two rounds. */
 const roundEveryMs = 24 * 3600 * 1000;
+/** The rest after a round in which some partition changed too often to be judged. */
+const busyRoundEveryMs = 60 * 1000;
+
+/** What came of one partition; `busy` could not be judged. */
+type Verdict = "clean" | "damaged" | "busy";
 
 export interface ScrubOptions {
   readonly index: StoreIndex;
@@ -36,12 +43,10 @@ export interface ScrubOptions {
   readonly report: Report;
   /** Above 0. */
   readonly bytesPerSecond: number;
-  /** How often a checkpoint has touched the partition. */
-  readonly generation: (partition: number) => number;
   /** A partition turned out damaged. */
   readonly onDamage: (partition: number, why: string) => void;
   /** The walk gave a partition's true summary, where the live one could not be kept. */
-  readonly onSummed: (partition: number, generation: number, summary: Summary) => void;
+  readonly onSummed: (partition: number, summary: Summary) => void;
   /** A whole round found nothing wrong. */
   readonly onClean: () => void;
 }
@@ -71,28 +76,39 @@ export class Scrub {
   async #run(): Promise<void> {
     const { index, onClean, report } = this.#options;
     while (!this.#isStopped) {
-      let isClean = true;
+      const verdicts = new Set<Verdict>();
       for (const partition of index.ring.all()) {
         if (this.#isStopped) return;
-        if (!(await this.#check(partition))) isClean = false;
+        verdicts.add(await this.#check(partition));
       }
       if (this.#isStopped) return;
       report.count("scrub_rounds");
-      if (isClean) onClean();
-      await this.#pause(roundEveryMs);
+      if (!verdicts.has("damaged") && !verdicts.has("busy")) onClean();
+      await this.#pause(verdicts.has("busy") ? busyRoundEveryMs : roundEveryMs);
     }
   }
 
-  /** Walks one partition; false when it is damaged or could not be judged. */
-  async #check(partition: number): Promise<boolean> {
-    const { generation, index } = this.#options;
-    for (let walk = 0; walk < walksMax && !this.#isStopped; walk += 1) {
-      const began = generation(partition);
-      const seen = await this.#walk(partition);
-      if (generation(partition) !== began) continue;
-      return this.#judge(partition, began, seen, index.unsummed.has(partition));
+  /** Walks one partition and judges it. */
+  async #check(partition: number): Promise<Verdict> {
+    const { index, onDamage } = this.#options;
+    try {
+      for (let walk = 0; walk < walksMax && !this.#isStopped; walk += 1) {
+        const before = this.#summaryBytes(partition);
+        const seen = await this.#walk(partition);
+        if (!isSame(before, this.#summaryBytes(partition))) continue;
+        return this.#judge(partition, seen, before, index.unsummed.has(partition));
+      }
+      return "busy";
+    } catch (error) {
+      // LMDB found that a page is not what it should be, or its keys stand in no order.
+      const why = error instanceof Error ? error.message : String(error);
+      onDamage(partition, `it cannot be read: ${why}`);
+      return "damaged";
     }
-    return false;
+  }
+
+  #summaryBytes(partition: number): Uint8Array | undefined {
+    return this.#options.index.table.get(partitionMetaKey(partition))?.slice();
   }
 
   async #walk(partition: number): Promise<{ summary: Summary; damagedCount: number }> {
@@ -119,32 +135,30 @@ export class Scrub {
 
   #judge(
     partition: number,
-    generation: number,
     { summary, damagedCount }: { summary: Summary; damagedCount: number },
+    bytes: Uint8Array | undefined,
     isUnsummed: boolean,
-  ): boolean {
-    const { index, onDamage, onSummed } = this.#options;
-    if (this.#isStopped) return false;
-    const bytes = index.table.get(partitionMetaKey(partition));
-    const meta = bytes === undefined ? undefined : decodePartitionMeta(bytes.slice());
-    const expected = bytes === undefined ? emptySummary() : meta?.summary;
+  ): Verdict {
+    const { onDamage, onSummed } = this.#options;
+    if (this.#isStopped) return "busy";
+    const expected = bytes === undefined ? emptySummary() : decodePartitionMeta(bytes)?.summary;
     if (damagedCount > 0) {
       onDamage(partition, `${damagedCount} of its records are damaged`);
-      return false;
+      return "damaged";
     }
-    if (isUnsummed || expected === undefined) onSummed(partition, generation, summary);
+    if (isUnsummed || expected === undefined) onSummed(partition, summary);
     if (expected === undefined) {
       onDamage(partition, "its summary is damaged");
-      return false;
+      return "damaged";
     }
-    if (!isUnsummed && !sameSummary(summary, expected)) {
-      onDamage(
-        partition,
-        `it holds ${summary.records} records, and ${expected.records} were written`,
-      );
-      return false;
-    }
-    return true;
+    if (isUnsummed || sameSummary(summary, expected)) return "clean";
+    const counts = `${summary.records} records, and ${expected.records} were written`;
+    const isOther = summary.records === expected.records;
+    onDamage(
+      partition,
+      isOther ? "its records are not those that were written" : `it holds ${counts}`,
+    );
+    return "damaged";
   }
 
   #pause(ms: number): Promise<void> {
@@ -154,4 +168,8 @@ export class Scrub {
       if (this.#isStopped) resolve();
     });
   }
+}
+
+function isSame(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {
+  return one === undefined || other === undefined ? one === other : equal(one, other);
 }
