@@ -43,7 +43,10 @@ export interface RefusedRequest {
 
 /** What is used of a response. */
 export interface RefusingResponse {
+  statusCode: number;
+  setHeader(name: string, value: string): unknown;
   writeHead(status: number, headers: Record<string, string>): unknown;
+  end(): unknown;
   end(body: Uint8Array): unknown;
 }
 
@@ -115,10 +118,28 @@ export function sendRefusal(
   }
   const body = reply.body instanceof Uint8Array ? reply.body : emptyBytes;
   headers["content-length"] = String(body.length);
-  response.writeHead(reply.status, headers);
   // What the client still sends is dropped; without this its connection could not be used again.
   request.resume();
+  if (body.length === 0) {
+    endWithHead(response, reply.status, headers);
+    return;
+  }
+  response.writeHead(reply.status, headers);
   response.end(request.method === "HEAD" ? emptyBytes : body);
+}
+
+/**
+ * Sends a head that ends its stream. gRPC clients take it for trailers only then: after a head of
+ * its own, an empty DATA frame at the end is an answer without a status.
+ */
+function endWithHead(
+  response: RefusingResponse,
+  status: number,
+  headers: Readonly<Record<string, string>>,
+): void {
+  response.statusCode = status;
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+  response.end();
 }
 
 function listOf(headers: Headers): string[] {
