@@ -127,7 +127,9 @@ export class ServerProcess {
       };
       const timer = setTimeout(() => fail(`said no port in ${startLimitMs} ms`), startLimitMs);
       child.on("error", (error) => fail(`cannot be started: ${error.message}`));
-      child.on("exit", (code, signal) => fail(`ended with ${code ?? signal}`));
+      const onEarlyExit = (code: number | null, signal: string | null) =>
+        fail(`ended with ${code ?? signal}`);
+      child.on("exit", onEarlyExit);
       child.stderr?.on("data", (chunk: Buffer) => {
         err = `${err}${chunk}`.slice(-errCharactersMax);
       });
@@ -136,9 +138,7 @@ export class ServerProcess {
         const port = out.match(listeningPattern)?.[1];
         if (port === undefined) return;
         clearTimeout(timer);
-        child.removeAllListeners("exit");
-        alive.add(child);
-        child.on("exit", () => alive.delete(child));
+        child.off("exit", onEarlyExit);
         fulfil(new ServerProcess(Number(port), child, exited, log));
       });
     });

@@ -220,8 +220,16 @@ async function main(): Promise<number> {
       return 2;
     }
   }
-  await installRuntimes();
-  await compileProgram();
+  for (const [name, make] of [
+    ["the runtimes install", installRuntimes],
+    ["the program compiles", compileProgram],
+  ] as const) {
+    try {
+      await make();
+    } catch (error) {
+      await board.group("all", name, () => Promise.reject(error));
+    }
+  }
   for (const runtime of runtimes) {
     if (wanted.includes(runtime.name)) await underRuntime(runtime);
   }
