@@ -28,7 +28,6 @@ const pieceBytes = 128 * 1024;
 const pieceEntriesMax = 2000;
 /** A partition that changes so often during its walk is left for the next round. */
 const walksMax = 8;
-const checkpointPauseMs = 50;
 /** The rest between two rounds. */
 const roundEveryMs = 24 * 3600 * 1000;
 /** The rest after a round in which some partition changed too often to be judged. */
