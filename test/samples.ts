@@ -14,8 +14,11 @@ import { QuorateError, type Slug } from "../src/errors.ts";
 export const isLong = process.env["QUORATE_LONG"] === "1";
 
 /** So many runs in the short run, twenty times as many in the long one. */
-export function runs(short: number): { readonly numRuns: number } {
-  return { numRuns: isLong ? short * 20 : short };
+export function runs(short: number): {
+  readonly numRuns: number;
+  readonly includeErrorInReport: boolean;
+} {
+  return { numRuns: isLong ? short * 20 : short, includeErrorInReport: true };
 }
 
 export function bytesUpTo(length: number): fc.Arbitrary<Uint8Array> {
