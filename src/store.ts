@@ -187,8 +187,12 @@ export class Store {
   async write(write: Write): Promise<Written> {
     const { namespaceNumber, key, record, durability } = write;
     const bytes = putBytes(key, record);
-    const room = this.#makeRoom(bytes, record.tombstone);
-    if (room !== undefined) await room;
+    let room = this.#makeRoom(bytes, record.tombstone);
+    while (room !== undefined) {
+      await room;
+      // Another write may have been quicker to take it.
+      room = this.#makeRoom(bytes, record.tombstone);
+    }
     // From here to the append there is no await (invariant 1).
     this.#refuseEnded();
     const spot = this.#index.spot(namespaceNumber, key);
@@ -209,8 +213,11 @@ export class Store {
   async forget(items: readonly ScanItem[]): Promise<void> {
     let last: Promise<void> | undefined;
     for (const { namespaceNumber, key } of items) {
-      const room = this.#makeRoom(forgetBytes(key), true);
-      if (room !== undefined) await room;
+      let room = this.#makeRoom(forgetBytes(key), true);
+      while (room !== undefined) {
+        await room;
+        room = this.#makeRoom(forgetBytes(key), true);
+      }
       this.#refuseEnded();
       const spot = this.#index.spot(namespaceNumber, key);
       const change = encodeForget(this.#slab, namespaceNumber, key);

@@ -53,6 +53,8 @@ const zeroChunkBytes = 1024 * 1024;
 const prepareAtFraction = 1 / 16;
 const markDelayMs = 100;
 const prepareRetryMs = 1000;
+/** How many segments a write waits for, when others take their room. */
+const roomTriesMax = 16;
 const spareName = `${walFolder}/spare`;
 
 /** A segment that is on the disk and may still be needed. */
@@ -125,7 +127,7 @@ export class Wal {
   readonly #options: WalOptions;
   #active: ActiveSegment;
   #next: PreparedSegment | undefined;
-  #preparing: Promise<void> | undefined;
+  #preparing: Promise<boolean> | undefined;
   #prepareFailedAtMs = Number.NEGATIVE_INFINITY;
   #retired: SegmentFile[] = [];
   #segments: SegmentFile[];
@@ -198,25 +200,27 @@ export class Wal {
     return needed <= this.#freeBytes();
   }
 
-  /** Makes a segment ready in which the entry fits; throws `disk-full` when there is no space. */
+  /**
+   * Waits until the entry fits, with a segment that is made ready for it or for others. Others may be
+   * quicker to take the room: the caller asks `hasRoom` once more.
+   *
+   * @throws `disk-full` when there is no space for a segment, `overloaded`
+   */
   async makeRoom(payloadBytes: number, vital: boolean): Promise<void> {
-    const bytes = blockBytes + this.#queuedRoom + 2 * batchBytes(entryBytes(payloadBytes));
-    await this.#prepare(Math.max(alignUp(bytes) + 256 * 1024, this.#options.segmentBytes));
-    if (this.#ended !== undefined) throw this.#refusal();
-    if (this.hasRoom(payloadBytes, vital)) return;
+    for (let attempt = 0; attempt < roomTriesMax; attempt += 1) {
+      if (this.#ended !== undefined || this.#closed) throw this.#refusal();
+      const bytes = blockBytes + this.#queuedRoom + 2 * batchBytes(entryBytes(payloadBytes));
+      const isReady = await this.#prepare(
+        Math.max(alignUp(bytes) + 256 * 1024, this.#options.segmentBytes),
+      );
+      if (this.#ended !== undefined) throw this.#refusal();
+      if (this.hasRoom(payloadBytes, vital)) return;
+      if (!isReady) throw noSpace();
+    }
     throw new QuorateError(
-      this.#next === undefined ? "disk-full" : "overloaded",
-      this.#next === undefined
-        ? "There is no space on the disk for another segment of the write-ahead log."
-        : "More bytes wait to be written to the log than a segment holds.",
-      {
-        outcome: "none",
-        retryAfterSeconds: 1,
-        hint:
-          this.#next === undefined
-            ? "Free space on the node's disk. Reads go on; writes resume by themselves."
-            : "Repeat the request a little later.",
-      },
+      "overloaded",
+      "More bytes wait to be written to the log than a segment holds.",
+      { outcome: "none", retryAfterSeconds: 1, hint: "Repeat the request a little later." },
     );
   }
 
@@ -235,7 +239,7 @@ export class Wal {
 
   /** Resolves when everything given so far is durable, and a new ceiling with it. */
   async flush(): Promise<void> {
-    if (!this.hasRoom(0, true)) await this.makeRoom(0, true);
+    while (!this.hasRoom(0, true)) await this.makeRoom(0, true);
     if (this.#ended !== undefined || this.#closed) throw this.#refusal();
     this.#forced = true;
     this.#run();
@@ -282,7 +286,7 @@ export class Wal {
 
   #freeBytes(): number {
     return this.#next === undefined
-      ? this.#active.bytes - this.#active.offset
+      ? this.#active.bytes - Math.max(blockBytes, this.#active.offset)
       : this.#next.bytes - blockBytes;
   }
 
@@ -331,8 +335,11 @@ export class Wal {
         continue;
       }
       const part = entries.slice(taken, taken + count);
-      for (const entry of part) this.#queuedRoom -= batchBytes(entryBytes(entry.payload.length));
+      // A mark was not queued; like the others it takes room before the segment's offset shows it.
+      if (part.length === 0) this.#queuedRoom += batchBytes(0);
       await this.#writeBatch(part, this.#syncedSequence + 1);
+      if (part.length === 0) this.#queuedRoom -= batchBytes(0);
+      for (const entry of part) this.#queuedRoom -= batchBytes(entryBytes(entry.payload.length));
       taken += count;
       if (taken === entries.length) return;
     }
@@ -361,8 +368,11 @@ export class Wal {
     const syncedSequence = firstSequence - 1;
     encodeBatch(entries, { salt, firstSequence, syncedSequence, ceiling }, this.#buffer, batchAt);
     const beganMs = clock.monotonicMs();
+    const offset = active.offset;
+    // At once: what is being written is no room for those who ask meanwhile.
+    active.offset += bytes;
     try {
-      await active.file.write(this.#buffer.subarray(0, bytes), active.offset);
+      await active.file.write(this.#buffer.subarray(0, bytes), offset);
       await active.file.sync();
     } catch (error) {
       this.#end(error);
@@ -370,7 +380,6 @@ export class Wal {
     }
     report.observe("wal_sync_ms", clock.monotonicMs() - beganMs);
     report.observe("wal_batch_entries", entries.length);
-    active.offset += bytes;
     this.#syncedSequence = firstSequence + entries.length - 1;
     if (ceiling > this.#syncedCeiling) this.#syncedCeiling = ceiling;
     this.#lastWasMark = entries.length === 0;
@@ -401,32 +410,25 @@ export class Wal {
     void this.#prepare(this.#options.segmentBytes);
   }
 
-  /** Makes the next segment ready, of at least `bytes`; without one afterwards there was no space. */
-  async #prepare(bytes: number): Promise<void> {
-    if (this.#preparing !== undefined) await this.#preparing;
-    const ready = this.#next;
-    if (ready !== undefined && ready.bytes >= bytes) return;
-    this.#preparing = this.#prepareOne(ready, bytes);
-    await this.#preparing;
-    this.#preparing = undefined;
+  /**
+   * Makes the next segment ready, of at least `bytes` unless another call is at it already: two at
+   * once would make the same file, the second one over the first. False when there was no space.
+   */
+  #prepare(bytes: number): Promise<boolean> {
+    this.#preparing ??= this.#prepareOne(bytes).finally(() => {
+      this.#preparing = undefined;
+    });
+    return this.#preparing;
   }
 
-  async #prepareOne(small: PreparedSegment | undefined, bytes: number): Promise<void> {
+  async #prepareOne(bytes: number): Promise<boolean> {
     const { clock, report } = this.#options;
+    const ready = this.#next;
+    if (ready !== undefined && ready.bytes >= bytes) return true;
     try {
-      if (small !== undefined) {
-        await zeroFile(this.#options, small.file, small.bytes, bytes);
-        if (this.#next === small) this.#next = { ...small, bytes };
-        return;
-      }
-      const retired = this.#retired.shift();
-      const index = this.#active.index + 1;
-      this.#next = await createSegment(this.#options, index, bytes, retired);
-      // One spare is enough; what else is retired goes, the oldest first.
-      while (this.#retired.length > 1) {
-        const oldest = this.#retired.shift() as SegmentFile;
-        await this.#options.disk.remove(oldest.name);
-      }
+      if (ready !== undefined) await this.#extend(ready, bytes);
+      else await this.#create(bytes);
+      return true;
     } catch (error) {
       this.#prepareFailedAtMs = clock.monotonicMs();
       report.sometimes("wal: no space for a segment");
@@ -434,6 +436,28 @@ export class Wal {
         why: error instanceof Error ? error.message : String(error),
         hint: "Free space on the node's disk; writes resume by themselves.",
       });
+      return false;
+    }
+  }
+
+  async #extend(ready: PreparedSegment, bytes: number): Promise<void> {
+    // By a handle of its own: the writer may begin the segment meanwhile, and even be done with it.
+    const file = await this.#options.disk.open(ready.name, "write");
+    try {
+      await zeroFile(this.#options, file, ready.bytes, bytes);
+    } finally {
+      await file.close();
+    }
+    if (this.#next === ready) this.#next = { ...ready, bytes };
+  }
+
+  async #create(bytes: number): Promise<void> {
+    const retired = this.#retired.shift();
+    this.#next = await createSegment(this.#options, this.#active.index + 1, bytes, retired);
+    // One spare is enough; what else is retired goes, the oldest first.
+    while (this.#retired.length > 1) {
+      const oldest = this.#retired.shift() as SegmentFile;
+      await this.#options.disk.remove(oldest.name);
     }
   }
 
@@ -476,6 +500,15 @@ export class Wal {
     const { detail, facts } = this.#ended;
     return new QuorateError("read-only", detail, { ...facts, outcome: "none" });
   }
+}
+
+function noSpace(): QuorateError {
+  const detail = "There is no space on the disk for another segment of the write-ahead log.";
+  return new QuorateError("disk-full", detail, {
+    outcome: "none",
+    retryAfterSeconds: 1,
+    hint: "Free space on the node's disk. Reads go on; writes resume by themselves.",
+  });
 }
 
 /** How many entries from `from` on make one batch: what has room, and one entry of any size. */
