@@ -142,6 +142,7 @@ export function recordValueBytes(bytes: Uint8Array): number {
  * for bytes whose parts do not fit (which an intact record of a known format never has).
  */
 export function decodeRecord(bytes: Uint8Array): StoredRecord {
+  if (bytes.length < recordHeaderBytes) throw misfit();
   const flags = bytes[1] as number;
   if (bytes[0] !== recordFormat || (flags & ~flagsKnown) !== 0) {
     throw new QuorateError(
@@ -150,6 +151,7 @@ export function decodeRecord(bytes: Uint8Array): StoredRecord {
       { hint: "Use the version of Quorate that wrote this data, or a newer one." },
     );
   }
+  if ((flags & flagExpiry) !== 0 && bytes.length < recordHeaderBytes + 8) throw misfit();
   const expiresAtMs = recordExpiresAtMs(bytes);
   let offset = recordHeaderBytes + (expiresAtMs === undefined ? 0 : 8);
   let contentType = contentTypeDefault;
