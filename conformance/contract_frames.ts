@@ -9,6 +9,8 @@
  */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import * as http2 from "node:http2";
 import type { Check } from "./checks.ts";
 import { ask, RawConnection } from "./http_client.ts";
 import { type Stand, stillAnswers } from "./stand.ts";
@@ -282,6 +284,7 @@ export function frameChecks(stand: Stand): Check[] {
   return [
     ...rows.map((row) => ({ name: row.name, run: () => seeRow(stand, row) })),
     { name: "a wrong preface ends the connection", run: () => seeWrongPreface(stand) },
+    { name: "a client that closes after many requests", run: () => seeGoodbye(stand) },
     { name: "clients that never read do not hold up the others", run: () => seeUnread(stand) },
   ];
 }
@@ -343,6 +346,26 @@ async function seeWrongPreface(stand: Stand): Promise<void> {
     await raw.ended();
   } finally {
     raw.destroy();
+  }
+  await stillAnswers(stand);
+}
+
+const goodbyeCount = 600;
+
+/** What every client of HTTP/2 does when it closes: GOAWAY, after many requests. */
+async function seeGoodbye(stand: Stand): Promise<void> {
+  const session = http2.connect(stand.origin);
+  try {
+    const answers = Array.from({ length: goodbyeCount }, () => {
+      const stream = session.request({ ":path": "/livez" });
+      stream.resume();
+      return once(stream, "close");
+    });
+    await Promise.all(answers);
+    session.close();
+    await once(session, "close");
+  } finally {
+    session.destroy();
   }
   await stillAnswers(stand);
 }

@@ -160,6 +160,11 @@ export class ServerProcess {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
+  /** The exit code, or the signal that ended it. */
+  get end(): string {
+    return String(this.#child.signalCode ?? this.#child.exitCode ?? "running");
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
   }

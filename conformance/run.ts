@@ -140,19 +140,33 @@ async function fetchFrom(runtime: Runtime, origin: string) {
   return outcomesOf(await run(command, [...words, `fetch-${runtime.name}`], around));
 }
 
+async function standOf(runtime: Runtime, folder: string): Promise<Stand> {
+  const server = await startServer(runtime, folder);
+  return { runtime, server, port: server.port, origin: server.origin };
+}
+
 /** One server, and everything that is asked of it. */
 async function againstOneServer(runtime: Runtime): Promise<void> {
   const groups = [...contractGroups(), ...clientGroups()].filter(({ name }) => isWanted(name));
   const wantsSlow = isWanted("slow clients");
   if (groups.length === 0 && !wantsSlow) return;
-  const server = await startServer(runtime, freshFolder(runFolder));
-  const { port, origin } = server;
-  const stand: Stand = { runtime, server, port, origin, folder: runFolder };
-  const slow = wantsSlow ? beginSlow(stand) : [];
+  const folder = freshFolder(runFolder);
+  const first = await standOf(runtime, folder);
+  const slow = wantsSlow ? beginSlow(first) : [];
+  let stand = first;
   for (const { name, collect } of groups) {
-    await board.group(runtime.name, name, () => collect(stand));
+    // A server that one client has killed must not fail the checks of the next.
+    if (stand.server.hasEnded) stand = await standOf(runtime, folder);
+    const { server } = stand;
+    await board.group(runtime.name, name, async () => {
+      const outcomes = await collect(stand);
+      const survives = { name: "the server outlives its clients" };
+      const why = `it ended with ${server.end}: ${server.log.slice(-400)}`;
+      return [...outcomes, server.hasEnded ? { ...survives, why } : survives];
+    });
   }
   if (wantsSlow) await board.group(runtime.name, "slow clients", () => runChecks(slow));
+  const { server } = stand;
   const after = {
     name: "it answers, stops in order, and its log has no fault of its own",
     run: async () => {

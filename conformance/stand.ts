@@ -17,8 +17,6 @@ export interface Stand {
   readonly server: ServerProcess;
   readonly port: number;
   readonly origin: string;
-  /** For files of the checks; removed at the end of the run. */
-  readonly folder: string;
 }
 
 /** A folder for everything of one run. */
@@ -81,7 +79,7 @@ let probes = 0;
 
 /** The server takes a write and gives it back, on a new connection of either protocol. */
 export async function stillAnswers({ port, server }: Stand): Promise<void> {
-  assert.ok(!server.hasEnded, `the server has ended:\n${server.log.slice(-1500)}`);
+  assert.ok(!server.hasEnded, `the server has ended (${server.end}): ${server.log.slice(-500)}`);
   probes += 1;
   const protocol: Protocol = probes % 2 === 0 ? "HTTP/1.1" : "HTTP/2";
   const target = "/v1/kv/default/probe";
