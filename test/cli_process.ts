@@ -26,7 +26,7 @@ export class Running {
   constructor(command: string, words: readonly string[], options: RunningOptions = {}) {
     this.process = spawn(command, [...words], {
       cwd: options.cwd ?? root,
-      env: { ...process.env, ...options.environment },
+      env: { ...ownEnvironment(), ...options.environment },
       stdio: ["ignore", "pipe", "pipe"],
       detached: options.detached === true,
     });
@@ -71,6 +71,12 @@ export class Running {
     this.process.kill(signal);
     return this.ended;
   }
+}
+
+/** The program takes every QUORATE_ variable for a setting: not the runner's, and no developer's. */
+function ownEnvironment(): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith("QUORATE_"));
+  return Object.fromEntries(kept);
 }
 
 export interface RunningOptions {

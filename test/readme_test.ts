@@ -56,7 +56,8 @@ interface Said {
 }
 
 function run(command: string, words: readonly string[], cwd: string, more = {}): Promise<Said> {
-  const env = { ...process.env, NO_COLOR: "1", ...more };
+  // The program takes every QUORATE_ variable for a setting.
+  const env = { ...process.env, QUORATE_LONG: undefined, NO_COLOR: "1", ...more };
   return new Promise((settle) => {
     execFile(command, [...words], { cwd, env, timeout: 100_000 }, (error, out, err) => {
       settle({ code: error === null ? 0 : Number(error.code ?? 1), out, err });
