@@ -25,7 +25,7 @@ import type {
   ReadyCheck,
   RequestOptions,
 } from "./api.ts";
-import { emptyBytes, toHex } from "./bytes.ts";
+import { emptyBytes, successor, toHex } from "./bytes.ts";
 import type { Clock, Disk, Random, Report } from "./capability.ts";
 import { Coordinator } from "./coordinator.ts";
 import { Document } from "./document.ts";
@@ -371,13 +371,17 @@ class RunningNode implements QuorateNode {
     const { ring, store } = this.#parts;
     let found = false;
     for (const partition of ring.all()) {
-      for (;;) {
+      // A piece may hold nothing but keys that are forgotten already: `more` alone tells the end.
+      for (let from: Uint8Array | undefined, more = true; more; ) {
         if (this.#closed !== undefined) return false;
-        const piece = { prefix: emptyBytes, reverse: false, limit: purgePieceCount };
-        const { items } = store.scan(partition, number, piece);
-        if (items.length === 0) break;
-        await store.forget(items);
-        found = true;
+        const piece = { prefix: emptyBytes, from, reverse: false, limit: purgePieceCount };
+        const scanned = store.scan(partition, number, piece);
+        if (scanned.items.length > 0) {
+          await store.forget(scanned.items);
+          found = true;
+        }
+        more = scanned.more && scanned.last !== undefined;
+        if (scanned.last !== undefined) from = successor(scanned.last);
       }
     }
     return found;

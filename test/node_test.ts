@@ -1,0 +1,744 @@
+/**
+ * One whole node on a simulated disk: what it keeps over every kind of end, what it refuses, and what
+ * it says when the disk is full or damaged.
+ */
+
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { SimDisk } from "../sim/disk.ts";
+import { SimRandom } from "../sim/random.ts";
+import type { Durability, Meta } from "../src/api.ts";
+import { utf8Bytes } from "../src/bytes.ts";
+import type { NodeSettings, QuorateNode } from "../src/node.ts";
+import { Ring } from "../src/ring.ts";
+import { tableKey } from "../src/store_entry.ts";
+import { isLong, rejectsSlug } from "./samples.ts";
+import {
+  check,
+  Ledger,
+  newWorld,
+  openIn,
+  read,
+  requestId,
+  type World,
+  work,
+} from "./store_harness.ts";
+
+const test = suite("node");
+const common = { namespace: "default", requestId };
+
+interface PutChoices {
+  readonly namespace?: string;
+  readonly ttlSeconds?: number;
+  readonly durability?: Durability;
+  readonly contentType?: string;
+  readonly meta?: Meta;
+}
+
+function put(
+  node: QuorateNode,
+  key: string,
+  value: string | Uint8Array,
+  choices: PutChoices = {},
+): ReturnType<QuorateNode["put"]> {
+  const bytes = typeof value === "string" ? utf8Bytes(value) : value;
+  return node.put({
+    ...common,
+    key: utf8Bytes(key),
+    value: bytes,
+    contentType: "text/plain",
+    meta: [],
+    ...choices,
+  });
+}
+
+async function get(
+  node: QuorateNode,
+  key: string,
+  namespace = "default",
+): Promise<string | undefined> {
+  const { record } = await node.get({ ...common, namespace, key: utf8Bytes(key) });
+  return record === undefined ? undefined : Buffer.from(record.value).toString();
+}
+
+function remove(node: QuorateNode, key: string): ReturnType<QuorateNode["delete"]> {
+  return node.delete({ ...common, key: utf8Bytes(key) });
+}
+
+async function keysOf(node: QuorateNode, namespace = "default"): Promise<string[]> {
+  const { items } = await node.list({ ...common, namespace, limit: 1000 });
+  return items.map(({ key }) => Buffer.from(key).toString());
+}
+
+/** The world after a kill (`-9`), or after a power loss that leaves only what was synced. */
+function after(world: World, end: "kill" | "power loss", seed = 2): World {
+  const disk = end === "kill" ? world.disk.kill() : world.disk.crash("durable");
+  if (end === "kill") world.table.kill();
+  else world.table.crash({ keep: "flushed" });
+  const { image } = world.table;
+  return newWorld({ seed, nowMs: world.clock.nowMs() + 1000, disk, image });
+}
+
+const ends = ["close", "kill", "power loss"] as const;
+
+/** Ends a node in one of three ways and opens the next on what is left. */
+async function reopened(
+  world: World,
+  node: QuorateNode,
+  end: (typeof ends)[number],
+  settings: Partial<NodeSettings> = {},
+): Promise<{ readonly world: World; readonly node: QuorateNode }> {
+  if (end === "close") {
+    await node.close();
+    return { world, node: await openIn(world, settings) };
+  }
+  const next = after(world, end);
+  return { world: next, node: await openIn(next, settings) };
+}
+
+test("single-node-accepts-writes: alone and new, it takes a write at every level and reads it back", async () => {
+  const node = await openIn(newWorld());
+  assert.is(node.name, "n1");
+  for (const consistency of ["one", "quorum", "all"] as const) {
+    const key = utf8Bytes(consistency);
+    const value = utf8Bytes("v");
+    const request = { ...common, consistency, key };
+    const written = await node.put({ ...request, value, contentType: "text/plain", meta: [] });
+    assert.is(written.durability, "fsync");
+    assert.is(written.replicas, 1);
+    assert.is(written.consistency, consistency);
+    const answer = await node.get(request);
+    assert.equal(answer.record?.version, written.version);
+    assert.is(answer.replies, 1);
+  }
+  const { keys, bytes, boot, epoch } = await node.info();
+  assert.equal({ keys, bytes, boot, epoch }, { keys: 3, bytes: 3, boot: 1, epoch: 1 });
+  await node.close();
+});
+
+test("restart-after-delete-stays-deleted: whichever way it ended, and however often", async () => {
+  for (const end of ends) {
+    for (const isCheckpointed of [false, true]) {
+      let world = newWorld();
+      let node = await openIn(world);
+      await put(node, "k", "before");
+      await put(node, "other", "kept");
+      // The put is in the table and its delete in the log alone, or both in the log.
+      if (isCheckpointed) ({ world, node } = await reopened(world, node, "close"));
+      await remove(node, "k");
+      for (let start = 0; start < 3; start += 1) {
+        ({ world, node } = await reopened(world, node, end));
+        const what = `${end}, start ${start}, ${isCheckpointed}`;
+        assert.is(await get(node, "k"), undefined, what);
+        assert.equal(await keysOf(node), ["other"], what);
+        await put(node, "more", `${start}`);
+        await remove(node, "more");
+      }
+      await node.close();
+    }
+  }
+});
+
+test("crash-between-snapshot-and-checkpoint-loses-nothing: a power loss after each of its commits", async () => {
+  // Every state that the table had while a checkpoint was written, with the log as it was then.
+  const world = newWorld({ noted: true });
+  const ledger = new Ledger();
+  const random = new SimRandom(5);
+  const node = await openIn(world);
+  await work(node, ledger, { random, count: 60, keys: 10, bytesMax: 900 });
+  const { moment } = world.disk;
+  await node.close();
+  let states = 0;
+  for (const state of world.disk.crashStates({
+    random,
+    chancesPerMoment: 1,
+    statesMax: isLong ? 20_000 : 400,
+  })) {
+    const image = (state.notes.at(-1) as { readonly image: World["table"]["image"] } | undefined)
+      ?.image;
+    if (image === undefined || state.moment < moment) continue;
+    for (let keep = 0; keep < image.possible.length; keep += 1) {
+      const left = newWorld({
+        seed: 3,
+        nowMs: world.clock.nowMs() + 1000,
+        disk: state.open(),
+        image,
+      });
+      left.table.crash({ keep });
+      const again = await openIn(left);
+      await check(again, ledger, ledger.acknowledged, `${state.what}, table ${keep}`);
+      await again.close();
+      states += 1;
+    }
+  }
+  assert.ok(states > 5, `${states} states`);
+});
+
+test("wal-and-memory-apply-in-the-same-order: a replay holds what the memory held", async () => {
+  for (let seed = 1; seed <= (isLong ? 300 : 15); seed += 1) {
+    const world = newWorld({ seed });
+    const random = new SimRandom(seed);
+    const node = await openIn(world, { memtableBytesMax: 1024 * 1024 });
+    // Many at once on few keys: who comes last in memory has to come last in the log.
+    const writes = Array.from({ length: 120 }, (_, number) => {
+      const key = `k${random.below(3)}`;
+      const durability = random.below(3) === 0 ? "memory" : "fsync";
+      if (random.below(5) === 0) return remove(node, key);
+      return put(node, key, `${number}`, { durability });
+    });
+    await Promise.all(writes);
+    // What was written to memory alone is synced with what comes after it.
+    await put(node, "last", "");
+    const held = await shownRecords(node);
+    const next = await openIn(after(world, "power loss"));
+    assert.equal(await shownRecords(next), held, `seed ${seed}`);
+    await next.close();
+  }
+});
+
+async function shownRecords(node: QuorateNode): Promise<string[]> {
+  const keys = ["k0", "k1", "k2", "last"];
+  return Promise.all(
+    keys.map(async (key) => {
+      const { record } = await node.get({ ...common, key: utf8Bytes(key) });
+      if (record === undefined) return `${key} nothing`;
+      return `${key} ${record.version.hlc} ${record.version.origin} ${Buffer.from(record.value)}`;
+    }),
+  );
+}
+
+test("what a put said is what a get says, over a restart, empty and binary values too", async () => {
+  for (const end of ends) {
+    let world = newWorld();
+    let node = await openIn(world);
+    const every = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+    const meta = [["a", "1"]] as const;
+    await put(node, "every", every, { contentType: "application/x-every", meta });
+    await put(node, "empty", "", { contentType: "" });
+    ({ world, node } = await reopened(world, node, end));
+    const { record } = await node.get({ ...common, key: utf8Bytes("every") });
+    assert.equal([...(record?.value ?? [])], [...every]);
+    assert.is(record?.contentType, "application/x-every");
+    assert.equal(record?.meta, meta);
+    assert.is(await get(node, "empty"), "");
+    assert.equal(await keysOf(node), ["empty", "every"]);
+    const { keys, bytes } = await node.count(common);
+    assert.equal({ keys, bytes }, { keys: 2, bytes: 256 });
+    await node.close();
+  }
+});
+
+test("durability=memory is lost by a power loss, but not by a kill after it was written, nor by a close", async () => {
+  const survives = async (end: (typeof ends)[number], isIdle: boolean): Promise<boolean> => {
+    let gate: Promise<void> = Promise.resolve();
+    let open: () => void = () => {};
+    const world = newWorld({ disk: new SimDisk({ pause: () => gate }) });
+    const node = await openIn(world);
+    await put(node, "safe", "v");
+    gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    const answer = await put(node, "k", "v", { durability: "memory" });
+    assert.is(answer.durability, "memory", "the answer says which it was");
+    // The batch is given to the disk, and its sync does not come.
+    for (let turn = 0; turn < 100; turn += 1) await undefined;
+    const left = end === "close" || isIdle ? undefined : after(world, end);
+    gate = Promise.resolve();
+    open();
+    if (isIdle) await world.clock.advance(1000);
+    const next = left === undefined ? (await reopened(world, node, end)).node : await openIn(left);
+    assert.is(await get(next, "safe"), "v");
+    const isThere = (await get(next, "k")) === "v";
+    await next.close();
+    return isThere;
+  };
+  assert.is(await survives("power loss", false), false);
+  assert.is(await survives("kill", false), true);
+  assert.is(await survives("close", false), true);
+  assert.is(await survives("power loss", true), true, "it reaches the disk with the next batch");
+});
+
+test("the name of a folder's node stays, and another one is refused", async () => {
+  const world = newWorld();
+  const node = await openIn(world, { name: "ada" });
+  assert.is(node.name, "ada");
+  assert.equal(node.replicas(utf8Bytes("k"), 3), ["ada"]);
+  await node.close();
+  const again = await openIn(world);
+  assert.is(again.name, "ada");
+  await again.close();
+  const error = await rejectsSlug("wrong-data-folder", openIn(world, { name: "bob" }));
+  assert.match(error.message, /'ada'.*'bob'/);
+  await (await openIn(world, { name: "ada" })).close();
+});
+
+test("the partitions are fixed at the first start, and have to be a power of two", async () => {
+  for (const partitions of [0, 3, 2048, 1.5, -4]) {
+    await rejectsSlug("invalid-config", openIn(newWorld(), { partitions }), `${partitions}`);
+  }
+  const world = newWorld();
+  const node = await openIn(world, { partitions: 8 });
+  await put(node, "k", "v");
+  await node.close();
+  await rejectsSlug("invalid-config", openIn(world, { partitions: 4 }));
+  const { partitions: _, ...rest } = { partitions: undefined };
+  const again = await openIn(world, { partitions: 8, ...rest });
+  assert.is((await again.info()).partitions, 8);
+  assert.is(await get(again, "k"), "v");
+  await again.close();
+});
+
+test("data-folder-in-use: a folder has one node at a time, and a failed start gives it back", async () => {
+  const world = newWorld();
+  const node = await openIn(world, { name: "ada" });
+  await rejectsSlug("data-folder-in-use", openIn(world));
+  await put(node, "k", "v");
+  await node.close();
+  await rejectsSlug("wrong-data-folder", openIn(world, { name: "bob" }));
+  const next = await openIn(world);
+  assert.is(await get(next, "k"), "v");
+  await next.close();
+});
+
+/** A node's folder with some data, closed. */
+async function closedWorld(seed: number, settings: Partial<NodeSettings> = {}): Promise<World> {
+  const world = newWorld({ seed });
+  const node = await openIn(world, settings);
+  await put(node, "k", `of ${seed}`);
+  await node.close();
+  return world;
+}
+
+test("wrong-data-folder: files of two folders are never mixed, and nothing is changed by the refusal", async () => {
+  const one = await closedWorld(1);
+  const other = await closedWorld(2);
+  const mixes: Readonly<Record<string, readonly string[]>> = {
+    identity: ["identity.a", "identity.b"],
+    topology: ["topology.a", "topology.b"],
+    "write-ahead log": other.disk.files().filter((path) => path.startsWith("wal/")),
+    table: [],
+  };
+  for (const [what, paths] of Object.entries(mixes)) {
+    const { disk } = one;
+    const mixed = new SimDisk();
+    await mixed.makeFolder("wal");
+    for (const path of disk.files()) {
+      if (what !== "write-ahead log" || !path.startsWith("wal/")) {
+        mixed.replace(path, disk.bytesOf(path));
+      }
+    }
+    for (const path of paths) mixed.replace(path, other.disk.bytesOf(path));
+    const image = what === "table" ? other.table.image : one.table.image;
+    const world = newWorld({ seed: 9, disk: mixed, image });
+    const before = mixed.files().map((path) => [path, [...mixed.bytesOf(path)]]);
+    await rejectsSlug("wrong-data-folder", openIn(world), what);
+    assert.equal(
+      mixed.files().map((path) => [path, [...mixed.bytesOf(path)]]),
+      before,
+      what,
+    );
+  }
+});
+
+test("wrong-data-folder: a folder that holds something else, or whose identity is gone, is not taken", async () => {
+  const foreign = new SimDisk();
+  foreign.replace("holiday.jpg", Uint8Array.of(1));
+  const error = await rejectsSlug("wrong-data-folder", openIn(newWorld({ disk: foreign })));
+  assert.match(error.message, /holiday\.jpg/);
+  assert.equal(foreign.files(), ["holiday.jpg"]);
+  const world = await closedWorld(1);
+  const disk = world.disk.kill();
+  await disk.remove("identity.a");
+  await disk.remove("identity.b");
+  await rejectsSlug("wrong-data-folder", openIn(newWorld({ disk, image: world.table.image })));
+});
+
+test("one damaged copy of the identity or the topology harms nothing, two are a refusal that keeps them", async () => {
+  for (const name of ["identity", "topology"]) {
+    for (const suffix of ["a", "b"]) {
+      const world = await closedWorld(1);
+      world.disk.flip(`${name}.${suffix}`, 30);
+      const node = await openIn(world);
+      assert.is(await get(node, "k"), "of 1");
+      await node.close();
+    }
+    const world = await closedWorld(1);
+    for (const suffix of ["a", "b"]) world.disk.flip(`${name}.${suffix}`, 30);
+    const before = [...world.disk.bytesOf(`${name}.a`)];
+    await rejectsSlug("corruption", openIn(world), name);
+    assert.equal([...world.disk.bytesOf(`${name}.a`)], before);
+  }
+});
+
+test("a namespace has keys and a policy of its own, and its deletion takes both", async () => {
+  for (const end of ends) {
+    let world = newWorld();
+    let node = await openIn(world);
+    await rejectsSlug("namespace-not-found", put(node, "k", "v", { namespace: "cars" }));
+    const made = await node.putNamespace("cars", { valueBytesMax: 10, ttlSeconds: 60 });
+    assert.is(made.number, 1);
+    await put(node, "k", "default");
+    const { expiresAtMs } = await put(node, "k", "cars", { namespace: "cars" });
+    assert.ok((expiresAtMs ?? 0) >= world.clock.nowMs() + 60_000, "the namespace's ttl");
+    await rejectsSlug("value-too-large", put(node, "l", "12345678901", { namespace: "cars" }));
+    ({ world, node } = await reopened(world, node, end));
+    assert.is(await get(node, "k"), "default");
+    assert.is(await get(node, "k", "cars"), "cars");
+    assert.is(node.namespace("cars").policy.valueBytesMax, 10);
+    await node.deleteNamespace("cars");
+    await node.deleteNamespace("cars");
+    await rejectsSlug(
+      "namespace-not-found",
+      node.get({ ...common, namespace: "cars", key: utf8Bytes("k") }),
+    );
+    await world.clock.advance(1000);
+    // Its number is not used again: what a late write might leave is nobody's (T8).
+    assert.is((await node.putNamespace("cars", {})).number, 2);
+    assert.is(await get(node, "k", "cars"), undefined);
+    assert.equal(await keysOf(node, "cars"), []);
+    ({ world, node } = await reopened(world, node, end));
+    assert.equal(await keysOf(node, "cars"), []);
+    assert.equal(await keysOf(node), ["k"]);
+    assert.is((await node.info()).keys, 1);
+    await node.close();
+  }
+});
+
+test("a namespace with thousands of keys in one partition is removed to the last one", async () => {
+  for (const memtableBytesMax of [8 * 1024, 64 * 1024 * 1024]) {
+    const world = newWorld();
+    const settings = { partitions: 1, memtableBytesMax };
+    let node = await openIn(world, settings);
+    await node.putNamespace("many", {});
+    await put(node, "kept", "v");
+    for (let from = 0; from < 1600; from += 200) {
+      const keys = Array.from({ length: 200 }, (_, at) => `k${from + at}`);
+      await Promise.all(keys.map((key) => put(node, key, "v", { namespace: "many" })));
+    }
+    if (memtableBytesMax > 8 * 1024) {
+      await node.close();
+      node = await openIn(world, settings);
+    }
+    await node.deleteNamespace("many");
+    await purged(world, node);
+    assert.is((await node.info()).keys, 1, `memtable of ${memtableBytesMax}`);
+    await node.close();
+    const again = await openIn(world, settings);
+    assert.is((await again.info()).keys, 1);
+    assert.is((await again.info()).epoch, 4, "and the topology does not name it any more");
+    await again.close();
+  }
+});
+
+/** Waits until a deleted namespace is gone from the topology: the third change after genesis. */
+async function purged(world: World, node: QuorateNode): Promise<void> {
+  for (let round = 0; round < 500 && (await node.info()).epoch < 4; round += 1) {
+    await world.clock.advance(100);
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+}
+
+test("the removal of a deleted namespace goes on after a crash at any moment of it", async () => {
+  for (let callsLeft = 1; callsLeft < (isLong ? 200 : 60); callsLeft += isLong ? 1 : 4) {
+    const world = newWorld();
+    const node = await openIn(world);
+    await node.putNamespace("cars", {});
+    await put(node, "kept", "v");
+    for (let number = 0; number < 40; number += 1) {
+      await put(node, `k${number}`, "x".repeat(300), { namespace: "cars" });
+    }
+    await node.deleteNamespace("cars");
+    const { callCount } = world.disk;
+    for (let turn = 0; turn < 20_000 && world.disk.callCount < callCount + callsLeft; turn += 1) {
+      await undefined;
+    }
+    const next = after(world, callsLeft % 2 === 0 ? "kill" : "power loss");
+    const again = await openIn(next);
+    await purged(next, again);
+    assert.is((await again.info()).keys, 1, `after ${callsLeft} calls`);
+    assert.equal(await keysOf(again), ["kept"]);
+    await again.close();
+  }
+});
+
+test("a key lives as long as its ttl, as the store's clock goes", async () => {
+  let world = newWorld();
+  let node = await openIn(world);
+  const { expiresAtMs } = await put(node, "short", "v", { ttlSeconds: 10 });
+  await put(node, "long", "v", { ttlSeconds: 1000 });
+  await put(node, "ever", "v");
+  assert.is(expiresAtMs, world.clock.nowMs() + 10_000);
+  await world.clock.advance(9_999);
+  assert.is(await get(node, "short"), "v");
+  assert.equal(await keysOf(node), ["ever", "long", "short"]);
+  await world.clock.advance(1);
+  assert.is(await get(node, "short"), undefined);
+  assert.equal(await keysOf(node), ["ever", "long"]);
+  assert.is((await node.count({ ...common, prefix: utf8Bytes("") })).keys, 2);
+  // A clock that is set back does not bring it to life again in this process (R3).
+  await put(node, "stamp", "v");
+  world.clock.setNowMs(world.clock.nowMs() - 200);
+  assert.is(await get(node, "short"), undefined);
+  ({ world, node } = await reopened(world, node, "kill"));
+  assert.is(await get(node, "short"), undefined);
+  assert.is(await get(node, "long"), "v");
+  await put(node, "long", "again");
+  await world.clock.advance(2_000_000);
+  assert.is(await get(node, "long"), "again", "a put without ttl clears it");
+  await node.close();
+});
+
+/** Changes what lies in the table under a key, behind the node's back. */
+async function damageTable(
+  world: World,
+  node: QuorateNode,
+  key: string,
+  change: (record: Uint8Array) => Uint8Array | undefined,
+): Promise<number> {
+  const { clusterId, partitions } = await node.info();
+  const bytes = utf8Bytes(key);
+  const { partition } = new Ring(clusterId, partitions).place(0, bytes);
+  await node.close();
+  const table = await world.table.open();
+  const name = tableKey(partition, 0, bytes);
+  const record = table.get(name)?.slice();
+  assert.ok(record !== undefined, "the record is in the table");
+  await table.commit([{ key: name, value: change(record as Uint8Array) }]);
+  await table.flushed();
+  await table.close();
+  return partition;
+}
+
+function flipped(record: Uint8Array, bit: number): Uint8Array {
+  const at = bit % (record.length * 8);
+  record[at >> 3] = (record[at >> 3] as number) ^ (1 << (at & 7));
+  return record;
+}
+
+test("bit-flip-is-reported-and-repaired: it is never served, by get, list or batch, and a new write repairs it", async () => {
+  for (let bit = 0; bit < 8 * 60; bit += isLong ? 1 : 23) {
+    const world = newWorld({ seed: bit + 1 });
+    const node = await openIn(world);
+    await put(node, "k", "a value that somebody relies on");
+    await put(node, "whole", "v");
+    const partition = await damageTable(world, node, "k", (record) => flipped(record, bit));
+    const again = await openIn(world);
+    const what = `bit ${bit}`;
+    await rejectsSlug("corruption", again.get({ ...common, key: utf8Bytes("k") }), what);
+    await rejectsSlug("corruption", again.list({ ...common, values: true }), what);
+    const [result] = await again.batch({
+      ...common,
+      operations: [{ kind: "get", key: utf8Bytes("k") }],
+    });
+    assert.is(result?.kind, "error", what);
+    assert.equal((await again.info()).damagedPartitions, [partition], what);
+    assert.ok(
+      again.readiness().some(({ detail }) => detail?.includes("1 partitions")),
+      what,
+    );
+    assert.is(await get(again, "whole"), "v", what);
+    await put(again, "k", "again");
+    assert.is(await get(again, "k"), "again", what);
+    await again.close();
+    const last = await openIn(world);
+    assert.is(await get(last, "k"), "again", what);
+    await last.close();
+  }
+});
+
+test("the scrub finds a damaged record and a vanished one, and marks their partitions for good", async () => {
+  for (const kind of ["flipped", "vanished", "unharmed"] as const) {
+    const world = newWorld({ seed: 4 });
+    const node = await openIn(world);
+    for (let number = 0; number < 30; number += 1) await put(node, `k${number}`, "x".repeat(200));
+    const partition = await damageTable(world, node, "k7", (record) =>
+      kind === "flipped" ? flipped(record, 700) : kind === "vanished" ? undefined : record,
+    );
+    const again = await openIn(world, { scrubBytesPerSecond: 4096 });
+    assert.equal((await again.info()).damagedPartitions, [], "nothing is known at the start");
+    await world.clock.advance(30_000);
+    const expected = kind === "unharmed" ? [] : [partition];
+    assert.equal((await again.info()).damagedPartitions, expected, kind);
+    if (kind === "vanished") {
+      await rejectsSlug("corruption", again.get({ ...common, key: utf8Bytes("k7") }));
+      await rejectsSlug("corruption", again.list(common));
+    }
+    await again.close();
+    const last = await openIn(world);
+    assert.equal((await last.info()).damagedPartitions, expected, `${kind}: the mark is durable`);
+    await last.close();
+    const accepted = await openIn(world, { acceptDataLoss: true });
+    assert.equal((await accepted.info()).damagedPartitions, []);
+    await accepted.close();
+  }
+});
+
+test("the scrub of a table that changes all the time finds nothing where nothing is", async () => {
+  const world = newWorld({ seed: 6 });
+  const ledger = new Ledger();
+  const random = new SimRandom(6);
+  const node = await openIn(world, { scrubBytesPerSecond: 200_000 });
+  await work(node, ledger, {
+    random,
+    count: 400,
+    keys: 20,
+    bytesMax: 900,
+    after: () => world.clock.advance(random.below(40)),
+  });
+  await world.clock.advance(48 * 3600 * 1000);
+  assert.equal((await node.info()).damagedPartitions, []);
+  await check(node, ledger, ledger.acknowledged, "after the scrub");
+  await node.close();
+});
+
+test("a full disk: puts are told 507, deletes and reads go on, and it clears by itself", async () => {
+  const reserve = 256 * 1024;
+  const disk = new SimDisk();
+  const world = newWorld({ disk });
+  const node = await openIn(world, { diskReserveBytes: reserve });
+  await put(node, "a", "v");
+  await put(node, "b", "v");
+  const { freeBytes } = await disk.space();
+  disk.totalBytes -= freeBytes - reserve + 4096;
+  await world.clock.advance(1000);
+  const error = await rejectsSlug("disk-full", put(node, "c", "v"));
+  assert.is(error.status, 507);
+  assert.is(error.outcome, "none");
+  assert.is(await get(node, "a"), "v");
+  await remove(node, "a");
+  assert.is(await get(node, "a"), undefined);
+  assert.equal(await keysOf(node), ["b"]);
+  assert.ok(
+    node.readiness().every(({ ok }) => ok),
+    "it stays in service",
+  );
+  assert.ok(node.readiness().some(({ detail }) => detail?.includes("nearly full")));
+  disk.totalBytes += 1024 * 1024;
+  await world.clock.advance(1000);
+  await put(node, "c", "v");
+  assert.equal(await keysOf(node), ["b", "c"]);
+  await node.close();
+});
+
+test("a disk without a byte left, met by many writers at once, ends nothing and loses nothing", async () => {
+  for (let seed = 1; seed <= (isLong ? 200 : 12); seed += 1) {
+    const random = new SimRandom(seed);
+    const disk = new SimDisk({ isRecorded: false });
+    const world = newWorld({ seed, disk });
+    const node = await openIn(world, { memtableBytesMax: 64 * 1024 });
+    let ended = false;
+    void node.ended.then(() => {
+      ended = true;
+    });
+    const held = new Map<string, string>();
+    let refusedCount = 0;
+    for (let round = 0; round < 40; round += 1) {
+      if (round % 8 === 2) {
+        const { freeBytes } = await disk.space();
+        disk.totalBytes -= freeBytes;
+      }
+      if (round % 8 === 7) disk.totalBytes += 8 * 64 * 1024;
+      const keys = Array.from({ length: 1 + random.below(24) }, (_, at) => `${round}-${at}`);
+      const values = keys.map((key) => key.padEnd(random.below(5000), "x"));
+      const done = Promise.all(
+        keys.map(async (key, at) => {
+          const value = values[at] as string;
+          try {
+            await put(node, key, value);
+            held.set(key, value);
+          } catch (error) {
+            const { slug, outcome } = error as { slug?: string; outcome?: string };
+            assert.ok(["disk-full", "overloaded", "timeout"].includes(slug ?? ""), String(error));
+            if (slug !== "timeout") assert.is(outcome, "none", slug);
+            refusedCount += 1;
+          }
+        }),
+      );
+      for (let step = 0; step < 6; step += 1) await world.clock.advance(1000);
+      await done;
+      assert.is(ended, false, `seed ${seed}, round ${round}`);
+    }
+    assert.ok(refusedCount > 0, `seed ${seed}: the disk was full now and then`);
+    disk.totalBytes = 2 ** 40;
+    await world.clock.advance(5000);
+    for (const [key, value] of held) assert.is(await get(node, key), value, `seed ${seed}`);
+    const next = await openIn(after(world, "power loss"));
+    for (const [key, value] of held) assert.is(await get(next, key), value, `seed ${seed}`);
+    await next.close();
+  }
+});
+
+test("a store whose log failed says so once, refuses from then on, and is not ready", async () => {
+  const world = newWorld();
+  const node = await openIn(world);
+  await put(node, "k", "v");
+  for (let turn = 0; turn < 3000; turn += 1) await undefined;
+  world.disk.failCall(2, { code: "EIO" });
+  const error = await rejectsSlug("read-only", put(node, "k", "lost?"));
+  assert.is(error.outcome, "unknown");
+  assert.is((await node.ended).slug, "read-only");
+  assert.is((await rejectsSlug("read-only", put(node, "k", "v"))).outcome, "none");
+  await rejectsSlug("read-only", node.get({ ...common, key: utf8Bytes("k") }));
+  assert.ok(node.readiness().some(({ name, ok }) => name === "store" && !ok));
+  await node.close();
+  const next = await openIn(after(world, "power loss"));
+  assert.ok(["v", "lost?"].includes((await get(next, "k")) ?? ""));
+  await next.close();
+});
+
+test("close waits for what is under way, checkpoints once, and then every call is `draining`", async () => {
+  const world = newWorld();
+  const node = await openIn(world);
+  const writes = Array.from({ length: 20 }, (_, number) => put(node, `k${number}`, "v"));
+  node.drain();
+  assert.ok(node.readiness().some(({ name, ok }) => name === "serving" && !ok));
+  const closing = node.close();
+  assert.is(node.close(), closing, "the same close");
+  await Promise.all(writes);
+  await closing;
+  for (const late of [
+    put(node, "k", "v"),
+    node.list(common),
+    node.putNamespace("late", {}),
+    node.deleteNamespace("late"),
+    node.batch({ ...common, operations: [] }),
+  ]) {
+    assert.is((await rejectsSlug("draining", late)).outcome, "none");
+  }
+  const again = await openIn(world);
+  assert.is((await keysOf(again)).length, 20);
+  assert.is((await again.info()).boot, 2);
+  await again.close();
+});
+
+test("a batch runs the operations of one key in their order, and each has its own result", async () => {
+  const node = await openIn(newWorld());
+  const key = utf8Bytes("k");
+  const value = (text: string) => ({ value: utf8Bytes(text), contentType: "text/plain", meta: [] });
+  const results = await node.batch({
+    ...common,
+    operations: [
+      { kind: "put", key, ...value("1") },
+      { kind: "get", key },
+      { kind: "put", key: utf8Bytes("huge"), ...value("x".repeat(1024 * 1024 + 1)) },
+      { kind: "put", key, ...value("2") },
+      { kind: "get", key },
+      { kind: "delete", key },
+      { kind: "get", key },
+    ],
+  });
+  const shown = results.map((result) => {
+    if (result.kind === "error") return "error";
+    if (result.kind !== "get") return result.kind;
+    const { record } = result.answer;
+    return record === undefined ? "nothing" : Buffer.from(record.value).toString();
+  });
+  assert.equal(shown, ["put", "1", "error", "put", "2", "delete", "nothing"]);
+  await rejectsSlug(
+    "namespace-not-found",
+    node.batch({ ...common, namespace: "x", operations: [] }),
+  );
+  await node.close();
+});
+
+test.run();
