@@ -284,6 +284,7 @@ export function frameChecks(stand: Stand): Check[] {
   return [
     ...rows.map((row) => ({ name: row.name, run: () => seeRow(stand, row) })),
     { name: "a wrong preface ends the connection", run: () => seeWrongPreface(stand) },
+    { name: "a refused request that has ended is not reset", run: () => seeNoReset(stand) },
     { name: "a client that closes after many requests", run: () => seeGoodbye(stand) },
     { name: "clients that never read do not hold up the others", run: () => seeUnread(stand) },
   ];
@@ -348,6 +349,32 @@ async function seeWrongPreface(stand: Stand): Promise<void> {
     raw.destroy();
   }
   await stillAnswers(stand);
+}
+
+/** An answer that comes together with a reset is no answer for curl, though both sides had ended. */
+async function seeNoReset(stand: Stand): Promise<void> {
+  const raw = new RawConnection(stand.port);
+  const asks: readonly Fields[] = [
+    request("DELETE", "/v1/kv/none/a"),
+    request("PATCH", putKey),
+    request("PUT", putKey, [["if-match", "*"]]),
+  ];
+  try {
+    raw.send(Buffer.concat([Buffer.from(preface), settings]));
+    for (const [index, fields] of asks.entries()) {
+      const stream = 2 * index + 1;
+      raw.send(headers(stream, fields));
+      const ended = (one: Frame) => one.stream === stream && (one.flags & endStream) === endStream;
+      await raw.until(() => framesIn(raw.bytes).some(ended));
+    }
+    // What would come after the last answer comes before the answer to a ping.
+    raw.send(frame(kind.ping, 0, 0, Buffer.alloc(8)));
+    await raw.until(() => framesIn(raw.bytes).some(({ type }) => type === kind.ping));
+    const resets = framesIn(raw.bytes).filter(({ type }) => type === kind.reset);
+    assert.equal(resets.length, 0, "a stream was reset");
+  } finally {
+    raw.destroy();
+  }
 }
 
 const goodbyeCount = 600;

@@ -225,8 +225,9 @@ async function lingerOnStream(
   response: NodeResponse,
 ): Promise<void> {
   response.on("error", ignore);
-  await dropRest(clock, source.request);
-  response.stream?.close(http2NoError);
+  const isWhole = await dropRest(clock, source.request);
+  // A stream that both sides have ended closes by itself; a reset could still overtake the answer.
+  if (!isWhole) response.stream?.close(http2NoError);
 }
 
 /**
@@ -255,23 +256,23 @@ async function sendAndLinger(
   response.end();
 }
 
-/** Resolves when the request's body has ended, or enough of it was dropped. */
-function dropRest(clock: Clock, request: NodeRequest): Promise<void> {
+/** Resolves when the request's body has ended (true), or enough of it was dropped (false). */
+function dropRest(clock: Clock, request: NodeRequest): Promise<boolean> {
   return new Promise((resolve) => {
     let bytes = 0;
-    const cancelTimer = clock.after(lingerMs, resolve);
-    const done = () => {
+    const cancelTimer = clock.after(lingerMs, () => resolve(false));
+    const done = (isWhole: boolean) => {
       cancelTimer();
-      resolve();
+      resolve(isWhole);
     };
     request.on("error", ignore);
-    request.on("end", done);
-    request.on("close", done);
+    request.on("end", () => done(true));
+    request.on("close", () => done(true));
     request.on("data", (chunk) => {
       bytes += chunk.length;
       if (bytes > lingerBytesMax) {
         request.pause();
-        done();
+        done(false);
       }
     });
     request.resume();
