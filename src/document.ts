@@ -33,7 +33,11 @@ export class Document {
   /** Reads the document, or makes the first one with `genesis`. */
   static async open(disk: Disk, genesis: () => Topology): Promise<Document> {
     const slots = await Slots.open(disk, slotName);
-    if (slots.found !== undefined) return new Document(slots, parseTopology(slots.found));
+    if (slots.found !== undefined) {
+      const present = parseTopology(slots.found);
+      await slots.settle();
+      return new Document(slots, present);
+    }
     const first = genesis();
     await slots.write(first);
     return new Document(slots, first);

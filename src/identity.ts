@@ -75,6 +75,7 @@ export class Identity {
         { hint: `Start it with --name ${facts.name}, or with a data folder of its own.` },
       );
     }
+    await slots.settle();
     return new Identity(slots, facts);
   }
 

@@ -3,14 +3,20 @@
  *
  * Two files, `<name>.a` and `<name>.b`, hold the same sealed document with a generation number.
  * A write goes to one file, is synced, then goes to the other and is synced; it is done after both.
+ * It begins with the copy that the write before ended with: odd generations with a, even ones with b.
  *
- *     a: generation 7     a: torn          a: 8             a: 8
- *     b: generation 7     b: 7             b: torn          b: 8
- *        before              crash -> 7       crash -> 8       done
+ *     a: generation 7     a: generation 7     a: generation 7     a: 8
+ *     b: generation 7     b: torn             b: 8                b: 8
+ *        before              crash -> 7          crash -> 8          done
+ *
+ * A copy may be read back from the page cache and not be on the disk: its sync did not come, or
+ * failed. The order tells which one is: of two equal ones the first was synced before the second
+ * was begun, and below a newer copy the older one was. That one is written last.
  *
  * Invariants
  * 1. At every instant at least one file holds a whole document, once the first write has resolved.
- * 2. After a crash during a write, the document read is the one before or the new one.
+ * 2. After a crash during a write, the document read is the one before or the new one; also when
+ *    there was such a crash, or a failed write, before that one.
  * 3. A damaged or missing copy is written again from the other at the next write.
  *
  * Effects: Disk. Source: promise P8; Gray and Reuter, "Transaction Processing" (1993), section 3.7,
@@ -32,52 +38,79 @@ type Copy =
   | { readonly kind: "damaged" }
   | { readonly kind: "whole"; readonly generation: number; readonly document: unknown };
 
+type Suffix = "a" | "b";
+
 /** One document. One writer at a time (the caller's duty). */
 export class Slots {
   readonly #disk: Disk;
   readonly #name: string;
   #generation: number;
+  /** The copy that is surely on the disk, whole: it is written last. */
+  #kept: Suffix | undefined;
   /** What was read at the opening; undefined when there was none. */
   readonly found: unknown;
+  #isSettled: boolean;
 
-  private constructor(disk: Disk, name: string, generation: number, found: unknown) {
+  private constructor(disk: Disk, name: string, { a, b }: Readonly<Record<Suffix, Copy>>) {
     this.#disk = disk;
     this.#name = name;
-    this.#generation = generation;
-    this.found = found;
+    const newest = generationOf(b) > generationOf(a) ? b : a;
+    this.found = newest.kind === "whole" ? newest.document : undefined;
+    this.#generation = generationOf(newest);
+    this.#isSettled = generationOf(a) === generationOf(b);
+    if (a.kind === "whole" && b.kind === "whole") {
+      const older = generationOf(a) < generationOf(b) ? "a" : "b";
+      this.#kept = this.#isSettled ? firstOf(this.#generation) : older;
+    } else if (newest.kind === "whole") this.#kept = newest === a ? "a" : "b";
   }
 
   /** Reads the document. @throws `corruption` when there are copies and none is whole */
   static async open(disk: Disk, name: string): Promise<Slots> {
-    const copies = [await readCopy(disk, `${name}.a`), await readCopy(disk, `${name}.b`)];
-    const whole = copies
-      .flatMap((copy) => (copy.kind === "whole" ? [copy] : []))
-      .sort((a, b) => b.generation - a.generation)[0];
+    const a = await readCopy(disk, `${name}.a`);
+    const b = await readCopy(disk, `${name}.b`);
     // One damaged copy beside none is a first write that a crash cut short: nothing depends on it.
-    const isLost = copies.every((copy) => copy.kind === "damaged");
-    if (whole === undefined && isLost) {
+    if (a.kind === "damaged" && b.kind === "damaged") {
       throw new QuorateError(
         "corruption",
         `Both copies of '${name}' in the data folder are damaged.`,
         { hint: "Restore the data folder from a copy; the damaged files were not changed." },
       );
     }
-    return new Slots(disk, name, whole?.generation ?? 0, whole?.document);
+    return new Slots(disk, name, { a, b });
+  }
+
+  /** Makes both copies what was found, durably: to be called before anyone relies on it (D4). */
+  async settle(): Promise<void> {
+    if (!this.#isSettled) await this.write(this.found);
   }
 
   /** Resolves when both copies are durable. After a rejection either document may be read back. */
   async write(document: unknown): Promise<void> {
     // Counted first: a write that failed half-way must not share its number with the next one.
-    this.#generation += 1;
+    do this.#generation += 1;
+    while (firstOf(this.#generation) === this.#kept);
     const bytes = seal({ generation: this.#generation, document });
-    for (const suffix of ["a", "b"]) await writeCopy(this.#disk, `${this.#name}.${suffix}`, bytes);
+    const first = firstOf(this.#generation);
+    await writeCopy(this.#disk, `${this.#name}.${first}`, bytes);
+    this.#kept = first;
+    await writeCopy(this.#disk, `${this.#name}.${first === "a" ? "b" : "a"}`, bytes);
+    this.#isSettled = true;
   }
+}
+
+/** The copy with which a generation's write begins. */
+function firstOf(generation: number): Suffix {
+  return generation % 2 === 1 ? "a" : "b";
+}
+
+function generationOf(copy: Copy): number {
+  return copy.kind === "whole" ? copy.generation : 0;
 }
 
 async function readCopy(disk: Disk, path: string): Promise<Copy> {
   let file: DiskFile;
   try {
-    file = await disk.open(path, "read");
+    file = await disk.open(path, "write");
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return { kind: "absent" };
     throw error;
@@ -85,7 +118,10 @@ async function readCopy(disk: Disk, path: string): Promise<Copy> {
   try {
     const bytes = new Uint8Array(Math.min(await file.size(), slotBytesMax));
     const read = await file.read(bytes, 0);
-    return parseCopy(unseal(bytes.subarray(0, read)));
+    const copy = parseCopy(unseal(bytes.subarray(0, read)));
+    // A process that was killed may have left it in the page cache alone.
+    if (copy.kind === "whole") await file.sync();
+    return copy;
   } catch (error) {
     if (systemErrorCode(error) === "EIO") return { kind: "damaged" };
     throw error;
