@@ -36,16 +36,22 @@ import { openTable } from "./table.ts";
 const sameSignalMs = 250;
 /** How long requests may still hear that the store has ended, or that the time of a stop is over. */
 const farewellMs = 1000;
+/** Any long time. */
+const aliveMs = 1_000_000_000;
 const tableFile = "table.lmdb";
 
 /** `quorate serve`. */
 export async function serve({ config, sources }: Invocation, io: Io): Promise<number> {
   const report = reportOf(config, io);
   const signals = new StopSignals(report);
+  // Neither the clock's timers nor an HTTP/2 connection whose client has left keep a process alive;
+  // one that is stopping would end before its checkpoint, with nothing said.
+  const alive = setInterval(() => {}, aliveMs);
   try {
     const atOnce = signals.second.then(() => exitCode.failed);
     return await Promise.race([run({ config, sources }, io, report, signals.first), atOnce]);
   } finally {
+    clearInterval(alive);
     signals.end();
     await report.flush();
   }

@@ -2,7 +2,9 @@
  * `quorate serve` as a process: what it prints, how it stops, and what it says when it cannot go on.
  */
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import * as fs from "node:fs";
+import * as http2 from "node:http2";
 import * as net from "node:net";
 import * as path from "node:path";
 import { suite } from "uvu";
@@ -99,6 +101,27 @@ test("a request that does not end is cut after the shutdown timeout", () =>
       assert.is((await server.end("SIGTERM")).code, 0, server.err);
       assert.match(server.err, "still under way after 1ms");
       socket.destroy();
+    }),
+  ));
+
+test("a node stops in order although an HTTP/2 client left without reading its answer", () =>
+  withFolder((folder) =>
+    withServe(folder, ["--shutdown-timeout", "500ms"], async (server, url) => {
+      assert.is((await put(url, "large", "v".repeat(1024 * 1024))).status, 204);
+      // With a window of 0 bytes the answer can never be sent: its request stays under way.
+      const socket = net.connect(Number(new URL(url).port), "127.0.0.1");
+      const session = http2.connect(url, {
+        settings: { initialWindowSize: 0 },
+        createConnection: () => socket,
+      });
+      session.on("error", () => {});
+      const stream = session.request({ ":path": "/v1/kv/default/large" });
+      stream.on("error", () => {});
+      await once(stream, "response");
+      socket.destroy();
+      const { code } = await server.end("SIGTERM");
+      assert.is(code, 0, server.err);
+      assert.match(server.err, "everything acknowledged is on disk");
     }),
   ));
 
