@@ -13,16 +13,7 @@ import type { NodeSettings, QuorateNode } from "../src/node.ts";
 import { Ring } from "../src/ring.ts";
 import { tableKey } from "../src/store_entry.ts";
 import { isLong, rejectsSlug } from "./samples.ts";
-import {
-  check,
-  Ledger,
-  newWorld,
-  openIn,
-  read,
-  requestId,
-  type World,
-  work,
-} from "./store_harness.ts";
+import { check, Ledger, newWorld, openIn, requestId, type World, work } from "./store_harness.ts";
 
 const test = suite("node");
 const common = { namespace: "default", requestId };
