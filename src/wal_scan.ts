@@ -96,7 +96,8 @@ export function scanSegment(
       const { firstSequence: first, count, syncedSequence: synced, ceiling } = found;
       intact.push({ batch: { offset, first, count, synced, ceiling }, entries });
     }
-    offset += batchBytes(found.bodyBytes);
+    // Where a body is damaged, a disk may have put another batch: its blocks are looked at one by one.
+    offset += entries === undefined ? blockBytes : batchBytes(found.bodyBytes);
   }
   const batches = intact.map(({ batch }) => batch);
   const inOrder = [...intact].sort((a, b) => a.batch.first - b.batch.first);
