@@ -382,6 +382,7 @@ const goodbyeCount = 600;
 /** What every client of HTTP/2 does when it closes: GOAWAY, after many requests. */
 async function seeGoodbye(stand: Stand): Promise<void> {
   const session = http2.connect(stand.origin);
+  session.on("error", () => {});
   try {
     const answers = Array.from({ length: goodbyeCount }, () => {
       const stream = session.request({ ":path": "/livez" });

@@ -33,6 +33,7 @@ import { createHttp, type HttpEdge } from "./http.ts";
 import type { NodeRequest, NodeResponse } from "./http_hot.ts";
 import { createRpc, type RpcEdge, type RpcRequest, type RpcResponse } from "./rpc.ts";
 import { Connection } from "./server_connection.ts";
+import { http2Socket } from "./server_goaway.ts";
 import { limitDefaults, lingerMs, type ServerLimits, sweepPeriodMs } from "./server_limits.ts";
 import { drainingError, overloadedError } from "./server_problem.ts";
 import { createHttp1, createHttp2 } from "./server_protocols.ts";
@@ -207,7 +208,12 @@ class PortServer implements Server {
     socket.on("close", () => this.#onClose(connection));
     connection.peek((protocol) => {
       this.#handing = connection;
-      (protocol === "http1" ? this.#http1 : this.#http2).emit("connection", socket);
+      if (protocol === "http1") this.#http1.emit("connection", socket);
+      else
+        this.#http2.emit(
+          "connection",
+          http2Socket(socket, () => connection.announceClose()),
+        );
       this.#handing = undefined;
     });
   }
