@@ -130,7 +130,7 @@ export function parseTopology(raw: unknown): Topology {
     );
   }
   const numbers = Array.isArray(document.namespaces)
-    ? document.namespaces.map((namespace) => namespace.number)
+    ? document.namespaces.map((namespace) => namespace?.number)
     : [];
   const fits =
     /^[0-9a-f]{32}$/.test(document.clusterId) &&

@@ -112,6 +112,8 @@ class Home {
       sequence: this.#frozen.sequence,
       ceiling: 0n as Hlc,
       damaged: [],
+      written: [],
+      written: [],
     };
     const { table } = this;
     await writeCheckpoint({ table, clock: new SimClock(), frozen: this.#frozen, meta });

@@ -1,0 +1,213 @@
+/** Laws of the sums over a partition, and of the documents that carry them under checksums. */
+
+import * as fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import {
+  add,
+  copySummary,
+  decodeSummary,
+  type Element,
+  emptySummary,
+  encodeSummary,
+  remove,
+  type Summary,
+  sameSummary,
+} from "../src/digest.ts";
+import type { Hlc } from "../src/hlc.ts";
+import { seal, unseal } from "../src/sealed.ts";
+import {
+  decodeMeta,
+  decodePartitionMeta,
+  encodeMeta,
+  encodePartitionMeta,
+  metaKey,
+  partitionMetaKey,
+} from "../src/store_meta.ts";
+import { bytesUpTo, runs } from "./samples.ts";
+
+const test = suite("digest");
+const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+const anyElement: fc.Arbitrary<Element> = fc
+  .record({
+    namespaceNumber: fc.nat(3),
+    segment: fc.nat(1023),
+    keyHash: u64,
+    hlc: u64,
+    origin: u64,
+    tombstone: fc.boolean(),
+    valueBytes: fc.nat(1000),
+  })
+  .map(({ hlc, origin, ...rest }) => ({ ...rest, version: { hlc: hlc as Hlc, origin } }));
+
+function summaryOf(elements: readonly Element[]): Summary {
+  const summary = emptySummary();
+  for (const element of elements) add(summary, element);
+  return summary;
+}
+
+/** Sums by their definition, in numbers of any size. */
+function sumsOf({ sums }: Summary): bigint[] {
+  return Array.from({ length: sums.length / 2 }, (_, segment) => {
+    return BigInt(sums[segment * 2] as number) + (BigInt(sums[segment * 2 + 1] as number) << 32n);
+  });
+}
+
+test("add() and remove() cancel out, in any order, and the sums are mod 2^64", () => {
+  const property = fc.property(
+    fc.array(anyElement, { maxLength: 30 }),
+    anyElement,
+    (elements, one) => {
+      const whole = summaryOf(elements);
+      const shuffled = [...elements].reverse();
+      assert.ok(sameSummary(whole, summaryOf(shuffled)), "order does not matter");
+      const alone = sumsOf(summaryOf([one]));
+      const before = sumsOf(whole);
+      const copy = copySummary(whole);
+      add(copy, one);
+      assert.not.ok(sameSummary(whole, copy), "what is there more is seen");
+      assert.equal(
+        sumsOf(copy),
+        before.map((sum, segment) => (sum + (alone[segment] as bigint)) % 2n ** 64n),
+      );
+      assert.is(copy.records, elements.length + 1);
+      remove(copy, one);
+      assert.ok(sameSummary(whole, copy));
+      assert.equal(sumsOf(whole), before, "a copy is a copy");
+      for (const element of shuffled) remove(copy, element);
+      assert.ok(sameSummary(copy, emptySummary()));
+      for (const { keys, bytes } of copy.tallies.values()) assert.equal([keys, bytes], [0, 0]);
+    },
+  );
+  fc.assert(property, runs(100));
+});
+
+test("a record that is there twice, with another version, or as a tombstone is told apart", () => {
+  const property = fc.property(anyElement, (element) => {
+    const one = summaryOf([element]);
+    const { version } = element;
+    const others: Element[][] = [
+      [element, element],
+      [],
+      [{ ...element, version: { ...version, hlc: (version.hlc ^ 1n) as Hlc } }],
+      [{ ...element, version: { ...version, origin: version.origin ^ 1n } }],
+      [{ ...element, tombstone: !element.tombstone }],
+      [{ ...element, keyHash: element.keyHash ^ 1n }],
+      [{ ...element, segment: element.segment ^ 1 }],
+    ];
+    for (const [at, other] of others.entries()) {
+      assert.not.ok(sameSummary(one, summaryOf(other)), `case ${at}`);
+    }
+  });
+  fc.assert(property, runs(50));
+});
+
+test("tallies count live records and their bytes by namespace", () => {
+  const property = fc.property(fc.array(anyElement, { maxLength: 30 }), (elements) => {
+    const summary = summaryOf(elements);
+    for (const number of [0, 1, 2, 3]) {
+      const live = elements.filter((one) => one.namespaceNumber === number && !one.tombstone);
+      const { keys = 0, bytes = 0 } = summary.tallies.get(number) ?? {};
+      assert.is(keys, live.length);
+      assert.is(
+        bytes,
+        live.reduce((sum, one) => sum + one.valueBytes, 0),
+      );
+    }
+  });
+  fc.assert(property, runs(100));
+});
+
+test("a summary is read back as it was, and refused with any flipped bit, cut or made longer", () => {
+  const property = fc.property(
+    fc.array(anyElement, { maxLength: 20 }),
+    fc.nat(),
+    fc.nat(2 ** 48),
+    (elements, chance, sequence) => {
+      const summary = summaryOf(elements);
+      const bytes = encodeSummary(summary);
+      const found = decodeSummary(bytes) as Summary;
+      assert.ok(sameSummary(found, summary));
+      assert.equal([...found.tallies].sort(), [...summary.tallies].sort());
+      assert.equal(encodeSummary(found), bytes);
+      const meta = encodePartitionMeta({ sequence, summary });
+      assert.is(decodePartitionMeta(meta)?.sequence, sequence);
+      for (const [whole, decode] of [
+        [bytes, decodeSummary],
+        [meta, decodePartitionMeta],
+      ] as const) {
+        const damaged = whole.slice();
+        const bit = chance % (damaged.length * 8);
+        damaged[bit >> 3] = (damaged[bit >> 3] as number) ^ (1 << (bit & 7));
+        assert.is(decode(damaged), undefined, `bit ${bit}`);
+        assert.is(decode(whole.subarray(0, chance % whole.length)), undefined);
+        assert.is(decode(Uint8Array.of(...whole, 0)), undefined);
+      }
+    },
+  );
+  fc.assert(property, runs(60));
+});
+
+test("every bit of a partition's sequence and of a summary's head is under a checksum", () => {
+  const meta = encodePartitionMeta({ sequence: 77, summary: emptySummary() });
+  for (let bit = 0; bit < 40 * 8; bit += 1) {
+    const damaged = meta.slice();
+    damaged[bit >> 3] = (damaged[bit >> 3] as number) ^ (1 << (bit & 7));
+    assert.is(decodePartitionMeta(damaged), undefined, `bit ${bit}`);
+  }
+});
+
+test("arbitrary bytes are neither a summary nor a sealed document, and nothing throws", () => {
+  const property = fc.property(bytesUpTo(200), (bytes) => {
+    assert.is(decodeSummary(bytes), undefined);
+    assert.is(decodePartitionMeta(bytes), undefined);
+    assert.is(decodeMeta(bytes), undefined);
+    assert.is(unseal(bytes), undefined);
+  });
+  fc.assert(property, runs(300));
+});
+
+test("unseal(seal(x)) equals x, also when other bytes follow; damage and cuts are refused", () => {
+  const property = fc.property(fc.jsonValue(), bytesUpTo(20), fc.nat(), (value, rest, chance) => {
+    const document = JSON.parse(JSON.stringify(value));
+    const sealed = seal(document);
+    assert.equal(unseal(sealed), document);
+    assert.equal(unseal(Uint8Array.of(...sealed, ...rest)), document);
+    assert.is(unseal(sealed.subarray(0, chance % sealed.length)), undefined);
+    const bit = chance % (sealed.length * 8);
+    const damaged = sealed.slice();
+    damaged[bit >> 3] = (damaged[bit >> 3] as number) ^ (1 << (bit & 7));
+    assert.is(unseal(damaged), undefined, `bit ${bit}`);
+  });
+  fc.assert(property, runs(200));
+});
+
+test("corrupt-length-allocates-nothing: a sealed length beyond its bytes is refused as it is", () => {
+  const sealed = seal({ a: 1 });
+  for (const length of [0, 1, 2 ** 31, 2 ** 32 - 1]) {
+    const damaged = sealed.slice();
+    new DataView(damaged.buffer).setUint32(12, length);
+    assert.is(unseal(damaged), undefined);
+  }
+});
+
+test("the table's own description is read back, each round of it has other bytes, its keys come last", () => {
+  const meta = {
+    format: 1,
+    storeId: "a".repeat(32),
+    clusterId: "b".repeat(32),
+    sequence: 12,
+    ceiling: 0xffffffffffffffffn as Hlc,
+    damaged: [1, 3],
+    written: [0, 1, 3, 9],
+  };
+  const [one, two] = [encodeMeta(meta, 1), encodeMeta(meta, 2)];
+  assert.equal(decodeMeta(one), meta);
+  assert.equal(decodeMeta(two), meta);
+  assert.is.not(Buffer.compare(one, two), 0);
+  assert.ok(Buffer.compare(metaKey, Uint8Array.of(3, 255, 255, 255, 255, 255)) > 0);
+  assert.ok(Buffer.compare(partitionMetaKey(0), metaKey) > 0);
+  assert.ok(Buffer.compare(partitionMetaKey(1023), partitionMetaKey(255)) > 0);
+});
+
+test.run();
