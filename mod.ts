@@ -48,6 +48,7 @@ import {
   runtimeName,
 } from "./src/runtime.ts";
 import { openTable } from "./src/table.ts";
+import { verifyTable } from "./src/table_verify.ts";
 
 export type { Report } from "./src/capability.ts";
 export type {
@@ -109,6 +110,7 @@ export async function open(options: OpenOptions): Promise<Database> {
     report,
     openTable: async () =>
       openTable({ path, disk, name: tableFile, addressSpaceBytes: await addressSpaceBytesMax() }),
+    verifyTable: () => verifyTable({ folder: resolve(dataDir), name: tableFile, report }),
     settings: {
       version: programVersion,
       runtime: runtimeName(),

@@ -28,6 +28,7 @@ import { openNode, type QuorateNode } from "./node.ts";
 import { addressSpaceBytesMax, openDisk, realClock, realRandom, runtimeName } from "./runtime.ts";
 import { type Server, startServer } from "./server.ts";
 import { openTable } from "./table.ts";
+import { verifyTable } from "./table_verify.ts";
 
 /**
  * A terminal sends Ctrl-C to every process of the foreground, and `npm start` passes its own on to
@@ -117,6 +118,7 @@ async function openOwnNode(
       const addressSpaceBytes = await addressSpaceBytesMax();
       return openTable({ path, disk, name: tableFile, addressSpaceBytes });
     },
+    verifyTable: () => verifyTable({ folder: resolve(config.dataFolder), name: tableFile, report }),
     settings: {
       ...(config.name === undefined ? {} : { name: config.name }),
       // A folder keeps the number that it was made with; only another one that was asked for is an

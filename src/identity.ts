@@ -40,7 +40,7 @@ interface Facts {
   readonly clean: boolean;
   /** The log and the table reach at least this sequence. */
   readonly sequence: number;
-  /** Starts since the last scrub that found nothing, each after an end that was not orderly. */
+  /** Starts, counted before the table is opened, since an orderly end or a look at all of the table. */
   readonly uncleanStarts: number;
 }
 
@@ -115,29 +115,29 @@ export class Identity {
     return this.#facts.sequence;
   }
 
+  /** This start, and those before it that ended without order: more than a few are a crash loop. */
   get uncleanStarts(): number {
     return this.#facts.uncleanStarts;
   }
 
-  /** Counts this start. `sequence` is the highest that the log or the table holds. */
-  begin(sequence: number): Promise<void> {
-    const { boot, clean, uncleanStarts } = this.#facts;
-    return this.#change({
-      boot: boot + 1,
-      clean: false,
-      sequence,
-      uncleanStarts: clean || boot === 0 ? 0 : uncleanStarts + 1,
-    });
+  /** Counts an attempt, before what may end the process: opening the table is a part of that. */
+  attempt(): Promise<void> {
+    return this.#change({ uncleanStarts: this.#facts.uncleanStarts + 1 });
   }
 
-  /** A scrub has found everything as it should be. */
+  /** Counts this start. `sequence` is the highest that the log or the table holds. */
+  begin(sequence: number): Promise<void> {
+    return this.#change({ boot: this.#facts.boot + 1, clean: false, sequence });
+  }
+
+  /** All of the table was read, and is as it should be. */
   async trusted(): Promise<void> {
     if (this.#facts.uncleanStarts > 0) await this.#change({ uncleanStarts: 0 });
   }
 
   /** The folder is closed in order. */
   end(sequence: number): Promise<void> {
-    return this.#change({ clean: true, sequence });
+    return this.#change({ clean: true, sequence, uncleanStarts: 0 });
   }
 
   /** Takes a new origin, durably (V1). */

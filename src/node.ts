@@ -5,7 +5,7 @@
  * that it needs, and closes them in the reverse order. It knows no edge, so that the simulator can
  * run it as it is.
  *
- *     lock the folder -> identity -> topology -> table -> store -> count the start -> serve
+ *     lock the folder -> identity -> topology -> count the attempt -> table -> store -> serve
  *
  * Invariants
  * 1. Nothing in the folder is touched without its lock.
@@ -50,6 +50,12 @@ export interface NodeOptions {
   readonly report: Report;
   /** Opens the table in the data folder; called once, after the folder is locked. */
   readonly openTable: () => Promise<Table>;
+  /**
+   * Reads the whole table where it can do no harm, in another process: called before `openTable` when
+   * the last starts did not end in order. Answers whether it is as it should be; rejects with
+   * `corruption` when opening it would end this process.
+   */
+  readonly verifyTable?: () => Promise<boolean>;
   readonly settings: NodeSettings;
 }
 
@@ -85,6 +91,8 @@ export interface QuorateNode extends Api {
   close(): Promise<void>;
 }
 
+/** From this attempt on, with no orderly end in between, the table is not opened unseen (D6). */
+const uncleanStartsMax = 3;
 /** So many keys of a deleted namespace are removed at a time. */
 const purgePieceCount = 500;
 
@@ -97,6 +105,7 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
     const identity = await Identity.open(options.disk, options.random, options.settings.name);
     const document = await openDocument(options, identity);
     const ring = new Ring(document.present.clusterId, document.present.partitions);
+    await approachTable(options, identity);
     table = await options.openTable();
     store = await openStore(options, identity, document, { ring, table });
     await identity.begin(store.lastSequence);
@@ -107,6 +116,17 @@ export async function openNode(options: NodeOptions): Promise<QuorateNode> {
     await unlock();
     throw error;
   }
+}
+
+/** A damaged table can end the process: a start counts itself first, and looks after a few of these. */
+async function approachTable(options: NodeOptions, identity: Identity): Promise<void> {
+  await identity.attempt();
+  const { uncleanStarts } = identity;
+  if (uncleanStarts < uncleanStartsMax || options.verifyTable === undefined) return;
+  options.report.log("warn", "The last starts did not end in order: the table is verified first.", {
+    uncleanStarts,
+  });
+  if (await options.verifyTable()) await identity.trusted();
 }
 
 /** The topology of the folder; a node without one makes a cluster of one (T10). */

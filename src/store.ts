@@ -416,7 +416,7 @@ export class Store {
   }
 
   #metaAt(sequence: number): TableMeta {
-    return metaOf(this.#options, sequence, this.mint.ceiling(), this.damagedPartitions);
+    return metaOf(this.#options, sequence, this.mint.ceiling(), this.#index);
   }
 
   #markDamaged(partition: number, why: string): void {

@@ -20,6 +20,7 @@ import { keyBytesMax } from "./api.ts";
 import { assert } from "./assert.ts";
 import { latin1 } from "./bytes.ts";
 import { add, copySummary, type Element, emptySummary, remove, type Summary } from "./digest.ts";
+import { QuorateError } from "./errors.ts";
 import { isIntact, isTombstone, recordValueBytes, recordVersion } from "./record.ts";
 import type { Place, Ring } from "./ring.ts";
 import { tableKeyHeaderBytes, writeTableKey } from "./store_entry.ts";
@@ -63,6 +64,8 @@ export class StoreIndex {
   readonly unsummed = new Set<number>();
   /** Partitions in which a missing record cannot be told from a lost one. */
   readonly damaged = new Set<number>();
+  /** Partitions that have, or are about to get, a summary in the table. */
+  readonly written = new Set<number>();
   /** Partitions whose summary has to be written although no record of theirs changed. */
   readonly #resummed = new Set<number>();
   #active = new Memtable();
@@ -94,10 +97,21 @@ export class StoreIndex {
     const entry = this.#active.get(name) ?? this.#frozen?.get(name);
     if (entry !== undefined) return heldEntry(entry);
     const length = writeTableKey(this.#scratch, place.partition, namespaceNumber, key);
-    const bytes = this.table.get(this.#scratch.subarray(0, length));
+    const bytes = this.#tableGet(this.#scratch.subarray(0, length));
+    if (bytes === "damaged") return { kind: "damaged" };
     if (bytes === undefined) return absent;
     if (!isIntact(bytes, namespaceNumber, key)) return { kind: "damaged" };
     return { kind: "record", record: bytes, sequence: 0 };
+  }
+
+  /** A table that meets a damaged page on the way to a key has the key no better than a damaged record. */
+  #tableGet(key: Uint8Array): Uint8Array | undefined | "damaged" {
+    try {
+      return this.table.get(key);
+    } catch (error) {
+      if (error instanceof QuorateError && error.slug === "corruption") return "damaged";
+      throw error;
+    }
   }
 
   /** Makes `entry` the last change of the key; `before` is what `lookup` has just answered. */
@@ -121,6 +135,7 @@ export class StoreIndex {
     for (const partition of [...memtable.partitions, ...this.#resummed]) {
       summaries.set(partition, copySummary(this.summaries[partition] as Summary));
     }
+    for (const partition of summaries.keys()) this.written.add(partition);
     this.#resummed.clear();
     return { memtable, sequence, summaries };
   }
@@ -133,6 +148,11 @@ export class StoreIndex {
     this.unsummed.delete(partition);
     this.#resummed.add(partition);
     return true;
+  }
+
+  /** Takes an entry that no summary counts out of the table, with the next checkpoint. */
+  drop(partition: number, tableKey: Uint8Array): void {
+    this.#active.set(latin1(tableKey), partition, { record: undefined, sequence: 0 });
   }
 
   /** The frozen memtable is in the table, visible and durable. */

@@ -18,7 +18,7 @@
  * @module
  */
 
-import { hex64 } from "./bytes.ts";
+import { emptyBytes, fromHex, hex64, toHex } from "./bytes.ts";
 import { decodeSummary, encodeSummary, type Summary } from "./digest.ts";
 import { crc32 } from "./hash.ts";
 import type { Hlc } from "./hlc.ts";
@@ -36,6 +36,11 @@ export interface TableMeta {
   readonly ceiling: Hlc;
   /** Partitions in which a missing record cannot be told from a lost one. */
   readonly damaged: readonly number[];
+  /**
+   * Partitions that have an entry of their own. A page that is lost can take a partition's last records and
+   * its entry with it: without this it would look like a partition that never had any.
+   */
+  readonly written: readonly number[];
 }
 
 export interface PartitionMeta {
@@ -52,16 +57,24 @@ export function partitionMetaKey(partition: number): Uint8Array {
 
 /** `round` makes two commits of the same facts differ, so that both are really written (D5). */
 export function encodeMeta(meta: TableMeta, round: number): Uint8Array {
-  return seal({ ...meta, ceiling: hex64(meta.ceiling), round });
+  const { ceiling, written } = meta;
+  return seal({ ...meta, ceiling: hex64(ceiling), written: bitsOf(written), round });
 }
+
+/** As it is sealed: `written` is hex digits, a bit for each partition. */
+type RawMeta = Omit<TableMeta, "ceiling" | "written"> & {
+  readonly ceiling: string;
+  readonly written?: string;
+};
 
 /** Undefined when the bytes are damaged. */
 export function decodeMeta(bytes: Uint8Array): TableMeta | undefined {
-  const raw = unseal(bytes) as (Omit<TableMeta, "ceiling"> & { ceiling: string }) | undefined;
+  const raw = unseal(bytes) as RawMeta | undefined;
   if (raw === undefined || typeof raw.ceiling !== "string") return undefined;
   const { format, storeId, clusterId, sequence, damaged } = raw;
   const ceiling = BigInt(`0x${raw.ceiling}`) as Hlc;
-  return { format, storeId, clusterId, sequence, ceiling, damaged };
+  const written = numbersIn(fromHex(raw.written ?? "") ?? emptyBytes);
+  return { format, storeId, clusterId, sequence, ceiling, damaged, written };
 }
 
 export function encodePartitionMeta(meta: PartitionMeta): Uint8Array {
@@ -83,4 +96,21 @@ export function decodePartitionMeta(bytes: Uint8Array): PartitionMeta | undefine
   const summary = decodeSummary(bytes.subarray(summaryAt));
   if (summary === undefined) return undefined;
   return { sequence: Number(view.getBigUint64(4)), summary };
+}
+
+/** Numbers as hex digits, the bit of the lowest first. */
+function bitsOf(numbers: readonly number[]): string {
+  const highest = numbers.reduce((most, number) => Math.max(most, number), -1);
+  const bytes = new Uint8Array((highest >> 3) + 1);
+  for (const number of numbers)
+    bytes[number >> 3] = (bytes[number >> 3] ?? 0) | (1 << (number & 7));
+  return toHex(bytes);
+}
+
+function numbersIn(bytes: Uint8Array): number[] {
+  const numbers: number[] = [];
+  for (let number = 0; number < bytes.length * 8; number += 1) {
+    if (((bytes[number >> 3] ?? 0) & (1 << (number & 7))) !== 0) numbers.push(number);
+  }
+  return numbers;
 }

@@ -15,6 +15,7 @@ import type { QuorateError } from "./errors.ts";
 import type { Hlc } from "./hlc.ts";
 import type { Ring } from "./ring.ts";
 import { writeCheckpoint, writeMeta } from "./store_checkpoint.ts";
+import type { StoreIndex } from "./store_index.ts";
 import { metaKey, type TableMeta, tableFormat } from "./store_meta.ts";
 import { Mint } from "./store_mint.ts";
 import { type Recovered, recover } from "./store_recover.ts";
@@ -108,17 +109,18 @@ export async function beginStore(
   const mustCheckpoint = recovered.marksChanged || highest > wal.last;
   if (mustCheckpoint) {
     const frozen = index.freeze(highest);
-    const next = metaOf(options, highest, mint.ceiling(), [...index.damaged]);
+    const next = metaOf(options, highest, mint.ceiling(), index);
     await writeCheckpoint({ table, clock, frozen, meta: next });
     index.thaw();
   } else if (table.get(metaKey) === undefined) {
-    await writeMeta(table, metaOf(options, 0, mint.ceiling(), []));
+    await writeMeta(table, metaOf(options, 0, mint.ceiling(), index));
   }
   // The table's file may be new: its name has to be durable before the log forgets anything.
   await disk.syncFolder("");
-  const parts: StoreParts = {
+  // The log may end in its very first write, before there is a store to tell of it.
+  const ending: Pick<StoreParts, "tellEnd"> = { tellEnd: () => {} };
+  const parts: StoreParts = Object.assign(ending, {
     mint,
-    tellEnd: () => {},
     wal: await Wal.begin(
       {
         disk,
@@ -128,7 +130,7 @@ export async function beginStore(
         storeId: owner.storeIdBytes,
         segmentBytes: limits.segmentBytes,
         ceiling: () => mint.ceiling(),
-        onEnd: (error) => parts.tellEnd(error),
+        onEnd: (error) => ending.tellEnd(error),
       },
       {
         nextSequence: highest + 1,
@@ -137,7 +139,7 @@ export async function beginStore(
         tail: mustCheckpoint ? [] : wal.tail,
       },
     ),
-  };
+  });
   if (mustCheckpoint) parts.wal.release(highest);
   return parts;
 }
@@ -146,10 +148,12 @@ export function metaOf(
   { owner }: StoreOptions,
   sequence: number,
   ceiling: Hlc,
-  damaged: readonly number[],
+  index: StoreIndex,
 ): TableMeta {
   const { storeId, clusterId } = owner;
-  return { format: tableFormat, storeId, clusterId, sequence, ceiling, damaged };
+  const damaged = [...index.damaged].sort((a, b) => a - b);
+  const written = [...index.written];
+  return { format: tableFormat, storeId, clusterId, sequence, ceiling, damaged, written };
 }
 
 export function limitsOf(settings: StoreSettings): Limits {

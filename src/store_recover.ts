@@ -16,13 +16,22 @@
  * @module
  */
 
+import { keyBytesMax } from "./api.ts";
+import { successor } from "./bytes.ts";
 import type { Disk, Report } from "./capability.ts";
 import { add, emptySummary, type Summary } from "./digest.ts";
 import { QuorateError } from "./errors.ts";
 import type { Hlc } from "./hlc.ts";
 import { isIntact } from "./record.ts";
 import type { Ring } from "./ring.ts";
-import { type Change, parseChange, parseTableKey, partitionRange, Slab } from "./store_entry.ts";
+import {
+  type Change,
+  parseChange,
+  parseTableKey,
+  partitionRange,
+  Slab,
+  tableKeyHeaderBytes,
+} from "./store_entry.ts";
 import { elementOf, StoreIndex } from "./store_index.ts";
 import {
   decodeMeta,
@@ -60,7 +69,7 @@ export interface Recovered {
   readonly meta: TableMeta;
   /** No change was given a higher sequence. Above the log's last one when its end was lost. */
   readonly highest: number;
-  /** Marks were found or cleared: they have to be made durable before anything is served. */
+  /** Marks were found, or a loss was accepted: that is made durable before anything is served. */
   readonly marksChanged: boolean;
 }
 
@@ -70,10 +79,13 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   const index = new StoreIndex(ring, table);
   const meta = readMeta(options);
   for (const partition of meta.damaged) index.damaged.add(partition);
+  for (const partition of meta.written) index.written.add(partition);
   const reached = readPartitions(options, index, meta.sequence);
+  const lostInTable = index.damaged.size;
+  const unreadable = acceptDataLoss ? takeTableAsFinal(options, index) : [];
   const wal = await replay(options, index, meta, reached);
   const highest = Math.max(wal.last, options.sequence, ...reached);
-  refuseLoss(options, meta, wal, highest);
+  const isShort = refuseLoss(options, meta, wal, highest);
   for (const { first, last, partitions } of wal.lost) {
     options.report.sometimes("store: acknowledged writes are lost");
     options.report.log("error", "Acknowledged writes are missing from the log.", {
@@ -83,28 +95,55 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
     });
     for (const partition of partitions ?? index.summaries.keys()) index.damaged.add(partition);
   }
-  if (acceptDataLoss && index.damaged.size > 0) {
+  const isAccepted = acceptDataLoss && (index.damaged.size > 0 || lostInTable > 0 || isShort);
+  if (isAccepted) {
     options.report.log("warn", "The loss of data was accepted: what is not found is not there.", {
       partitions: [...index.damaged],
     });
     index.damaged.clear();
+    for (const partition of unreadable) index.damaged.add(partition);
   }
   const before = new Set(meta.damaged);
   const marksChanged =
-    before.size !== index.damaged.size || [...index.damaged].some((one) => !before.has(one));
+    isAccepted ||
+    before.size !== index.damaged.size ||
+    [...index.damaged].some((one) => !before.has(one));
   return { index, wal, meta, highest, marksChanged };
+}
+
+/**
+ * What the damaged partitions of the table still hold is from now on all that they hold: counted
+ * again, without the records that are damaged. Otherwise the next scrub would find the same loss.
+ * Answers the partitions that cannot be walked: these stay damaged.
+ */
+function takeTableAsFinal({ table, ring, report }: RecoverOptions, index: StoreIndex): number[] {
+  return [...index.damaged].filter((partition) => {
+    try {
+      const { summary, damaged } = sumPartition(table, ring, partition);
+      index.resum(partition, summary);
+      for (const key of damaged) index.drop(partition, key);
+      return false;
+    } catch (error) {
+      if (!(error instanceof QuorateError) || error.slug !== "corruption") throw error;
+      report.log("error", "A damaged partition cannot be counted again: it stays damaged.", {
+        partition,
+        error,
+      });
+      return true;
+    }
+  });
 }
 
 function readMeta(options: RecoverOptions): TableMeta {
   const { table, storeId, clusterId } = options;
   const bytes = table.get(metaKey);
   const fresh = { format: tableFormat, storeId, clusterId, sequence: 0, ceiling: 0n as Hlc };
-  if (bytes === undefined) return { ...fresh, damaged: [] };
+  if (bytes === undefined) return { ...fresh, damaged: [], written: [] };
   const meta = decodeMeta(bytes.slice());
   if (meta === undefined) {
     // Without it nobody knows how far the table reaches; the log alone may still have everything.
     options.report.log("error", "The table's own description is damaged; the log is replayed.");
-    return { ...fresh, damaged: [...options.ring.all()] };
+    return { ...fresh, damaged: [...options.ring.all()], written: [] };
   }
   if (meta.format !== tableFormat || meta.storeId !== storeId || meta.clusterId !== clusterId) {
     throw new QuorateError(
@@ -124,14 +163,15 @@ function readPartitions(options: RecoverOptions, index: StoreIndex, whole: numbe
   return index.summaries.map((_, partition) => {
     const bytes = table.get(partitionMetaKey(partition));
     const meta = bytes === undefined ? undefined : decodePartitionMeta(bytes.slice());
+    if (bytes !== undefined) index.written.add(partition);
     if (meta !== undefined) {
       index.summaries[partition] = meta.summary;
       return Math.max(whole, meta.sequence);
     }
-    const { summary, damagedCount } = sumPartition(table, index.ring, partition);
+    const { summary, damaged } = sumPartition(table, index.ring, partition);
     index.summaries[partition] = summary;
-    // No summary where there are no records is a partition that was never written to.
-    if (bytes === undefined && summary.records + damagedCount === 0) return whole;
+    const isEmpty = summary.records + damaged.length === 0;
+    if (isEmpty && !index.written.has(partition)) return whole;
     report.log("error", "A partition's summary is damaged or missing; it was counted again.", {
       partition,
       records: summary.records,
@@ -141,24 +181,24 @@ function readPartitions(options: RecoverOptions, index: StoreIndex, whole: numbe
   });
 }
 
-/** Sums what a partition of the table really holds. */
-export function sumPartition(
+/** Sums what a partition of the table really holds; the table's keys of what is damaged in it. */
+function sumPartition(
   table: Table,
   ring: Ring,
   partition: number,
-): { readonly summary: Summary; readonly damagedCount: number } {
+): { readonly summary: Summary; readonly damaged: readonly Uint8Array[] } {
   const summary = emptySummary();
-  let damagedCount = 0;
+  const damaged: Uint8Array[] = [];
   let { start } = partitionRange(partition);
   const { end } = partitionRange(partition);
   for (;;) {
     const entries = table.range({ start, end, limit: 10_000, bytesMax: walkChunkBytes });
     const last = entries.at(-1);
-    if (last === undefined) return { summary, damagedCount };
+    if (last === undefined) return { summary, damaged };
     for (const { key, value } of entries) {
-      if (!addRecord(summary, ring, partition, key, value)) damagedCount += 1;
+      if (!addRecord(summary, ring, partition, key, value)) damaged.push(key);
     }
-    start = after(last.key);
+    start = successor(last.key);
   }
 }
 
@@ -170,20 +210,13 @@ export function addRecord(
   tableKey: Uint8Array,
   record: Uint8Array,
 ): boolean {
-  if (tableKey.length <= 6) return false;
+  if (tableKey.length <= tableKeyHeaderBytes) return false;
   const { namespaceNumber, key } = parseTableKey(tableKey);
-  if (key.length > 1024 || !isIntact(record, namespaceNumber, key)) return false;
+  if (key.length > keyBytesMax || !isIntact(record, namespaceNumber, key)) return false;
   const place = ring.place(namespaceNumber, key);
   if (place.partition !== partition) return false;
   add(summary, elementOf({ namespaceNumber, place }, record));
   return true;
-}
-
-/** The first table key after this one. */
-export function after(key: Uint8Array): Uint8Array {
-  const next = new Uint8Array(key.length + 1);
-  next.set(key);
-  return next;
 }
 
 async function replay(
@@ -227,19 +260,19 @@ function applyChange(index: StoreIndex, change: Change, sequence: number): boole
   return true;
 }
 
-/** Refuses when the log does not go on where the table ends, or both end too early (D5). */
+/** Refuses when the log does not go on where the table ends, or both end too early (D5), unless accepted. */
 function refuseLoss(
   { report, acceptDataLoss, needsLog }: RecoverOptions,
   meta: TableMeta,
   wal: Recovery,
   highest: number,
-): void {
+): boolean {
   const first = wal.first ?? wal.last + 1;
   const gap = first > meta.sequence + 1 ? [meta.sequence + 1, first - 1] : undefined;
   const short = wal.last < highest ? [wal.last + 1, highest] : undefined;
   const missing = gap ?? short;
   const isGone = needsLog && wal.segments.length === 0;
-  if (missing === undefined && !isGone) return;
+  if (missing === undefined && !isGone) return false;
   const lost =
     missing === undefined
       ? `the changes after ${highest}, if there were any, are lost`
@@ -249,7 +282,7 @@ function refuseLoss(
   }: ${lost}.`;
   if (acceptDataLoss) {
     report.log("error", said, { accepted: true });
-    return;
+    return true;
   }
   throw new QuorateError("corruption", said, {
     hint: "Restore the missing files (wal/*.wal or table.lmdb) from a copy. To go on with what can still be read, which is the rest of the keys as they were, start with --accept-data-loss.",

@@ -2,8 +2,8 @@
  * Store scrub: reads the whole table in the background and compares it with what should be there.
  *
  * LMDB's pages carry no checksums: damage can make keys vanish without an error. So every partition
- * is walked, every record's checksum computed, and the sum over all of them compared with the
- * summary that was committed with them. A partition in which a record is damaged, or the sums
+ * is walked, every record looked up and its checksum computed, and the sum over all of them compared
+ * with the summary that was committed with them. A partition in which a record is damaged, or the sums
  * differ, is marked: "nothing found" is no answer there any more.
  *
  * Invariants
@@ -16,13 +16,13 @@
  * @module
  */
 
-import { equal } from "./bytes.ts";
+import { equal, successor } from "./bytes.ts";
 import type { Clock, Report } from "./capability.ts";
 import { emptySummary, type Summary, sameSummary } from "./digest.ts";
 import { partitionRange } from "./store_entry.ts";
 import type { StoreIndex } from "./store_index.ts";
 import { decodePartitionMeta, partitionMetaKey } from "./store_meta.ts";
-import { addRecord, after } from "./store_recover.ts";
+import { addRecord } from "./store_recover.ts";
 
 const pieceBytes = 128 * 1024;
 const pieceEntriesMax = 2000;
@@ -124,9 +124,11 @@ export class Scrub {
       let bytes = 0;
       for (const { key, value } of entries) {
         bytes += key.length + value.length;
-        if (!addRecord(summary, index.ring, partition, key, value)) damagedCount += 1;
+        const isSummed = addRecord(summary, index.ring, partition, key, value);
+        // A walk goes from page to page, and may find what no way from the root leads to any more.
+        if (!isSummed || !isSame(index.table.get(key), value)) damagedCount += 1;
       }
-      start = after(last.key);
+      start = successor(last.key);
       await this.#pause((bytes / bytesPerSecond) * 1000);
     }
     return { summary, damagedCount };
@@ -138,16 +140,17 @@ export class Scrub {
     bytes: Uint8Array | undefined,
     isUnsummed: boolean,
   ): Verdict {
-    const { onDamage, onSummed } = this.#options;
+    const { index, onDamage, onSummed } = this.#options;
     if (this.#isStopped) return "busy";
-    const expected = bytes === undefined ? emptySummary() : decodePartitionMeta(bytes)?.summary;
+    const isNew = bytes === undefined && !index.written.has(partition);
+    const expected = isNew ? emptySummary() : bytes && decodePartitionMeta(bytes)?.summary;
     if (damagedCount > 0) {
-      onDamage(partition, `${damagedCount} of its records are damaged`);
+      onDamage(partition, `${damagedCount} of its records are damaged or cannot be found`);
       return "damaged";
     }
     if (isUnsummed || expected === undefined) onSummed(partition, summary);
     if (expected === undefined) {
-      onDamage(partition, "its summary is damaged");
+      onDamage(partition, "its summary is damaged or missing");
       return "damaged";
     }
     if (isUnsummed || sameSummary(summary, expected)) return "clean";

@@ -173,6 +173,7 @@ interface Store {
   }): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }>;
   put(key: Uint8Array, value: Uint8Array): unknown;
   remove(key: Uint8Array): unknown;
+  resetReadTxn(): void;
   batch(run: () => void): Promise<boolean>;
   close(): Promise<void>;
 }
@@ -202,7 +203,7 @@ class LmdbTable implements Table {
 
   get(key: Uint8Array): Uint8Array | undefined {
     assertKey(key);
-    const bytes = this.#store.getBinaryFast(key);
+    const bytes = this.#read(() => this.#store.getBinaryFast(key));
     if (bytes === undefined) return undefined;
     // `length` is the value's, while `byteLength` is the whole buffer's: only a new view is sound.
     const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -210,17 +211,41 @@ class LmdbTable implements Table {
   }
 
   range(range: TableRange): TableEntry[] {
-    const { start, end, limit, bytesMax } = range;
+    const { start, end, limit } = range;
+    if (limit <= 0 || compare(start, end) >= 0) return [];
+    return this.#read(() => this.#entries(range));
+  }
+
+  #entries(range: TableRange): TableEntry[] {
+    const { limit, bytesMax } = range;
     const entries: TableEntry[] = [];
-    if (limit <= 0 || compare(start, end) >= 0) return entries;
     let bytes = 0;
+    let before: Uint8Array | undefined;
     // Leaving the loop early closes the cursor (invariant 2).
     for (const { key, value } of this.#store.getRange(rangeOptions(range))) {
-      entries.push({ key: plainBytes(key), value: plainBytes(value) });
+      // A walk goes on after the last key it got: one that went back would never end.
+      if (!isNext(before, key, range))
+        throw tableError("MDB_CORRUPTED", "its keys are in no order");
+      before = plainBytes(key);
+      entries.push({ key: before, value: plainBytes(value) });
       bytes += key.length + value.length;
       if (bytes >= bytesMax || entries.length >= limit) break;
     }
     return entries;
+  }
+
+  /** Damage that LMDB notices is told as such. */
+  #read<Value>(read: () => Value): Value {
+    try {
+      return read();
+    } catch (error) {
+      const failure = lmdbFailure(error);
+      const code = systemErrorCode(failure) ?? "";
+      if (!damageCodes.has(code) && code !== "MDB_BAD_TXN") throw failure;
+      // LMDB answers nothing more in a transaction that met damage: the next read begins another.
+      this.#store.resetReadTxn();
+      throw damaged(this.#options, failure);
+    }
   }
 
   async commit(changes: readonly TableChange[]): Promise<void> {
@@ -382,11 +407,34 @@ function lmdbFailure(error: unknown): Error {
   return failure;
 }
 
+/** What is left to do where there is no copy of a damaged table. */
+export const tableLossHint =
+  "Without one, move the table's file away and start with --accept-data-loss: what the log still has is kept, and the rest is lost.";
+
 function corruption({ path }: TableOptions, why: string, cause?: Error): QuorateError {
   return new QuorateError("corruption", `The table's file '${path}' cannot be opened: ${why}.`, {
-    hint: "Where other replicas have the data, move the file away and start again: it fills from them. Otherwise restore a copy.",
+    hint: `Restore a copy of the data folder. ${tableLossHint}`,
     cause,
   });
+}
+
+/** Damage that a read has met. */
+function damaged({ path }: TableOptions, cause: Error): QuorateError {
+  return new QuorateError(
+    "corruption",
+    `The table's file '${path}' is damaged: ${cause.message}.`,
+    {
+      hint: `Restore a copy of the data folder. ${tableLossHint}`,
+      cause,
+    },
+  );
+}
+
+/** Whether a key may follow the one before it in a range. */
+function isNext(before: Uint8Array | undefined, key: Uint8Array, range: TableRange): boolean {
+  const { start, end, reverse } = range;
+  if (compare(key, start) < 0 || compare(key, end) >= 0) return false;
+  return before === undefined || compare(before, key) * (reverse === true ? -1 : 1) < 0;
 }
 
 function assertKey(key: Uint8Array): void {

@@ -87,6 +87,8 @@ const table: Readonly<Record<string, Row>> = {
   http: { layer: "edges", level: 4 },
   rpc: { layer: "edges", level: 4 },
   server: { layer: "edges", level: 5 },
+  // Reads a table in another process, as the store would: what it holds is the store's.
+  table_verify: { layer: "edges", level: 2, also: ["table", "store"] },
   // A node with the types that an application likes.
   database: { layer: "edges", level: 5, also: ["node"] },
   // One constant, which an application's node tells as well.
@@ -108,7 +110,10 @@ const doors: readonly { readonly what: RegExp; readonly by: readonly string[] }[
   { what: /^@connectrpc\/|^@bufbuild\/protobuf/, by: ["rpc", "reflection", "health"] },
   { what: /^pino$/, by: ["log"] },
   { what: /^(commander|cli-table3|smol-toml)$/, by: ["cli"] },
-  { what: /^node:/, by: ["runtime", "folder_lock", "server", "rpc", "log", "cli", "mod"] },
+  {
+    what: /^node:/,
+    by: ["runtime", "folder_lock", "table_verify", "server", "rpc", "log", "cli", "mod"],
+  },
   { what: /^#gen$/, by: ["rpc", "reflection", "health"] },
 ];
 

@@ -4,14 +4,14 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
-import { utf8Bytes } from "../src/bytes.ts";
+import { equal, latin1, utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import type { Hlc } from "../src/hlc.ts";
 import { encodeRecord, recordBytes, type StoredRecord } from "../src/record.ts";
 import { Ring } from "../src/ring.ts";
 import { writeCheckpoint } from "../src/store_checkpoint.ts";
 import { StoreIndex } from "../src/store_index.ts";
-import { tableFormat } from "../src/store_meta.ts";
+import { metaKey, tableFormat } from "../src/store_meta.ts";
 import { Scrub } from "../src/store_scrub.ts";
 import type { Table } from "../src/table.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
@@ -63,7 +63,7 @@ async function stand(change: (table: Table) => Table = (table) => table): Promis
     async checkpoint() {
       const frozen = index.freeze(sequence);
       const meta = { format: tableFormat, storeId: "", clusterId, sequence, ceiling: 0n as Hlc };
-      await writeCheckpoint({ table, clock, frozen, meta: { ...meta, damaged: [] } });
+      await writeCheckpoint({ table, clock, frozen, meta: { ...meta, damaged: [], written: [0] } });
       index.thaw();
     },
     scrub: () =>
@@ -95,6 +95,42 @@ test("scrub: a walk is not compared with a summary that was committed in the mid
   assert.equal(damaged, []);
   assert.is(counts.clean, 1, "it walked again, and compared that walk");
   assert.is(index.summaries[0]?.records, 3);
+  await walker.stop();
+});
+
+test("scrub: a partition that lost its records and its summary together is damaged", async () => {
+  const { clock, index, damaged, put, checkpoint, scrub, counts } = await stand();
+  put("a", 1);
+  await checkpoint();
+  // As when a page with the last records of a partition and its summary is another one.
+  const everything = { start: Uint8Array.of(0), end: Uint8Array.of(0xff, 0xff, 2) };
+  const entries = index.table.range({ ...everything, limit: 100, bytesMax: 2 ** 30 });
+  assert.is(entries.length, 3, "a record, the table's description, a summary");
+  const lost = entries.filter(({ key }) => !equal(key, metaKey));
+  await index.table.commit(lost.map(({ key }) => ({ key, value: undefined })));
+  const walker = scrub();
+  await clock.advance(60_000);
+  assert.equal(damaged, ["0: its summary is damaged or missing"]);
+  assert.is(counts.clean, 0);
+  await walker.stop();
+});
+
+test("scrub: a record that a walk meets and a look-up does not find is damage", async () => {
+  const { clock, damaged, put, checkpoint, scrub } = await stand((table) => ({
+    // As when a branch page leads to the wrong leaf.
+    get: (key) => (latin1(key).endsWith("b") ? undefined : table.get(key)),
+    range: (range) => table.range(range),
+    commit: (changes) => table.commit(changes),
+    flushed: () => table.flushed(),
+    fileBytes: () => table.fileBytes(),
+    close: () => table.close(),
+  }));
+  put("a", 1);
+  put("b", 1);
+  await checkpoint();
+  const walker = scrub();
+  await clock.advance(60_000);
+  assert.equal(damaged, ["0: 1 of its records are damaged or cannot be found"]);
   await walker.stop();
 });
 
