@@ -11,6 +11,8 @@
  * 1. Everything in it is durable before a call that changes it resolves.
  * 2. A folder is never used for a node of another name, and never changed when it is refused.
  * 3. `clean` is true exactly from the end of an orderly close to the next start.
+ * 4. Changes run one after another, each upon what the one before has left: the mint, the scrub and
+ *    a close may come at the same moment.
  *
  * Effects: Disk, Random. Source: rules I1, I2, V1.
  *
@@ -48,6 +50,7 @@ interface Facts {
 export class Identity {
   readonly #slots: Slots;
   #facts: Facts;
+  #last: Promise<void> = Promise.resolve();
 
   private constructor(slots: Slots, facts: Facts) {
     this.#slots = slots;
@@ -122,34 +125,41 @@ export class Identity {
 
   /** Counts an attempt, before what may end the process: opening the table is a part of that. */
   attempt(): Promise<void> {
-    return this.#change({ uncleanStarts: this.#facts.uncleanStarts + 1 });
+    return this.#change(({ uncleanStarts }) => ({ uncleanStarts: uncleanStarts + 1 }));
   }
 
   /** Counts this start. `sequence` is the highest that the log or the table holds. */
   begin(sequence: number): Promise<void> {
-    return this.#change({ boot: this.#facts.boot + 1, clean: false, sequence });
+    return this.#change(({ boot }) => ({ boot: boot + 1, clean: false, sequence }));
   }
 
   /** All of the table was read, and is as it should be. */
-  async trusted(): Promise<void> {
-    if (this.#facts.uncleanStarts > 0) await this.#change({ uncleanStarts: 0 });
+  trusted(): Promise<void> {
+    return this.#change((facts) => (facts.uncleanStarts > 0 ? { uncleanStarts: 0 } : undefined));
   }
 
   /** The folder is closed in order. */
   end(sequence: number): Promise<void> {
-    return this.#change({ clean: true, sequence, uncleanStarts: 0 });
+    return this.#change(() => ({ clean: true, sequence, uncleanStarts: 0 }));
   }
 
   /** Takes a new origin, durably (V1). */
   async renewOrigin(random: Random): Promise<Origin> {
-    await this.#change({ origin: toHex(random.bytes(8)) });
+    await this.#change(() => ({ origin: toHex(random.bytes(8)) }));
     return this.origin;
   }
 
-  async #change(change: Partial<Facts>): Promise<void> {
-    const facts = { ...this.#facts, ...change };
-    await this.#slots.write(facts);
-    this.#facts = facts;
+  /** `change` gets what then stands, and answers undefined when nothing has to change. */
+  #change(change: (facts: Facts) => Partial<Facts> | undefined): Promise<void> {
+    const turn = this.#last.then(async () => {
+      const changed = change(this.#facts);
+      if (changed === undefined) return;
+      const facts = { ...this.#facts, ...changed };
+      await this.#slots.write(facts);
+      this.#facts = facts;
+    });
+    this.#last = turn.catch(() => {});
+    return turn;
   }
 }
 
