@@ -113,6 +113,9 @@ export interface DatabasePage {
   readonly next: string | undefined;
 }
 
+const durabilities: readonly Durability[] = ["fsync", "memory"];
+const consistencies: readonly Consistency[] = ["one", "quorum", "all"];
+
 /** An open data folder. */
 export class Database {
   readonly #node: QuorateNode;
@@ -142,13 +145,15 @@ export class Database {
   async put(key: Bytes, value: Bytes, choices: PutChoices = {}): Promise<Written> {
     const { durability, ttlSeconds, contentType = contentTypeDefault, meta = {} } = choices;
     checkWhole("ttlSeconds", ttlSeconds, 1, ttlSecondsMax);
-    if (!/^[\x20-\x7e]+$/.test(contentType) || contentType.length > contentTypeBytesMax) {
+    checkOneOf("durability", durability, durabilities);
+    const isText = typeof contentType === "string" && /^[\x20-\x7e]+$/.test(contentType);
+    if (!isText || contentType.length > contentTypeBytesMax) {
       throw invalid(`A content type is 1 to ${contentTypeBytesMax} printable ASCII characters.`);
     }
     const answer = await this.#node.put({
       ...this.#options(choices),
       key: keyBytes(key),
-      value: typeof value === "string" ? textBytes(value, "value") : value.slice(),
+      value: ownBytes(value, "value"),
       contentType,
       meta: metaOf(meta),
       ...(durability === undefined ? {} : { durability }),
@@ -161,11 +166,12 @@ export class Database {
   async get(key: Bytes, choices: RequestChoices = {}): Promise<DatabaseRecord | undefined> {
     const { record } = await this.#node.get({ ...this.#options(choices), key: keyBytes(key) });
     if (record === undefined) return undefined;
-    const { version, value, contentType, meta, expiresAtMs } = record;
+    const { version, contentType, meta, expiresAtMs } = record;
+    // A large memtable must not stay alive for one small value that somebody keeps.
+    const value = record.value.slice();
     const text = (): string => new TextDecoder("utf-8", { ignoreBOM: true }).decode(value);
     return {
-      // A large memtable must not stay alive for one small value that somebody keeps.
-      value: value.slice(),
+      value,
       contentType,
       meta: Object.fromEntries(meta),
       version: versionText(version),
@@ -178,6 +184,7 @@ export class Database {
   /** Deletes a key, also one that is not there; resolves when that is on disk. */
   async delete(key: Bytes, choices: DeleteChoices = {}): Promise<Written> {
     const { durability } = choices;
+    checkOneOf("durability", durability, durabilities);
     const answer = await this.#node.delete({
       ...this.#options(choices),
       key: keyBytes(key),
@@ -190,6 +197,7 @@ export class Database {
   async list(choices: ListChoices = {}): Promise<DatabasePage> {
     const { prefix, start, end, limit = listLimitDefault, cursor, reverse, values } = choices;
     checkWhole("limit", limit, 1, listLimitMax);
+    if (cursor !== undefined && typeof cursor !== "string") throw invalid("A cursor is a string.");
     const { items, next } = await this.#node.list({
       ...this.#options(choices),
       limit,
@@ -223,6 +231,7 @@ export class Database {
     timeoutMs?: number;
   } {
     checkWhole("timeoutMs", timeoutMs, 1, timeoutMsMax);
+    checkOneOf("consistency", consistency, consistencies);
     return {
       namespace,
       requestId: this.#random.u32().toString(16).padStart(8, "0"),
@@ -238,7 +247,7 @@ function writtenOf(answer: Awaited<ReturnType<Api["put"]>>): Written {
 }
 
 function keyBytes(key: Bytes): Uint8Array {
-  const bytes = typeof key === "string" ? textBytes(key, "key") : key.slice();
+  const bytes = ownBytes(key, "key");
   if (bytes.length === 0) {
     throw new QuorateError("invalid-key", "The key is empty.", {
       outcome: "none",
@@ -255,17 +264,25 @@ function keyBytes(key: Bytes): Uint8Array {
 
 /** A prefix or an end of a range: it may be empty. */
 function boundBytes(bound: Bytes): Uint8Array {
-  const bytes = typeof bound === "string" ? textBytes(bound, "key") : bound.slice();
+  const bytes = ownBytes(bound, "bound");
   if (bytes.length > keyBytesMax)
     throw invalid(`A prefix or bound has at most ${keyBytesMax} bytes.`);
   return bytes;
 }
 
-function textBytes(text: string, what: "key" | "value"): Uint8Array {
-  const bytes = utf8Bytes(text);
-  // An encoder writes U+FFFD for half of a surrogate pair: two different texts would become one.
-  if (!/\p{Surrogate}/u.test(text)) return bytes;
+/** The bytes of a text, or a copy: `slice` of a Buffer would give another view of the caller's. */
+function ownBytes(given: Bytes, what: "key" | "value" | "bound"): Uint8Array {
+  const isBytes = Object.prototype.toString.call(given) === "[object Uint8Array]";
+  if (typeof given !== "string" && isBytes) return new Uint8Array(given);
   const slug = what === "key" ? "invalid-key" : "invalid-request";
+  if (typeof given !== "string") {
+    throw new QuorateError(slug, `The ${what} is neither a string nor a Uint8Array.`, {
+      outcome: "none",
+      hint: "Give text as a string, anything else as a Uint8Array (a Buffer is one).",
+    });
+  }
+  // An encoder writes U+FFFD for half of a surrogate pair: two different texts would become one.
+  if (!/\p{Surrogate}/u.test(given)) return utf8Bytes(given);
   throw new QuorateError(slug, `The ${what} holds half of a surrogate pair, which has no UTF-8.`, {
     outcome: "none",
     hint: `Give the ${what} as bytes.`,
@@ -276,8 +293,9 @@ function metaOf(meta: Readonly<Record<string, string>>): Meta {
   const pairs = Object.entries(meta);
   let bytes = 0;
   for (const [name, value] of pairs) {
-    bytes += name.length + value.length;
+    bytes += name.length + (value?.length ?? 0);
     const fits =
+      typeof value === "string" &&
       /^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name) &&
       /^(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/.test(value);
     if (!fits) {
@@ -294,6 +312,12 @@ function metaOf(meta: Readonly<Record<string, string>>): Meta {
 function checkWhole(name: string, value: number | undefined, min: number, max: number): void {
   if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return;
   throw invalid(`${name} is ${value}; it is a whole number from ${min} to ${max}.`);
+}
+
+/** A word that is not known must not count as a weaker one. */
+function checkOneOf(name: string, value: unknown, allowed: readonly string[]): void {
+  if (value === undefined || allowed.some((one) => one === value)) return;
+  throw invalid(`${name} is ${String(value)}; it is one of ${allowed.join(", ")}.`);
 }
 
 function invalid(detail: string): QuorateError {
