@@ -257,20 +257,25 @@ class RunningNode implements QuorateNode {
     return this.#coordinator.namespace(name);
   }
 
-  async putNamespace(name: string, policy: Partial<NamespacePolicy>): Promise<Namespace> {
-    this.#refuseClosed();
-    await this.#parts.document.change((present) => withNamespace(present, name, policy));
-    return this.namespace(name);
+  putNamespace(name: string, policy: Partial<NamespacePolicy>): Promise<Namespace> {
+    return this.#underWay(async () => {
+      const { document } = this.#parts;
+      const next = await document.change((present) => withNamespace(present, name, policy));
+      // Not the present document: somebody else may have deleted it meanwhile.
+      return next.namespaces.find((namespace) => namespace.name === name) as Namespace;
+    });
   }
 
-  async deleteNamespace(name: string): Promise<void> {
-    this.#refuseClosed();
-    const { document } = this.#parts;
-    const found = document.present.namespaces.find((namespace) => namespace.name === name);
-    await document.change((present) => withoutNamespace(present, name));
-    if (found !== undefined && document.present.dropped.includes(found.number)) {
-      this.#purgeLater(found.number);
-    }
+  deleteNamespace(name: string): Promise<void> {
+    return this.#underWay(async () => {
+      let gone: number | undefined;
+      await this.#parts.document.change((present) => {
+        const next = withoutNamespace(present, name);
+        gone = next?.dropped.at(-1);
+        return next;
+      });
+      if (gone !== undefined) this.#purgeLater(gone);
+    });
   }
 
   replicas(_key: Uint8Array, count: number): readonly string[] {
@@ -345,20 +350,22 @@ class RunningNode implements QuorateNode {
     }
   }
 
-  /** Counts a request while it is under way, and refuses it once the node is closed. */
   #counted<Request extends RequestOptions, Result>(
     run: (request: Request) => Promise<Result>,
   ): (request: Request) => Promise<Result> {
-    return async (request) => {
-      this.#refuseClosed();
-      this.#underWayCount += 1;
-      try {
-        return await run(request);
-      } finally {
-        this.#underWayCount -= 1;
-        if (this.#underWayCount === 0) this.#tellIdle();
-      }
-    };
+    return (request) => this.#underWay(() => run(request));
+  }
+
+  /** Counts what is under way, so that a close waits for it; refuses it once the node is closed. */
+  async #underWay<Result>(run: () => Promise<Result>): Promise<Result> {
+    this.#refuseClosed();
+    this.#underWayCount += 1;
+    try {
+      return await run();
+    } finally {
+      this.#underWayCount -= 1;
+      if (this.#underWayCount === 0) this.#tellIdle();
+    }
   }
 
   #refuseClosed(): void {

@@ -1,0 +1,62 @@
+/**
+ * Namespaces that are made and deleted at the same moment, by several callers, and at a close: the
+ * topology's changes run one after another, and each caller hears of its own.
+ */
+
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { utf8Bytes } from "../src/bytes.ts";
+import type { QuorateNode } from "../src/node.ts";
+import { newWorld, openIn, requestId, type World } from "./store_harness.ts";
+
+const test = suite("namespace");
+
+async function put(node: QuorateNode, namespace: string, key: string): Promise<void> {
+  const value = utf8Bytes("v");
+  const request = { namespace, requestId, key: utf8Bytes(key), value };
+  await node.put({ ...request, contentType: "text/plain", meta: [] });
+}
+
+/** Waits until all records of deleted namespaces are gone; answers how many keys are left. */
+async function purged(world: World, node: QuorateNode): Promise<number> {
+  for (let turn = 0; turn < 50; turn += 1) await world.clock.advance(100);
+  return (await node.info()).keys;
+}
+
+test("a namespace that is deleted, made and deleted again at once leaves no record behind", async () => {
+  const world = newWorld();
+  const node = await openIn(world);
+  await node.putNamespace("a", {});
+  await put(node, "a", "first");
+  const made = node.deleteNamespace("a").then(async () => {});
+  const again = node.putNamespace("a", {});
+  const last = node.deleteNamespace("a");
+  await Promise.all([made, again, last]);
+  await node.putNamespace("b", {});
+  assert.is(await purged(world, node), 0);
+  const { epoch } = await node.info();
+  assert.is(await purged(world, node), 0);
+  assert.is((await node.info()).epoch, epoch);
+  await node.close();
+  const next = await openIn(world);
+  const before = (await next.info()).epoch;
+  await purged(world, next);
+  assert.is((await next.info()).epoch, before, "nothing was left to remove at the next start");
+  await next.close();
+});
+
+test("a close waits for namespaces that are being made, and only then gives the folder back", async () => {
+  const world = newWorld();
+  const node = await openIn(world);
+  const names = Array.from({ length: 20 }, (_, number) => `made-${number}`);
+  const made = Promise.all(names.map((name) => node.putNamespace(name, {})));
+  await node.close();
+  const calls = world.disk.callCount;
+  await made;
+  assert.is(world.disk.callCount, calls, "nothing was written after the close");
+  const next = await openIn(world);
+  for (const name of names) assert.is(next.namespace(name).name, name);
+  await next.close();
+});
+
+test.run();
