@@ -12,7 +12,8 @@
  * 1. The log and the memtable take changes in the same order: there is no await between the two.
  * 2. A version is named to anybody only when it is synced, unless the request asked for `memory` (W2).
  * 3. After the log or the table failed nothing is acknowledged any more.
- * 4. The memtables hold at most three times `memtableBytesMax`, but for changes that free space.
+ * 4. The active memtable takes changes up to twice `memtableBytesMax`, those that free space up to
+ *    four times; the frozen one was active before.
  *
  * Effects: Clock, Random, Disk (through the log), Table, Report. Source: rules W1, W2, D1 to D6, V1.
  *
@@ -60,6 +61,11 @@ import type { Wal } from "./wal.ts";
 /** How long a write waits for a full memtable before it is refused. */
 const memtableWaitMs = 1000;
 const checkpointRetryMs = 1000;
+/** What frees space (deletes, namespaces that go) has room in memory for longer than what grows. */
+const memtableGrowingMax = 2;
+const memtableVitalMax = 4;
+/** So many full segments of the log call for a checkpoint: small writes fill blocks, not the memtable. */
+const segmentsMax = 4;
 const roomTriesMax = 4;
 
 export interface Write {
@@ -303,22 +309,23 @@ export class Store {
   #makeRoom(bytes: number, vital: boolean): Promise<void> | undefined {
     this.#refuseEnded();
     if (!vital && this.isDiskLow) throw this.#diskFull();
-    const isFull = !vital && this.#index.active.bytes >= 2 * this.#limits.memtableBytesMax;
-    if (!isFull && this.#wal.hasRoom(bytes, vital)) return undefined;
+    if (!this.#isMemtableFull(vital) && this.#wal.hasRoom(bytes, vital)) return undefined;
     return this.#waitForRoom(bytes, vital);
   }
 
   async #waitForRoom(bytes: number, vital: boolean): Promise<void> {
     for (let attempt = 0; attempt < roomTriesMax; attempt += 1) {
-      if (!vital && this.#index.active.bytes >= 2 * this.#limits.memtableBytesMax) {
-        await this.#awaitCheckpoint();
-      }
+      if (this.#isMemtableFull(vital)) await this.#awaitCheckpoint();
       if (!this.#wal.hasRoom(bytes, vital)) await this.#wal.makeRoom(bytes, vital);
       this.#refuseEnded();
-      const isFull = !vital && this.#index.active.bytes >= 2 * this.#limits.memtableBytesMax;
-      if (!isFull && this.#wal.hasRoom(bytes, vital)) return;
+      if (!this.#isMemtableFull(vital) && this.#wal.hasRoom(bytes, vital)) return;
     }
     throw overloaded("The log and the memtable are full of writes that wait for the disk.");
+  }
+
+  #isMemtableFull(vital: boolean): boolean {
+    const times = vital ? memtableVitalMax : memtableGrowingMax;
+    return this.#index.active.bytes >= times * this.#limits.memtableBytesMax;
   }
 
   /** Waits for the checkpoint under way, but not for long. */
@@ -346,7 +353,10 @@ export class Store {
   }
 
   get #isCheckpointDue(): boolean {
-    return this.#index.active.bytes >= this.#limits.memtableBytesMax;
+    const { active } = this.#index;
+    return (
+      active.bytes >= this.#limits.memtableBytesMax || this.#wal.fullSegmentCount >= segmentsMax
+    );
   }
 
   /** The answer when the same or something newer is there (W1, W2). */

@@ -190,6 +190,11 @@ export class Wal {
     return this.#ended;
   }
 
+  /** Segments that are full and hold something that was not released. */
+  get fullSegmentCount(): number {
+    return this.#segments.length;
+  }
+
   /**
    * Whether an entry can be taken now. A vital one (a delete, a repair) may use the last of the
    * room; a growing one leaves some for these.
