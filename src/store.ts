@@ -23,7 +23,6 @@
 import type { Durability } from "./api.ts";
 import { assert } from "./assert.ts";
 import { compare } from "./bytes.ts";
-import { systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { hlcAt } from "./hlc.ts";
 import { decodeRecord, type StoredRecord } from "./record.ts";
@@ -38,7 +37,7 @@ import {
   Slab,
   tableKey,
 } from "./store_entry.ts";
-import { lostPartition, overloaded, tableFailure } from "./store_error.ts";
+import { isNoSpace, lostPartition, overloaded, reserveUsed, tableFailure } from "./store_error.ts";
 import { type Frozen, type Held, heldVersion, type Spot, type StoreIndex } from "./store_index.ts";
 import type { TableMeta } from "./store_meta.ts";
 import type { Mint } from "./store_mint.ts";
@@ -247,6 +246,9 @@ export class Store {
       reverse,
       limit,
     });
+    if (found.items.some(({ record }) => record === undefined)) {
+      this.#markDamaged(partition, "a record's checksum is wrong");
+    }
     return { ...found, isDamaged: this.#index.damaged.has(partition) };
   }
 
@@ -268,7 +270,10 @@ export class Store {
   /** Brings everything into the table. */
   async checkpoint(): Promise<void> {
     while (this.#checkpointing !== undefined) await this.#checkpointing;
-    if (this.#index.active.count > 0) await this.#startCheckpoint();
+    const { active, frozen } = this.#index;
+    // One that was given up for want of space is still frozen: the log has it.
+    if (frozen !== undefined) return;
+    if (active.count > 0 || this.#isMarkPending) await this.#startCheckpoint();
   }
 
   /** Checkpoints and closes; the store's last sequence is durable. */
@@ -279,8 +284,11 @@ export class Store {
     await this.#scrub?.stop();
     if (this.#failure === undefined) await this.checkpoint().catch(() => {});
     while (this.#checkpointing !== undefined) await this.#checkpointing;
-    await this.#wal.close();
-    await this.#options.table.close();
+    try {
+      await this.#wal.close();
+    } finally {
+      await this.#options.table.close();
+    }
   }
 
   async #begin({ wal, highest, index }: Recovered): Promise<void> {
@@ -308,7 +316,7 @@ export class Store {
   /** Undefined when a change can be taken at once; otherwise resolves when it can, or rejects. */
   #makeRoom(bytes: number, vital: boolean): Promise<void> | undefined {
     this.#refuseEnded();
-    if (!vital && this.isDiskLow) throw this.#diskFull();
+    if (!vital && this.isDiskLow) throw reserveUsed(this.#limits.diskReserveBytes);
     if (!this.#isMemtableFull(vital) && this.#wal.hasRoom(bytes, vital)) return undefined;
     return this.#waitForRoom(bytes, vital);
   }
@@ -413,8 +421,7 @@ export class Store {
       this.#tableIsFull = false;
       return true;
     } catch (error) {
-      const code = systemErrorCode(error) ?? "";
-      if (spaceCodes.has(code)) {
+      if (isNoSpace(error)) {
         report.sometimes("store: no space for a checkpoint");
         if (!this.#tableIsFull) report.log("warn", "The disk is full: no checkpoint was possible.");
         this.#tableIsFull = true;
@@ -455,14 +462,6 @@ export class Store {
     );
   }
 
-  #diskFull(): QuorateError {
-    return new QuorateError(
-      "disk-full",
-      `The disk has less than the reserve of ${this.#limits.diskReserveBytes} bytes left.`,
-      { outcome: "none", hint: "Free space, or delete keys; writes go on by themselves." },
-    );
-  }
-
   #refuseEnded(): void {
     if (this.#failure !== undefined) {
       const { slug, detail, facts } = this.#failure;
@@ -487,10 +486,3 @@ export interface ScanPiece {
   readonly reverse: boolean;
   readonly limit: number;
 }
-
-const spaceCodes: ReadonlySet<string> = new Set([
-  "ENOSPC",
-  "EDQUOT",
-  "MDB_MAP_FULL",
-  "MDB_TXN_FULL",
-]);

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { Spot } from "./store_index.ts";
 
@@ -23,6 +24,31 @@ export function lostPartition({ key, place }: Spot): QuorateError {
 export function overloaded(detail: string): QuorateError {
   return new QuorateError("overloaded", detail, { outcome: "none", retryAfterSeconds: 1 });
 }
+
+/** Writes that grow the data are refused. */
+export function reserveUsed(reserveBytes: number): QuorateError {
+  return new QuorateError(
+    "disk-full",
+    `The disk has less than the reserve of ${reserveBytes} bytes left, or had no room for a checkpoint.`,
+    {
+      outcome: "none",
+      retryAfterSeconds: 1,
+      hint: "Free space, or delete keys; writes go on by themselves.",
+    },
+  );
+}
+
+/** Whether the table's writer failed for want of space, and may succeed later. */
+export function isNoSpace(error: unknown): boolean {
+  return spaceCodes.has(systemErrorCode(error) ?? "");
+}
+
+const spaceCodes: ReadonlySet<string> = new Set([
+  "ENOSPC",
+  "EDQUOT",
+  "MDB_MAP_FULL",
+  "MDB_TXN_FULL",
+]);
 
 export function tableFailure(error: unknown): QuorateError {
   const why = error instanceof Error ? error.message : String(error);

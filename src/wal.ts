@@ -167,8 +167,9 @@ export class Wal {
     const firstSequence = start.nextSequence - start.tail.length;
     const wal = new Wal(options, start, activate(options, prepared));
     await wal.#writeBatch([...start.tail], firstSequence);
-    if (wal.#ended !== undefined) throw wal.#ended;
-    return wal;
+    if (wal.#ended === undefined) return wal;
+    await wal.close();
+    throw wal.#ended;
   }
 
   /** The highest sequence given. */
@@ -283,8 +284,9 @@ export class Wal {
     this.#closed = true;
     await this.#running;
     await this.#preparing;
-    await this.#active.file.close();
-    await this.#next?.file.close();
+    // All that counts is synced: a failing close loses nothing.
+    await this.#active.file.close().catch(() => {});
+    await this.#next?.file.close().catch(() => {});
   }
 
   #underWay: Promise<void> = Promise.resolve();
