@@ -84,6 +84,18 @@ test("V1: an origin that could not be written is not used", async () => {
   assert.is(identity.origin, before);
 });
 
+test("D4: an identity that a start has read is durable before it is relied on", async () => {
+  for (let call = 1; call <= 6; call += 1) {
+    const disk = new SimDisk();
+    const identity = await open(disk);
+    disk.failCall(call, { code: "EIO", writtenBytes: 100_000 });
+    await identity.renewOrigin(new SimRandom(5)).catch(() => {});
+    const restarted = disk.kill();
+    const ids = idsOf(await open(restarted));
+    assert.equal(idsOf(await open(restarted.crash("durable"))), ids, `call ${call}`);
+  }
+});
+
 test("Identity: another name, another format and parts that are no identity's are refused by slug", async () => {
   const disk = new SimDisk();
   await open(disk, "ada");

@@ -346,6 +346,24 @@ test("wrong-data-folder: a folder that holds something else, or whose identity i
   await rejectsSlug("wrong-data-folder", openIn(newWorld({ disk, image: world.table.image })));
 });
 
+test("after an orderly close the table alone has everything; after any other end the log has to be there", async () => {
+  for (const end of ends) {
+    const world = newWorld();
+    const node = await openIn(world);
+    await put(node, "k", "v");
+    if (end === "close") await node.close();
+    const next = after(world, end === "power loss" ? end : "kill");
+    for (const name of await next.disk.list("wal")) await next.disk.remove(`wal/${name}`);
+    if (end !== "close") {
+      await rejectsSlug("corruption", openIn(next), end);
+      continue;
+    }
+    const again = await openIn(next);
+    assert.is(await get(again, "k"), "v");
+    await again.close();
+  }
+});
+
 test("one damaged copy of the identity or the topology harms nothing, two are a refusal that keeps them", async () => {
   for (const name of ["identity", "topology"]) {
     for (const suffix of ["a", "b"]) {

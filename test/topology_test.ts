@@ -235,6 +235,20 @@ test("Document: changes run one after another, each durable before it is the pre
   assert.equal(left.present, document.present);
 });
 
+test("D4, T2: a document that a start has read is durable before it is the present one", async () => {
+  for (let call = 1; call <= 6; call += 1) {
+    const disk = new SimDisk();
+    const document = await Document.open(disk, () => first);
+    // The change is in the page cache, and its sync failed; then the process is killed.
+    disk.failCall(call, { code: "EIO", writtenBytes: 100_000 });
+    await document.change((present) => step(present, "a")).catch(() => {});
+    const restarted = disk.kill();
+    const { present } = await Document.open(restarted, () => first);
+    const left = await Document.open(restarted.crash("durable"), () => first);
+    assert.equal(left.present, present, `call ${call}`);
+  }
+});
+
 test("Document: a change that fails leaves the present one, and the next goes on from there", async () => {
   const disk = new SimDisk();
   const document = await Document.open(disk, () => first);

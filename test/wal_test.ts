@@ -267,6 +267,15 @@ test("Wal: a retired segment leaves its name before it is overwritten, and is us
     ({ method, path }) => method === "rename" && /\.wal wal\/spare$/.test(path),
   );
   assert.ok(reused.length >= 1, "a retired segment was used again");
+  // Under its own name nothing is opened to be written; the new name is durable before it is opened.
+  assert.not.ok(disk.calls.some(({ method, path }) => method === "open" && path.endsWith(".wal")));
+  for (const rename of reused) {
+    const touching = disk.calls
+      .slice(disk.calls.indexOf(rename) + 1)
+      .filter(({ method, path }) => method === "syncFolder" || path === `${walFolder}/spare`)
+      .filter(({ method }) => method === "syncFolder" || method === "open");
+    assert.is(touching[0]?.method, "syncFolder");
+  }
   await wal.close();
   const { entries, recovery } = await readBack(disk, released);
   assert.equal(entries, upTo(number, released + 1), "nothing of the old bytes is read");
