@@ -24,6 +24,7 @@ import {
   type ListAnswer,
   type ListItem,
   type ListRequest,
+  type LiveRecord,
   listLimitDefault,
   listPageBytesMax,
   type Namespace,
@@ -36,7 +37,7 @@ import type { Clock } from "./capability.ts";
 import { makeCursor, parseCursor } from "./cursor.ts";
 import { type Outcome, QuorateError } from "./errors.ts";
 import type { StoredRecord } from "./record.ts";
-import { type Found, type ScanPlan, type ScanSource, scanAll } from "./scan.ts";
+import { type Found, type ScanPlan, type ScanSource, scanAll, turn } from "./scan.ts";
 
 /** What is needed of a coordinator. */
 export interface RequestPort {
@@ -80,15 +81,11 @@ export class Listing {
   }
 
   list(request: ListRequest): Promise<ListAnswer> {
-    return this.#options.requests.withDeadline(request, undefined, this.#list(request));
+    return this.#untilLate(request, (isLate) => this.#list(request, isLate));
   }
 
   count(request: CountRequest): Promise<CountAnswer> {
-    let isLate = false;
-    const work = this.#count(request, () => isLate);
-    return this.#options.requests.withDeadline(request, undefined, work).finally(() => {
-      isLate = true;
-    });
+    return this.#untilLate(request, (isLate) => this.#count(request, isLate));
   }
 
   async batch(request: BatchRequest): Promise<readonly BatchResult[]> {
@@ -105,7 +102,19 @@ export class Listing {
     return Promise.all(results);
   }
 
-  async #list(request: ListRequest): Promise<ListAnswer> {
+  /** Work that stops when its answer has come too late. */
+  #untilLate<Value>(
+    request: RequestOptions,
+    run: (isLate: () => boolean) => Promise<Value>,
+  ): Promise<Value> {
+    let isLate = false;
+    const work = run(() => isLate);
+    return this.#options.requests.withDeadline(request, undefined, work).finally(() => {
+      isLate = true;
+    });
+  }
+
+  async #list(request: ListRequest, isLate: () => boolean): Promise<ListAnswer> {
     const { clock, store, requests } = this.#options;
     const { reverse = false, values = false, limit = listLimitDefault } = request;
     const { number: namespaceNumber } = requests.namespace(request.namespace);
@@ -117,6 +126,7 @@ export class Listing {
       ...bounds(request, lastKeyOf(request, scope)),
       pieceCount: Math.ceil((2 * limit) / store.partitions) + 2,
       isLive: (record) => requests.isLive(record),
+      isOver: isLate,
     };
     const items: ListItem[] = [];
     let bytes = 0;
@@ -129,7 +139,9 @@ export class Listing {
         isMore = true;
         break;
       }
-      const item = values ? await this.#itemWithValue(request, found) : itemOf(found);
+      const item = values
+        ? await this.#itemWithValue(request, found)
+        : itemOf(found.key, found.record, found.valueBytes);
       last = found.key;
       sequence = Math.max(sequence, found.sequence);
       // Deleted since it was seen: the page goes on without it.
@@ -137,6 +149,7 @@ export class Listing {
       bytes += itemOverheadBytes + item.key.length + (item.value?.length ?? 0);
       items.push(item);
       if (items.length % listedBetweenTurns === 0) await turn(clock);
+      if (isLate()) break;
     }
     await store.whenSynced(sequence);
     if (!isMore || last === undefined) return { ...answer, items };
@@ -150,12 +163,8 @@ export class Listing {
     const asked = timeoutMs === undefined ? rest : { ...rest, timeoutMs };
     const { record } = await this.#options.requests.get({ ...asked, key: found.key });
     if (record === undefined) return undefined;
-    const { value, ...shown } = record;
-    return {
-      ...itemOf({ ...found, record: { ...found.record, ...shown } }),
-      bytes: value.length,
-      value,
-    };
+    // All of it from this record: it may be a newer one than was found.
+    return { ...itemOf(found.key, record, record.value.length), value: record.value };
   }
 
   async #count(request: CountRequest, isLate: () => boolean): Promise<CountAnswer> {
@@ -171,6 +180,7 @@ export class Listing {
       reverse: false,
       pieceCount: countPieceCount,
       isLive: (record) => requests.isLive(record),
+      isOver: isLate,
     };
     let keys = 0;
     let bytes = 0;
@@ -205,10 +215,6 @@ export class Listing {
   }
 }
 
-function turn(clock: Clock): Promise<void> {
-  return new Promise((resolve) => clock.soon(resolve));
-}
-
 /** Where the page begins and ends: what was asked, moved on past the cursor. */
 function bounds(
   { start, end, reverse }: ListRequest,
@@ -236,8 +242,15 @@ function lastKeyOf(
   );
 }
 
-function itemOf({ key, record, valueBytes }: Found): ListItem {
-  const { version, contentType, expiresAtMs } = record;
-  const item = { key, version, bytes: valueBytes, contentType };
+function itemOf(
+  key: Uint8Array,
+  {
+    version,
+    contentType,
+    expiresAtMs,
+  }: Pick<LiveRecord, "version" | "contentType" | "expiresAtMs">,
+  bytes: number,
+): ListItem {
+  const item = { key, version, bytes, contentType };
   return expiresAtMs === undefined ? item : { ...item, expiresAtMs };
 }

@@ -11,6 +11,7 @@
  * 1. Keys come out in bytewise order (downwards if asked), each once.
  * 2. A key that is there throughout is met exactly once, whatever is written meanwhile.
  * 3. Only what a list shows is kept of a record while the page is made, never its value.
+ * 4. Others pass after a bounded amount of work, also where nothing that is met is live.
  *
  * Effects: Clock (to let requests pass), and the store's scan through a port.
  * Source: Knuth, "The Art of Computer Programming", volume 3, section 5.4.1, for the merge.
@@ -62,6 +63,8 @@ export interface ScanPlan {
   readonly pieceCount: number;
   /** Whether a record is shown. */
   readonly isLive: (record: StoredRecord) => boolean;
+  /** Asked whenever others have passed: whether nobody waits for the rest any more. */
+  readonly isOver?: () => boolean;
 }
 
 /** A live key and what a list says of it. */
@@ -76,8 +79,11 @@ export interface Found {
   readonly sequence: number;
 }
 
-/** So many partitions are read before other requests may pass. */
-const partitionsBetweenTurns = 32;
+/** Work before other requests may pass: a record is 1, and a piece of a partition so many more. */
+const workBetweenTurns = 2048;
+const pieceWork = 64;
+/** A piece in which nothing was live makes the next one twice as large, up to this. */
+const pieceCountMax = 512;
 const noValue = new Uint8Array(0);
 
 /** One partition's keys, read piece by piece. */
@@ -90,19 +96,25 @@ class PartitionCursor {
   #ready: Found[] = [];
   #at = 0;
   #isDone = false;
+  #pieceCount: number;
 
   constructor(source: ScanSource, plan: ScanPlan, partition: number) {
     this.#source = source;
     this.#plan = plan;
+    this.#pieceCount = plan.pieceCount;
     this.#partition = partition;
     const { namespaceNumber, start, end } = plan;
     if (start !== undefined) this.#from = source.tableKey(partition, namespaceNumber, start);
     if (end !== undefined) this.#to = source.tableKey(partition, namespaceNumber, end);
   }
 
+  /** Whether a piece has to be read before `head` says anything. */
+  get needsPiece(): boolean {
+    return this.#at >= this.#ready.length && !this.#isDone;
+  }
+
   /** The next key, without taking it; undefined at the end. */
-  peek(): Found | undefined {
-    while (this.#at >= this.#ready.length && !this.#isDone) this.#read();
+  get head(): Found | undefined {
     return this.#ready[this.#at];
   }
 
@@ -110,9 +122,11 @@ class PartitionCursor {
     this.#at += 1;
   }
 
-  #read(): void {
-    const { namespaceNumber, prefix, reverse, pieceCount, isLive } = this.#plan;
-    const piece = { prefix, from: this.#from, to: this.#to, reverse, limit: pieceCount };
+  /** Reads a piece; answers how many records were met in it. */
+  read(): number {
+    const { namespaceNumber, prefix, reverse, isLive } = this.#plan;
+    const limit = this.#pieceCount;
+    const piece = { prefix, from: this.#from, to: this.#to, reverse, limit };
     const found = this.#source.scan(this.#partition, namespaceNumber, piece);
     if (found.isDamaged) throw damagedPartition(this.#partition);
     this.#ready = [];
@@ -126,9 +140,14 @@ class PartitionCursor {
       this.#ready.push({ key, name: latin1(key), record: shown, valueBytes, sequence });
     }
     this.#isDone = !found.more;
-    if (found.last === undefined) return;
-    if (reverse) this.#to = found.last;
-    else this.#from = successor(found.last);
+    if (this.#ready.length === 0) {
+      this.#pieceCount = Math.max(limit, Math.min(2 * limit, pieceCountMax));
+    }
+    if (found.last !== undefined) {
+      if (reverse) this.#to = found.last;
+      else this.#from = successor(found.last);
+    }
+    return found.items.length;
   }
 }
 
@@ -139,22 +158,37 @@ export async function* scanAll(
   clock: Clock,
 ): AsyncGenerator<Found, void, void> {
   const heap = new Heap(plan.reverse);
+  let work = 0;
+  /** The next key of a partition; false when nobody waits for it any more. */
+  const nextOf = async (cursor: PartitionCursor): Promise<Found | undefined | false> => {
+    while (cursor.needsPiece) {
+      work += pieceWork + cursor.read();
+      if (work < workBetweenTurns) continue;
+      work = 0;
+      await turn(clock);
+      if (plan.isOver?.() === true) return false;
+    }
+    return cursor.head;
+  };
   for (let partition = 0; partition < source.partitions; partition += 1) {
     const cursor = new PartitionCursor(source, plan, partition);
-    const head = cursor.peek();
+    const head = await nextOf(cursor);
+    if (head === false) return;
     if (head !== undefined) heap.push({ head, cursor });
-    if (partition % partitionsBetweenTurns === partitionsBetweenTurns - 1) await turn(clock);
   }
   for (let leader = heap.top; leader !== undefined; leader = heap.top) {
     yield leader.head;
     leader.cursor.take();
-    const head = leader.cursor.peek();
+    const { cursor } = leader;
+    const head = cursor.needsPiece ? await nextOf(cursor) : cursor.head;
+    if (head === false) return;
     if (head === undefined) heap.pop();
-    else heap.replaceTop({ head, cursor: leader.cursor });
+    else heap.replaceTop({ head, cursor });
   }
 }
 
-function turn(clock: Clock): Promise<void> {
+/** Lets what is ready pass. */
+export function turn(clock: Clock): Promise<void> {
   return new Promise((resolve) => clock.soon(resolve));
 }
 
