@@ -193,10 +193,12 @@ export class Coordinator {
     const { number: namespaceNumber, policy } = this.namespace(request.namespace);
     const level = levelOf("w", request, policy, this.#memberCount);
     const durability = request.durability ?? policy.durability;
-    const record = (version: Version): StoredRecord =>
-      ttlSeconds === undefined
-        ? { ...draft, version }
-        : { ...draft, version, expiresAtMs: hlcWallMs(version.hlc) + ttlSeconds * 1000 };
+    const record = (version: Version): StoredRecord => {
+      if (ttlSeconds === undefined) return { ...draft, version };
+      // A stamp above one that lies in the future (V3) says nothing about when this was written.
+      const writtenAtMs = Math.min(hlcWallMs(version.hlc), this.#nowMs);
+      return { ...draft, version, expiresAtMs: writtenAtMs + ttlSeconds * 1000 };
+    };
     let last = record(await replica.mint.mint());
     const first = await replica.write({ namespaceNumber, key, record: last, durability });
     if (first.kind === "superseded") {

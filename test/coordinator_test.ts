@@ -147,8 +147,9 @@ test("W3: a superseded write is minted once more above what was there, and not a
   assert.is(replica.written.length, 3);
   assert.is(compareVersions(answer.version, before), 1);
   assert.equal((replica.held as StoredRecord).version, answer.version);
-  // The expiry is counted from the version that was taken, so that all replicas agree on it.
-  assert.is(answer.expiresAtMs, hlcWallMs(answer.version.hlc) + 10_000);
+  // The stamp is ahead of the clock by what there was; the time to live is not.
+  assert.is(hlcWallMs(answer.version.hlc), replica.nowMs + 5000);
+  assert.is(answer.expiresAtMs, replica.nowMs + 10_000);
   // A replica that meanwhile got something newer still: that write counts, nobody mints again.
   replica.mint.mintAbove = async () => ({ hlc: hlcAt(1), origin: 3n });
   replica.nowMs -= 5000;
@@ -241,6 +242,23 @@ test("what cannot be is refused with outcome `none` before anything is written",
   assert.is(replica.written.length, 0);
   await coordinator.put({ ...request, value: new Uint8Array(1024 * 1024) });
   assert.is(replica.written.length, 1);
+});
+
+test("a ttl counts from the write, also over a record whose stamp lies far in the future", async () => {
+  const world = newWorld();
+  const node = await openIn(world);
+  const startMs = world.clock.nowMs();
+  jump(world, 24 * hourMs);
+  await put(node, "k", "of tomorrow");
+  jump(world, -24 * hourMs);
+  const key = utf8Bytes("k");
+  const { expiresAtMs } = await node.put({ ...plain, key, value: utf8Bytes("v"), ttlSeconds: 10 });
+  assert.ok((expiresAtMs ?? 0) >= startMs + 10_000, `${expiresAtMs}`);
+  assert.ok((expiresAtMs ?? 0) <= startMs + 10_000 + guardMs, `${expiresAtMs}`);
+  assert.is(await get(node, "k"), "v");
+  await world.clock.advance(10_000 + guardMs);
+  assert.is(await get(node, "k"), undefined);
+  await node.close();
 });
 
 test.run();
