@@ -230,15 +230,16 @@ function isInside(path: string): boolean {
 }
 
 /** Makes a folder and its missing parents, each durable before the one inside it is made. */
-async function makeFolders(folder: string): Promise<void> {
+async function makeFolders(folder: string, hasParent = false): Promise<void> {
   try {
     await settleVoid((done) => fs.mkdir(folder, done));
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === "EEXIST") return requireFolder(folder, error);
-    if (code !== "ENOENT" || dirname(folder) === folder) throw error;
+    // Where the parent is there (`/proc/x`), making it once more would go on for ever.
+    if (code !== "ENOENT" || hasParent || dirname(folder) === folder) throw error;
     await makeFolders(dirname(folder));
-    return makeFolders(folder);
+    return makeFolders(folder, true);
   }
   try {
     await syncFolder(dirname(folder));

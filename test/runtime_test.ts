@@ -43,6 +43,11 @@ test("openDisk() makes the folder and its parents, and opens one that is there",
     assert.ok(Buffer.from(await readFile(again, "file")).equals(pattern(10)));
   }));
 
+test("openDisk() rejects where the system makes no folder although its parent is there", async () => {
+  // It answers ENOENT, as for a missing parent: making that one again and again would never end.
+  if (process.platform === "linux") await rejectsWith("ENOENT", openDisk("/proc/quorate/data"));
+});
+
 test("openDisk() rejects with the system's code where a file stands in the way", () =>
   withFolder(async (folder) => {
     fs.writeFileSync(join(folder, "file"), "");
