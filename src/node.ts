@@ -95,6 +95,8 @@ export interface QuorateNode extends Api {
 const uncleanStartsMax = 3;
 /** So many keys of a deleted namespace are removed at a time. */
 const purgePieceCount = 500;
+/** A removal that found no room goes on after so long. */
+const purgeRetryMs = 60_000;
 
 /** Opens a node on its data folder; rejects with a `QuorateError` that says why it cannot. */
 export async function openNode(options: NodeOptions): Promise<QuorateNode> {
@@ -375,13 +377,15 @@ class RunningNode implements QuorateNode {
 
   /** Removes the records of a deleted namespace in the background; a start goes on with it. */
   #purgeLater(number: number): void {
+    if (this.#closed !== undefined) return;
     this.#purging = this.#purging
       .then(() => this.#purge(number))
       .catch((error) => {
         const why = error instanceof Error ? error.message : String(error);
-        this.#parts.options.report.log("warn", "A deleted namespace is not wholly removed yet.", {
-          why,
-        });
+        const { options, store } = this.#parts;
+        options.report.log("warn", "A deleted namespace is not wholly removed yet.", { why });
+        if (this.#closed !== undefined || store.failure !== undefined) return;
+        options.clock.after(purgeRetryMs, () => this.#purgeLater(number));
       });
   }
 

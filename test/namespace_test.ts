@@ -45,6 +45,28 @@ test("a namespace that is deleted, made and deleted again at once leaves no reco
   await next.close();
 });
 
+test("the removal of a namespace that found no room goes on by itself when there is some", async () => {
+  const world = newWorld();
+  const node = await openIn(world);
+  await node.putNamespace("a", {});
+  for (let number = 0; number < 300; number += 1) await put(node, "a", `k${number}`);
+  // A checkpoint is tried once a second: the disk is full for four minutes.
+  for (let commit = 1; commit <= 240; commit += 1) {
+    world.table.failCommit(commit, { code: "ENOSPC" });
+  }
+  await node.deleteNamespace("a");
+  await world.clock.advance(60_000);
+  assert.ok((await node.info()).keys > 0, "not all of it had room");
+  await world.clock.advance(400_000);
+  assert.is((await node.info()).keys, 0);
+  const { epoch } = await node.info();
+  await node.close();
+  const next = await openIn(world);
+  assert.is(await purged(world, next), 0);
+  assert.is((await next.info()).epoch, epoch, "nothing was left to remove at the next start");
+  await next.close();
+});
+
 test("a close waits for namespaces that are being made, and only then gives the folder back", async () => {
   const world = newWorld();
   const node = await openIn(world);
