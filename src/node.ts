@@ -26,7 +26,7 @@ import type {
   RequestOptions,
 } from "./api.ts";
 import { emptyBytes, successor, toHex } from "./bytes.ts";
-import type { Clock, Disk, Random, Report } from "./capability.ts";
+import { type Clock, type Disk, type Random, type Report, systemErrorCode } from "./capability.ts";
 import { Coordinator } from "./coordinator.ts";
 import { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
@@ -91,6 +91,7 @@ export interface QuorateNode extends Api {
   close(): Promise<void>;
 }
 
+const noSpaceCodes: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT"]);
 /** From this attempt on, with no orderly end in between, the table is not opened unseen (D6). */
 const uncleanStartsMax = 3;
 /** So many keys of a deleted namespace are removed at a time. */
@@ -100,6 +101,19 @@ const purgeRetryMs = 60_000;
 
 /** Opens a node on its data folder; rejects with a `QuorateError` that says why it cannot. */
 export async function openNode(options: NodeOptions): Promise<QuorateNode> {
+  try {
+    return await openLocked(options);
+  } catch (error) {
+    if (!noSpaceCodes.has(systemErrorCode(error) ?? "")) throw error;
+    throw new QuorateError("disk-full", "The disk has no room for what a start has to write.", {
+      outcome: "none",
+      hint: "Free some space (a few MiB will do) and start again; everything acknowledged is kept.",
+      cause: error,
+    });
+  }
+}
+
+async function openLocked(options: NodeOptions): Promise<QuorateNode> {
   const unlock = await options.disk.lock();
   let table: Table | undefined;
   let store: Store | undefined;

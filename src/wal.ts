@@ -162,8 +162,14 @@ export class Wal {
   static async begin(options: WalOptions, start: WalStart): Promise<Wal> {
     const tailBytes = start.tail.reduce((sum, entry) => sum + entryBytes(entry.payload.length), 0);
     const starterBytes = Math.min(options.segmentBytes, starterBytesMax);
-    const bytes = Math.max(alignUp(starterBytes), blockBytes + batchBytes(tailBytes));
-    const prepared = await createSegment(options, start.nextIndex, bytes);
+    const bytesMin = blockBytes + batchBytes(tailBytes);
+    const bytes = Math.max(alignUp(starterBytes), bytesMin);
+    const prepared = await createSegment(options, start.nextIndex, bytes).catch((error) => {
+      // On a full disk what there is can still be read, and deletes and a checkpoint make room.
+      if (systemErrorCode(error) !== "ENOSPC") throw error;
+      options.report.sometimes("wal: begun on a full disk");
+      return createSegment(options, start.nextIndex, bytesMin);
+    });
     const firstSequence = start.nextSequence - start.tail.length;
     const wal = new Wal(options, start, activate(options, prepared));
     await wal.#writeBatch([...start.tail], firstSequence);

@@ -103,7 +103,7 @@ function sample(all: readonly Damage[], random: SimRandom): Damage[] {
   const inTable = all.filter(({ file }) => file === tableName);
   const inLog = all.filter(({ file }) => file.startsWith("wal"));
   const others = new Map(all.map((one) => [one.file, one]));
-  return [...some(inTable, 40, random), ...some(inLog, 12, random), ...others.values()];
+  return [...some(inTable, 24, random), ...some(inLog, 8, random), ...others.values()];
 }
 
 function some(all: readonly Damage[], count: number, random: SimRandom): Damage[] {
