@@ -2,11 +2,12 @@
  * Listing: pages of keys, counts, and batches: the requests that are about many keys.
  *
  * Invariants
- * 1. A page names only versions that are synced (W2).
+ * 1. A page names only versions that are synced (W2), and leaves out as expired only what stays
+ *    expired after a crash (R3).
  * 2. A page ends at its limit or at 4 MiB, whichever comes first, and holds at least one item.
  * 3. Operations of a batch on one key run in the order given; others run side by side.
  *
- * Effects: Clock; the store and the coordinator through ports. Source: rules W2, L1.
+ * Effects: Clock; the store and the coordinator through ports. Source: rules W2, R3, L1.
  *
  * @module
  */
@@ -58,6 +59,7 @@ export interface RequestPort {
 export interface ListSource extends ScanSource {
   tally(namespaceNumber?: number): { readonly keys: number; readonly bytes: number };
   whenSynced(sequence: number): Promise<void>;
+  coverExpiry(expiresAtMs: number): Promise<void>;
 }
 
 export interface ListingOptions {
@@ -121,11 +123,12 @@ export class Listing {
     const answer = requests.readAnswer(request);
     const prefix = request.prefix ?? emptyBytes;
     const scope = { namespaceNumber, prefix, reverse };
+    const judge = new LifeJudge(requests);
     const plan: ScanPlan = {
       ...scope,
       ...bounds(request, lastKeyOf(request, scope)),
       pieceCount: Math.ceil((2 * limit) / store.partitions) + 2,
-      isLive: (record) => requests.isLive(record),
+      isLive: judge.isLive,
       isOver: isLate,
     };
     const items: ListItem[] = [];
@@ -152,6 +155,7 @@ export class Listing {
       if (isLate()) break;
     }
     await store.whenSynced(sequence);
+    if (judge.expiredAtMs > 0) await store.coverExpiry(judge.expiredAtMs);
     if (!isMore || last === undefined) return { ...answer, items };
     return { ...answer, items, next: makeCursor(scope, last) };
   }
@@ -174,12 +178,13 @@ export class Listing {
     if (request.prefix === undefined) {
       return { ...answer, ...store.tally(namespaceNumber), exact: false };
     }
+    const judge = new LifeJudge(requests);
     const plan: ScanPlan = {
       namespaceNumber,
       prefix: request.prefix,
       reverse: false,
       pieceCount: countPieceCount,
-      isLive: (record) => requests.isLive(record),
+      isLive: judge.isLive,
       isOver: isLate,
     };
     let keys = 0;
@@ -191,6 +196,7 @@ export class Listing {
       await turn(clock);
       if (isLate()) break;
     }
+    if (judge.expiredAtMs > 0) await store.coverExpiry(judge.expiredAtMs);
     return { ...answer, keys, bytes, exact: true };
   }
 
@@ -212,6 +218,22 @@ export class Listing {
     } catch (error) {
       return { kind: "error", error: QuorateError.from(error) };
     }
+  }
+}
+
+/** Tells what is shown, and notes when the last of what was left out expired. */
+class LifeJudge {
+  /** 0 when nothing was left out as expired. */
+  expiredAtMs = 0;
+  readonly isLive: (record: StoredRecord) => boolean;
+
+  constructor(requests: RequestPort) {
+    this.isLive = (record) => {
+      if (requests.isLive(record)) return true;
+      const { tombstone, expiresAtMs = 0 } = record;
+      if (!tombstone) this.expiredAtMs = Math.max(this.expiredAtMs, expiresAtMs);
+      return false;
+    };
   }
 }
 

@@ -15,7 +15,7 @@ import { type ScanSource, scanAll } from "../src/scan.ts";
 import { tableKey } from "../src/store_entry.ts";
 import { genesis } from "../src/topology.ts";
 import { rejectsSlug } from "./samples.ts";
-import { requestId } from "./store_harness.ts";
+import { newWorld, openIn, requestId } from "./store_harness.ts";
 
 const test = suite("listing_live");
 const common = { namespace: "default", requestId };
@@ -103,7 +103,12 @@ test("a list that missed its deadline reads no further", async () => {
   };
   const topology = genesis(id, 1, { nodeId: id, storeId: id, name: "n1" });
   const requests = new Coordinator({ clock, nodeName: "n1", replica, topology: () => topology });
-  const store = { ...source, tally: () => ({ keys: 0, bytes: 0 }), whenSynced: async () => {} };
+  const store = {
+    ...source,
+    tally: () => ({ keys: 0, bytes: 0 }),
+    whenSynced: async () => {},
+    coverExpiry: async () => {},
+  };
   const listing = new Listing({ clock, store, requests });
   const late = rejectsSlug("timeout", listing.list({ ...common, limit: 1, timeoutMs: 1 }));
   await clock.advance(1);
@@ -140,11 +145,40 @@ test("an item with its value tells one version: nothing of the one that was ther
     coverExpiry: async () => {},
   };
   const requests = new Coordinator({ clock, nodeName: "n1", replica, topology: () => topology });
-  const store = { ...source, tally: () => ({ keys: 0, bytes: 0 }), whenSynced: async () => {} };
+  const store = {
+    ...source,
+    tally: () => ({ keys: 0, bytes: 0 }),
+    whenSynced: async () => {},
+    coverExpiry: async () => {},
+  };
   const listing = new Listing({ clock, store, requests });
   const { items } = await listing.list({ ...common, values: true });
   const { version, value, contentType } = now;
   assert.equal(items, [{ key, version, bytes: value.length, contentType, value }]);
+});
+
+test("R3: what a list or a count has left out as expired is not there again after a crash", async () => {
+  for (const kind of ["list", "count", "get"] as const) {
+    const world = newWorld();
+    const node = await openIn(world);
+    const key = utf8Bytes("k");
+    const written = { value: utf8Bytes("v"), contentType: "text/plain", meta: [] };
+    await node.put({ ...common, ...written, key, ttlSeconds: 1 });
+    await world.clock.advance(1001);
+    const prefix = new Uint8Array(0);
+    if (kind === "list") assert.equal((await node.list(common)).items, []);
+    else if (kind === "count") assert.is((await node.count({ ...common, prefix })).keys, 0);
+    else assert.is((await node.get({ ...common, key })).record, undefined);
+    // The power fails, and the wall clock is a little behind afterwards.
+    world.table.crash({ keep: "flushed" });
+    const { image } = world.table;
+    const disk = world.disk.crash("durable");
+    const nowMs = world.clock.nowMs() - 40;
+    const after = await openIn(newWorld({ seed: 2, nowMs, disk, image }));
+    assert.is((await after.get({ ...common, key })).record, undefined, kind);
+    assert.equal((await after.list(common)).items, [], kind);
+    await after.close();
+  }
 });
 
 test.run();
