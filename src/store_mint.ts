@@ -10,13 +10,22 @@
  * 2. Before a stamp is minted, the clock is at most half the guard ahead of the wall clock; where it
  *    was further, a new origin was made durable and the clock began again at the wall clock.
  *
- * Effects: Clock, Random, and the folder's identity through a port. Source: rules V1 to V3.
+ * Effects: Clock, Random, and the folder's identity through a port. Source: rules V1 to V3, R3.
  *
  * @module
  */
 
 import type { Clock, Random } from "./capability.ts";
-import { ceilingFor, type Hlc, HybridClock, hlcNext, hlcWallMs, needsNewOrigin } from "./hlc.ts";
+import {
+  ceilingAheadMs,
+  ceilingFor,
+  guardMs,
+  type Hlc,
+  HybridClock,
+  hlcNext,
+  hlcWallMs,
+  needsNewOrigin,
+} from "./hlc.ts";
 import type { Origin, Version } from "./version.ts";
 
 export interface MintOptions {
@@ -35,11 +44,14 @@ export class Mint {
   #hlc: HybridClock;
   #origin: Origin;
   #renewing: Promise<void> | undefined;
+  /** The latest time by which expiry was, or may have been, judged. */
+  #judgedMs: number;
 
   constructor(options: MintOptions) {
     this.#options = options;
     this.#hlc = new HybridClock(options.floor);
     this.#origin = options.origin;
+    this.#judgedMs = hlcWallMs(options.floor);
   }
 
   /** A new version, above every stamp minted or observed. */
@@ -79,9 +91,16 @@ export class Mint {
     return usual > last ? usual : hlcNext(last);
   }
 
-  /** The time by which expiry is judged, in ms: never behind a stamp of this store (R3). */
+  /**
+   * The time by which expiry is judged, in ms: never behind a stamp of this store, nor behind a time
+   * at which something was called expired, unless the wall clock was set back by more than the guard
+   * (R3). A new origin begins at the wall clock; this goes on where it was.
+   */
   nowMs(): number {
-    return Math.max(this.#options.clock.nowMs(), hlcWallMs(this.#hlc.last));
+    const nowMs = this.#options.clock.nowMs();
+    if (this.#judgedMs > nowMs + guardMs + ceilingAheadMs) this.#judgedMs = nowMs;
+    this.#judgedMs = Math.max(nowMs, this.#judgedMs, hlcWallMs(this.#hlc.last));
+    return this.#judgedMs;
   }
 
   async #renew(): Promise<void> {

@@ -261,4 +261,30 @@ test("a ttl counts from the write, also over a record whose stamp lies far in th
   await node.close();
 });
 
+test("R3: what was called expired stays so, when the clock is set back by up to the guard, over a new origin and a crash", async () => {
+  for (const backMs of [40, 100, 200, 300, 499]) {
+    const world = newWorld();
+    const node = await openIn(world);
+    const key = utf8Bytes("k");
+    await node.put({ ...plain, key, value: utf8Bytes("v"), ttlSeconds: 1 });
+    await world.clock.advance(1001);
+    assert.is(await get(node, "k"), undefined);
+    world.table.crash({ keep: "flushed" });
+    const { image } = world.table;
+    const nowMs = world.clock.nowMs() - backMs;
+    const disk = world.disk.crash("durable");
+    const next = newWorld({ seed: 2, nowMs, disk, image });
+    const after = await openIn(next);
+    assert.is(await get(after, "k"), undefined, `after a crash, set back by ${backMs} ms`);
+    await next.clock.advance(backMs);
+    await put(after, "other", "v");
+    assert.is(await get(after, "k"), undefined);
+    jump(next, -backMs);
+    // The mint begins again at the wall clock, with a new origin.
+    await put(after, "other", "again");
+    assert.is(await get(after, "k"), undefined, `while it runs, set back by ${backMs} ms`);
+    await after.close();
+  }
+});
+
 test.run();
