@@ -37,7 +37,6 @@ import { assert } from "./assert.ts";
 import { emptyBytes } from "./bytes.ts";
 import type { Clock } from "./capability.ts";
 import { type Outcome, QuorateError } from "./errors.ts";
-import { hlcWallMs } from "./hlc.ts";
 import { type Level, levelOf } from "./level.ts";
 import type { StoredRecord } from "./record.ts";
 import type { Topology } from "./topology.ts";
@@ -195,9 +194,8 @@ export class Coordinator {
     const durability = request.durability ?? policy.durability;
     const record = (version: Version): StoredRecord => {
       if (ttlSeconds === undefined) return { ...draft, version };
-      // A stamp above one that lies in the future (V3) says nothing about when this was written.
-      const writtenAtMs = Math.min(hlcWallMs(version.hlc), this.#nowMs);
-      return { ...draft, version, expiresAtMs: writtenAtMs + ttlSeconds * 1000 };
+      // Not from the stamp: one above a stamp of the future (V3) says nothing about the time.
+      return { ...draft, version, expiresAtMs: this.#nowMs + ttlSeconds * 1000 };
     };
     let last = record(await replica.mint.mint());
     const first = await replica.write({ namespaceNumber, key, record: last, durability });
