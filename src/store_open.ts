@@ -21,7 +21,8 @@ import { Mint } from "./store_mint.ts";
 import { type Recovered, recover } from "./store_recover.ts";
 import type { Table } from "./table.ts";
 import type { Origin } from "./version.ts";
-import { segmentBytesDefault, Wal, walFolder } from "./wal.ts";
+import { segmentBytesDefault, Wal } from "./wal.ts";
+import { walFolder } from "./wal_segment.ts";
 
 export const memtableBytesDefault = 16 * 1024 * 1024;
 export const diskReserveBytesDefault = 256 * 1024 * 1024;

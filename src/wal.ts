@@ -3,9 +3,8 @@
  *
  * One writer appends batches to the active segment. Entries that arrive while a batch is being
  * written and synced go out together in the next one (group commit: one write, one fdatasync), and
- * everyone who waits on them shares one promise. Segments have their bytes written ahead and synced, off
- * the request path, because an fdatasync that changes no metadata takes half the time; retired ones
- * are overwritten with zeros and used again.
+ * everyone who waits on them shares one promise. The next segment is made ready off the request path,
+ * of one that is not needed any more if there is any (`wal_segment`).
  *
  *     append a b        append c d e
  *        |  write [a b] sync  |  write [c d e] sync |
@@ -17,7 +16,6 @@
  * 3. After a failed write or sync nothing is written or synced again, and every wait rejects (D4).
  * 4. An entry is taken only when there is room for it in bytes that are already on the disk, so
  *    that a full disk is told before anything is written.
- * 5. A retired segment leaves the folder's live names, durably, before a byte of it is overwritten.
  *
  * Effects: Disk, Clock, Random, Report. Source: rules D1 to D5, V1; DeWitt et al.,
  * "Implementation Techniques for Main Memory Database Systems" (1984), section 5, for group commit;
@@ -27,43 +25,40 @@
  */
 
 import { assert } from "./assert.ts";
-import type { Clock, Disk, DiskFile, Random, Report } from "./capability.ts";
+import type { Clock, Disk, Random, Report } from "./capability.ts";
 import { systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import {
   alignUp,
+  batchBodyBytesMax,
   batchBytes,
   batchHeaderBytes,
   blockBytes,
+  countThatFits,
   encodeBatch,
   encodeSegmentHeader,
   entryBytes,
   type WalEntry,
 } from "./wal_format.ts";
+import {
+  type ActiveSegment,
+  activate,
+  createSegment,
+  noSpace,
+  type PreparedSegment,
+  type SegmentFile,
+  zeroFile,
+} from "./wal_segment.ts";
 
-export const walFolder = "wal";
 export const segmentBytesDefault = 64 * 1024 * 1024;
-export const segmentBytesMin = 64 * 1024;
-/** The most that one batch carries, unless a single entry is larger. */
-const batchBodyBytesMax = 4 * 1024 * 1024;
 /** The first segment after an opening is short: opening does not wait for 64 MiB of zeros. */
 const starterBytesMax = 1024 * 1024;
-const zeroChunkBytes = 1024 * 1024;
 /** The next segment is made ready when the active one is used up to a sixteenth. */
 const prepareAtFraction = 1 / 16;
 const markDelayMs = 100;
 const prepareRetryMs = 1000;
 /** How many segments a write waits for, when others take their room. */
 const roomTriesMax = 16;
-const spareName = `${walFolder}/spare`;
-
-/** A segment that is on the disk and may still be needed. */
-export interface SegmentFile {
-  readonly index: number;
-  readonly name: string;
-  /** The highest sequence in it. */
-  readonly lastSequence: number;
-}
 
 export interface WalOptions {
   readonly disk: Disk;
@@ -89,37 +84,10 @@ export interface WalStart {
   readonly tail: readonly WalEntry[];
 }
 
-interface ActiveSegment {
-  readonly index: number;
-  readonly name: string;
-  readonly file: DiskFile;
-  readonly salt: bigint;
-  /** The bytes that are on the disk. */
-  readonly bytes: number;
-  offset: number;
-}
-
-interface PreparedSegment {
-  readonly index: number;
-  readonly name: string;
-  readonly file: DiskFile;
-  readonly bytes: number;
-}
-
 interface Flush {
   readonly promise: Promise<void>;
   readonly resolve: () => void;
   readonly reject: (error: QuorateError) => void;
-}
-
-export function segmentName(index: number): string {
-  return `${walFolder}/${String(index).padStart(10, "0")}.wal`;
-}
-
-/** The index in a segment's file name; undefined for other names. */
-export function segmentIndex(name: string): number | undefined {
-  const match = /^(\d{10})\.wal$/.exec(name);
-  return match === null ? undefined : Number(match[1]);
 }
 
 /** The writer of the log. */
@@ -171,7 +139,7 @@ export class Wal {
       return createSegment(options, start.nextIndex, bytesMin);
     });
     const firstSequence = start.nextSequence - start.tail.length;
-    const wal = new Wal(options, start, activate(options, prepared));
+    const wal = new Wal(options, start, activate(options.random, prepared));
     await wal.#writeBatch([...start.tail], firstSequence);
     if (wal.#ended === undefined) return wal;
     await wal.close();
@@ -411,7 +379,7 @@ export class Wal {
     const { index, name, file } = this.#active;
     this.#segments.push({ index, name, lastSequence: this.#syncedSequence });
     this.#next = undefined;
-    this.#active = activate(this.#options, next);
+    this.#active = activate(this.#options.random, next);
     this.#options.report.sometimes("wal: segment rolled");
     // All of it is synced: a failing close loses nothing.
     await file.close().catch(() => {});
@@ -512,78 +480,6 @@ export class Wal {
     }
     const { detail, facts } = this.#ended;
     return new QuorateError("read-only", detail, { ...facts, outcome: "none" });
-  }
-}
-
-function noSpace(): QuorateError {
-  const detail = "There is no space on the disk for another segment of the write-ahead log.";
-  return new QuorateError("disk-full", detail, {
-    outcome: "none",
-    retryAfterSeconds: 1,
-    hint: "Free space on the node's disk. Reads go on; writes resume by themselves.",
-  });
-}
-
-/** How many entries from `from` on make one batch: what has room, and one entry of any size. */
-function countThatFits(entries: readonly WalEntry[], from: number, room: number): number {
-  let bytes = 0;
-  let count = 0;
-  for (let index = from; index < entries.length; index += 1) {
-    bytes += entryBytes((entries[index] as WalEntry).payload.length);
-    if (bytes > room || (count > 0 && bytes > batchBodyBytesMax)) break;
-    count += 1;
-  }
-  return count;
-}
-
-function activate(options: WalOptions, prepared: PreparedSegment): ActiveSegment {
-  const salt = new DataView(options.random.bytes(8).buffer).getBigUint64(0);
-  return { ...prepared, salt, offset: 0 };
-}
-
-/** A segment of zeros under its final name, all of it durable; made of a retired one if given. */
-async function createSegment(
-  options: WalOptions,
-  index: number,
-  bytes: number,
-  retired?: SegmentFile,
-): Promise<PreparedSegment> {
-  const { disk } = options;
-  let file: DiskFile;
-  if (retired === undefined) {
-    await disk.remove(spareName).catch(() => {});
-    file = await disk.open(spareName, "create");
-  } else {
-    await disk.rename(retired.name, spareName);
-    await disk.syncFolder(walFolder);
-    file = await disk.open(spareName, "write");
-  }
-  try {
-    const whole = alignUp(Math.max(bytes, await file.size()));
-    await zeroFile(options, file, 0, whole);
-    const name = segmentName(index);
-    await disk.rename(spareName, name);
-    await disk.syncFolder(walFolder);
-    return { index, name, file, bytes: whole };
-  } catch (error) {
-    await file.close();
-    await disk.remove(spareName).catch(() => {});
-    throw error;
-  }
-}
-
-/** Writes zeros in small synced steps, so that a sync of the log never waits behind all of them. */
-async function zeroFile(
-  options: WalOptions,
-  file: DiskFile,
-  from: number,
-  to: number,
-): Promise<void> {
-  const zeros = new Uint8Array(Math.min(zeroChunkBytes, to - from));
-  for (let offset = from; offset < to; offset += zeros.length) {
-    await file.write(zeros.subarray(0, Math.min(zeros.length, to - offset)), offset);
-    await file.sync();
-    await new Promise<void>((resolve) => options.clock.soon(resolve));
   }
 }
 

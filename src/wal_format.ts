@@ -29,6 +29,8 @@ export const blockBytes = 4096;
 export const batchHeaderBytes = 256;
 export const entryHeaderBytes = 6;
 export const walFormat = 1;
+/** The most that one batch carries, unless a single entry is larger. */
+export const batchBodyBytesMax = 4 * 1024 * 1024;
 
 const segmentMagic = 0x51554f52_57414c31n; // "QUORWAL1"
 const batchMagic = 0x51424154; // "QBAT"
@@ -72,6 +74,18 @@ export function batchBytes(bodyBytes: number): number {
 
 export function entryBytes(payloadBytes: number): number {
   return entryHeaderBytes + payloadBytes;
+}
+
+/** How many entries from `from` on make one batch: what has room, and one entry of any size. */
+export function countThatFits(entries: readonly WalEntry[], from: number, room: number): number {
+  let bytes = 0;
+  let count = 0;
+  for (let index = from; index < entries.length; index += 1) {
+    bytes += entryBytes((entries[index] as WalEntry).payload.length);
+    if (bytes > room || (count > 0 && bytes > batchBodyBytesMax)) break;
+    count += 1;
+  }
+  return count;
 }
 
 export function encodeSegmentHeader(header: SegmentHeader, target: Uint8Array): void {

@@ -17,9 +17,9 @@
 
 import type { Disk, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
-import { type SegmentFile, segmentIndex, walFolder } from "./wal.ts";
 import type { WalEntry } from "./wal_format.ts";
 import { type Batch, type Judgement, judge, type SegmentScan, scanSegment } from "./wal_scan.ts";
+import { type SegmentFile, segmentIndex, walFolder } from "./wal_segment.ts";
 
 export const asideFolder = "aside";
 /** The most torn tails that are kept aside; the oldest go. */

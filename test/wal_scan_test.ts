@@ -9,7 +9,6 @@ import * as assert from "uvu/assert";
 import { SimDisk } from "../sim/disk.ts";
 import { silentReport } from "../src/capability.ts";
 import { crc32 } from "../src/hash.ts";
-import { segmentName, walFolder } from "../src/wal.ts";
 import {
   alignUp,
   batchBytes,
@@ -27,6 +26,7 @@ import {
 } from "../src/wal_format.ts";
 import { recoverWal } from "../src/wal_open.ts";
 import { type Judgement, judge, type SegmentScan, scanSegment } from "../src/wal_scan.ts";
+import { segmentName, walFolder } from "../src/wal_segment.ts";
 import { bytesUpTo, isLong, rejectsSlug, runs } from "./samples.ts";
 
 const test = suite("wal_scan");

@@ -13,9 +13,10 @@ import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
 import { type Disk, silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
-import { segmentIndex, Wal, type WalOptions, type WalStart, walFolder } from "../src/wal.ts";
+import { Wal, type WalOptions, type WalStart } from "../src/wal.ts";
 import type { WalEntry } from "../src/wal_format.ts";
 import { type Recovery, recoverWal } from "../src/wal_open.ts";
+import { segmentIndex, walFolder } from "../src/wal_segment.ts";
 import { isLong, rejectsSlug, runs, throwsSlug } from "./samples.ts";
 
 const test = suite("wal");
