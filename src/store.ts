@@ -308,7 +308,7 @@ export class Store {
         bytesPerSecond: this.#limits.scrubBytesPerSecond,
         onDamage: (partition, why) => this.#markDamaged(partition, why),
         onSummed: (partition, summary) => index.resum(partition, summary),
-        onClean: () => void owner.trusted().catch(() => {}),
+        onClean: () => owner.trusted().catch(() => {}),
       });
     }
   }

@@ -46,8 +46,8 @@ export interface ScrubOptions {
   readonly onDamage: (partition: number, why: string) => void;
   /** The walk gave a partition's true summary, where the live one could not be kept. */
   readonly onSummed: (partition: number, summary: Summary) => void;
-  /** A whole round found nothing wrong. */
-  readonly onClean: () => void;
+  /** A whole round found nothing wrong. Waited for, so that a stopped scrub has nothing under way. */
+  readonly onClean: () => void | Promise<void>;
 }
 
 /** The walker. */
@@ -82,7 +82,7 @@ export class Scrub {
       }
       if (this.#isStopped) return;
       report.count("scrub_rounds");
-      if (!verdicts.has("damaged") && !verdicts.has("busy")) onClean();
+      if (!verdicts.has("damaged") && !verdicts.has("busy")) await onClean();
       await this.#pause(verdicts.has("busy") ? busyRoundEveryMs : roundEveryMs);
     }
   }

@@ -30,7 +30,7 @@ interface Stand {
   put(key: string, stamp: number): void;
   /** Brings what was put into the table. */
   checkpoint(): Promise<void>;
-  scrub(): Scrub;
+  scrub(onClean?: () => Promise<void>): Scrub;
 }
 
 async function stand(change: (table: Table) => Table = (table) => table): Promise<Stand> {
@@ -66,7 +66,7 @@ async function stand(change: (table: Table) => Table = (table) => table): Promis
       await writeCheckpoint({ table, clock, frozen, meta: { ...meta, damaged: [], written: [0] } });
       index.thaw();
     },
-    scrub: () =>
+    scrub: (onClean) =>
       new Scrub({
         index,
         clock,
@@ -76,6 +76,7 @@ async function stand(change: (table: Table) => Table = (table) => table): Promis
         onSummed: () => {},
         onClean: () => {
           counts.clean += 1;
+          return onClean?.();
         },
       }),
   };
@@ -152,6 +153,25 @@ test("scrub: a table that cannot be read is damage, and the walk goes on", async
   assert.equal(damaged, ["0: it cannot be read: MDB_CORRUPTED: Located page was wrong type"]);
   assert.is(counts.clean, 0);
   await walker.stop();
+});
+
+test("scrub: it has stopped only when what it set in motion is done: the folder may be given back then", async () => {
+  const { clock, counts, scrub } = await stand();
+  let tell: () => void = () => {};
+  const kept = new Promise<void>((resolve) => {
+    tell = resolve;
+  });
+  const walker = scrub(() => kept);
+  while (counts.clean === 0) await undefined;
+  let isStopped = false;
+  const stopped = walker.stop().then(() => {
+    isStopped = true;
+  });
+  await clock.advance(1000);
+  for (let turn = 0; turn < 100; turn += 1) await undefined;
+  assert.is(isStopped, false);
+  tell();
+  await stopped;
 });
 
 test.run();
