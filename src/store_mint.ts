@@ -3,7 +3,8 @@
  *
  * A stamp is below a ceiling that is durable before the stamp is used. The ceiling travels in the
  * header of every batch of the log, so a synced write carries the ceiling for its own stamp with it
- * and needs no second sync; a write that does not wait for its sync asks `isCovered` first.
+ * and needs no second sync; a write that does not wait for its sync waits where its stamp is not yet
+ * below a synced ceiling.
  *
  * Invariants
  * 1. `ceiling()` is above every stamp minted so far.
