@@ -1,11 +1,10 @@
 /**
- * Listing: pages of keys, counts, and batches: the requests that are about many keys.
+ * Listing: pages of keys, and counts of them.
  *
  * Invariants
  * 1. A page names only versions that are synced (W2), and leaves out as expired only what stays
  *    expired after a crash (R3).
  * 2. A page ends at its limit or at 4 MiB, whichever comes first, and holds at least one item.
- * 3. Operations of a batch on one key run in the order given; others run side by side.
  *
  * Effects: Clock; the store and the coordinator through ports. Source: rules W2, R3, L1.
  *
@@ -14,12 +13,8 @@
 
 import {
   type Answer,
-  type BatchOperation,
-  type BatchRequest,
-  type BatchResult,
   type CountAnswer,
   type CountRequest,
-  type DeleteRequest,
   type GetAnswer,
   type GetRequest,
   type ListAnswer,
@@ -29,11 +24,9 @@ import {
   listLimitDefault,
   listPageBytesMax,
   type Namespace,
-  type PutRequest,
   type RequestOptions,
-  type WriteAnswer,
 } from "./api.ts";
-import { compare, emptyBytes, latin1, successor } from "./bytes.ts";
+import { compare, emptyBytes, successor } from "./bytes.ts";
 import type { Clock } from "./capability.ts";
 import { makeCursor, parseCursor } from "./cursor.ts";
 import { type Outcome, QuorateError } from "./errors.ts";
@@ -44,8 +37,6 @@ import { type Found, type ScanPlan, type ScanSource, scanAll, turn } from "./sca
 export interface RequestPort {
   namespace(name: string): Namespace;
   get(request: GetRequest): Promise<GetAnswer>;
-  put(request: PutRequest): Promise<WriteAnswer>;
-  delete(request: DeleteRequest): Promise<WriteAnswer>;
   readAnswer(request: RequestOptions): Answer;
   isLive(record: StoredRecord): boolean;
   withDeadline<Value>(
@@ -88,20 +79,6 @@ export class Listing {
 
   count(request: CountRequest): Promise<CountAnswer> {
     return this.#untilLate(request, (isLate) => this.#count(request, isLate));
-  }
-
-  async batch(request: BatchRequest): Promise<readonly BatchResult[]> {
-    this.#options.requests.namespace(request.namespace);
-    const chains = new Map<string, Promise<BatchResult>>();
-    const results = request.operations.map((operation) => {
-      const name = latin1(operation.key);
-      const before = chains.get(name);
-      const run = (): Promise<BatchResult> => this.#operation(request, operation);
-      const result = before === undefined ? run() : before.then(run);
-      chains.set(name, result);
-      return result;
-    });
-    return Promise.all(results);
   }
 
   /** Work that stops when its answer has come too late. */
@@ -198,26 +175,6 @@ export class Listing {
     }
     if (judge.expiredAtMs > 0) await store.coverExpiry(judge.expiredAtMs);
     return { ...answer, keys, bytes, exact: true };
-  }
-
-  async #operation(request: BatchRequest, operation: BatchOperation): Promise<BatchResult> {
-    const { requests } = this.#options;
-    const { operations: _, ...options } = request;
-    try {
-      switch (operation.kind) {
-        case "get":
-          return { kind: "get", answer: await requests.get({ ...options, key: operation.key }) };
-        case "put":
-          return { kind: "put", answer: await requests.put({ ...options, ...operation }) };
-        case "delete":
-          return {
-            kind: "delete",
-            answer: await requests.delete({ ...options, key: operation.key }),
-          };
-      }
-    } catch (error) {
-      return { kind: "error", error: QuorateError.from(error) };
-    }
   }
 }
 

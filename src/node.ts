@@ -25,6 +25,7 @@ import type {
   ReadyCheck,
   RequestOptions,
 } from "./api.ts";
+import { runBatch } from "./batch.ts";
 import { emptyBytes, successor, toHex } from "./bytes.ts";
 import { type Clock, type Disk, type Random, type Report, systemErrorCode } from "./capability.ts";
 import { Coordinator } from "./coordinator.ts";
@@ -261,7 +262,7 @@ class RunningNode implements QuorateNode {
     this.delete = this.#counted((request) => coordinator.delete(request));
     this.list = this.#counted((request) => listing.list(request));
     this.count = this.#counted((request) => listing.count(request));
-    this.batch = this.#counted((request) => listing.batch(request));
+    this.batch = this.#counted((request) => runBatch({ clock, requests: coordinator }, request));
     for (const number of document.present.dropped) this.#purgeLater(number);
   }
 

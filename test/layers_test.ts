@@ -65,6 +65,7 @@ const table: Readonly<Record<string, Row>> = {
   // These three reach the store and each other through ports.
   scan: { layer: "effects", level: 3 },
   listing: { layer: "effects", level: 4 },
+  batch: { layer: "effects", level: 4 },
   coordinator: { layer: "effects", level: 4 },
   // Composes the effects; imports no edge, so that the simulator needs none.
   node: { layer: "effects", level: 5 },
