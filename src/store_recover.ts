@@ -86,6 +86,10 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   const wal = await replay(options, index, meta, reached);
   const highest = Math.max(wal.last, options.sequence, ...reached);
   const isShort = refuseLoss(options, meta, wal, highest);
+  for (const said of wal.missing) {
+    options.report.log("error", said, { hint: "What it held is lost; all partitions are marked." });
+    for (const partition of index.summaries.keys()) index.damaged.add(partition);
+  }
   for (const { first, last, partitions } of wal.lost) {
     options.report.sometimes("store: acknowledged writes are lost");
     options.report.log("error", "Acknowledged writes are missing from the log.", {

@@ -344,7 +344,10 @@ export class Wal {
     if (this.#buffer.length < bytes) this.#buffer = new Uint8Array(bytes);
     const { storeId } = this.#options;
     const { index, salt } = active;
-    if (begins) encodeSegmentHeader({ index, salt, firstSequence, storeId }, this.#buffer);
+    if (begins) {
+      const header = { index, salt, firstSequence, storeId, bytes: active.bytes };
+      encodeSegmentHeader(header, this.#buffer);
+    }
     const ceiling = this.#options.ceiling();
     const syncedSequence = firstSequence - 1;
     encodeBatch(entries, { salt, firstSequence, syncedSequence, ceiling }, this.#buffer, batchAt);

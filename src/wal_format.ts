@@ -8,6 +8,7 @@
  * ceiling, and the partitions in the body, so that damage to the body can be told by partition.
  *
  *     segment  0 magic 8 | 8 crc32 | 12 format u32 | 16 index u64 | 24 salt u64 | 32 first sequence u64 | 40 store id 16
+ *              56 bytes of the segment u64
  *     batch    0 magic 4 | 4 crc32 | 8 salt u64 | 16 first sequence u64 | 24 count u32 | 28 body bytes u32
  *              32 synced u64 | 40 ceiling u64 | 48 body crc32 | 64 partitions, a bit each, 128
  *     body     for each entry: u32 length | u16 partition | payload
@@ -34,7 +35,8 @@ export const batchBodyBytesMax = 4 * 1024 * 1024;
 
 const segmentMagic = 0x51554f52_57414c31n; // "QUORWAL1"
 const batchMagic = 0x51424154; // "QBAT"
-const segmentHeaderUsed = 56;
+const storeIdEnd = 56;
+const segmentHeaderUsed = 64;
 const partitionBitsAt = 64;
 const partitionBitsBytes = 128;
 
@@ -45,6 +47,8 @@ export interface SegmentHeader {
   readonly firstSequence: number;
   /** 16 bytes. */
   readonly storeId: Uint8Array;
+  /** What the whole segment has; all of it was on the disk before the segment was used. */
+  readonly bytes: number;
 }
 
 export interface BatchHeader {
@@ -98,6 +102,7 @@ export function encodeSegmentHeader(header: SegmentHeader, target: Uint8Array): 
   view.setBigUint64(24, header.salt);
   view.setBigUint64(32, BigInt(header.firstSequence));
   target.set(header.storeId, 40);
+  view.setBigUint64(storeIdEnd, BigInt(header.bytes));
   view.setUint32(8, crc32(target.subarray(12, segmentHeaderUsed)));
 }
 
@@ -112,7 +117,8 @@ export function parseSegmentHeader(bytes: Uint8Array): SegmentHeader | undefined
     index: Number(view.getBigUint64(16)),
     salt: view.getBigUint64(24),
     firstSequence: Number(view.getBigUint64(32)),
-    storeId: bytes.slice(40, segmentHeaderUsed),
+    storeId: bytes.slice(40, storeIdEnd),
+    bytes: Number(view.getBigUint64(storeIdEnd)),
   };
 }
 

@@ -19,7 +19,7 @@ import type { Disk, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { WalEntry } from "./wal_format.ts";
 import { type Batch, type Judgement, judge, type SegmentScan, scanSegment } from "./wal_scan.ts";
-import { type SegmentFile, segmentIndex, walFolder } from "./wal_segment.ts";
+import { type SegmentFile, segmentIndex, segmentName, walFolder } from "./wal_segment.ts";
 
 export const asideFolder = "aside";
 /** The most torn tails that are kept aside; the oldest go. */
@@ -45,6 +45,8 @@ export interface Recovery extends Judgement {
   readonly tail: readonly WalEntry[];
   /** Entries handed to `apply`. */
   readonly applied: number;
+  /** Segments that are gone or were cut, a sentence each: nobody can tell what was in them. */
+  readonly missing: readonly string[];
 }
 
 /** Reads all segments. Rejects with `wrong-data-folder` when one belongs to another store. */
@@ -53,6 +55,7 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
   const names = await disk.list(walFolder);
   const scans: SegmentScan[] = [];
   const files: { readonly index: number; readonly name: string }[] = [];
+  const cut: { readonly at: number; readonly bytes: number }[] = [];
   let applied = 0;
   let newest: { readonly batch: Batch; readonly entries: readonly WalEntry[] } | undefined;
   for (const name of names) {
@@ -78,6 +81,8 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
     refuseOtherStore(scan, options.storeId, path);
     scans.push(scan);
     files.push({ index, name: path });
+    if (bytes.length < (scan.header?.bytes ?? 0))
+      cut.push({ at: scans.length - 1, bytes: bytes.length });
   }
   const judgement = judge(scans, checkpointSequence);
   const { torn } = judgement;
@@ -89,14 +94,45 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
   for (let at = 0; at < scans.length; at += 1) {
     if (scans[at]?.blank) await disk.remove((files[at] as { readonly name: string }).name);
   }
+  const missing = [
+    ...cut
+      .filter(({ at }) => !isCovered(scans, at, checkpointSequence))
+      .map(
+        ({ at, bytes }) => `The log's segment '${files[at]?.name}' was cut: it has ${bytes} bytes.`,
+      ),
+    ...missingBefore(
+      files.filter((_, at) => scans[at]?.blank === true),
+      files,
+    ),
+  ];
   const used = files.filter((_, at) => scans[at]?.blank !== true);
   return {
     ...judgement,
     segments: used.map((file) => ({ ...file, lastSequence: lastOf(scans, files, file.index) })),
-    nextIndex: (files.at(-1)?.index ?? 0) + 1,
+    nextIndex: (used.at(-1)?.index ?? 0) + 1,
     tail: unmarkedTail(newest, judgement),
     applied,
+    missing,
   };
+}
+
+/** Whether the table has all of a segment: the next one begins at or below where the table ends. */
+function isCovered(scans: readonly SegmentScan[], at: number, checkpointSequence: number): boolean {
+  const next = scans.slice(at + 1).find((scan) => scan.header !== undefined)?.header;
+  return next !== undefined && next.firstSequence <= checkpointSequence + 1;
+}
+
+/**
+ * A segment is only made ready while the one before it is in use: an unused one without the one
+ * before it tells that the newest segment of the log is gone.
+ */
+function missingBefore(
+  blank: readonly { readonly index: number }[],
+  files: readonly { readonly index: number }[],
+): string[] {
+  return blank
+    .filter(({ index }) => index > 1 && !files.some((file) => file.index === index - 1))
+    .map(({ index }) => `The log's segment '${segmentName(index - 1)}', its newest, is missing.`);
 }
 
 /** The bytes of a whole file. */

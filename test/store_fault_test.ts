@@ -404,4 +404,40 @@ fault(
   },
 );
 
+fault(
+  "the newest segment of the log gone, or cut short, marks what nobody can tell any more",
+  async () => {
+    for (const how of ["gone", "cut at a batch", "emptied behind its header"] as const) {
+      const { world } = await filled(400);
+      const disk = await copyOf(world.disk.kill());
+      const segments = disk.files().filter((path) => path.endsWith(".wal"));
+      const used = segments.filter((path) => disk.bytesOf(path).some((byte) => byte !== 0));
+      const newest = used.at(-1) as string;
+      const bytes = disk.bytesOf(newest);
+      if (how === "gone") await disk.remove(newest);
+      if (how === "cut at a batch") disk.replace(newest, bytes.slice(0, 2 * blockBytes));
+      if (how === "emptied behind its header") disk.replace(newest, bytes.slice(0, blockBytes));
+      const { image } = world.table;
+      const after = newWorld({ seed: 3, nowMs: world.clock.nowMs() + 1000, disk, image });
+      const node = await openIn(after);
+      assert.is((await node.info()).damagedPartitions.length, 4, how);
+      await node.close();
+      // Taken as final, it is not found again.
+      for (const acceptDataLoss of [true, false]) {
+        const next = newWorld({
+          seed: 5,
+          nowMs: world.clock.nowMs() + 2000,
+          disk: after.disk,
+          image: after.table.image,
+        });
+        const again = await openIn(next, { acceptDataLoss });
+        assert.equal((await again.info()).damagedPartitions, [], how);
+        await again.close();
+        after.table.kill();
+        Object.assign(after, { table: next.table });
+      }
+    }
+  },
+);
+
 fault.run();
