@@ -33,7 +33,7 @@ export function reserveUsed(reserveBytes: number): QuorateError {
     {
       outcome: "none",
       retryAfterSeconds: 1,
-      hint: "Free space, or delete keys; writes go on by themselves.",
+      hint: "Free space on the disk; writes go on by themselves. Deleting keys makes none: a deletion is kept as a record.",
     },
   );
 }
