@@ -32,7 +32,9 @@ export async function runCli(words: readonly string[], io: Io): Promise<number> 
     return code;
   } catch (error) {
     const { code: reason, exitCode: wanted, message } = error as Partial<CommanderFault>;
-    if (reason?.startsWith("commander.") !== true) return printError(io, error);
+    // An error from elsewhere may have a number there, as those of LMDB do.
+    const isCommanders = typeof reason === "string" && reason.startsWith("commander.");
+    if (!isCommanders) return printError(io, error);
     // Help and version that were asked for come as an error with exit code 0.
     if (wanted === 0) {
       await io.write(help);
@@ -47,7 +49,7 @@ export async function runCli(words: readonly string[], io: Io): Promise<number> 
 }
 
 interface CommanderFault {
-  readonly code: string;
+  readonly code: unknown;
   readonly exitCode: number;
   readonly message: string;
 }

@@ -22,7 +22,11 @@ export interface Ran {
 export interface Around {
   readonly environment?: Readonly<Record<string, string>>;
   /** The standard input. */
-  readonly input?: string | Uint8Array | readonly (string | Uint8Array)[];
+  readonly input?:
+    | string
+    | Uint8Array
+    | readonly (string | Uint8Array)[]
+    | AsyncIterable<string | Uint8Array>;
   /** Both streams are a terminal of so many columns. */
   readonly columns?: number;
 }
@@ -36,7 +40,7 @@ export async function quorate(words: readonly string[], around: Around = {}): Pr
   const io: Io = {
     environment,
     input: (async function* () {
-      for (const piece of pieces) yield Buffer.from(piece);
+      for await (const piece of pieces) yield Buffer.from(piece);
     })(),
     columns,
     outputIsTerminal: columns !== undefined,

@@ -46,6 +46,19 @@ test("cli-get-without-a-key-is-a-usage-error", () =>
     assert.is(edge.api.requests.length, 0, "nothing was sent");
   }));
 
+test("an error of the program is printed whatever it has for a code: none, a word or a number", async () => {
+  for (const code of [undefined, "EIO", -30_796]) {
+    const input: AsyncIterable<Uint8Array> = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => Promise.reject(Object.assign(new Error("the input broke"), { code })),
+      }),
+    };
+    const { code: exit, err } = await quorate(["put", "a", "-"], { input });
+    assert.is(exit, 1, err);
+    assert.match(err, /^error: .*\nwhy: +the input broke\nhint: /);
+  }
+});
+
 test("put and get carry a value byte for byte, from an argument, the input and a file", () =>
   withStand(async ({ ask, askWith }) => {
     assert.is((await ask("put", "a", "Ada ☕")).code, 0);
