@@ -34,7 +34,13 @@ import type { NodeRequest, NodeResponse } from "./http_hot.ts";
 import { createRpc, type RpcEdge, type RpcRequest, type RpcResponse } from "./rpc.ts";
 import { Connection } from "./server_connection.ts";
 import { http2Socket } from "./server_goaway.ts";
-import { limitDefaults, lingerMs, type ServerLimits, sweepPeriodMs } from "./server_limits.ts";
+import {
+  limitDefaults,
+  lingerMs,
+  pipelinedCutMax,
+  type ServerLimits,
+  sweepPeriodMs,
+} from "./server_limits.ts";
 import { drainingError, overloadedError } from "./server_problem.ts";
 import { createHttp1, createHttp2 } from "./server_protocols.ts";
 
@@ -265,8 +271,15 @@ class PortServer implements Server {
       this.#rpc.refuse(request, response, drainingError());
     } else if (this.#isTooMany(connection)) {
       this.#report.count("requests_refused");
-      this.#rpc.refuse(request, response, overloadedError(this.#requests - 1));
-    } else if (isHttpPath(request.url) || !this.#rpc.takes(request)) {
+      if (connection.requests > pipelinedCutMax && connection.protocol === "http1") {
+        this.#report.count("connections_cut");
+        connection.cut();
+      } else this.#rpc.refuse(request, response, overloadedError(this.#requests - 1));
+    } else if (!connection.mustWait(response)) this.#handle(request, response);
+  }
+
+  #handle(request: RpcRequest, response: RpcResponse): void {
+    if (isHttpPath(request.url) || !this.#rpc.takes(request)) {
       // What both have is declared once there, for the two of them.
       this.#http.handle(request as NodeRequest, response as NodeResponse);
     } else this.#rpc.handle(request, response);
@@ -284,10 +297,19 @@ class PortServer implements Server {
       const { rstCode } = (request as { stream: { rstCode: number } }).stream;
       if (rstCode === 0) connection.floods.earn();
       else this.#onCostly(connection);
-    }
+    } else if (connection.requests > 0) this.#beginNext(connection);
     if (!this.#isDraining) return;
     connection.endWhenIdle(nowMs);
     this.#checkDrained();
+  }
+
+  /** Begins the request that waited for the one that was answered, if there is one. */
+  #beginNext(connection: Connection): void {
+    const next = connection.takeNext();
+    if (next === undefined) return;
+    const [request, response] = next;
+    if (this.#isDraining) this.#rpc.refuse(request, response, drainingError());
+    else this.#handle(request, response);
   }
 
   #connectionOf(request: RpcRequest): Connection | undefined {

@@ -13,6 +13,8 @@
  * 1. A connection ends: without a whole request in time, without a request for long, or with a
  *    client that does not read what it asked for.
  * 2. A text is only written to a connection on which no answer is expected or begun.
+ * 3. Over HTTP/1.1 a request begins when all before it are answered, because a client may rely on
+ *    their order (RFC 9112 section 9.3.2).
  *
  * Effects: the socket. Time comes as `nowMs`.
  *
@@ -36,6 +38,8 @@ interface Exchange {
   readonly request: RpcRequest;
   /** When its answer was first seen whole and unsent; undefined: not yet. */
   answeredMs: number | undefined;
+  /** Whether it has yet to begin, because those before it are not answered (HTTP/1.1). */
+  isWaiting: boolean;
 }
 
 export class Connection {
@@ -101,7 +105,30 @@ export class Connection {
   begin(request: RpcRequest, response: RpcResponse): void {
     this.#begun += 1;
     this.#headMs = undefined;
-    this.#exchanges.set(response, { request, answeredMs: undefined });
+    this.#exchanges.set(response, { request, answeredMs: undefined, isWaiting: false });
+  }
+
+  /** Has a request that was just taken wait for those before it; false when there are none. */
+  mustWait(response: RpcResponse): boolean {
+    if (this.#exchanges.size < 2 || this.protocol !== "http1") return false;
+    const exchange = this.#exchanges.get(response);
+    if (exchange === undefined) return false;
+    exchange.isWaiting = true;
+    // Nobody listens to it yet, and on some runtimes an error without a listener ends the process.
+    exchange.request.on("error", ignore);
+    response.on("error", ignore);
+    return true;
+  }
+
+  /** The request whose turn has come, once; none when its answer could not be sent any more. */
+  takeNext(): readonly [request: RpcRequest, response: RpcResponse] | undefined {
+    if (this.#exchanges.size === 0 || !this.socket.writable) return undefined;
+    for (const [response, exchange] of this.#exchanges) {
+      if (!exchange.isWaiting) return undefined;
+      exchange.isWaiting = false;
+      return [exchange.request, response];
+    }
+    return undefined;
   }
 
   /** A request is over: answered, or cut. False when that was known. */
@@ -127,7 +154,11 @@ export class Connection {
       if (this.session?.closed === false) this.session.close();
       return;
     }
+    let waiting = this.#exchanges.size;
     for (const [response, { request }] of this.#exchanges) {
+      waiting -= 1;
+      // The first answer that says so is the last: requests that wait behind it would be lost.
+      if (waiting > 0) continue;
       // While a body is still coming, the connection must outlive its answer: it would be reset.
       if (!("shouldKeepAlive" in response) || response.headersSent || !hasArrived(request))
         continue;
@@ -179,6 +210,8 @@ export class Connection {
 
   /** What waits to be read by the client. */
   get outgoingBytes(): number {
+    // A connection that was cut is told to be closed a little later, and is not to be cut again.
+    if (this.socket.destroyed) return 0;
     let bytes = 0;
     for (const response of this.#exchanges.keys()) bytes += response.writableLength;
     // Over HTTP/1.1 the answer whose turn it is has it in the socket, and counts it as its own.
@@ -252,6 +285,8 @@ function hasArrived(request: RpcRequest): boolean {
   const { headers } = request;
   return headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
 }
+
+const ignore = (): void => {};
 
 /** An answer on a stream may take so many stall timeouts while the connection as a whole moves. */
 const streamStallFactor = 10;

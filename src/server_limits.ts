@@ -14,7 +14,7 @@ export interface ServerLimits {
   readonly connectionsMax: number;
   /** Requests under way at once, on all connections; more are 503 `overloaded`. */
   readonly requestsMax: number;
-  /** Requests under way on one HTTP/1.1 connection (pipelining); more are 503 `overloaded`. */
+  /** Requests begun and waiting on one HTTP/1.1 connection (pipelining); more are 503 `overloaded`. */
   readonly pipelinedMax: number;
   /** Streams that one HTTP/2 connection may have open; more are refused by the protocol. */
   readonly streamsMax: number;
@@ -50,6 +50,12 @@ export const limitDefaults: ServerLimits = {
 
 /** The head of a request, all headers together. */
 export const headBytesMax: number = 16 * 1024;
+/**
+ * So many unanswered requests on one HTTP/1.1 connection cut it. More than fit in one read of 64 KiB:
+ * node:http reads no further when refusals are waiting to be sent, so only a runtime that goes on
+ * reading comes here.
+ */
+export const pipelinedCutMax = 4096;
 /** How long a half-closed connection may take to close its other half. */
 export const lingerMs = 1000;
 /** How often the deadlines of all connections are looked at. */
