@@ -291,8 +291,83 @@ test("table: with one meta page damaged it is as after the last commit or the on
     assert.equal(found.sort(), ["before", "last"], "this is why two commits must cover a segment");
   }));
 
-/** Where in a meta page the number of its transaction is. */
+/** Where in a meta page the number of its transaction is, and of the highest page ever taken. */
 const transactionOffset = 152;
+const lastPageOffset = 144;
+
+test("table: a file that was cut is refused with both sizes, wherever the cut is", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, tableName);
+    const table = await openIn(folder);
+    // Long values last: what is cut first are their pages, which no tree page lies behind.
+    for (let number = 0; number < 8; number += 1) {
+      const value = new Uint8Array(number < 4 ? 1_000 : 40_000).fill(number);
+      await table.commit([{ key: key(`key ${number}`), value }]);
+    }
+    await table.close();
+    const whole = fs.readFileSync(path);
+    assert.is(whole.length, (newestLastPage(whole) + 1) * pageBytes);
+    const files: string[] = [];
+    for (let pages = whole.length / pageBytes - 1; pages >= 2; pages -= 1) {
+      const file = `cut-${pages}.mdb`;
+      fs.writeFileSync(join(folder, file), whole.subarray(0, pages * pageBytes));
+      files.push(file);
+    }
+    const { code, signal, lines } = await ended(startChild(["read", folder, ...files]));
+    assert.is(code, 0, `${signal} after ${lines.at(-1)}`);
+    const answers = lines.map((line) => JSON.parse(line) as ReadAnswer);
+    const refusals = answers.filter(({ step }) => step === "refused").length;
+    for (const answer of answers.filter(({ step }) => step === "read")) {
+      assert.is(answer.entries?.length, 8, answer.file);
+      assert.equal(answer.failures, [], answer.file);
+    }
+    assert.ok(refusals > 10);
+    fs.writeFileSync(path, whole.subarray(0, whole.length - 12 * pageBytes));
+    const error = await openIn(folder).then(undefined, (fault: unknown) => fault);
+    assert.instance(error, QuorateError);
+    const { slug, message } = error as QuorateError;
+    assert.is(slug, "corruption");
+    const bytes = whole.length - 12 * pageBytes;
+    assert.ok(
+      message.includes(path) && message.includes(`${bytes} of ${whole.length} bytes`),
+      message,
+    );
+  }));
+
+test("table: a file without pages at its end that no commit ever wrote is whole", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, tableName);
+    const table = await openIn(folder);
+    const some = (size: number, step: number, from: number) =>
+      Array.from({ length: 1_000 / step }, (_, index) => ({
+        key: key(`key ${String(index * step + from).padStart(4, "0")}`),
+        value: new Uint8Array(size),
+      }));
+    await table.commit(some(500, 1, 0));
+    for (let from = 0; from < 20; from += 1) await table.commit(some(400, 20, from));
+    // Room for the long value is taken at the end, and given back before anything is written there.
+    await table.commit([
+      { key: key("long"), value: new Uint8Array(400_000) },
+      { key: key("long"), value: undefined },
+    ]);
+    await table.close();
+    const bytes = fs.readFileSync(path);
+    assert.ok(bytes.length < (newestLastPage(bytes) + 1) * pageBytes, "it is shorter than it says");
+    const again = await openIn(folder);
+    assert.is(allOf(again).length, 1_000);
+    await again.close();
+  }));
+
+/** By the meta page of the last commit. */
+function newestLastPage(bytes: Buffer): number {
+  const [first, second] = [0, pageBytes].map((start) => ({
+    transaction: bytes.readBigUInt64LE(start + transactionOffset),
+    lastPage: Number(bytes.readBigUInt64LE(start + lastPageOffset)),
+  }));
+  assert.ok(first && second);
+  const isSecond = (second?.transaction ?? 0n) > (first?.transaction ?? 0n);
+  return (isSecond ? second?.lastPage : first?.lastPage) ?? 0;
+}
 
 test("table: damage anywhere ends in an answer, an error or the process's death, never a hang", () =>
   withFolder(async (folder) => {
