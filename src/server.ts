@@ -29,6 +29,7 @@ import type { Clock, Random, Report } from "./capability.ts";
 import { systemErrorCode } from "./capability.ts";
 import { isLoopback } from "./config.ts";
 import { QuorateError } from "./errors.ts";
+import { RequestIds } from "./exchange.ts";
 import { createHttp, type HttpEdge } from "./http.ts";
 import type { NodeRequest, NodeResponse } from "./http_hot.ts";
 import { createRpc, type RpcEdge, type RpcRequest, type RpcResponse } from "./rpc.ts";
@@ -91,6 +92,8 @@ class PortServer implements Server {
   readonly #limits: ServerLimits;
   readonly #clock: Clock;
   readonly #report: Report;
+  /** For what is refused before it is a request. */
+  readonly #ids: RequestIds;
   readonly #http: HttpEdge;
   readonly #rpc: RpcEdge;
   readonly #http1: net.Server;
@@ -127,6 +130,7 @@ class PortServer implements Server {
     };
     this.#http = createHttp(options.api, settings);
     this.#rpc = createRpc(options.api, settings);
+    this.#ids = new RequestIds(random);
     const onRequest = (request: RpcRequest, response: RpcResponse) =>
       this.#onRequest(request, response);
     this.#http1 = createHttp1({
@@ -207,7 +211,7 @@ class PortServer implements Server {
       socket.destroy();
       return;
     }
-    const connection = new Connection(socket, this.#limits, this.#clock.monotonicMs());
+    const connection = new Connection(socket, this.#limits, this.#ids, this.#clock.monotonicMs());
     this.#connections.set(socket, connection);
     // A connection that was reset has nobody left to tell.
     socket.on("error", () => {});

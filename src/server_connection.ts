@@ -24,6 +24,7 @@
 import type { Http2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { QuorateError } from "./errors.ts";
+import type { RequestIds } from "./exchange.ts";
 import type { RpcRequest, RpcResponse } from "./rpc.ts";
 import { FloodBucket, lingerMs, type ServerLimits } from "./server_limits.ts";
 import { headersTimedOut, rawProblem } from "./server_problem.ts";
@@ -52,6 +53,7 @@ export class Connection {
   /** Whether the connection is to be ended for a flood. */
   isFlooding = false;
   readonly #limits: ServerLimits;
+  readonly #ids: RequestIds;
   readonly #exchanges = new Map<RpcResponse, Exchange>();
   readonly #acceptedMs: number;
   /** Requests that were begun on this connection. */
@@ -66,9 +68,10 @@ export class Connection {
   /** When we closed our half. */
   #endedMs: number | undefined;
 
-  constructor(socket: Socket, limits: ServerLimits, nowMs: number) {
+  constructor(socket: Socket, limits: ServerLimits, ids: RequestIds, nowMs: number) {
     this.socket = socket;
     this.#limits = limits;
+    this.#ids = ids;
     this.#acceptedMs = nowMs;
     this.#idleMs = nowMs;
     this.#progressMs = nowMs;
@@ -194,7 +197,7 @@ export class Connection {
       return;
     }
     this.#endedMs = nowMs;
-    this.socket.end(rawProblem(failure));
+    this.socket.end(rawProblem(failure, this.#ids.next()));
   }
 
   /** Ends a connection that floods, with the reason where the protocol has one. */

@@ -22,13 +22,13 @@ const reasons: Readonly<Record<number, string>> = {
 };
 
 /** A whole HTTP/1.1 answer, after which the connection is closed. */
-export function rawProblem(failure: QuorateError): string {
-  const reply = problemReply(failure, { requestId: "" });
+export function rawProblem(failure: QuorateError, requestId: string): string {
+  const reply = problemReply(failure, { requestId });
   const lines = [`HTTP/1.1 ${reply.status} ${reasons[reply.status] ?? "Error"}`];
   for (let index = 0; index < reply.headers.length; index += 2) {
     lines.push(`${reply.headers[index]}: ${reply.headers[index + 1]}`);
   }
-  lines.push("Connection: close", "", "");
+  lines.push(`Quorate-Request-Id: ${requestId}`, "Connection: close", "", "");
   return lines.join("\r\n") + Buffer.from(reply.body as Uint8Array).toString("utf8");
 }
 

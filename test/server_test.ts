@@ -36,6 +36,8 @@ async function lastWords(connection: RawConnection, status: number, slug: string
   const problem = bodyOf(text);
   assert.is(problem.type, `/problems/${slug}`);
   assert.is(problem.status, status);
+  assert.match(problem.requestId, /^[0-9a-f]{8}-\w+$/);
+  assert.match(text, new RegExp(`quorate-request-id: ${problem.requestId}\r\n`, "i"));
   return problem;
 }
 
