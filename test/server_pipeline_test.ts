@@ -32,22 +32,21 @@ const statusesIn = (text: string): number[] =>
   [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map((match) => Number(match[1]));
 
 const pairs: readonly (readonly [name: string, requests: string, statuses: readonly number[]])[] = [
-  ["a put and a delete", put + remove + get, [204, 204, 404]],
-  ["a chunked put and a delete", sendChunked("PUT", target, "x") + remove + get, [204, 204, 404]],
+  ["a put and a delete", put + remove, [204, 204, 404]],
+  ["a chunked put and a delete", sendChunked("PUT", target, "x") + remove, [204, 204, 404]],
   [
     "a put and a delete of the seed's routes",
     send("POST", "/put", '{"key":"p1","value":"x"}', json) +
-      send("DELETE", "/delete", '{"key":"p1"}', json) +
-      get,
+      send("DELETE", "/delete", '{"key":"p1"}', json),
     [200, 200, 404],
   ],
   [
     "a batch and a delete",
-    send("POST", "/v1/batch/default", batch, json) + remove + get,
+    send("POST", "/v1/batch/default", batch, json) + remove,
     [200, 204, 404],
   ],
-  ["a put and a get", put + get, [204, 200]],
-  ["a delete between two puts", put + remove + put + get, [204, 204, 204, 200]],
+  ["a put and a get", put + get, [204, 200, 200]],
+  ["a delete between two puts", put + remove + put, [204, 204, 204, 200]],
 ];
 for (const [name, requests, statuses] of pairs) {
   pipeline(
@@ -55,7 +54,12 @@ for (const [name, requests, statuses] of pairs) {
     withServer(async ({ port }) => {
       const raw = new RawConnection(port);
       raw.send(requests + last);
-      assert.equal(statusesIn(await raw.closed()), [...statuses, 200]);
+      const heard = statusesIn(await raw.closed()).slice(0, -1);
+      // What is left is asked for later, on another connection.
+      const other = new RawConnection(port);
+      other.send(get + last);
+      const [left] = statusesIn(await other.closed());
+      assert.equal([...heard, left], statuses);
     }),
   );
 }
