@@ -51,6 +51,8 @@ const spaceCodes: ReadonlySet<string> = new Set([
 ]);
 
 export function tableFailure(error: unknown): QuorateError {
+  // The table's own word for damage says more than that a write failed.
+  if (error instanceof QuorateError) return error;
   const why = error instanceof Error ? error.message : String(error);
   return new QuorateError("read-only", `Writing to the table failed: ${why}`, {
     hint: "Check the disk, then start the node again: the log still has what the table lacks.",

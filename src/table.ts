@@ -241,7 +241,7 @@ class LmdbTable implements Table {
     } catch (error) {
       const failure = lmdbFailure(error);
       const code = systemErrorCode(failure) ?? "";
-      if (!damageCodes.has(code) && code !== "MDB_BAD_TXN") throw failure;
+      if (!isDamage(code)) throw failure;
       // LMDB answers nothing more in a transaction that met damage: the next read begins another.
       this.#store.resetReadTxn();
       throw damaged(this.#options, failure);
@@ -335,8 +335,8 @@ class LmdbTable implements Table {
     if (fullDiskCodes.has(code) && !this.#isStuck && (await this.#isDiskFull())) {
       return tableError("ENOSPC", "the disk filled up in the middle of a write");
     }
-    this.#failure = error;
-    return error;
+    this.#failure = isDamage(code) ? damaged(this.#options, error) : error;
+    return this.#failure;
   }
 
   async #isDiskFull(): Promise<boolean> {
@@ -388,6 +388,11 @@ const damageCodes: ReadonlySet<string> = new Set([
   "MDB_VERSION_MISMATCH",
   "MDB_INVALID",
 ]);
+
+/** Also for a transaction that was refused after it had met damage. */
+function isDamage(code: string): boolean {
+  return damageCodes.has(code) || code === "MDB_BAD_TXN";
+}
 
 function tableError(code: string, message: string): Error {
   return Object.assign(new Error(`${code}: the table: ${message}`), { code });

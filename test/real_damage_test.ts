@@ -26,10 +26,12 @@ import { scriptCommand } from "./script_command.ts";
 
 const test = suite("real_damage");
 const isLong = process.env["QUORATE_LONG"] === "1";
-const seed = Number(process.env["TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+// The short run takes the same damages every time; the long one takes all, in a new order.
+const seed = Number(process.env["TEST_SEED"] ?? (isLong ? Math.floor(Math.random() * 2 ** 31) : 1));
 console.log(`seed ${seed}: TEST_SEED=${seed} has the same choices`);
 const blockBytes = 4096;
 const casesPerChild = 20;
+const silenceMs = 20_000;
 const kinds = ["flipped", "bit", "zeroed", "swapped"] as const;
 type Kind = (typeof kinds)[number];
 
@@ -130,13 +132,27 @@ interface Case {
   readonly lines: ReadLine[];
 }
 
+/** Waits for the process, and ends one that has said nothing for long: damage can make LMDB loop. */
+async function endOrStop(running: Running): Promise<Awaited<Running["ended"]>> {
+  let saidBytes = -1;
+  const watch = setInterval(() => {
+    if (running.out.length === saidBytes) running.process.kill("SIGKILL");
+    saidBytes = running.out.length;
+  }, silenceMs);
+  try {
+    return await running.ended;
+  } finally {
+    clearInterval(watch);
+  }
+}
+
 /** Opens the folders one after another; a process that dies of one is followed by another. */
 async function readCases(cases: readonly Case[], how: string): Promise<number> {
   let waiting = [...cases];
   let deaths = 0;
   while (waiting.length > 0) {
     const running = child(["read", how, ...waiting.map(({ folder }) => folder)]);
-    const { code, signal } = await running.ended;
+    const { code, signal } = await endOrStop(running);
     const lines = running.out
       .trim()
       .split("\n")
@@ -152,7 +168,8 @@ async function readCases(cases: readonly Case[], how: string): Promise<number> {
     if (code === 0) continue;
     const what = `${last?.what}: exit ${code}, ${signal}: ${running.err}`;
     assert.is(last?.damage.file, tableName, what);
-    assert.match(String(signal), /^SIG(ABRT|SEGV|BUS|TRAP|FPE|ILL)$/, what);
+    // SIGKILL is ours: LMDB went round in a circle of pages.
+    assert.match(String(signal), /^SIG(ABRT|SEGV|BUS|TRAP|FPE|ILL|KILL)$/, what);
     deaths += 1;
   }
   return deaths;
