@@ -4,18 +4,23 @@
  * This is what an application imports to have a node in its own process. A program that talks to a
  * node elsewhere imports `quorate/client`.
  *
- * The life of one PUT, and the module that does each step:
+ * The life of one PUT in a cluster, and the module that does each step:
  *
- *  1. `server`, `http`     one port; the raw target gives the key's bytes, the body is read in bounds
- *  2. `coordinator`        the namespace's policy fills in what the request left out; the level is checked
- *  3. `store_mint`, `hlc`  a version is minted, above all before it, below a durable ceiling
- *  4. `store`, `ring`      the key's partition is found; is something newer there?
- *  5. `record`             the record is encoded, with a checksum over key and value
- *  6. `wal`                the change joins the next batch; in the same turn it is in the memtable
- *  7. `wal`                one write and one fdatasync make the batch durable
- *  8. `coordinator`        took, or superseded: then minted once more, above what was there
- *  9. `http`               204, with the version as ETag
- * 10. `store_checkpoint`   later: the memtable goes into the table (LMDB), and the log forgets
+ *  1. `server_wire`, `http_wire`    its bytes become an operation (all but plain requests: `http`)
+ *  2. `coordinator`                 the namespace's policy fills in what was left out; the level is checked
+ *  3. `store_mint`, `hlc`           a version is minted, above all before it, below a durable ceiling
+ *  4. `ring`, `topology`            the key's partition, and the replicas of it in this epoch
+ *  5. `coordinator_write`           to all replicas at once: this node's store, and `peers` for the others
+ *  6. `message`, `channel`, `link`  what is ready in one turn travels to a node in one frame
+ *  7. `replica`                     epoch, owner, checksum, clock: may it be taken? has this node its memory?
+ *  8. `store`, `record`, `wal`      newer than what is there: into the log's next batch and the memtable
+ *  9. `wal`                         one synced write makes the batch durable; the replica answers `took`
+ * 10. `quorum`                      w took it: done; superseded: minted once more, above what was there
+ * 11. `http`                        204, with the version as ETag
+ * 12. `handoff`                     later: who has not answered gets a hint, delivered when it is back
+ * 13. `store_checkpoint`            later: the memtable goes into the table (LMDB), and the log forgets
+ *
+ * A node that is alone goes from step 3 to its own store.
  *
  * The words of this code, one meaning each:
  *
@@ -26,11 +31,16 @@
  * - version: (hlc, origin), minted once; hlc: a clock that follows the wall clock and never goes back
  * - origin: the random number under which a store mints; ceiling: no stamp above it was minted
  * - tombstone: the record of a delete; watermark: below it all replicas hold the same
- * - epoch: the number of the topology, the document on which a cluster agrees
+ * - topology: the document on which a cluster agrees; epoch: its number; voters: who choose the next
+ * - member: a node that the topology names; peer: another node; link: the way of requests to a peer
+ * - took, superseded: what a replica says of a write: durable here, or something newer is
+ * - strict: by a majority of the replicas or more; write-back: a read's version given to more of them
+ * - phi: how unlikely a peer's silence is; down: asked last, and still an owner
+ * - standing: what a replica's answers are worth after a start; seal: no write under an epoch any more
  * - sequence: a change's number in one store's log; checkpoint: the table reaches a sequence
- * - hint: a write kept for a replica that was away; sibling, dot, context: of concurrent writes
+ * - hint: a write kept for a replica that was away, until that one has it
  *
- * To read on: `version`, `store`, `coordinator`, `node`, in that order.
+ * To read on: `version`, `store`, `quorum`, `coordinator_write`, `cluster`, `node_cluster`, in that order.
  *
  * @module
  */
@@ -39,7 +49,9 @@ import { join, resolve } from "node:path";
 import { type Report, silentReport } from "./src/capability.ts";
 import { programVersion } from "./src/cli_version.ts";
 import { Database } from "./src/database.ts";
-import { openNode } from "./src/node.ts";
+import { QuorateError } from "./src/errors.ts";
+import type { MemberChoices } from "./src/member.ts";
+import { type NodeOptions, openNode } from "./src/node.ts";
 import {
   addressSpaceBytesMax,
   openDisk,
@@ -65,8 +77,8 @@ export type {
 export { Database } from "./src/database.ts";
 export { type Outcome, QuorateError, type Slug } from "./src/errors.ts";
 
-/** How a data folder is opened. */
-export interface OpenOptions {
+/** How a data folder is opened; with `peers`, `port` and `clusterSecret` as a member of a cluster. */
+export interface OpenOptions extends Partial<MemberChoices> {
   /** The folder; it is made when it is not there. One process at a time has it open. */
   readonly dataDir: string;
   /** The node's name. Default: as at the first start, or `n1`. */
@@ -84,9 +96,11 @@ const tableFile = "table.lmdb";
 /**
  * Opens a data folder and the node in it.
  *
- * Not for many processes at once: they need a server, and `quorate/client`.
+ * One process at a time has a folder. Several processes share data as members of a cluster (`peers`),
+ * each with a folder of its own, or through a server and `quorate/client`.
  *
- * @throws QuorateError `data-folder-in-use`, `wrong-data-folder`, `corruption`, `disk-full`
+ * @throws QuorateError `data-folder-in-use`, `wrong-data-folder`, `corruption`, `disk-full`, and of a
+ * member `invalid-config`, `not-ready`
  *
  * @example
  * ```ts
@@ -100,10 +114,23 @@ const tableFile = "table.lmdb";
  * ```
  */
 export async function open(options: OpenOptions): Promise<Database> {
+  const { peers, port, clusterSecret } = options;
+  if (peers === undefined) {
+    return new Database(await openNode(await nodeOptionsOf(options)), realRandom);
+  }
+  if (port === undefined || clusterSecret === undefined) throw incomplete();
+  // A node alone needs no server, so it loads none.
+  const { openMember } = await import("./src/member.ts");
+  const choices = { ...options, peers, port, clusterSecret };
+  const member = await openMember(choices, () => nodeOptionsOf(options));
+  return new Database(member.node, realRandom, () => member.close());
+}
+
+async function nodeOptionsOf(options: OpenOptions): Promise<NodeOptions> {
   const { dataDir, name, report = silentReport, diskReserveBytes, acceptDataLoss } = options;
   const disk = await openDisk(dataDir);
   const path = join(resolve(dataDir), tableFile);
-  const node = await openNode({
+  return {
     clock: realClock,
     random: realRandom,
     disk,
@@ -118,6 +145,11 @@ export async function open(options: OpenOptions): Promise<Database> {
       ...(diskReserveBytes === undefined ? {} : { diskReserveBytes }),
       ...(acceptDataLoss === undefined ? {} : { acceptDataLoss }),
     },
+  };
+}
+
+function incomplete(): QuorateError {
+  return new QuorateError("invalid-config", "open() was given peers, and no port or secret.", {
+    hint: "Give port (where the others reach this node) and clusterSecret (the same on all of them).",
   });
-  return new Database(node, realRandom);
 }

@@ -1,5 +1,5 @@
 /**
- * Etcd: a single etcd, asked over gRPC.
+ * Etcd: a single etcd or a cluster of them, asked over gRPC.
  *
  * As it is delivered: every put is synced to its log before the answer, every range is linearizable.
  * Only the quota of its database is raised, since it keeps every revision of the run. Messages are
@@ -18,8 +18,9 @@ import { mkdirSync } from "node:fs";
 import { connect } from "node:http2";
 import { join } from "node:path";
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { freePort } from "./free_port.ts";
 import { h2load } from "./h2load.ts";
-import { freePort, Program } from "./process.ts";
+import { Program } from "./process.ts";
 import {
   byCount,
   expectBetween,
@@ -29,67 +30,113 @@ import {
   type Sample,
   valueBytes,
 } from "./sample.ts";
+import { spread } from "./spread.ts";
 
 const quotaBytes = 8 * 1024 ** 3;
 /** etcd takes 128 operations a transaction. */
 const transactionMax = 100;
 
+export interface EtcdStart {
+  readonly folder: string;
+  readonly keys: number;
+  /** Default: etcd. */
+  readonly name?: string;
+  /** Default: the one that is installed. */
+  readonly command?: string;
+  /** Default: one. Requests are spread over all. */
+  readonly members?: number;
+}
+
+interface Member {
+  readonly program: Program;
+  readonly url: string;
+}
+
 export class Etcd implements Peer {
-  readonly name = "etcd";
+  readonly name: string;
   readonly version: string;
-  readonly #program: Program;
-  readonly #url: string;
+  readonly #members: readonly Member[];
   readonly #folder: string;
 
-  private constructor(program: Program, url: string, folder: string, version: string) {
-    this.#program = program;
-    this.#url = url;
+  private constructor(
+    { name = "etcd", folder }: EtcdStart,
+    members: readonly Member[],
+    version: string,
+  ) {
+    this.name = name;
+    this.#members = members;
     this.#folder = folder;
     this.version = version;
   }
 
-  static async start(parent: string, keys: number): Promise<Etcd> {
-    const folder = join(parent, "etcd");
-    mkdirSync(folder);
-    const url = `http://127.0.0.1:${await freePort()}`;
-    const peerUrl = `http://127.0.0.1:${await freePort()}`;
-    const program = new Program({
-      command: "etcd",
-      arguments: [
-        ...["--name", "n1", "--data-dir", join(folder, "data"), "--log-level", "error"],
+  static async start(start: EtcdStart): Promise<Etcd> {
+    const { folder, command = "etcd" } = start;
+    mkdirSync(folder, { recursive: true });
+    const places: { name: string; url: string; peerUrl: string }[] = [];
+    for (let member = 1; member <= (start.members ?? 1); member += 1) {
+      const [port, peerPort] = [await freePort(), await freePort()];
+      const peerUrl = `http://127.0.0.1:${peerPort}`;
+      places.push({ name: `n${member}`, url: `http://127.0.0.1:${port}`, peerUrl });
+    }
+    const cluster = places.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(",");
+    const members = places.map(({ name, url, peerUrl }) => {
+      const words = [
+        ...["--name", name, "--data-dir", join(folder, name), "--log-level", "error"],
         ...["--listen-client-urls", url, "--advertise-client-urls", url],
         ...["--listen-peer-urls", peerUrl, "--initial-advertise-peer-urls", peerUrl],
-        ...["--initial-cluster", `n1=${peerUrl}`, "--quota-backend-bytes", String(quotaBytes)],
-      ],
+        ...["--initial-cluster", cluster, "--quota-backend-bytes", String(quotaBytes)],
+      ];
+      return { program: new Program({ command, arguments: words }), url };
     });
-    await program.answers(async () => {
-      const health = (await (await fetch(`${url}/health`)).json()) as { health?: unknown };
-      return health.health === "true";
-    });
-    const { etcdserver } = (await (await fetch(`${url}/version`)).json()) as { etcdserver: string };
-    const etcd = new Etcd(program, url, folder, etcdserver);
-    await etcd.#fill(keys);
-    return etcd;
+    const etcd = new Etcd(start, members, "");
+    await etcd.settle();
+    const version = (await (await fetch(`${etcd.#url}/version`)).json()) as { etcdserver: string };
+    const known = new Etcd(start, members, version.etcdserver);
+    await known.#fill(start.keys);
+    return known;
   }
 
-  run(operation: Operation, load: Load): Promise<Sample> {
-    return byCount(load, (requests) => this.#run(operation, load, requests));
+  /** Of the member that is asked for what all know. */
+  get #url(): string {
+    return this.#members[0]?.url ?? "";
   }
 
-  async #run(operation: Operation, load: Load, requests: number): Promise<Sample> {
-    const put = operation === "put";
+  get #cpuUs(): number {
+    return this.#members.reduce((sum, { program }) => sum + program.cpuUs, 0);
+  }
+
+  /** Every member answers, and knows who leads. */
+  async settle(): Promise<void> {
+    for (const { program, url } of this.#members) {
+      await program.answers(async () => {
+        const health = (await (await fetch(`${url}/health`)).json()) as { health?: unknown };
+        return health.health === "true";
+      });
+    }
+  }
+
+  async run(operation: Operation, load: Load): Promise<Sample> {
+    const put = operation !== "get";
     const method = put ? "Put" : "Range";
     const before = await this.#counted(method);
-    const sample = await h2load(
-      {
-        url: `${this.#url}/etcdserverpb.KV/${method}`,
-        file: join(this.#folder, "body"),
-        message: put ? putRequest(keyOf(0), load.marker) : rangeRequest(keyOf(0)),
-        keyOf,
-      },
-      load,
-      requests,
+    const beforeUs = this.#cpuUs;
+    let requests = 0;
+    const sample = await spread(load, this.#members.length, (part, index) =>
+      byCount(part, async (count) => {
+        requests += count;
+        return h2load(
+          {
+            url: `${this.#members[index]?.url}/etcdserverpb.KV/${method}`,
+            file: join(this.#folder, `body${index}`),
+            message: put ? putRequest(keyOf(0), load.marker) : rangeRequest(keyOf(0)),
+            keyOf,
+          },
+          part,
+          count,
+        );
+      }),
     );
+    const cpuUs = (this.#cpuUs - beforeUs) / requests;
     const after = await this.#counted(method);
     expectBetween("calls that etcd counts", after.good - before.good, requests, requests);
     expectBetween("calls that failed", after.bad - before.bad, 0, 0);
@@ -98,19 +145,21 @@ export class Etcd implements Peer {
     } else {
       expectBetween("bytes of a value", await this.#valueLength(keyOf(1)), valueBytes, valueBytes);
     }
-    return sample;
+    return { ...sample, cpuUs };
   }
 
   async #counted(method: string): Promise<{ good: number; bad: number; revision: number }> {
-    const metrics = await (await fetch(`${this.#url}/metrics`)).text();
     let good = 0;
     let bad = 0;
     const pattern =
       /^grpc_server_handled_total\{grpc_code="(\w+)",grpc_method="(\w+)".*\} (\S+)$/gm;
-    for (const [, code, itsMethod, count] of metrics.matchAll(pattern)) {
-      if (itsMethod !== method) continue;
-      if (code === "OK") good += Number(count);
-      else bad += Number(count);
+    for (const { url } of this.#members) {
+      const metrics = await (await fetch(`${url}/metrics`)).text();
+      for (const [, code, itsMethod, count] of metrics.matchAll(pattern)) {
+        if (itsMethod !== method) continue;
+        if (code === "OK") good += Number(count);
+        else bad += Number(count);
+      }
     }
     // The question for the revision is a Range itself, so it is asked between puts only.
     const revision = method === "Put" ? (await this.#count()).revision : 0;
@@ -186,15 +235,15 @@ export class Etcd implements Peer {
   }
 
   freeze(): void {
-    this.#program.freeze();
+    for (const { program } of this.#members) program.freeze();
   }
 
   thaw(): void {
-    this.#program.thaw();
+    for (const { program } of this.#members) program.thaw();
   }
 
   async stop(): Promise<void> {
-    await this.#program.stop();
+    await Promise.all(this.#members.map(({ program }) => program.stop()));
   }
 }
 

@@ -50,7 +50,7 @@ export class BareHono implements Peer {
   async run(operation: Operation, load: Load): Promise<Sample> {
     const body = await (await fetch(`${this.#url}/v1/kv/default/key:0`)).arrayBuffer();
     expectBetween("bytes of a value", body.byteLength, valueBytes, valueBytes);
-    return wrk(this.#url, operation, load, 0);
+    return wrk(this.#url, operation, load);
   }
 
   freeze(): void {

@@ -1,9 +1,10 @@
 -- What wrk sends: PUT or GET of 256-byte values, over all keys in a scattered order.
 --
---   wrk ... -s load.lua URL -- <put|get> <keys> <first> <marker>
+--   wrk ... -s load.lua URL -- <put|get> <keys> <first> <marker> <query>
 --
--- The order is k, k + step, k + 2 step ... modulo <keys>. <keys> is a power of ten and the step has
--- no divisor in common with it, so <keys> requests in a row reach every key once. The text of a
+-- The order is 0, step, 2 step ... modulo <keys>, and begins behind number <first> of it. <keys> is a
+-- power of ten and the step has no divisor in common with it, so <keys> requests in a row reach every
+-- key once. The text of a
 -- request is put together from two constant halves: wrk.format for each would cost more than the
 -- request itself. One thread only: a second one would send the same keys.
 
@@ -11,8 +12,9 @@ local keys, step, k = 0, 61803, 0
 local head, tail = "", ""
 
 function init(args)
-  keys, k = tonumber(args[2]), tonumber(args[3])
-  local path = "/v1/kv/default/key:@"
+  keys = tonumber(args[2])
+  k = tonumber(args[3]) * step % keys
+  local path = "/v1/kv/default/key:@" .. (args[5] or "")
   local text
   if args[1] == "put" then
     local value = args[4] .. string.rep("x", 256 - #args[4])

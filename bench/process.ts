@@ -15,13 +15,15 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { createServer } from "node:net";
+import { readFileSync } from "node:fs";
 import { stripVTControlCharacters } from "node:util";
 
 const outputCharactersMax = 64 * 1024;
 const outputShownMax = 800;
 const readyTimeoutMs = 60_000;
 const stopTimeoutMs = 30_000;
+/** Of /proc, on every architecture of Linux. */
+const ticksPerSecond = 100;
 
 const running = new Set<ChildProcess>();
 
@@ -84,6 +86,16 @@ export class Program {
         fulfil(code);
       });
     });
+  }
+
+  /** What it has used of the processors, in microseconds (utime and stime). */
+  get cpuUs(): number {
+    const stat = readFileSync(`/proc/${this.pid}/stat`, "utf8");
+    // The second field is the program's name, which may hold blanks.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    const ticks = Number(fields[11]) + Number(fields[12]);
+    if (!Number.isInteger(ticks)) throw new Error("the kernel does not tell utime and stime");
+    return (ticks * 1e6) / ticksPerSecond;
   }
 
   /** What it printed last, for an error. */
@@ -186,18 +198,6 @@ export async function runToEnd(options: ProgramOptions, timeoutMs: number): Prom
       done(null);
     });
     child.on("close", done);
-  });
-}
-
-/** A port that is free now, for programs that cannot choose one and say which. */
-export function freePort(): Promise<number> {
-  return new Promise((fulfil, reject) => {
-    const server = createServer();
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => fulfil(typeof address === "object" && address ? address.port : 0));
-    });
   });
 }
 

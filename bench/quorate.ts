@@ -33,6 +33,13 @@ const batchesAtOnce = 4;
 export interface Start {
   readonly runtime: Runtime;
   readonly folder: string;
+  /** What the tables call it. Default: `nameOn` of the runtime. */
+  readonly label?: string;
+  /** Default: n1. */
+  readonly name?: string;
+  /** Default: any. */
+  readonly port?: number;
+  readonly environment?: Readonly<Record<string, string>>;
   /** Flags of `serve` besides the name, port and folder. */
   readonly flags?: readonly string[];
   /** Flags of the runtime. */
@@ -56,9 +63,9 @@ export class Quorate implements Peer {
   /** From the start of the process to the line that says where it listens. */
   readonly openMs: number;
 
-  private constructor(runtime: Runtime, program: Program, url: string) {
+  private constructor({ runtime, label }: Start, program: Program, url: string) {
     this.openMs = performance.now() - program.startedMs;
-    this.name = Quorate.nameOn(runtime);
+    this.name = label ?? Quorate.nameOn(runtime);
     this.version = runtime.version;
     this.program = program;
     this.url = url;
@@ -68,34 +75,39 @@ export class Quorate implements Peer {
     return `Quorate, ${runtime.name}`;
   }
 
-  static async start({ runtime, folder, flags = [], runtimeFlags = [] }: Start): Promise<Quorate> {
+  static async start(start: Start): Promise<Quorate> {
+    const { runtime, folder, name = "n1", port = 0, flags = [], runtimeFlags = [] } = start;
     mkdirSync(folder, { recursive: true });
     const cli = join(root, "dist/src/cli.js");
     const program = new Program({
       command: runtime.path,
       arguments: [
-        ...[...startFlags(runtime), ...runtimeFlags, cli, "serve", "--name", "n1", "--port", "0"],
-        ...["--data-dir", folder, ...flags],
+        ...[...startFlags(runtime), ...runtimeFlags, cli, "serve", "--name", name],
+        ...["--port", String(port), "--data-dir", folder, ...flags],
       ],
+      ...(start.environment === undefined ? {} : { environment: start.environment }),
       // Its configuration is the flags alone: no file of the current folder.
       folder,
     });
     const [, url = ""] = await program.says(/listening on (http:\S+)\n/);
-    return new Quorate(runtime, program, url);
+    return new Quorate(start, program, url);
   }
 
   async run(operation: Operation, load: Load): Promise<Sample> {
-    const sample = await wrk(this.url, operation, load, 0);
+    const sample = await wrk(this.url, operation, load);
     if (operation === "put") {
-      const marked = await this.#countMarked(load);
+      const marked = await this.countMarked(load);
       const most = Math.min(load.keys, sample.requests + load.connections);
       expectBetween("keys written", marked, Math.min(load.keys, sample.requests), most);
-    } else {
-      const response = await fetch(`${this.url}/v1/kv/default/${keyOf(load.keys - 1)}`);
-      const { byteLength } = await response.arrayBuffer();
-      expectBetween("bytes of a value", byteLength, valueBytes, valueBytes);
-    }
+    } else await this.seeValue(load);
     return sample;
+  }
+
+  /** Throws unless a value has the length of all. */
+  async seeValue({ keys }: Load): Promise<void> {
+    const response = await fetch(`${this.url}/v1/kv/default/${keyOf(keys - 1)}`);
+    const { byteLength } = await response.arrayBuffer();
+    expectBetween("bytes of a value", byteLength, valueBytes, valueBytes);
   }
 
   /** Writes the keys below a number, in batches; those below `from` are there. */
@@ -137,7 +149,8 @@ export class Quorate implements Peer {
     return keys;
   }
 
-  async #countMarked({ keys, marker }: Load): Promise<number> {
+  /** The keys that hold the value of this load; throws unless all keys are there. */
+  async countMarked({ keys, marker }: Load): Promise<number> {
     const value = marker.padEnd(valueBytes, "x");
     let marked = 0;
     let all = 0;
@@ -179,6 +192,6 @@ export class Quorate implements Peer {
   }
 }
 
-function keyOf(index: number): string {
+export function keyOf(index: number): string {
   return `key:${String(index).padStart(12, "0")}`;
 }

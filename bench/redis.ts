@@ -13,7 +13,8 @@
 import { mkdirSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { freePort, Program, runToEnd } from "./process.ts";
+import { freePort } from "./free_port.ts";
+import { Program, runToEnd } from "./process.ts";
 import {
   byCount,
   expectBetween,

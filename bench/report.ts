@@ -8,12 +8,14 @@
  * @module
  */
 
+import { aloneOn, type ClusterThroughput, etcdNames } from "./cluster.ts";
 import { BareHono } from "./hono.ts";
 import type { Machine, Runtime } from "./machine.ts";
 import type { MemoryRow } from "./memory.ts";
 import type { Openings } from "./opening.ts";
 import type { ProfileTable, Share } from "./profile.ts";
 import { Quorate } from "./quorate.ts";
+import { QuorateCluster } from "./quorate_cluster.ts";
 import { connectionLevels, type Figure, type Plan, valueBytes } from "./sample.ts";
 import type { Throughput } from "./throughput.ts";
 
@@ -25,6 +27,7 @@ export interface Results {
   readonly plan: Plan;
   readonly put?: Throughput;
   readonly get?: Throughput;
+  readonly cluster?: ClusterThroughput;
   readonly open?: Openings;
   readonly memory?: readonly MemoryRow[];
   readonly profile?: readonly ProfileTable[];
@@ -41,12 +44,34 @@ const putOfEtcdMin = 2;
 const putOfRedisMin = 0.5;
 const getOfHonoMin = 0.7;
 const getOfEtcdMin = 2;
+/** What a cluster is measured by: the ratios at 16, 64 and 256 connections. */
+interface ClusterBounds {
+  readonly putOfEtcdMin: readonly number[];
+  readonly getOfEtcdMin: number;
+  readonly putCpuUsMax: number;
+}
+
+const clusterBounds: ClusterBounds = {
+  putOfEtcdMin: [1.5, 2, 2],
+  getOfEtcdMin: 2,
+  putCpuUsMax: 60,
+};
+/** Node 20 has a slower socket and a slower collector. */
+const clusterBoundsOfNode20: ClusterBounds = {
+  putOfEtcdMin: [1.2, 1.6, 1.5],
+  getOfEtcdMin: 1,
+  putCpuUsMax: 90,
+};
+const putOfEtcdOverGrpcMin = 1;
+const getOneOfAloneMin = 0.7;
+const putOneDownMin = 0.8;
+const cpuConnections = 256;
 const openMsMax = 1500;
 const rssAnonBytesMax = 300e6;
 const getP99MsMax = 2;
 
 /** The claims about which this run has both sides. */
-export function claimsOf({ main, put, get, open, memory }: Results): Claim[] {
+export function claimsOf({ main, put, get, cluster, open, memory }: Results): Claim[] {
   const own = Quorate.nameOn(main);
   const hono = BareHono.nameOn(main);
   const levels: readonly number[] = connectionLevels;
@@ -56,6 +81,7 @@ export function claimsOf({ main, put, get, open, memory }: Results): Claim[] {
     ...ratioClaims("PUT", put, { own, other: "redis", least: putOfRedisMin, levels: busy }),
     ...ratioClaims("GET", get, { own, other: hono, least: getOfHonoMin, levels }),
     ...ratioClaims("GET", get, { own, other: "etcd", least: getOfEtcdMin, levels }),
+    ...clusterClaims(main, cluster),
   ];
   const opening = open?.rows.find(({ peer }) => peer === own);
   if (opening !== undefined) {
@@ -82,6 +108,65 @@ export function claimsOf({ main, put, get, open, memory }: Results): Claim[] {
     );
   }
   return claims;
+}
+
+function clusterClaims(main: Runtime, cluster: ClusterThroughput | undefined): Claim[] {
+  if (cluster === undefined) return [];
+  const { put, get, one, grpc } = cluster;
+  const levels: readonly number[] = connectionLevels;
+  const own = QuorateCluster.nameOn(main);
+  const lost = QuorateCluster.nameOn(main, true);
+  const old = put.figures.find(({ peer }) => peer.startsWith("Quorate, Node 20,"))?.peer;
+  const beside = (peer: string, bounds: ClusterBounds): Claim[] =>
+    etcdNames.flatMap((other) => [
+      ...levels.flatMap((level, index) => {
+        const least = bounds.putOfEtcdMin[index] ?? 0;
+        return ratioClaims("quorum PUT", put, { own: peer, other, least, levels: [level] });
+      }),
+      ...ratioClaims("quorum GET", get, { own: peer, other, least: bounds.getOfEtcdMin, levels }),
+    ]);
+  const overGrpc = etcdNames.flatMap((other) =>
+    ratioClaims("quorum PUT over gRPC", grpc, { own, other, least: putOfEtcdOverGrpcMin, levels }),
+  );
+  const onNode20 = [
+    ...(old === undefined ? [] : beside(old, clusterBoundsOfNode20)),
+    ...cpuClaims(put, old, clusterBoundsOfNode20),
+  ];
+  return [
+    ...beside(own, clusterBounds),
+    ...overGrpc,
+    ...ratioClaims("GET at one", one, {
+      own,
+      other: aloneOn(main),
+      least: getOneOfAloneMin,
+      levels,
+    }),
+    ...ratioClaims("PUT, one node down", put, {
+      own: lost,
+      other: own,
+      least: putOneDownMin,
+      levels,
+    }),
+    ...cpuClaims(put, own, clusterBounds),
+    ...onNode20.map((claim) => ({ ...claim, claim: `Node 20: ${claim.claim}` })),
+  ];
+}
+
+function cpuClaims(
+  put: Throughput,
+  peer: string | undefined,
+  { putCpuUsMax }: ClusterBounds,
+): Claim[] {
+  const isIt = (one: Figure) => one.peer === peer && one.connections === cpuConnections;
+  const cpuUs = put.figures.find(isIt)?.cpuUs;
+  if (cpuUs === undefined) return [];
+  return [
+    {
+      claim: `quorum PUT, ${cpuConnections} connections: under ${putCpuUsMax} µs of CPU`,
+      measured: `${cpuUs.toFixed(0)} µs`,
+      holds: cpuUs < putCpuUsMax,
+    },
+  ];
 }
 
 interface Ratio {
@@ -120,7 +205,7 @@ function ratioOf(
 
 /** The whole report in Markdown. */
 export function reportOf(results: Results): string {
-  const { machine, plan, main, put, get, open, memory, profile, smoke, date } = results;
+  const { machine, plan, main, put, get, cluster, open, memory, profile, smoke, date } = results;
   const processor = `${machine.processor}, ${machine.cores} cores, ${machine.memoryGiB} GiB`;
   const lines = [
     `${date}. ${processor}, Linux ${machine.kernel}, data on ${machine.fileSystem}.`,
@@ -130,6 +215,7 @@ export function reportOf(results: Results): string {
     lines.push("", "**A smoke run: it shows that everything runs. Its figures mean nothing.**");
   if (put) lines.push(...throughputTable("Synced PUT", put, Quorate.nameOn(main)));
   if (get) lines.push(...throughputTable("GET", get, Quorate.nameOn(main)));
+  if (cluster) lines.push(...clusterTables(cluster, QuorateCluster.nameOn(main)));
   if (open) lines.push(...openTable(open));
   if (memory) lines.push(...memoryTable(memory));
   for (const one of profile ?? []) lines.push(...profileTable(one, main));
@@ -165,6 +251,38 @@ function throughputTable(title: string, group: Throughput, own: string): string[
   const heads = connectionLevels.flatMap((level) => [`${level}: a second`, "ratio", "p99 ms"]);
   const note = `The ratio is ${own} divided by the row. h2load tells no percentiles.`;
   return ["", `### ${title}`, "", ...table(["", ...heads], rows), "", note];
+}
+
+function clusterTables({ put, get, one, grpc }: ClusterThroughput, own: string): string[] {
+  const measured = [
+    ["Quorum PUT, synced on two of three disks", put],
+    ["Quorum GET", get],
+    ["GET with `consistency=one`", one],
+    ["Quorum PUT over gRPC", grpc],
+  ] as const;
+  return [
+    ...measured.flatMap(([title, group]) => throughputTable(title, group, own)),
+    ...cpuTable([
+      ["PUT", put],
+      ["GET", get],
+      ["PUT over gRPC", grpc],
+    ]),
+  ];
+}
+
+/** What all servers of a system together use for one request. */
+function cpuTable(groups: readonly (readonly [head: string, group: Throughput])[]): string[] {
+  const all = groups.flatMap(([, { figures }]) => figures);
+  const peers = [...new Set(all.map(({ peer }) => peer))];
+  const rows = peers.map((peer) => {
+    const cells = groups.map(([, { figures }]) => {
+      const isIt = (one: Figure) => one.peer === peer && one.connections === cpuConnections;
+      return figures.find(isIt)?.cpuUs?.toFixed(0) ?? "";
+    });
+    return [peer, ...cells];
+  });
+  const title = `### CPU of all servers for one request, in µs, at ${cpuConnections} connections`;
+  return ["", title, "", ...table(["", ...groups.map(([head]) => head)], rows)];
 }
 
 function openTable({ records, logBytes, rows }: Openings): string[] {

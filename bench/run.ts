@@ -1,11 +1,11 @@
 /**
  * Run: every benchmark, in one go.
  *
- *     npm run bench [-- --smoke] [--only put,get,open,memory,profile] [--json FILE]
+ *     npm run bench [-- --smoke] [--only put,get,cluster,open,memory,profile] [--json FILE]
  *                   [--docs] [--rounds 5] [--seconds 5] [--folder DIR]
  *
  * It starts and stops every system itself, on loopback and in a temporary folder, and prints tables
- * in Markdown. docs/performance.md says how it measures and why. `--smoke` shows in about a minute
+ * in Markdown. docs/performance.md says how it measures and why. `--smoke` shows in a few minutes
  * that everything runs; its figures mean nothing. `--docs` puts the tables into that page. `--folder` says where the data goes: a disk, not
  * memory, or a synced write costs nothing.
  *
@@ -24,16 +24,18 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { measureCluster } from "./cluster.ts";
 import { describeMachine, findRuntimes, lacks, memoryFileSystem, root } from "./machine.ts";
 import { measureMemory, memoryPlan } from "./memory.ts";
 import { measureOpening, openingPlan } from "./opening.ts";
 import { measureProfile } from "./profile.ts";
 import { claimsOf, type Results, reportOf } from "./report.ts";
-import { measureThroughput } from "./throughput.ts";
+import { measureThroughput, type Throughput } from "./throughput.ts";
 
-const groups = ["put", "get", "open", "memory", "profile"] as const;
+const groups = ["put", "get", "cluster", "open", "memory", "profile"] as const;
 type Group = (typeof groups)[number];
 
+const clusterKeysMax = 20_000;
 const profilePlan = {
   full: { keys: 10_000, seconds: 8 },
   smoke: { keys: 1_000, seconds: 1 },
@@ -131,6 +133,15 @@ async function measure(
   const steps: Record<Group, (own: string) => Promise<Partial<Results>>> = {
     put: async (own) => ({ put: await measureThroughput("put", runtimes, plan, own, note) }),
     get: async (own) => ({ get: await measureThroughput("get", runtimes, plan, own, note) }),
+    cluster: async (own) => {
+      // Eight clusters have their turn at every level: one of these shows that all of them run. After
+      // a turn all keys are read at quorum, which takes longer than the turn where there are many.
+      const { keys } = plan;
+      const clusterPlan = smoke
+        ? { ...plan, levels: [64] }
+        : { ...plan, keys: Math.min(keys, clusterKeysMax) };
+      return { cluster: await measureCluster(runtimes, clusterPlan, own, note) };
+    },
     open: async (own) => ({
       open: await measureOpening(runtimes, openingPlan[size], own, journal),
     }),
@@ -158,8 +169,9 @@ async function measure(
     // The next group begins with the disk as empty as this one did.
     rmSync(own, { recursive: true, force: true });
   }
-  for (const { failures: failed, missing: absent } of [results.put, results.get].filter(
-    (group) => group !== undefined,
+  const throughputs = [results.put, results.get, ...Object.values(results.cluster ?? {})];
+  for (const { failures: failed, missing: absent } of throughputs.filter(
+    (group): group is Throughput => group !== undefined,
   )) {
     failures.push(...failed);
     missing.push(...absent);

@@ -12,8 +12,8 @@
 import { runToEnd } from "./process.ts";
 
 export const valueBytes = 256;
-/** Of these each connection gets the same number. */
-const probeRequests = 2_560;
+/** So many of each connection tell how many fill the time. */
+const probeRequestsEach = 10;
 export const connectionLevels = [16, 64, 256] as const;
 
 /** What is asked of a peer in one turn. */
@@ -32,9 +32,12 @@ export interface Sample {
   readonly perSecond: number;
   readonly p50Ms?: number;
   readonly p99Ms?: number;
+  /** What the servers together used of the processors for one request, in microseconds. */
+  readonly cpuUs?: number;
 }
 
-export type Operation = "put" | "get";
+/** `get one` asks for `consistency=one`; each of the others for what is the default of a server. */
+export type Operation = "put" | "get" | "get one" | "put over gRPC";
 
 /** A system that is measured. */
 export interface Peer {
@@ -44,6 +47,8 @@ export interface Peer {
   run(operation: Operation, load: Load): Promise<Sample>;
   freeze(): void;
   thaw(): void;
+  /** After `thaw`: resolves when it serves as before, where that takes a while. */
+  settle?(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -52,6 +57,8 @@ export interface Plan {
   readonly seconds: number;
   readonly warmUpSeconds: number;
   readonly keys: number;
+  /** Numbers of connections; default: all that the tables have. */
+  readonly levels?: readonly number[];
 }
 
 /** The median figures of one peer at one number of connections. */
@@ -63,6 +70,7 @@ export interface Figure {
   readonly highest: number;
   readonly p50Ms?: number;
   readonly p99Ms?: number;
+  readonly cpuUs?: number;
 }
 
 /** Where a measurement tells how it goes on, and what of it failed. */
@@ -85,6 +93,7 @@ export async function interleave(
   note: (line: string) => void,
 ): Promise<Measured> {
   const samples = new Map<string, Sample[]>();
+  const levels = plan.levels ?? connectionLevels;
   const failures = new Map<Peer, string>();
   const take = async (peer: Peer, load: Load): Promise<Sample | undefined> => {
     if (failures.has(peer)) return undefined;
@@ -104,7 +113,7 @@ export async function interleave(
   }
   for (let round = 0; round < plan.rounds; round += 1) {
     const order = [...peers.slice(round % peers.length), ...peers.slice(0, round % peers.length)];
-    for (const connections of connectionLevels) {
+    for (const connections of levels) {
       for (const peer of order) {
         const marker = `${operation}-${round}-${connections};`;
         const sample = await take(peer, { ...plan, connections, marker });
@@ -121,7 +130,7 @@ export async function interleave(
   const figures = peers
     .filter((peer) => !failures.has(peer))
     .flatMap(({ name }) =>
-      connectionLevels.map((connections) =>
+      levels.map((connections) =>
         figureOf(name, connections, samples.get(`${name} ${connections}`) ?? []),
       ),
     );
@@ -133,6 +142,7 @@ async function turn(peer: Peer, operation: Operation, load: Load): Promise<Sampl
   await runToEnd({ command: "sync", arguments: [] }, 60_000);
   peer.thaw();
   try {
+    await peer.settle?.();
     return await peer.run(operation, load);
   } finally {
     peer.freeze();
@@ -144,22 +154,24 @@ export async function byCount(
   load: Load,
   run: (requests: number) => Promise<Sample>,
 ): Promise<Sample> {
-  const probe = await run(probeRequests);
-  return run(Math.max(probeRequests, Math.ceil(probe.perSecond * load.seconds)));
+  const requests = load.connections * probeRequestsEach;
+  const probe = await run(requests);
+  return run(Math.max(requests, Math.ceil(probe.perSecond * load.seconds)));
 }
 
 function figureOf(peer: string, connections: number, samples: readonly Sample[]): Figure {
   const rates = samples.map((sample) => sample.perSecond);
-  const p50s = samples.flatMap(({ p50Ms }) => (p50Ms === undefined ? [] : [p50Ms]));
-  const p99s = samples.flatMap(({ p99Ms }) => (p99Ms === undefined ? [] : [p99Ms]));
+  const medians = (["p50Ms", "p99Ms", "cpuUs"] as const).flatMap((name) => {
+    const values = samples.map((sample) => sample[name]).filter((value) => value !== undefined);
+    return values.length === 0 ? [] : [[name, median(values)]];
+  });
   return {
     peer,
     connections,
     perSecond: median(rates),
     lowest: Math.min(...rates),
     highest: Math.max(...rates),
-    ...(p50s.length === 0 ? {} : { p50Ms: median(p50s) }),
-    ...(p99s.length === 0 ? {} : { p99Ms: median(p99s) }),
+    ...Object.fromEntries(medians),
   };
 }
 

@@ -26,20 +26,24 @@ interface WrkResult {
   readonly timeouts: number;
 }
 
-/** Throws unless every answer was a success. The order of the keys begins at `firstKey`. */
+/**
+ * Throws unless every answer was a success. The keys are those behind number `first` of their order,
+ * as many as there are requests.
+ */
 export async function wrk(
   url: string,
   operation: Operation,
   { connections, seconds, keys, marker }: Load,
-  firstKey: number,
+  first = 0,
 ): Promise<Sample> {
+  const [method, query] = operation === "get one" ? ["get", "?consistency=one"] : [operation, ""];
   const { code, output } = await runToEnd(
     {
       command: "wrk",
       arguments: [
         ...["--threads", "1", "--connections", String(connections)],
         ...["--duration", `${seconds}s`, "--timeout", "10s", "--script", script],
-        ...[url, "--", operation, String(keys), String(firstKey), marker],
+        ...[url, "--", method, String(keys), String(first), marker, query],
       ],
     },
     seconds * 1000 + graceMs,

@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Check } from "./checks.ts";
+import type { Nodes } from "./nodes.ts";
 import { run } from "./processes.ts";
 
 /** The flag, and the version of HTTP that curl has to report. */
@@ -30,9 +31,9 @@ interface Said {
 const tailPattern = /\n(\d{3}) ([\d.]+)$/;
 const MiB = 1024 * 1024;
 
-/** `folder` is for the files that curl reads and writes. */
+/** Each request goes to the next node. `folder` is for the files that curl reads and writes. */
 export function curlChecks(
-  origin: string,
+  nodes: Nodes,
   [flag, version]: (typeof curlWays)[number],
   folder: string,
 ): Check[] {
@@ -40,7 +41,7 @@ export function curlChecks(
 
   async function curl(...words: string[]): Promise<Said> {
     const fixed = ["-sS", flag, "-m", "20", "-D", headFile, "-w", "\n%{http_code} %{http_version}"];
-    const ran = await run("curl", [...fixed, ...words]);
+    const ran = await run("curl", [...fixed, ...words.map((word) => nodes.elsewhere(word))]);
     assert.equal(ran.code, 0, ran.err);
     const tail = ran.bytes.toString("latin1").match(tailPattern);
     const body = ran.bytes.subarray(0, tail?.index ?? 0);
@@ -49,6 +50,7 @@ export function curlChecks(
     return { ...said, text: body.toString("utf8") };
   }
 
+  const { origin } = nodes;
   const key = `curl${flag}`;
   const url = `${origin}/v1/kv/default/${key}`;
   return [
@@ -84,7 +86,9 @@ export function curlChecks(
         assert.equal((await curl("-T", file, url)).status, 204);
         assert.ok((await curl(url)).body.equals(value));
         const fixed = ["-sS", flag, "-m", "20", "-o", "-", "-w", "%{http_code}"];
-        const piped = await run("curl", [...fixed, "-T", "-", url], { input: "from a pipe" });
+        const piped = await run("curl", [...fixed, "-T", "-", nodes.elsewhere(url)], {
+          input: "from a pipe",
+        });
         assert.equal(piped.out, "204", piped.err);
         assert.equal((await curl(url)).text, "from a pipe");
         writeFileSync(file, Buffer.concat([value, Buffer.from("x")]));

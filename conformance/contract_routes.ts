@@ -301,7 +301,7 @@ const otherCases: readonly Case[] = [
       read("/get?key=routes-hello", ({ key, value, found }) => {
         assert.deepEqual([key, value, found], ["routes-hello", "wörld", true]);
       }),
-      { ...post("/delete?key=routes-hello", ""), see: () => {} },
+      { ask: { method: "POST", target: "/delete?key=routes-hello" }, status: 200 },
       {
         ask: { target: "/get?key=routes-hello" },
         status: 404,
@@ -316,6 +316,19 @@ const otherCases: readonly Case[] = [
       read("/health", ({ node, keys, status }) => {
         assert.deepEqual([node, typeof keys, status], ["n1", "number", "ok"]);
       }),
+    ],
+  },
+  {
+    name: "the cluster: ring, members, hints, where a key lives",
+    steps: [
+      read("/v1/ring", ({ members }) => assert.equal(members.length, 1)),
+      read("/v1/cluster", ({ members }) => assert.equal(members[0].state, "alive")),
+      read("/v1/hints", ({ count }) => assert.equal(count, 0)),
+      read("/v1/explain/default/nobody", ({ n, replicas }) => {
+        assert.deepEqual([n, replicas.length], [1, 1]);
+      }),
+      read("/v1/explain/default?key=nobody", ({ key }) => assert.equal(key, "nobody")),
+      { ask: { target: "/metrics" }, status: 200, text: /^quorate_keys /m },
     ],
   },
   {

@@ -235,7 +235,7 @@ async function wrongStart(runtime: Runtime, folder: string): Promise<void> {
     [["--host", "0.0.0.0"], /--insecure/],
     [["--max-value", "nonsense"], /--max-value/],
     [["--no-such-flag"], /no-such-flag/],
-    [["--peers", "127.0.0.1:1"], /single node/],
+    [["--peers", "127.0.0.1:1"], /needs a --cluster-secret/],
   ];
   for (const [words, said] of wrong) {
     const ran = await serveToEnd(runtime, folder, words);

@@ -77,10 +77,15 @@ function start(
     env: { ...process.env, NO_COLOR: "1", ...environment },
     stdio: ["pipe", "pipe", "pipe"],
   });
+  endWithRun(child);
+  return child;
+}
+
+/** Has a process end with this one at the latest. */
+export function endWithRun(child: ChildProcess): void {
   alive.add(child);
   child.on("exit", () => alive.delete(child));
   child.on("error", () => alive.delete(child));
-  return child;
 }
 
 const listeningPattern = /^listening on http:\/\/127\.0\.0\.1:(\d+)$/m;

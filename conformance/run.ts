@@ -5,7 +5,9 @@
  *
  * For Node 20, Node 24, Bun and Deno in turn: `quorate serve` is started under it, and every client
  * and every part of the contract is run against it. Then the same for kills and restarts, for
- * folders that go from one runtime to another, and for the embedded database.
+ * folders that go from one runtime to another, and for the embedded database. Last, every client is
+ * run against one cluster of three nodes, on Node 24, Bun and Deno ("mixed"), and each of these has
+ * its faults.
  *
  * A line for each group, with the failures under it; the last line is `N passed, N failed`. What the
  * machine lacks (a Python, a Go) is a failure that says so.
@@ -29,7 +31,15 @@ import { casesOf, checkAllRoutesAsked, routeCases } from "./contract_routes.ts";
 import { beginSlow } from "./contract_slow.ts";
 import { stateChecks } from "./contract_states.ts";
 import { durabilityChecks } from "./durability.ts";
+import {
+  linksLast,
+  mixedClusterChecks,
+  startMixedCluster,
+  stopMixedCluster,
+} from "./mixed_cluster.ts";
+import { Nodes } from "./nodes.ts";
 import { endAll, run } from "./processes.ts";
+import { simulatedChecks } from "./simulated.ts";
 import { freshFolder, makeRunFolder, type Stand, startServer, stillAnswers } from "./stand.ts";
 import {
   compiledModule,
@@ -100,41 +110,49 @@ function contractGroups(): Group[] {
   ];
 }
 
-function clientGroups(): Group[] {
+/** The name, beside those of the runtimes, of a cluster in which each node is of another. */
+const mixed = "mixed";
+
+/** A client, and the servers that it is sent to. */
+interface ClientGroup {
+  readonly name: string;
+  readonly collect: (nodes: Nodes) => ReturnType<typeof runChecks>;
+}
+
+function clientGroups(): ClientGroup[] {
   return [
     ...curlWays.map((way) => ({
       name: `curl ${way[0]}`,
-      collect: ({ origin }: Stand) => runChecks(curlChecks(origin, way, freshFolder(runFolder))),
+      collect: (nodes: Nodes) => runChecks(curlChecks(nodes, way, freshFolder(runFolder))),
     })),
     ...runtimes.map((runtime) => ({
       name: `fetch from ${runtime.name}`,
-      collect: ({ origin }: Stand) => fetchFrom(runtime, origin),
+      collect: ({ origins }: Nodes) => fetchFrom(runtime, origins),
     })),
     ...bufProtocols.map((protocol) => ({
       name: `buf curl ${protocol}`,
-      collect: ({ origin }: Stand) => runChecks(bufChecks(origin, protocol)),
+      collect: (nodes: Nodes) => runChecks(bufChecks(nodes, protocol)),
     })),
-    { name: "grpc-js", collect: ({ port }) => runChecks(grpcJsChecks(port)) },
+    { name: "grpc-js", collect: (nodes) => runChecks(grpcJsChecks(nodes)) },
     {
       name: "python grpcio",
-      collect: async ({ port }) => {
+      collect: async ({ addresses }) => {
         const { command, environment } = await python();
-        const words = [join(here, "python/client.py"), `127.0.0.1:${port}`];
+        const words = [join(here, "python/client.py"), addresses];
         return outcomesOf(await run(command, words, { environment, limitMs: clientLimitMs }));
       },
     },
     {
       name: "go grpc-go",
-      collect: async ({ port }) => {
-        const words = [`127.0.0.1:${port}`];
-        return outcomesOf(await run(await go(), words, { limitMs: clientLimitMs }));
+      collect: async ({ addresses }) => {
+        return outcomesOf(await run(await go(), [addresses], { limitMs: clientLimitMs }));
       },
     },
   ];
 }
 
-async function fetchFrom(runtime: Runtime, origin: string) {
-  const words = [...runtime.scriptWords, join(here, "fetch_script.ts"), origin];
+async function fetchFrom(runtime: Runtime, origins: string) {
+  const words = [...runtime.scriptWords, join(here, "fetch_script.ts"), origins];
   const { command, environment } = runtime;
   const around = { folder: root, environment, limitMs: clientLimitMs };
   return outcomesOf(await run(command, [...words, `fetch-${runtime.name}`], around));
@@ -147,7 +165,10 @@ async function standOf(runtime: Runtime, folder: string): Promise<Stand> {
 
 /** One server, and everything that is asked of it. */
 async function againstOneServer(runtime: Runtime): Promise<void> {
-  const groups = [...contractGroups(), ...clientGroups()].filter(({ name }) => isWanted(name));
+  const clients = clientGroups().map(
+    ({ name, collect }): Group => ({ name, collect: ({ port }) => collect(new Nodes([port])) }),
+  );
+  const groups = [...contractGroups(), ...clients].filter(({ name }) => isWanted(name));
   const wantsSlow = isWanted("slow clients");
   if (groups.length === 0 && !wantsSlow) return;
   const folder = freshFolder(runFolder);
@@ -219,18 +240,61 @@ async function underRuntime(runtime: Runtime): Promise<void> {
     ["states of the node", () => runChecks(stateChecks(runtime, runFolder))],
     ["kills and restarts", () => runChecks(durabilityChecks(runtime, next, runFolder))],
     ["embedded database", () => embedded(runtime, next)],
+    ["simulator", () => runChecks(simulatedChecks(runtime))],
   ];
   for (const [name, collect] of last) {
     if (isWanted(name)) await board.group(runtime.name, name, collect);
   }
 }
 
+/**
+ * One cluster, each node of another runtime: every client, with its requests spread over the three,
+ * then what can happen to a node.
+ */
+async function againstMixedCluster(): Promise<void> {
+  const clients = clientGroups().filter(({ name }) => isWanted(name));
+  const faults = "faults of one node";
+  const links = "links between nodes";
+  if (clients.length === 0 && !isWanted(faults) && !isWanted(links)) return;
+  const cluster = await startMixedCluster(freshFolder(runFolder));
+  try {
+    const nodes = new Nodes(cluster.members.map(({ port }) => port));
+    for (const { name, collect } of clients) {
+      await board.group(mixed, name, async () => {
+        const before = await nodes.answered();
+        const outcomes = await collect(nodes);
+        const spread = { name: "each node was asked", run: () => wereAsked(nodes, before) };
+        return [...outcomes, ...(await runChecks([spread]))];
+      });
+    }
+    if (isWanted(links)) {
+      const lasts = { name: "they last", limitMs: 60_000, run: () => linksLast(cluster, nodes) };
+      await board.group(mixed, links, () => runChecks([lasts]));
+    }
+    if (isWanted(faults)) {
+      await board.group(mixed, faults, () => runChecks(mixedClusterChecks(cluster)));
+    }
+    const stops = { name: "all stop in order", run: () => stopMixedCluster(cluster) };
+    await board.group(mixed, "the nodes, after all that", () => runChecks([stops]));
+  } finally {
+    await cluster.end();
+  }
+}
+
+/** The client's own choice of a node works, or the rest was no test of a cluster. */
+async function wereAsked(nodes: Nodes, before: readonly number[]): Promise<void> {
+  const counts = (await nodes.answered()).map((count, index) => count - (before[index] ?? 0));
+  if (counts.some((count) => count === 0)) throw new Error(`requests by node: ${counts}`);
+}
+
 async function main(): Promise<number> {
-  const wanted = options.runtime ?? runtimes.map(({ name }) => name);
+  const known = [...runtimes.map(({ name }) => name), mixed];
+  const wanted = options.runtime ?? known;
   for (const name of wanted) {
-    if (!runtimes.some((runtime) => runtime.name === name)) {
-      const names = runtimes.map((runtime) => runtime.name).join(", ");
-      process.stderr.write(`error: no runtime is called '${name}'; there are ${names}.\n`);
+    if (!known.includes(name)) {
+      process.stderr.write(
+        `error: no runtime is called '${name}'; there are ${known.join(", ")}.\n`,
+      );
       return 2;
     }
   }
@@ -246,6 +310,13 @@ async function main(): Promise<number> {
   }
   for (const runtime of runtimes) {
     if (wanted.includes(runtime.name)) await underRuntime(runtime);
+  }
+  if (wanted.includes(mixed)) {
+    try {
+      await againstMixedCluster();
+    } catch (error) {
+      await board.group(mixed, "the cluster starts", () => Promise.reject(error));
+    }
   }
   if (board.passed + board.failed === 0) {
     process.stderr.write(`error: no group has '${options.only?.join("', '")}' in its name.\n`);

@@ -6,9 +6,10 @@
  * newer than the last build. When there is nothing to do it takes some milliseconds.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isBuilt, modifiedMs, stampOf } from "./built.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const [major, minor] = process.versions.node.split(".").map(Number);
@@ -25,10 +26,7 @@ if (modifiedMs(join(root, "package-lock.json")) > installed) {
   run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], "install the dependencies");
 }
 
-const stamp = join(root, "dist/.built");
-const sources = ["mod.ts", "src", "package.json", "tsconfig.json", "tsconfig.build.json"];
-const newest = Math.max(...sources.map((source) => newestMs(join(root, source))));
-if (newest > modifiedMs(stamp)) {
+if (!isBuilt(root)) {
   const builtMs = Date.now();
   rmSync(join(root, "dist"), { recursive: true, force: true });
   run(
@@ -37,7 +35,7 @@ if (newest > modifiedMs(stamp)) {
     "compile",
   );
   mkdirSync(join(root, "dist"), { recursive: true });
-  writeFileSync(stamp, `${builtMs}\n`);
+  writeFileSync(stampOf(root), `${builtMs}\n`);
 }
 
 function run(command, args, purpose) {
@@ -46,18 +44,4 @@ function run(command, args, purpose) {
     process.stderr.write(`error: could not ${purpose}: '${command} ${args.join(" ")}' failed.\n`);
     process.exit(result.status ?? 1);
   }
-}
-
-function modifiedMs(path) {
-  try {
-    return statSync(path).mtimeMs;
-  } catch {
-    return 0;
-  }
-}
-
-function newestMs(path) {
-  const stat = statSync(path);
-  if (!stat.isDirectory()) return stat.mtimeMs;
-  return Math.max(stat.mtimeMs, ...readdirSync(path).map((name) => newestMs(join(path, name))));
 }

@@ -44,7 +44,7 @@ import { type DiskEvent, DiskModel, folderOf } from "./disk_model.ts";
 
 export interface SimDiskOptions {
   /** Passes the time that a call takes; by default one turn of the microtask queue. */
-  readonly pause?: () => Promise<void>;
+  readonly pause?: (call: DiskCall) => Promise<void>;
   /** The disk's size. Default 1 TiB. */
   readonly totalBytes?: number;
   /** Whether calls are kept, for `calls` and `crashStates`. Default true. */
@@ -102,6 +102,9 @@ export class SimDisk implements Disk {
   #calls: DiskCall[] = [];
   #callCount = 0;
   readonly #faults = new Map<number, CallFault>();
+  #methodFault:
+    | { readonly method: DiskCall["method"]; readonly path: string; readonly fault: CallFault }
+    | undefined;
   #lastingFault: CallFault | undefined;
   #isLocked = false;
   #death: string | undefined;
@@ -210,6 +213,23 @@ export class SimDisk implements Disk {
     this.#faults.set(this.#callCount + number, fault);
   }
 
+  /** Makes the next call of a method fail, on a path that begins so. */
+  failNext(method: DiskCall["method"], path: string, fault: CallFault): void {
+    this.#methodFault = { method, path, fault };
+  }
+
+  /** No call fails any more, but for what is lost already. */
+  repair(): void {
+    this.#faults.clear();
+    this.#methodFault = undefined;
+    this.#lastingFault = undefined;
+  }
+
+  /** Another disk with the same files, as a backup has them. */
+  copy(): SimDisk {
+    return new SimDisk({ ...this.#options, totalBytes: this.totalBytes }, this.#model);
+  }
+
   /** The process is killed: what it wrote stays in the page cache of the disk answered. */
   kill(): SimDisk {
     return this.#succeed("its process was killed", this.#model);
@@ -280,14 +300,22 @@ export class SimDisk implements Disk {
     this.#requireLife(call.method);
     this.#callCount += 1;
     if (this.#options.isRecorded !== false) this.#calls.push(call);
-    const fault = this.#faults.get(this.#callCount) ?? this.#lastingFault;
+    const fault =
+      this.#faults.get(this.#callCount) ?? this.#takeMethodFault(call) ?? this.#lastingFault;
     if (fault?.isLasting === true) this.#lastingFault = fault;
     if (fault === undefined) steps.begin?.();
     else steps.fail?.(fault);
-    await (this.#options.pause ?? oneTurn)();
+    await (this.#options.pause ?? oneTurn)(call);
     this.#requireLife(call.method);
     if (fault !== undefined) throw failure(fault.code, call.method, call.path);
     return steps.end();
+  }
+
+  #takeMethodFault({ method, path }: DiskCall): CallFault | undefined {
+    const meant = this.#methodFault;
+    if (meant?.method !== method || !path.startsWith(meant.path)) return undefined;
+    this.#methodFault = undefined;
+    return meant.fault;
   }
 
   #apply(event: DiskEvent): void {
@@ -309,7 +337,7 @@ export class SimDisk implements Disk {
   }
 
   /** What an open file may do with the disk. */
-  #fileCalls(path: string, inode: number): DiskFile {
+  #fileCalls(path: string, inode: number): FileCalls {
     const live = (): Content => this.#model.inode(inode).live;
     const write = (position: number, bytes: Uint8Array): void => {
       if (bytes.length > 0) this.#apply({ kind: "write", inode, position, bytes });
@@ -434,12 +462,15 @@ export class SimDisk implements Disk {
 }
 
 /** What an open file adds to its calls: it is open, and for what. */
+/** What a file is made of: a synced write is two of these, so that a crash may come between. */
+type FileCalls = Omit<DiskFile, "writeSynced">;
+
 class SimFile implements DiskFile {
-  readonly #calls: DiskFile;
+  readonly #calls: FileCalls;
   readonly #isWritable: boolean;
   #isOpen = true;
 
-  constructor(calls: DiskFile, isWritable: boolean) {
+  constructor(calls: FileCalls, isWritable: boolean) {
     this.#calls = calls;
     this.#isWritable = isWritable;
   }
@@ -453,6 +484,11 @@ class SimFile implements DiskFile {
     this.#requireOpen("write");
     if (!this.#isWritable) throw failure("EBADF", "write", "the file is open for reading");
     return this.#calls.write(source, position);
+  }
+
+  async writeSynced(source: Uint8Array, position: number): Promise<void> {
+    await this.write(source, position);
+    await this.sync();
   }
 
   async sync(): Promise<void> {

@@ -16,7 +16,20 @@
  * @module
  */
 
+import type { ClusterAnswer, HintsAnswer, KeyPlace, RingAnswer } from "./api_cluster.ts";
 import type { Version } from "./version.ts";
+
+export type {
+  ClusterAnswer,
+  ClusterMember,
+  HintsAnswer,
+  HintTarget,
+  KeyPlace,
+  MemberState,
+  NodePlace,
+  RingAnswer,
+  RingMember,
+} from "./api_cluster.ts";
 
 export type Consistency = "one" | "quorum" | "all";
 export type Durability = "fsync" | "memory";
@@ -27,6 +40,10 @@ export type Resolve = "lww" | "siblings";
 export const defaultNamespace = "default";
 export const keyBytesMax = 1024;
 export const metaBytesMax = 2048;
+/** A name of user metadata: the end of a header's name (RFC 9110, "token"), in lower case. */
+export const metaNamePattern: RegExp = /^[a-z0-9!#$%&'*+.^_`|~-]+$/;
+/** A text of user metadata: printable ASCII, without spaces at its ends, which a header would lose. */
+export const metaTextPattern: RegExp = /^(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/;
 export const contentTypeBytesMax = 256;
 export const valueBytesMaxLimit = 32 * 1024 * 1024;
 export const ttlSecondsMax = 315_360_000;
@@ -187,6 +204,12 @@ export interface NamespacePolicy {
   readonly durability: Durability;
 }
 
+/**
+ * Numbers from here on are no namespaces of the cluster: under them a store keeps what is its own
+ * (hints, marks), which replicas neither count nor compare.
+ */
+export const ownNamespaceMin = 0xffff_ff00;
+
 export interface Namespace {
   readonly name: string;
   /** Its number in messages and on disk; never used again. */
@@ -223,6 +246,31 @@ export interface ReadyCheck {
 }
 
 /** Everything that an edge may ask of a node. */
+/** What one replica of a key says now. */
+export interface ExplainedReplica {
+  /** Its name. */
+  readonly node: string;
+  /** `found`, `nothing`, `refused`, `no answer` or `not reached`. */
+  readonly status: string;
+  readonly reason?: string;
+  /** Of what it holds, be it a deleted key's. */
+  readonly version?: Version;
+  readonly tombstone?: boolean;
+  readonly expiresAtMs?: number;
+  /** Whether its answers count towards quorums; undefined when it did not answer. */
+  readonly counts?: boolean;
+  readonly up: boolean;
+  readonly epoch?: number;
+  readonly tookMs: number;
+}
+
+export interface ExplainAnswer {
+  readonly partition: number;
+  readonly epoch: number;
+  readonly n: number;
+  readonly replicas: readonly ExplainedReplica[];
+}
+
 export interface Api {
   get(request: GetRequest): Promise<GetAnswer>;
   put(request: PutRequest): Promise<WriteAnswer>;
@@ -230,6 +278,8 @@ export interface Api {
   list(request: ListRequest): Promise<ListAnswer>;
   count(request: CountRequest): Promise<CountAnswer>;
   batch(request: BatchRequest): Promise<readonly BatchResult[]>;
+  /** Where a key lives, and what each replica holds of it now. */
+  explain(request: GetRequest): Promise<ExplainAnswer>;
   namespaces(): readonly Namespace[];
   /** Throws `namespace-not-found`. */
   namespace(name: string): Namespace;
@@ -239,6 +289,18 @@ export interface Api {
   deleteNamespace(name: string): Promise<void>;
   /** The names of the first `count` replicas of a key in the default namespace. */
   replicas(key: Uint8Array, count: number): readonly string[];
+  ring(): RingAnswer;
+  /** Throws `namespace-not-found`. */
+  place(namespace: string, key: Uint8Array): KeyPlace;
+  /** The members, and what this node knows of each. */
+  cluster(): Promise<ClusterAnswer>;
+  /** What this node keeps for others. */
+  hints(): HintsAnswer;
+  /**
+   * Resolves when no hint is left on this node, nor on any other that it hears of; rejects with
+   * `timeout` after 1 to 60,000 ms.
+   */
+  whenNoHints(timeoutMs: number): Promise<HintsAnswer>;
   info(): Promise<NodeInfo>;
   readiness(): readonly ReadyCheck[];
 }

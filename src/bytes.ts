@@ -19,6 +19,11 @@ const utf8Encoder = new TextEncoder();
 
 export const emptyBytes: Uint8Array = new Uint8Array(0);
 
+/** Whether UTF-8 can hold a text: it has no half of a surrogate pair, which an encoder would replace. */
+export function isWellFormed(text: string): boolean {
+  return !/\p{Surrogate}/u.test(text);
+}
+
 export function utf8Bytes(text: string): Uint8Array {
   return utf8Encoder.encode(text);
 }
@@ -124,22 +129,34 @@ export function hex64(value: bigint): string {
   return value.toString(16).padStart(16, "0");
 }
 
-const base64urlAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-const base64urlValues = new Map([...base64urlAlphabet].map((letter, value) => [letter, value]));
+const base64urlLetters = utf8Bytes(
+  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
+);
+const noLetter = 255;
+/** By the letter's code. */
+const base64urlValues = new Uint8Array(128).fill(noLetter);
+for (const [value, code] of base64urlLetters.entries()) base64urlValues[code] = value;
 
-/** Base64url without padding (RFC 4648 section 5). */
+/**
+ * Base64url without padding (RFC 4648 section 5). The letters are bytes until the end: a text that
+ * grows letter by letter costs 32 bytes for each, which is a gigabyte for the largest value.
+ */
 export function toBase64url(bytes: Uint8Array): string {
-  let text = "";
+  const text = new Uint8Array(Math.ceil((bytes.length * 4) / 3));
+  const letter = (value: number): number => base64urlLetters[value & 63] as number;
+  let offset = 0;
   for (let index = 0; index < bytes.length; index += 3) {
     const a = bytes[index] as number;
-    const b = bytes[index + 1];
-    const c = bytes[index + 2];
-    text += base64urlAlphabet[a >> 2];
-    text += base64urlAlphabet[((a & 3) << 4) | ((b ?? 0) >> 4)];
-    if (b !== undefined) text += base64urlAlphabet[((b & 15) << 2) | ((c ?? 0) >> 6)];
-    if (c !== undefined) text += base64urlAlphabet[c & 63];
+    const b = bytes[index + 1] ?? 0;
+    const c = bytes[index + 2] ?? 0;
+    // Past the end of the array, where there are no such bytes, nothing is written.
+    text[offset] = letter(a >> 2);
+    text[offset + 1] = letter((a << 4) | (b >> 4));
+    text[offset + 2] = letter((b << 2) | (c >> 6));
+    text[offset + 3] = letter(c);
+    offset += 4;
   }
-  return text;
+  return utf8Strict.decode(text);
 }
 
 /** The bytes of a base64url text; undefined for a wrong letter, length or non-zero spare bits. */
@@ -150,9 +167,9 @@ export function fromBase64url(text: string): Uint8Array | undefined {
   let held = 0;
   let heldBits = 0;
   let offset = 0;
-  for (const letter of text) {
-    const value = base64urlValues.get(letter);
-    if (value === undefined) return undefined;
+  for (let index = 0; index < text.length; index += 1) {
+    const value = base64urlValues[text.charCodeAt(index)] ?? noLetter;
+    if (value === noLetter) return undefined;
     held = ((held << 6) | value) & 0xffff;
     heldBits += 6;
     if (heldBits >= 8) {

@@ -41,6 +41,11 @@ export interface DiskFile {
   read(target: Uint8Array, position: number): Promise<number>;
   /** Writes all of `source` at `position`, or rejects. The file grows as needed. */
   write(source: Uint8Array, position: number): Promise<void>;
+  /**
+   * Writes all of `source` at `position`, durable when it resolves: a `write` and a `sync` of these
+   * bytes in one. It says nothing about what other writes have put into the file.
+   */
+  writeSynced(source: Uint8Array, position: number): Promise<void>;
   /** fdatasync: what was written to this file before is durable when it resolves. */
   sync(): Promise<void>;
   size(): Promise<number>;
@@ -76,6 +81,35 @@ export interface Disk {
   lock(): Promise<() => Promise<void>>;
 }
 
+/** What one end of a stream between two nodes wants to say, asked for when there is room to say it. */
+export interface FrameSource {
+  /** The next frame, as soon as there is one; undefined: the stream is to end. Called one at a time. */
+  next(): Promise<Uint8Array | undefined>;
+}
+
+/** What one end of a stream hears. */
+export interface FrameSink {
+  /** A frame, in the order in which the other end gave them. */
+  onFrame(frame: Uint8Array): void;
+  /** The stream has ended, for this reason; called once, and nothing is heard after it. */
+  onEnd(reason: Error | undefined): void;
+}
+
+/** A stream of frames between two nodes, both ways. A frame may be lost only with all after it. */
+export interface PeerStream {
+  /** Ends the stream; `onEnd` follows unless it was called before. */
+  close(): void;
+}
+
+/** The way to other nodes. How they reach this one is the edges' business. */
+export interface Network {
+  /**
+   * Opens a stream to an address (`host:port`). It begins at once: that nobody is there is told by
+   * `onEnd`.
+   */
+  dial(address: string, source: FrameSource, sink: FrameSink): PeerStream;
+}
+
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
 /** Where logs and counters go. A sink must not throw and must not wait. */
@@ -96,6 +130,12 @@ export const silentReport: Report = {
   observe: () => {},
   sometimes: () => {},
 };
+
+/** Whether a disk had no room, or the user's share of it was used up. */
+export function isDiskFull(error: unknown): boolean {
+  const code = systemErrorCode(error);
+  return code === "ENOSPC" || code === "EDQUOT";
+}
 
 /** The system's error code (`ENOSPC`, `EIO` …) of an unknown error, or undefined. */
 export function systemErrorCode(error: unknown): string | undefined {

@@ -70,6 +70,11 @@ const ttl: Kind<number> = {
   show: String,
 };
 
+/** What the simulator itself understands or refuses. */
+function anyText(placeholder: string): Kind<unknown> {
+  return text(placeholder, "what the simulator knows", /^/);
+}
+
 export const commands: readonly CommandRow[] = [
   {
     name: "serve",
@@ -79,6 +84,72 @@ export const commands: readonly CommandRow[] = [
     options: [],
     examples: ["quorate serve", "quorate serve --name n1 --port 8080 --data-dir data/n1"],
     load: async () => (await import("./cli_serve.ts")).serve,
+  },
+  {
+    name: "demo",
+    arguments: [],
+    meaning:
+      "Serves a cluster on this machine, each node in a process of its own, until Ctrl-C: " +
+      "with one log, and words on what to try.",
+    settings: [],
+    options: [
+      { name: "nodes", kind: whole(1, 9), meaning: "How many; default 3." },
+      {
+        name: "port",
+        kind: whole(0, 65_535, "<port>"),
+        meaning: "The first one's, the others take those after it; 0: free ones. Default 8080.",
+      },
+      {
+        name: "data-dir",
+        kind: text("<folder>", "the path of a folder", /^[^\0]+$/),
+        meaning: "Where they keep their data and their secret; default .quorate/demo.",
+      },
+    ],
+    examples: ["quorate demo", "quorate demo --nodes 5 --port 9080"],
+    load: async () => (await import("./cli_demo.ts")).demo,
+  },
+  {
+    name: "chaos",
+    arguments: [
+      [
+        "[action]",
+        "pause, resume, kill or restart a node, or cut two from each other, or heal all ways, of a " +
+          "demo or chaos cluster that runs; without it, a cluster of its own.",
+      ],
+      ["[node]", "The node, such as n3."],
+      ["[other]", "Of cut: the other one."],
+    ],
+    meaning:
+      "Serves a cluster on this machine, asks it for everything while nodes are killed, stopped and " +
+      "cut off, and looks at the end whether every promise was kept.",
+    settings: [],
+    options: [
+      { name: "time", kind: duration(1000, 604_800_000), meaning: "How long; default 1m." },
+      { name: "seed", kind: whole(0, 4_294_967_295), meaning: "Draws the same troubles again." },
+      {
+        name: "fault",
+        kind: text("<troubles>", "names of troubles with commas between them", /^./),
+        meaning: "Only these, such as kill,isolate; none: only what is done by hand.",
+      },
+      { name: "nodes", kind: whole(3, 9), meaning: "How many; default 3." },
+      {
+        name: "port",
+        kind: whole(0, 65_535, "<port>"),
+        meaning: "The first one's, the others take those after it; default 0: free ones.",
+      },
+      {
+        name: "data-dir",
+        kind: text("<folder>", "the path of a folder", /^[^\0]+$/),
+        meaning: "Where the data are, emptied at each start; default .quorate/chaos.",
+      },
+    ],
+    examples: [
+      "quorate chaos",
+      "quorate chaos --seed 7 --time 10m --fault kill,stall",
+      "quorate chaos kill n3",
+      "quorate chaos cut n1 n2",
+    ],
+    load: async () => (await import("./cli_chaos.ts")).chaos,
   },
   {
     name: "get",
@@ -161,6 +232,49 @@ export const commands: readonly CommandRow[] = [
     load: async () => (await import("./cli_list.ts")).count,
   },
   {
+    name: "ring",
+    arguments: [["[key]", "A key; without it, all members and what each holds."]],
+    meaning: "Prints which nodes hold what, or the replicas of a key in order.",
+    settings: ["url", "namespace", "timeoutMs", "output"],
+    options: [key64],
+    examples: ["quorate ring", "quorate ring users/1", "quorate ring -o json users/1"],
+    load: async () => (await import("./cli_ring.ts")).ring,
+  },
+  {
+    name: "explain",
+    arguments: [["<key>", "The key to look at; it need not be there."]],
+    meaning: "Prints where a key lives, and what each of its replicas holds now.",
+    settings: ["url", "namespace", "timeoutMs", "output"],
+    options: [key64],
+    examples: ["quorate explain users/1", "quorate explain users/1 -o json"],
+    load: async () => (await import("./cli_explain.ts")).explain,
+  },
+  {
+    name: "status",
+    arguments: [],
+    meaning:
+      "Prints the members of the cluster as a node sees them: who is alive, what each holds.",
+    settings: ["url", "timeoutMs", "output"],
+    options: [{ name: "watch", meaning: "Draws it again every second, until Ctrl-C." }],
+    examples: ["quorate status", "quorate status --watch", "quorate status -o json"],
+    load: async () => (await import("./cli_status.ts")).status,
+  },
+  {
+    name: "hints",
+    arguments: [["[wait]", "Waits until none are left, on any member that can be reached."]],
+    meaning: "Prints the writes that a node keeps for nodes that were away.",
+    settings: ["url", "timeoutMs", "output"],
+    options: [
+      {
+        name: "for",
+        kind: duration(1, 86_400_000),
+        meaning: "How long it waits at most; default 60s.",
+      },
+    ],
+    examples: ["quorate hints", "quorate hints wait", "quorate hints wait --for 10m"],
+    load: async () => (await import("./cli_hints.ts")).hints,
+  },
+  {
     name: "import",
     arguments: [["[file]", "NDJSON to read; without it, or with -, the standard input."]],
     meaning:
@@ -230,5 +344,27 @@ export const commands: readonly CommandRow[] = [
     ],
     examples: ["quorate bench", "quorate bench --gets 0 --connections 64 --duration 30s -o json"],
     load: async () => (await import("./cli_bench.ts")).bench,
+  },
+  {
+    name: "sim",
+    arguments: [],
+    meaning:
+      "Simulates whole clusters of the real node, with faults, on virtual time, and checks every " +
+      "promise. A seed is one run, event for event.",
+    settings: [],
+    options: [
+      { name: "seeds", kind: anyText("<count>"), meaning: "How many; default 100." },
+      { name: "seed", kind: anyText("<number>"), meaning: "The first one; default 1." },
+      { name: "time", kind: anyText("<time>"), meaning: "Runs seeds for so long, such as 10m." },
+      { name: "fault", kind: anyText("<kinds>"), meaning: "Only these troubles: kill,isolate." },
+      { name: "mutation", kind: anyText("<name>"), meaning: "Breaks a rule, to see it noticed." },
+      { name: "replay", meaning: "Runs one seed and prints its whole trace." },
+      { name: "hashes", meaning: "Prints what tells whether two runs were the same." },
+      { name: "no-shrink", meaning: "Leaves the troubles of a seed that fails as they are." },
+      { name: "paths", meaning: "Prints how often each rare path was met." },
+      { name: "nightly", meaning: "Seeds from the date; fails when a path was never met." },
+    ],
+    examples: ["quorate sim --seeds 1000", "quorate sim --seed 7 --replay"],
+    load: async () => (await import("./cli_sim.ts")).sim,
   },
 ];

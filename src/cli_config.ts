@@ -11,14 +11,14 @@
 import type { Invocation } from "./cli_commands.ts";
 import type { Io } from "./cli_io.ts";
 import { documentText, formatOf, shown, tableText } from "./cli_output.ts";
-import { sourceText, valueText } from "./config.ts";
+import { hiddenText, sourceText, valueText } from "./config.ts";
 import { settingNames, settings, variableOf } from "./config_table.ts";
 import { exitCode } from "./errors.ts";
 
 /** `quorate config show`. */
 export async function showConfig({ config, sources }: Invocation, io: Io): Promise<number> {
   const rows = settingNames
-    .filter((name) => settings[name].outsideFile !== true && settings[name].refusal === undefined)
+    .filter((name) => settings[name].outsideFile !== true)
     .map((name) => {
       const { flag, defaultText = "" } = settings[name];
       const text = valueText(name, config[name]);
@@ -37,8 +37,11 @@ export async function showConfig({ config, sources }: Invocation, io: Io): Promi
   } else if (format === "raw") {
     for (const { flag, value, source, defaultText } of rows) {
       // JSON's strings are TOML's basic strings.
-      const line =
-        value === undefined ? `# ${flag} = (${defaultText})` : `${flag} = ${JSON.stringify(value)}`;
+      // A secret is set, and is not said: the line is no setting.
+      const isShown = value !== undefined && value !== hiddenText;
+      const line = !isShown
+        ? `# ${flag} = ${value ?? `(${defaultText})`}`
+        : `${flag} = ${JSON.stringify(value)}`;
       await io.write(`${line}  # ${source}\n`);
     }
   } else {

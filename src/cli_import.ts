@@ -19,7 +19,7 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import type { Invocation } from "./cli_commands.ts";
 import { clientOf, unreadable } from "./cli_data.ts";
-import { type ImportLine, parseLine } from "./cli_import_line.ts";
+import { type ImportLine, parseLine, putAt } from "./cli_import_line.ts";
 import type { Io } from "./cli_io.ts";
 import { printFields } from "./cli_output.ts";
 import { Progress } from "./cli_progress.ts";
@@ -267,7 +267,9 @@ class Importer {
     lines: readonly ImportLine[],
   ): Promise<{ readonly index: number; readonly error: unknown } | undefined> {
     try {
-      const puts: readonly BatchPut[] = lines.map(({ put }) => put);
+      // At each attempt anew: what waited to be sent again has less time left.
+      const nowMs = Date.now();
+      const puts: readonly BatchPut[] = lines.map((line) => putAt(line, nowMs));
       const [only] = puts;
       if (only !== undefined && puts.length === 1 && only.value.length > batchedValueBytesMax) {
         await this.#client.put(only.key, only.value, { ...only, contentType: typeOf(only) });

@@ -9,14 +9,17 @@
  * @module
  */
 
-import { utf8OrUndefined } from "./bytes.ts";
+import { isWellFormed, utf8OrUndefined } from "./bytes.ts";
 import type { BatchPut } from "./client.ts";
 import { bytesIn, type Fields, isObject, parseObject, textIn } from "./client_fetch.ts";
 import { QuorateError } from "./errors.ts";
+import { checkShape } from "./json.ts";
 
 export interface ImportLine {
   readonly number: number;
+  /** Without the time to live of a line that says when it expires: see `putAt`. */
   readonly put: BatchPut;
+  readonly expiresAtMs: number | undefined;
   /** The key's bytes, a character each. */
   readonly keyName: string;
 }
@@ -42,6 +45,16 @@ const fieldNames: readonly string[] = [
   "bytes",
 ];
 
+/**
+ * The put of a line that is sent at `nowMs`. The node takes whole seconds to live and counts them
+ * from when it has the write. They are rounded up: a record is never over before its time, and at
+ * most a second and the way to the node after it.
+ */
+export function putAt({ put, expiresAtMs }: ImportLine, nowMs: number): BatchPut {
+  if (expiresAtMs === undefined) return put;
+  return { ...put, ttlSeconds: Math.max(1, Math.ceil((expiresAtMs - nowMs) / 1000)) };
+}
+
 /** Parses line `number`; whether it has expired is judged at `nowMs`. */
 export function parseLine(bytes: Uint8Array, number: number, nowMs: number): ParsedLine {
   const text = utf8OrUndefined(bytes);
@@ -49,6 +62,8 @@ export function parseLine(bytes: Uint8Array, number: number, nowMs: number): Par
   if (text.trim() === "") return { kind: "nothing" };
   const fields = parseObject(number === 1 ? text.replace(/^\ufeff/, "") : text);
   if (fields === undefined) return failed("The line is not a JSON object.");
+  const shape = shapeError(text);
+  if (shape !== undefined) return { kind: "error", error: shape };
   if (fields.end === true) return { kind: "nothing" };
   if (isObject(fields.error)) return failed("The line is the error of a list that is incomplete.");
   return parseFields(fields, number, nowMs);
@@ -67,9 +82,11 @@ function parseFields(fields: Fields, number: number, nowMs: number): ParsedLine 
   if (contentType !== undefined && typeof contentType !== "string") {
     return failed("The field 'contentType' is not a text.");
   }
-  const ttl = ttlOf(fields, nowMs);
+  const ttl = ttlOf(fields);
   if (typeof ttl === "string") return failed(ttl);
-  if (ttl !== undefined && ttl < 1) return { kind: "expired" };
+  const expiresAtMs = expiryOf(fields);
+  if (typeof expiresAtMs === "string") return failed(expiresAtMs);
+  if (expiresAtMs !== undefined && expiresAtMs <= nowMs) return { kind: "expired" };
   const put: BatchPut = {
     kind: "put",
     key,
@@ -78,14 +95,15 @@ function parseFields(fields: Fields, number: number, nowMs: number): ParsedLine 
     ...(Object.keys(meta).length === 0 ? {} : { meta }),
     ttlSeconds: ttl,
   };
-  return { kind: "put", line: { number, put, keyName: Buffer.from(key).toString("latin1") } };
+  const keyName = Buffer.from(key).toString("latin1");
+  return { kind: "put", line: { number, put, expiresAtMs, keyName } };
 }
 
 /** The bytes of `name` or `name64`, or what is wrong. */
 function exactlyOne(fields: Fields, name: string): Uint8Array | string {
   const given = [fields[name], fields[`${name}64`]].filter((field) => field !== undefined);
   if (given.length !== 1) return `Exactly one of '${name}' and '${name}64' is needed.`;
-  if (/\p{Surrogate}/u.test(textIn(fields, name) ?? "")) {
+  if (!isWellFormed(textIn(fields, name) ?? "")) {
     return `The field '${name}' holds half of a surrogate pair; use '${name}64'.`;
   }
   return bytesIn(fields, name) ?? `The field '${name}' or '${name}64' is not valid text.`;
@@ -98,16 +116,27 @@ function metaOf(given: unknown): Readonly<Record<string, string>> | undefined {
   return isText ? (given as Readonly<Record<string, string>>) : undefined;
 }
 
-/** Seconds to live, from `ttl` or `expiresAt`; below 1 when it is over. */
-function ttlOf(fields: Fields, nowMs: number): number | undefined | string {
-  const { ttl, expiresAt } = fields;
-  if (ttl !== undefined && expiresAt !== undefined) return "Both 'ttl' and 'expiresAt' are given.";
-  if (ttl !== undefined) {
-    return Number.isInteger(ttl) && Number(ttl) >= 1 ? Number(ttl) : "'ttl' is not whole seconds.";
-  }
+/** Seconds to live. */
+function ttlOf({ ttl, expiresAt }: Fields): number | undefined | string {
+  if (ttl === undefined) return undefined;
+  if (expiresAt !== undefined) return "Both 'ttl' and 'expiresAt' are given.";
+  return Number.isInteger(ttl) && Number(ttl) >= 1 ? Number(ttl) : "'ttl' is not whole seconds.";
+}
+
+function expiryOf({ expiresAt }: Fields): number | undefined | string {
   if (expiresAt === undefined) return undefined;
   const ms = typeof expiresAt === "string" ? Date.parse(expiresAt) : Number.NaN;
-  return Number.isNaN(ms) ? "'expiresAt' is not a time." : Math.ceil((ms - nowMs) / 1000);
+  return Number.isNaN(ms) ? "'expiresAt' is not a time." : ms;
+}
+
+/** A field that is given twice: one of the two was meant, and we cannot know which. */
+function shapeError(text: string): QuorateError | undefined {
+  try {
+    checkShape(text, "The line");
+    return undefined;
+  } catch (error) {
+    return QuorateError.from(error);
+  }
 }
 
 function failed(detail: string): ParsedLine {

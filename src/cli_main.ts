@@ -9,7 +9,7 @@
 import type { Command } from "commander";
 import { type Io, printError, printUsage } from "./cli_io.ts";
 import { buildProgram, type Parsed } from "./cli_program.ts";
-import { readSettings } from "./cli_settings.ts";
+import { readClusterSecret, readSettings } from "./cli_settings.ts";
 import { programVersion } from "./cli_version.ts";
 import { nearestName, validate } from "./config.ts";
 import { exitCode } from "./errors.ts";
@@ -61,6 +61,8 @@ async function runCommand(parsed: Parsed, io: Io): Promise<number> {
   const resolved = await readSettings({ flags, environment: io.environment, wanted });
   // Before anything is loaded: what a data command does not read, it need not check either.
   if (wanted !== "data") validate(resolved.config);
+  // A file that cannot be used is told before the node begins anything.
+  if (wanted === "serve") await readClusterSecret(resolved);
   const run = await row.load();
   return run({ ...resolved, arguments: parsed.arguments, options }, io);
 }

@@ -128,6 +128,18 @@ export function sizeText(bytes: number): string {
   return `${value.toFixed(digits)} ${units[unit]}`;
 }
 
+/** 90,000 ms as `1.5 min`. */
+export function ageText(ms: number): string {
+  const units = [
+    ["s", 1000],
+    ["min", 60_000],
+    ["h", 3_600_000],
+    ["d", 86_400_000],
+  ] as const;
+  const [unit, size] = units.findLast(([, least]) => ms >= least) ?? units[0];
+  return `${(ms / size).toFixed(1)} ${unit}`;
+}
+
 const noLines = {
   top: "",
   "top-mid": "",

@@ -97,10 +97,7 @@ function optionOf({ name, kind, repeats, meaning }: CommandOption): Option {
 function settingOption(setting: Setting<Config[keyof Config]>): Option {
   const { flag, short, meaning, kind } = setting;
   const standard = setting.defaultText ?? (kind as Kind<unknown>).show(setting.default);
-  const notes =
-    setting.refusal === undefined
-      ? `default: ${standard}; env: ${variableOf(flag)}`
-      : "not in this version";
+  const notes = `default: ${standard}; env: ${variableOf(flag)}`;
   const option = new Option(flagText(flag, short, kind.placeholder), `${meaning} (${notes})`);
   // Settings are parsed together with variables and the file, by `resolveConfig`.
   return option.argParser((given: string, before: unknown): unknown =>

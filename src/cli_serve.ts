@@ -2,11 +2,13 @@
  * Cli serve: one node behind one port, from the first line that it prints to its exit code.
  *
  * The order of a stop is what keeps the promises: not ready first, so that balancers look elsewhere;
- * then what was accepted finishes, and nothing new is; then the checkpoint, and the folder is free. A
+ * then what was accepted finishes, and nothing new is; then the other nodes are told, and get their last
+ * answers; then the checkpoint, and the folder is free. A
  * second signal stops at once, which loses nothing that was acknowledged: the log has it.
  *
- *     SIGTERM -> not ready -> what is in flight ends -> checkpoint -> exit 0
+ *     SIGTERM -> not ready -> what is in flight ends -> leaves the others -> checkpoint -> exit 0
  *        SIGTERM again, 250 ms later or more -> exit 1
+ *     the process that started it with a channel has ended -> as at the first SIGTERM
  *     the store ends by itself, or another process takes the folder -> why, exit 1
  *
  * Effects: builds the node from the real capabilities; listens to signals.
@@ -15,36 +17,49 @@
  */
 
 import { join, resolve } from "node:path";
+import { Admission } from "./admission.ts";
 import { systemErrorCode } from "./capability.ts";
 import type { Invocation } from "./cli_commands.ts";
 import { type Io, printError } from "./cli_io.ts";
+import { readClusterSecret } from "./cli_settings.ts";
+import { StopSignals } from "./cli_signals.ts";
 import { programVersion } from "./cli_version.ts";
 import type { Resolved } from "./config.ts";
 import { grouped, showDuration } from "./config_kinds.ts";
+import { admissionLimitsOf, clientUrlOf, peerSettingsOf, urlOf } from "./config_parts.ts";
 import type { Config } from "./config_table.ts";
 import { exitCode, QuorateError } from "./errors.ts";
+import { watchLag } from "./lag.ts";
 import { createReport, type LogReport } from "./log.ts";
-import { openNode, type QuorateNode } from "./node.ts";
-import { addressSpaceBytesMax, openDisk, realClock, realRandom, runtimeName } from "./runtime.ts";
+import { Metrics } from "./metrics.ts";
+import { leaveMsMax, type NodeClusterOptions, openNode, type QuorateNode } from "./node.ts";
+import { realNetwork, routed } from "./rpc_network.ts";
+import {
+  addressSpaceBytesMax,
+  descriptorsMax,
+  keepHeapSmall,
+  openDisk,
+  realClock,
+  realRandom,
+  runtimeName,
+} from "./runtime.ts";
 import { type Server, startServer } from "./server.ts";
 import { openTable } from "./table.ts";
 import { verifyTable } from "./table_verify.ts";
 
-/**
- * A terminal sends Ctrl-C to every process of the foreground, and `npm start` passes its own on to
- * its child, which so gets one key press twice. Nobody presses a key twice this fast.
- */
-const sameSignalMs = 250;
 /** How long requests may still hear that the store has ended, or that the time of a stop is over. */
 const farewellMs = 1000;
+/** Descriptors that are left to the log, the table and the runtime. */
+const ownDescriptors = 100;
 /** Any long time. */
 const aliveMs = 1_000_000_000;
 const tableFile = "table.lmdb";
 
 /** `quorate serve`. */
 export async function serve({ config, sources }: Invocation, io: Io): Promise<number> {
+  keepHeapSmall();
   const report = reportOf(config, io);
-  const signals = new StopSignals(report);
+  const signals = new StopSignals((level, line) => report.log(level, line));
   // Neither the clock's timers nor an HTTP/2 connection whose client has left keep a process alive;
   // one that is stopping would end before its checkpoint, with nothing said.
   const alive = setInterval(() => {}, aliveMs);
@@ -63,50 +78,70 @@ interface Running {
   readonly report: LogReport;
   readonly node: QuorateNode;
   readonly server: Server;
+  readonly peerServer: Server | undefined;
 }
 
 /** From opening the folder to the end; `stop` resolves at the first signal. */
 async function run(
   resolved: Resolved,
   io: Io,
-  report: LogReport,
+  log: LogReport,
   stop: Promise<void>,
 ): Promise<number> {
   const { config } = resolved;
+  const admission = new Admission(admissionLimitsOf(config));
+  const metrics = new Metrics({ log, admission });
+  const { report } = metrics;
   let tellLost: (error: QuorateError) => void = () => {};
   const folderLost = new Promise<QuorateError>((settle) => {
     tellLost = settle;
   });
-  const node = await openOwnNode(resolved, report, (reason) => tellLost(lostFolder(reason)));
+  const onLockLost = (reason: string) => tellLost(lostFolder(reason));
+  const node = await openOwnNode(resolved, { report, admission, onLockLost });
   let server: Server;
+  let peerServer: Server | undefined;
   try {
-    server = await listen(config, node, report);
+    peerServer = await listenForPeers(config, node, report);
+    server = await listen(config, node, { report, metrics, admission });
   } catch (error) {
+    await peerServer?.close();
     await node.close();
     throw error;
   }
-  const running = { config, report, node, server };
+  metrics.watchNode(node);
+  metrics.watchServer(server);
+  const stopLag = watchLag(realClock, (lateMs) => admission.observeLag(lateMs));
+  const running = { config, report, node, server, peerServer };
   await announce(running, io);
   const failure = await Promise.race([stop.then(() => undefined), node.ended, folderLost]);
+  stopLag();
   if (failure === undefined) return stopInOrder(running);
   report.log("error", "The node has ended.", { error: failure });
   printError(io, failure);
   // Writes that wait get their answer, "outcome unknown"; the store itself can do nothing more, and
   // a folder that another process has taken must not be written to, not even a checkpoint.
   await server.close();
+  await peerServer?.close();
   return exitCode.failed;
 }
 
+interface OwnNodeParts {
+  readonly report: LogReport;
+  readonly admission: Admission;
+  readonly onLockLost: (reason: string) => void;
+}
+
 async function openOwnNode(
-  { config, sources }: Resolved,
-  report: LogReport,
-  onLockLost: (reason: string) => void,
+  resolved: Resolved,
+  { report, admission, onLockLost }: OwnNodeParts,
 ): Promise<QuorateNode> {
+  const { config, sources } = resolved;
   const disk = await openDisk(config.dataFolder, { onLockLost }).catch((error: unknown) => {
     throw folderError(error, config);
   });
   const path = join(resolve(config.dataFolder), tableFile);
-  if (config.clusterId !== undefined && (await disk.list("")).length === 0) {
+  const isAlone = config.peers.length === 0 && config.bootstrapExpect === undefined;
+  if (config.clusterId !== undefined && isAlone && (await disk.list("")).length === 0) {
     throw wrongCluster(config, "is empty");
   }
   const node = await openNode({
@@ -132,28 +167,99 @@ async function openOwnNode(
       scrubBytesPerSecond: config.scrubBytesPerSecond,
       acceptDataLoss: config.acceptDataLoss,
     },
+    cluster: {
+      network: routed(realNetwork, config.peerRoutes),
+      settings: await clusterSettings(resolved),
+      hintBytesMax: config.hintBytesMax,
+      hintAgeMaxMs: config.hintAgeMsMax,
+      hintBytesPerSecond: config.hintBytesPerSecond,
+      budgets: admission,
+    },
   });
   const { clusterId } = await node.info();
-  if (config.clusterId === undefined || config.clusterId === clusterId) return node;
+  const isSettled = clusterId !== "";
+  if (config.clusterId === undefined || !isSettled || config.clusterId === clusterId) return node;
   await node.close();
   throw wrongCluster(config, `belongs to the cluster ${clusterId}`);
 }
 
-function listen(config: Config, node: QuorateNode, report: LogReport): Promise<Server> {
+/** What this node is to the others. */
+async function clusterSettings(resolved: Resolved): Promise<NodeClusterOptions["settings"]> {
+  const { config } = resolved;
+  return {
+    ...peerSettingsOf(config),
+    secret: (await readClusterSecret(resolved)) ?? "",
+    ...(config.port === 0 ? {} : { clientUrl: clientUrlOf(config) }),
+  };
+}
+
+interface Watched {
+  readonly report: LogReport;
+  readonly metrics: Metrics;
+  readonly admission: Admission;
+}
+
+async function listen(config: Config, node: QuorateNode, watched: Watched): Promise<Server> {
+  const { report, metrics, admission } = watched;
   return startServer({
     api: node,
     clock: realClock,
     random: realRandom,
     report,
+    metrics,
+    traffic: metrics.traffic,
+    admission,
+    accessLog: config.logLevel === "debug",
     host: config.host,
     port: config.port,
     insecure: config.insecure,
     advertisedNames: config.advertisedAddresses,
     corsOrigins: config.corsOrigins,
     valueBytesMax: config.valueBytesMax,
-    connectionsMax: config.connectionsMax,
+    connectionsMax: await connectionsMaxOf(config, report),
     closeTimeoutMs: farewellMs,
+    // With a port of its own for them, other nodes are not served on this one.
+    accept: config.gossipPort === undefined ? node.accept : undefined,
+    peersPort: config.gossipPort,
   });
+}
+
+/** The second port, for the traffic between nodes alone. */
+async function listenForPeers(
+  config: Config,
+  node: QuorateNode,
+  report: LogReport,
+): Promise<Server | undefined> {
+  const { gossipPort, host, insecure } = config;
+  if (gossipPort === undefined) return undefined;
+  return startServer({
+    api: node,
+    clock: realClock,
+    random: realRandom,
+    report,
+    host,
+    port: gossipPort,
+    insecure,
+    advertisedNames: config.advertisedAddresses,
+    closeTimeoutMs: farewellMs,
+    accept: node.accept,
+    isForPeers: true,
+  });
+}
+
+/** As many connections as asked for, but never the descriptors that the log and the table need. */
+async function connectionsMaxOf({ connectionsMax }: Config, report: LogReport): Promise<number> {
+  const descriptors = await descriptorsMax();
+  if (descriptors === undefined || connectionsMax <= descriptors - ownDescriptors) {
+    return connectionsMax;
+  }
+  const allowed = Math.max(1, descriptors - ownDescriptors);
+  report.log("warn", "The limit on open files leaves room for fewer connections.", {
+    connectionsMax,
+    allowed,
+    hint: "Raise it for this process (ulimit -n), or set --max-connections lower.",
+  });
+  return allowed;
 }
 
 /** What a person needs to begin, and for a program the one line `listening on <url>`. */
@@ -177,8 +283,9 @@ async function announce({ config, node, server }: Running, io: Io): Promise<void
 }
 
 /** Durable before gone: what was accepted is answered, then the checkpoint is written. */
-async function stopInOrder({ config, report, node, server }: Running): Promise<number> {
+async function stopInOrder({ config, report, node, server, peerServer }: Running): Promise<number> {
   report.log("info", "Stopping: not ready from now on.");
+  const beganMs = realClock.monotonicMs();
   node.drain();
   const drained = await Promise.race([
     server.drain().then(() => true),
@@ -188,50 +295,14 @@ async function stopInOrder({ config, report, node, server }: Running): Promise<n
     const limit = showDuration(config.shutdownTimeoutMs);
     report.log("warn", `Requests were still under way after ${limit}; they are cut.`);
   }
+  // The time of a stop is one for both: what clients have left of it is for the other nodes.
+  const leftMs = config.shutdownTimeoutMs - (realClock.monotonicMs() - beganMs);
+  await node.leave(Math.min(leaveMsMax, Math.max(farewellMs, leftMs)));
   await server.close();
   await node.close();
+  await peerServer?.close();
   report.log("info", "Stopped: everything acknowledged is on disk.");
   return exitCode.done;
-}
-
-/** SIGTERM and SIGINT, told apart by when they come. */
-class StopSignals {
-  readonly first: Promise<void>;
-  readonly second: Promise<void>;
-  #tellFirst: () => void = () => {};
-  #tellSecond: () => void = () => {};
-  #firstMs: number | undefined;
-  readonly #report: LogReport;
-  readonly #onSignal = (signal: NodeJS.Signals): void => this.#take(signal);
-
-  constructor(report: LogReport) {
-    this.#report = report;
-    this.first = new Promise((settle) => {
-      this.#tellFirst = settle;
-    });
-    this.second = new Promise((settle) => {
-      this.#tellSecond = settle;
-    });
-    process.on("SIGTERM", this.#onSignal);
-    process.on("SIGINT", this.#onSignal);
-  }
-
-  end(): void {
-    process.off("SIGTERM", this.#onSignal);
-    process.off("SIGINT", this.#onSignal);
-  }
-
-  #take(signal: NodeJS.Signals): void {
-    const nowMs = performance.now();
-    if (this.#firstMs === undefined) {
-      this.#firstMs = nowMs;
-      this.#report.log("info", `${signal}: stopping.`);
-      this.#tellFirst();
-    } else if (nowMs - this.#firstMs >= sameSignalMs) {
-      this.#report.log("warn", `${signal} again: stopping at once.`);
-      this.#tellSecond();
-    }
-  }
 }
 
 function reportOf(config: Config, io: Io): LogReport {
@@ -244,13 +315,6 @@ function reportOf(config: Config, io: Io): LogReport {
   });
 }
 
-/** `http://127.0.0.1:8080`; an address that means "all" is shown as one that can be used. */
-function urlOf(host: string, port: number): string {
-  const usable = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-  const bare = usable.replace(/^\[|\]$/g, "");
-  return `http://${bare.includes(":") ? `[${bare}]` : bare}:${port}`;
-}
-
 function folderError(error: unknown, { dataFolder }: Config): unknown {
   const whys: Readonly<Record<string, string>> = {
     EEXIST: "it is not a folder",
@@ -258,6 +322,9 @@ function folderError(error: unknown, { dataFolder }: Config): unknown {
     EACCES: "the system does not allow it",
     EPERM: "the system does not allow it",
     EROFS: "the file system is read-only",
+    // A file system that is none, as /proc, says so of what is to be made in it.
+    ENOENT: "it cannot be made there",
+    ENAMETOOLONG: "the path is too long",
     ENOSPC: "the disk is full",
   };
   const why = whys[systemErrorCode(error) ?? ""];

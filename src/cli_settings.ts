@@ -15,10 +15,11 @@ import {
   resolveConfig,
   type Wanted,
 } from "./config.ts";
+import { settings } from "./config_table.ts";
 import { QuorateError } from "./errors.ts";
 
 /** Read when no other file is named and the current folder has it. */
-export const configFileDefault = "quorate.toml";
+const configFileDefault = "quorate.toml";
 
 export interface Given {
   readonly flags: Readonly<Record<string, GivenFlag>>;
@@ -31,6 +32,26 @@ export async function readSettings(given: Given): Promise<Resolved> {
   const { flags, environment, wanted } = given;
   const file = await readConfigFile(flags["config"], environment["QUORATE_CONFIG"]);
   return resolveConfig({ flags, environment, ...(file === undefined ? {} : { file }) }, wanted);
+}
+
+/** The first line of the secret's file; undefined when no file is named. Throws `invalid-config`. */
+export async function readClusterSecret({ config }: Resolved): Promise<string | undefined> {
+  const path = config.clusterSecretFile;
+  if (path === undefined) return config.clusterSecret;
+  const fix = "Write it there with: openssl rand -hex 32 (and let only the node's user read it).";
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    const why = systemErrorCode(error) ?? String(error);
+    const detail = `The file ${path} with the cluster's secret cannot be read: ${why}.`;
+    throw new QuorateError("invalid-config", detail, { hint: fix, cause: error });
+  }
+  const { kind } = settings.clusterSecret;
+  const parsed = kind.parse((text.split("\n")[0] ?? "").trim());
+  if ("value" in parsed) return parsed.value;
+  const detail = `The first line of ${path} is no secret: it takes ${kind.allowed}.`;
+  throw new QuorateError("invalid-config", detail, { hint: fix });
 }
 
 async function readConfigFile(

@@ -19,6 +19,14 @@
 import type { Consistency, Durability, NamespacePolicy, Replicas } from "./api.ts";
 import { toBase64url, utf8OrUndefined } from "./bytes.ts";
 import {
+  type ClusterInfo,
+  clusterInfo,
+  type ExplainInfo,
+  explainInfo,
+  type HintsInfo,
+  hintsInfo,
+} from "./client_cluster.ts";
+import {
   errorOfProblem,
   type Fetch,
   type FetchAnswer,
@@ -43,21 +51,35 @@ import {
   namespaceBody,
   namespaceOf,
   nodeInfo,
+  type RingInfo,
   recordOf,
+  ringInfo,
   valueHeaders,
   type WriteResult,
   writeResult,
 } from "./client_shapes.ts";
 import { QuorateError } from "./errors.ts";
 
+export type {
+  ClusterInfo,
+  ExplainedReplica,
+  ExplainInfo,
+  HintsInfo,
+  HintTargetInfo,
+  MemberInfo,
+} from "./client_cluster.ts";
 export type { Fetch } from "./client_fetch.ts";
 export type {
   BatchOperation,
   BatchPut,
   BatchResult,
+  KeyPlaceInfo,
   ListEntry,
   NamespaceInfo,
   NodeInfo,
+  ReplicaInfo,
+  RingInfo,
+  RingMemberInfo,
   WriteResult,
 } from "./client_shapes.ts";
 export { ClientRecord } from "./client_shapes.ts";
@@ -307,6 +329,37 @@ export class QuorateClient {
   /** What the node says about itself. */
   async info(choices: RequestChoices = {}): Promise<NodeInfo> {
     return nodeInfo(await (await this.#send("GET", "/v1/info", choices)).json());
+  }
+
+  /** The members and what each holds; with a key, also where that lives. */
+  async ring(key?: Key, choices: RequestChoices = {}): Promise<RingInfo> {
+    const namespace = choices.namespace ?? this.#options.namespace;
+    const query = key === undefined ? {} : { ...bytesField("key", bytesOf("key", key)), namespace };
+    return ringInfo(await (await this.#send("GET", "/v1/ring", choices, { query })).json());
+  }
+
+  /** The members as the node sees them: who is alive, and what each holds. */
+  async cluster(choices: RequestChoices = {}): Promise<ClusterInfo> {
+    return clusterInfo(await (await this.#send("GET", "/v1/cluster", choices)).json());
+  }
+
+  /** The writes that the node keeps for others. */
+  async hints(choices: RequestChoices = {}): Promise<HintsInfo> {
+    return hintsInfo(await (await this.#send("GET", "/v1/hints", choices)).json());
+  }
+
+  /** Where a key lives, and what each of its replicas holds now. */
+  async explain(key: Key, choices: RequestChoices = {}): Promise<ExplainInfo> {
+    const { tail = "", query } = keyTarget(bytesOf("key", key));
+    const namespace = choices.namespace ?? this.#options.namespace ?? "default";
+    const path = `/v1/explain/${encodeURIComponent(namespace)}${tail}`;
+    const timeoutMs = choices.timeoutMs ?? this.#options.timeoutMs ?? timeoutMsDefault;
+    const headers = { "Quorate-Timeout": `${timeoutMs}ms` };
+    const answer = await this.#send("GET", path, choices, {
+      headers,
+      ...(query === undefined ? {} : { query }),
+    });
+    return explainInfo(await answer.json());
   }
 
   async *#records(

@@ -13,8 +13,8 @@
  * @module
  */
 
-import type { Durability, NamespacePolicy } from "./api.ts";
-import { toBase64url, utf8Bytes, utf8OrUndefined } from "./bytes.ts";
+import { type Durability, metaNamePattern, metaTextPattern, type NamespacePolicy } from "./api.ts";
+import { isWellFormed, toBase64url, utf8Bytes, utf8OrUndefined } from "./bytes.ts";
 import { bytesIn, errorOfProblem, type Fields, isObject, keyIn, textIn } from "./client_fetch.ts";
 import { QuorateError } from "./errors.ts";
 
@@ -97,6 +97,46 @@ export type BatchResult =
 export interface NamespaceInfo {
   readonly name: string;
   readonly policy: NamespacePolicy;
+}
+
+/** A node, and where it is. */
+export interface ReplicaInfo {
+  /** Its name. */
+  readonly node: string;
+  readonly nodeId: string;
+  readonly zone: string;
+  /** `host:port` for traffic between nodes. */
+  readonly addresses: readonly string[];
+  /** Where clients reach it, when it says so. */
+  readonly clientUrl?: string;
+}
+
+export interface RingMemberInfo extends ReplicaInfo {
+  readonly host: string;
+  readonly weight: number;
+  readonly voter: boolean;
+  /** Partitions of which it is the first replica, and of which it is any. */
+  readonly primaries: number;
+  readonly replicas: number;
+  /** Its part of all replicas, 0 to 1. */
+  readonly share: number;
+}
+
+/** Where a key lives: its replicas in order. */
+export interface KeyPlaceInfo {
+  readonly namespace: string;
+  readonly partition: number;
+  readonly n: number;
+  readonly replicas: readonly ReplicaInfo[];
+}
+
+export interface RingInfo {
+  readonly clusterId: string;
+  readonly epoch: number;
+  readonly partitions: number;
+  readonly members: readonly RingMemberInfo[];
+  /** Of the key that was asked for. */
+  readonly place?: KeyPlaceInfo;
 }
 
 export interface NodeInfo {
@@ -213,7 +253,7 @@ function valueField(given: string | Uint8Array): Record<string, string> {
 /** Bytes as they are, text as UTF-8. Throws for text that has no UTF-8 of its own. */
 export function bytesOf(name: string, given: string | Uint8Array): Uint8Array {
   if (typeof given !== "string") return given;
-  if (!loneSurrogate.test(given)) return utf8Bytes(given);
+  if (isWellFormed(given)) return utf8Bytes(given);
   // An encoder would store U+FFFD instead, and two different texts would become one.
   throw new QuorateError(
     name === "value" ? "invalid-request" : "invalid-key",
@@ -229,14 +269,14 @@ export function valueHeaders(
 ): Record<string, string> {
   const headers: Record<string, string> = { "Content-Type": contentType };
   for (const [name, text] of Object.entries(meta)) {
-    if (!/^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name)) {
+    if (!metaNamePattern.test(name)) {
       throw badHeader(`The name '${name}' of metadata is not a lower-case header name.`);
     }
     headers[`Quorate-Meta-${name}`] = text;
   }
   for (const [name, text] of Object.entries(headers)) {
     // A space at either end would be cut off on the way.
-    if (!/^(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/.test(text)) {
+    if (!metaTextPattern.test(text)) {
       throw badHeader(`${name} is not printable ASCII without spaces at its ends.`);
     }
   }
@@ -282,8 +322,50 @@ export function nodeInfo(body: Fields): NodeInfo {
   };
 }
 
+export function ringInfo(body: Fields): RingInfo {
+  const { members, place } = body;
+  if (!Array.isArray(members)) return malformed("no members");
+  return {
+    clusterId: textIn(body, "clusterId") ?? malformed("no clusterId"),
+    epoch: Number(body.epoch),
+    partitions: Number(body.partitions),
+    members: members.filter(isObject).map((member) => ({
+      ...replicaInfo(member),
+      host: textIn(member, "host") ?? "",
+      weight: Number(member.weight),
+      voter: member.voter === true,
+      primaries: Number(member.primaries),
+      replicas: Number(member.replicas),
+      share: Number(member.share),
+    })),
+    ...(isObject(place) ? { place: keyPlace(place) } : {}),
+  };
+}
+
+function keyPlace(place: Fields): KeyPlaceInfo {
+  const replicas = Array.isArray(place.replicas) ? place.replicas : malformed("no replicas");
+  return {
+    namespace: textIn(place, "namespace") ?? malformed("no namespace"),
+    partition: Number(place.partition),
+    n: Number(place.n),
+    replicas: replicas.filter(isObject).map(replicaInfo),
+  };
+}
+
+/** A node, and where it is. */
+export function replicaInfo(given: Fields): ReplicaInfo {
+  const addresses = Array.isArray(given.addresses) ? given.addresses : [];
+  const clientUrl = textIn(given, "clientUrl");
+  return {
+    node: textIn(given, "node") ?? malformed("a member without a name"),
+    nodeId: textIn(given, "nodeId") ?? malformed("a member without an id"),
+    zone: textIn(given, "zone") ?? "",
+    addresses: addresses.filter((address) => typeof address === "string"),
+    ...(clientUrl === undefined ? {} : { clientUrl }),
+  };
+}
+
 const metaPrefix = "quorate-meta-";
-const loneSurrogate = /\p{Surrogate}/u;
 
 function badHeader(detail: string): QuorateError {
   return new QuorateError("invalid-request", detail, {
@@ -309,12 +391,14 @@ function versionIn(headers: Headers): string | undefined {
   return /^(?:W\/)?"([0-9a-f]{16}-[0-9a-f]{16})"$/.exec(headers.get("etag") ?? "")?.[1];
 }
 
-function msOf(time: unknown): number | undefined {
+/** A time on the wire in ms since 1970; undefined when it is none. */
+export function msOf(time: unknown): number | undefined {
   const ms = typeof time === "string" ? Date.parse(time) : Number.NaN;
   return Number.isNaN(ms) ? undefined : ms;
 }
 
-function malformed(what: string): never {
+/** Throws: the answer lacks what it must have. */
+export function malformed(what: string): never {
   throw new QuorateError("unreachable", `The answer is not that of a Quorate node: ${what}.`, {
     hint: "Check the URL, and that client and node have versions that fit.",
   });

@@ -8,7 +8,6 @@
  *
  * Invariants
  * 1. `resolveConfig` gives every field of `Config` a value that its kind allows, and a source.
- * 2. `validate` passes only settings whose limits fit together; it is the one place that knows how.
  *
  * Effects: none; flags, variables and the parsed file are arguments.
  *
@@ -16,7 +15,6 @@
  */
 
 import type { Kind } from "./config_kinds.ts";
-import { showSize } from "./config_kinds.ts";
 import {
   type Config,
   dashed,
@@ -26,6 +24,8 @@ import {
   variableOf,
 } from "./config_table.ts";
 import { QuorateError } from "./errors.ts";
+
+export { isLoopback, validate } from "./config_rules.ts";
 
 /** What was given, before anything is known about it. */
 export interface ConfigInputs {
@@ -69,15 +69,6 @@ export function resolveConfig(inputs: ConfigInputs, wanted: Wanted): Resolved {
   return { config: config as unknown as Config, sources: sources as Resolved["sources"] };
 }
 
-/** Checks the relations between settings. Throws `invalid-config` for the first that does not hold. */
-export function validate(config: Config): void {
-  for (const rule of rules) {
-    const broken = rule(config);
-    if (broken === undefined) continue;
-    throw invalid(broken.detail, broken.hint);
-  }
-}
-
 /** Where a value came from, in words: `--port`, `QUORATE_PORT`, `port in quorate.toml`, `default`. */
 export function sourceText(source: Source): string {
   if (source.kind === "flag") return dashed(source.flag);
@@ -89,14 +80,8 @@ export function sourceText(source: Source): string {
 /** The value of a setting as text; undefined where it has none. */
 export function valueText(name: keyof Config, value: unknown): string | undefined {
   if (value === undefined) return undefined;
+  if (settings[name].secret === true) return hiddenText;
   return (settings[name].kind as Kind<unknown>).show(value);
-}
-
-/** Whether only programs on this machine reach an address. */
-export function isLoopback(host: string): boolean {
-  return (
-    host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host)
-  );
 }
 
 /** The nearest of `names` to a mistyped one; undefined when none is near. */
@@ -113,39 +98,8 @@ export function nearestName(given: string, names: readonly string[]): string | u
   return nearest;
 }
 
-type Rule = (config: Config) => { readonly detail: string; readonly hint: string } | undefined;
-
-const rules: readonly Rule[] = [
-  ({ host, insecure }) =>
-    isLoopback(host) || insecure
-      ? undefined
-      : {
-          detail: `--host ${host} can be reached from other machines, and this version has no TLS and no login: whoever reaches the port could read and change everything.`,
-          hint: "Listen on 127.0.0.1, or add --insecure where a firewall or a proxy with TLS and login stands in front.",
-        },
-  // A batch of the log holds a value whole, with its header, and never spans two segments.
-  ({ segmentBytes, valueBytesMax }) =>
-    segmentBytes >= 2 * valueBytesMax
-      ? undefined
-      : {
-          detail: `--segment-bytes ${showSize(segmentBytes)} is too small for --max-value ${showSize(valueBytesMax)}: a segment has to hold two of the largest values.`,
-          hint: `Use --segment-bytes ${showSize(2 * valueBytesMax)} or more, or a smaller --max-value.`,
-        },
-  ({ memtableBytesMax, valueBytesMax }) =>
-    memtableBytesMax >= valueBytesMax
-      ? undefined
-      : {
-          detail: `--memtable-bytes ${showSize(memtableBytesMax)} is below --max-value ${showSize(valueBytesMax)}: every large value would begin a checkpoint of its own.`,
-          hint: `Use --memtable-bytes ${showSize(valueBytesMax)} or more, or a smaller --max-value.`,
-        },
-  ({ diskReserveBytes, segmentBytes, memtableBytesMax }) =>
-    diskReserveBytes >= segmentBytes + 2 * memtableBytesMax
-      ? undefined
-      : {
-          detail: `--disk-reserve ${showSize(diskReserveBytes)} is too small: when the disk is full, deletes and checkpoints need one segment (${showSize(segmentBytes)}) and twice --memtable-bytes (${showSize(memtableBytesMax)}).`,
-          hint: `Use --disk-reserve ${showSize(segmentBytes + 2 * memtableBytesMax)} or more, or smaller segments and memtable.`,
-        },
-];
+/** What stands for a secret that is set. */
+export const hiddenText = "(hidden)";
 
 interface Given {
   readonly source: Source;
@@ -172,13 +126,11 @@ function givenFor(name: keyof Config, inputs: ConfigInputs): Given | undefined {
 function parseGiven(name: keyof Config, given: Given): unknown {
   const setting = settings[name];
   const where = sourceText(given.source);
-  if (setting.refusal !== undefined) {
-    throw invalid(`${where}: ${setting.refusal}.`, `Leave ${dashed(setting.flag)} out.`);
-  }
   const text = textOf(given.value);
   const parsed = text === undefined ? { error: "is not a single value" } : setting.kind.parse(text);
   if ("value" in parsed) return parsed.value;
-  const shown = text === undefined ? "its value" : `'${text}'`;
+  const isHidden = text === undefined || setting.secret === true;
+  const shown = isHidden ? "its value" : `'${text}'`;
   const linked =
     given.source.kind === "environment" && text?.startsWith("tcp://") === true
       ? " Kubernetes sets this variable for a service named quorate: set enableServiceLinks: false."

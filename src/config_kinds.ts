@@ -87,11 +87,12 @@ export function rate(min: number, max: number): Kind<number> {
 const durationUnits: readonly (readonly [unit: string, ms: number])[] = [
   ["h", 3_600_000],
   ["min", 60_000],
+  ["m", 60_000],
   ["s", 1000],
   ["ms", 1],
 ];
 
-/** Milliseconds: `250ms`, `2s`, `1.5s`, `10min`. */
+/** Milliseconds: `250ms`, `2s`, `1.5s`, `10min` or `10m`. */
 export function duration(minMs: number, maxMs: number): Kind<number> {
   return {
     placeholder: "<time>",
@@ -139,6 +140,40 @@ export function text(placeholder: string, allowed: string, pattern: RegExp): Kin
     show: (value) => value,
   };
 }
+
+/** `host:port`, an IPv6 address in brackets. */
+export const address: Kind<string> = {
+  placeholder: "<address>",
+  allowed: "host:port, such as n1.example:8080 or [::1]:8080",
+  parse(given) {
+    const match = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})$/.exec(given);
+    if (match === null) return { error: "does not have this form" };
+    const port = Number(match[1]);
+    if (port < 1 || port > 65_535) return { error: "has no port from 1 to 65,535" };
+    return { value: given };
+  },
+  show: (value) => value,
+};
+
+/** A way to a peer that is not the one that it advertises. */
+export interface PeerRoute {
+  readonly advertised: string;
+  readonly used: string;
+}
+
+/** `advertised=used`, two addresses. */
+export const route: Kind<PeerRoute> = {
+  placeholder: "<address=address>",
+  allowed: "two addresses host:port with '=' between them",
+  parse(given) {
+    const [advertised = "", used = "", ...more] = given.split("=");
+    if (more.length > 0 || "error" in address.parse(advertised) || "error" in address.parse(used)) {
+      return { error: "does not have this form" };
+    }
+    return { value: { advertised, used } };
+  },
+  show: ({ advertised, used }) => `${advertised}=${used}`,
+};
 
 /** A number of replicas, or a word for one. */
 export const replicas: Kind<number | "quorum" | "all"> = {

@@ -16,93 +16,21 @@
  * @module
  */
 
-import type { Consistency, Durability, Replicas } from "./api.ts";
+import type { Consistency, Durability } from "./api.ts";
 import { timeoutMsDefault, timeoutMsMax, valueBytesMaxLimit } from "./api.ts";
 import type { LogLevel } from "./capability.ts";
-import type { Kind } from "./config_kinds.ts";
+import { clusterSettings } from "./config_cluster.ts";
 import * as kinds from "./config_kinds.ts";
+import type { Config, LogFormat, OutputFormat, SettingTable } from "./config_shape.ts";
 
-export type LogFormat = "auto" | "text" | "json";
-export type OutputFormat = "table" | "json" | "yaml" | "raw";
-
-/** Every setting, with its value. What it means stands in its row of `settings`. */
-export interface Config {
-  readonly configFile: string | undefined;
-
-  readonly name: string | undefined;
-  readonly port: number;
-  readonly host: string;
-  readonly insecure: boolean;
-  readonly advertisedAddresses: readonly string[];
-  readonly corsOrigins: readonly string[];
-  readonly connectionsMax: number;
-  readonly shutdownTimeoutMs: number;
-
-  readonly dataFolder: string;
-  readonly clusterId: string | undefined;
-  readonly partitions: number;
-  readonly valueBytesMax: number;
-  readonly segmentBytes: number;
-  readonly memtableBytesMax: number;
-  readonly diskReserveBytes: number;
-  readonly scrubBytesPerSecond: number;
-  readonly acceptDataLoss: boolean;
-
-  readonly peers: readonly string[];
-  readonly gossipPort: number | undefined;
-  readonly bootstrapExpect: number | undefined;
-
-  readonly logLevel: LogLevel;
-  readonly logFormat: LogFormat;
-
-  readonly url: string;
-  readonly namespace: string;
-  readonly timeoutMs: number;
-  readonly consistency: Consistency | undefined;
-  readonly r: Replicas | undefined;
-  readonly w: Replicas | undefined;
-  readonly durability: Durability | undefined;
-  readonly output: OutputFormat | undefined;
-}
-
-/** Who reads a setting: `serve`, the commands that talk to a node, or both. */
-export type Scope = "serve" | "data" | "both";
-
-export interface Setting<T> {
-  /** Without dashes; the variable and the file key are made of it. */
-  readonly flag: string;
-  /** A one-letter flag. */
-  readonly short?: string;
-  readonly scope: Scope;
-  /** The heading under which help and documentation show it. */
-  readonly group: string;
-  readonly kind: Kind<Exclude<T, undefined>>;
-  readonly default: T;
-  /** What the default is, in words, where the value does not tell it. */
-  readonly defaultText?: string;
-  /** One sentence; the help shows it. */
-  readonly meaning: string;
-  readonly formula?: string;
-  /** What raising it (or switching it on) buys and costs. */
-  readonly tradeOff?: string;
-  /** Set while this version knows the setting but cannot do what it asks. */
-  readonly refusal?: string;
-  /** It cannot stand in the config file (it names the file). */
-  readonly outsideFile?: true;
-}
-
-export type SettingTable = { readonly [K in keyof Config]: Setting<Config[K]> };
+export type { Config, LogFormat, OutputFormat, Scope, Setting } from "./config_shape.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
 const GiB = 1024 * MiB;
 
-const noClusters =
-  "This version serves a single node: clusters are not in it yet, and a node that ignored this would keep one copy where you expect several";
-
 const identity = { scope: "serve", group: "Node and network" } as const;
 const storage = { scope: "serve", group: "Data and storage" } as const;
-const cluster = { scope: "serve", group: "Cluster", refusal: noClusters } as const;
 const logging = { scope: "serve", group: "Log" } as const;
 const request = { scope: "data", group: "Requests" } as const;
 
@@ -176,8 +104,36 @@ export const settings: SettingTable = {
     kind: kinds.whole(1, 1_000_000),
     default: 10_000,
     meaning: "Connections at once; more are closed when they arrive.",
-    formula: "Keep it below the limit on open files (ulimit -n) by 100.",
+    formula:
+      "Below the limit on open files (ulimit -n) by 100: where Linux says less, `serve` allows fewer, with a warning.",
     tradeOff: "An idle connection costs about 10 KiB and a descriptor.",
+  },
+  requestsMax: {
+    flag: "max-requests",
+    ...identity,
+    kind: kinds.whole(1, 1_000_000),
+    default: 10_000,
+    meaning: "Requests of clients under way at once; more get 503 overloaded.",
+    formula: "Requests a second times the seconds that a slow one takes: 20,000/s for 0.5 s.",
+    tradeOff: "More ride out a burst; when it lasts, all of them wait longer.",
+  },
+  requestBytesMax: {
+    flag: "max-request-bytes",
+    ...identity,
+    kind: kinds.size(MiB, 64 * GiB),
+    default: 256 * MiB,
+    meaning: "What the bodies of all requests under way may hold; more get 503 overloaded.",
+    formula: "At least 17MiB (a whole batch) and --max-value. Memory taken: about twice as much.",
+    tradeOff: "More takes many large writes at once; it is memory that nothing else can use.",
+  },
+  loopLagMsMax: {
+    flag: "max-loop-lag",
+    ...identity,
+    kind: kinds.duration(0, 60_000),
+    default: 1000,
+    meaning: "How late the event loop may be before clients get 503 overloaded; 0ms never refuses.",
+    formula: "Smoothed over about 5 measurements, 50ms apart; below half of the clients' timeout.",
+    tradeOff: "Lower keeps accepted requests fast; a slow or shared machine then refuses more.",
   },
   shutdownTimeoutMs: {
     flag: "shutdown-timeout",
@@ -272,32 +228,7 @@ export const settings: SettingTable = {
     meaning: "Serves what can still be read of a damaged data folder, where it would not start.",
     tradeOff: "What is lost is gone for good, acknowledged writes included. Copy the folder first.",
   },
-  peers: {
-    flag: "peers",
-    ...cluster,
-    kind: kinds.list(
-      kinds.text("<address>", "host:port", /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}$/),
-    ),
-    default: [],
-    defaultText: "none",
-    meaning: "Members of the cluster to join.",
-  },
-  gossipPort: {
-    flag: "gossip-port",
-    ...cluster,
-    kind: kinds.whole(1, 65_535, "<port>"),
-    default: undefined,
-    defaultText: "none",
-    meaning: "A second port, for traffic between nodes alone.",
-  },
-  bootstrapExpect: {
-    flag: "bootstrap-expect",
-    ...cluster,
-    kind: kinds.whole(1, 99),
-    default: undefined,
-    defaultText: "none",
-    meaning: "How many nodes begin a new cluster together.",
-  },
+  ...clusterSettings,
   logLevel: {
     flag: "log-level",
     ...logging,

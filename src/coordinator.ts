@@ -13,6 +13,9 @@
  * 2. A request ends at its deadline; a write that may have happened is then `unknown` (P7).
  * 3. Tombstones and expired records are "no such key" to a client.
  *
+ * A node that is alone asks its own store and nobody else, at no cost of a cluster; with others there,
+ * `coordinator_write` and `coordinator_read` ask them all.
+ *
  * Effects: Clock; the store and the topology through ports. Source: rules L1, W1 to W5, R2, R3.
  *
  * @module
@@ -23,6 +26,7 @@ import {
   contentTypeDefault,
   type DeleteRequest,
   type Durability,
+  type ExplainAnswer,
   type GetAnswer,
   type GetRequest,
   keyBytesMax,
@@ -33,9 +37,16 @@ import {
   timeoutMsDefault,
   type WriteAnswer,
 } from "./api.ts";
+import { valueTooLarge } from "./api_limit.ts";
 import { assert } from "./assert.ts";
 import { emptyBytes } from "./bytes.ts";
 import type { Clock } from "./capability.ts";
+import { explainKey, factsOf as heldOf } from "./coordinator_explain.ts";
+import { type ClusterPorts, rounded } from "./coordinator_ports.ts";
+import { ClusterReads } from "./coordinator_read.ts";
+import type { ScanJob } from "./coordinator_scan.ts";
+import { ClusterWrites } from "./coordinator_write.ts";
+import { Deadlines } from "./deadlines.ts";
 import { type Outcome, QuorateError } from "./errors.ts";
 import { type Level, levelOf } from "./level.ts";
 import type { StoredRecord } from "./record.ts";
@@ -45,7 +56,7 @@ import { type Version, versionText } from "./version.ts";
 /** What is needed of a store. */
 export interface ReplicaPort {
   readonly mint: {
-    mint(): Promise<Version>;
+    mint(): Version | Promise<Version>;
     mintAbove(version: Version): Promise<Version>;
     nowMs(): number;
   };
@@ -59,6 +70,7 @@ export interface ReplicaPort {
     readonly key: Uint8Array;
     readonly record: StoredRecord;
     readonly durability: Durability;
+    readonly admit: () => void;
   }): Promise<
     { readonly kind: "took" } | { readonly kind: "superseded"; readonly version: Version }
   >;
@@ -70,6 +82,8 @@ export interface CoordinatorOptions {
   readonly nodeName: string;
   readonly replica: ReplicaPort;
   readonly topology: () => Topology;
+  /** The other nodes; undefined: there are none, and there never will be. */
+  readonly cluster?: Omit<ClusterPorts, "clock" | "deadlines" | "mint">;
 }
 
 /** What a write puts under a key, but for its version. */
@@ -84,9 +98,18 @@ const tombstone: Draft = {
 
 export class Coordinator {
   readonly #options: CoordinatorOptions;
+  readonly #deadlines: Deadlines;
+  readonly #writes: ClusterWrites | undefined;
+  readonly #reads: ClusterReads | undefined;
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
+    this.#deadlines = new Deadlines(options.clock);
+    const { clock, replica, cluster } = options;
+    if (cluster === undefined) return;
+    const ports = { ...cluster, clock, deadlines: this.#deadlines, mint: replica.mint };
+    this.#writes = new ClusterWrites(ports);
+    this.#reads = new ClusterReads(ports);
   }
 
   /** @throws `namespace-not-found` */
@@ -101,21 +124,61 @@ export class Coordinator {
   }
 
   get(request: GetRequest): Promise<GetAnswer> {
-    return this.withDeadline(request, undefined, this.#get(request));
+    if (this.#isAlone) return this.withDeadline(request, undefined, this.#get(request));
+    return this.#getOfCluster(request);
   }
 
   put(request: PutRequest): Promise<WriteAnswer> {
-    return this.withDeadline(request, "unknown", this.#put(request));
+    if (this.#isAlone) return this.withDeadline(request, "unknown", this.#put(request));
+    return this.#put(request);
   }
 
   delete(request: DeleteRequest): Promise<WriteAnswer> {
-    return this.withDeadline(request, "unknown", this.#write(request, tombstone, undefined));
+    const written = this.#write(request, tombstone, undefined);
+    return this.#isAlone ? this.withDeadline(request, "unknown", written) : written;
+  }
+
+  /** What every replica of a key holds now; `partition` is the key's. */
+  async explain(request: GetRequest, partition: number): Promise<ExplainAnswer> {
+    assertKey(request.key);
+    const { number: namespaceNumber, policy } = this.namespace(request.namespace);
+    const { key, requestId, timeoutMs = timeoutMsDefault, durability = "fsync" } = request;
+    const reads = this.#reads;
+    if (reads !== undefined && !this.#isAlone) {
+      const { n } = policy;
+      const job = { namespaceNumber, key, n, durability, timeoutMs, requestId };
+      return explainKey(reads.ports, job);
+    }
+    const { clock, replica, nodeName, topology } = this.#options;
+    const beganMs = clock.monotonicMs();
+    const stored = await replica.get(namespaceNumber, key, durability);
+    const tookMs = clock.monotonicMs() - beganMs;
+    const { epoch } = topology();
+    const held = stored === undefined ? {} : heldOf(stored);
+    const status = stored === undefined ? "nothing" : "found";
+    const own = { node: nodeName, status, tookMs: rounded(tookMs), up: true, counts: true, epoch };
+    return { partition, epoch, n: 1, replicas: [{ ...own, ...held }] };
+  }
+
+  /** Resolves when every write under way is durable, as itself or as hints (H1). */
+  async settle(): Promise<void> {
+    await this.#writes?.settle();
   }
 
   /** What every answer of a read says. */
   readAnswer(request: RequestOptions): Answer {
     const { policy } = this.namespace(request.namespace);
-    return this.#answer(levelOf("r", request, policy, this.#memberCount));
+    const level = levelOf("r", request, policy, this.#memberCount);
+    return { ...this.#answer(level), replies: level.needed };
+  }
+
+  /** What a list or a count asks of the replicas; undefined: this node is the only one. */
+  scanJob(request: RequestOptions): ScanJob | undefined {
+    if (this.#isAlone) return undefined;
+    const { policy } = this.namespace(request.namespace);
+    const { needed } = levelOf("r", request, policy, this.#memberCount);
+    const { requestId, timeoutMs = timeoutMsDefault } = request;
+    return { n: policy.n, needed, timeoutMs, requestId };
   }
 
   /** Whether a client sees a record: no tombstone, and not expired. */
@@ -125,20 +188,12 @@ export class Coordinator {
   }
 
   /** The answer, or `timeout` at the deadline, whatever becomes of the work. */
-  async withDeadline<Value>(
+  withDeadline<Value>(
     { timeoutMs = timeoutMsDefault }: RequestOptions,
     outcome: Outcome | undefined,
     work: Promise<Value>,
   ): Promise<Value> {
-    let cancel: () => void = () => {};
-    const late = new Promise<never>((_, reject) => {
-      cancel = this.#options.clock.after(timeoutMs, () => reject(timedOut(timeoutMs, outcome)));
-    });
-    try {
-      return await Promise.race([work, late]);
-    } finally {
-      cancel();
-    }
+    return this.#deadlines.within(timeoutMs, work, () => timedOut(timeoutMs, outcome));
   }
 
   async #get(request: GetRequest): Promise<GetAnswer> {
@@ -162,19 +217,24 @@ export class Coordinator {
     return { ...whole, record: liveRecord(stored) };
   }
 
+  async #getOfCluster(request: GetRequest): Promise<GetAnswer> {
+    assertKey(request.key);
+    const { key, requestId, timeoutMs = timeoutMsDefault, durability = "fsync" } = request;
+    const { number: namespaceNumber, policy } = this.namespace(request.namespace);
+    const level = levelOf("r", request, policy, this.#memberCount);
+    const { n } = policy;
+    const job = { namespaceNumber, key, n, level, durability, timeoutMs, requestId };
+    const { record, replies, epoch, explain } = await this.#clusterReads.run(job);
+    const answer = { ...this.#answer(level), epoch, replies };
+    const whole = request.explain === true ? { ...answer, explain: explain() } : answer;
+    return { ...whole, record: record === undefined ? undefined : liveRecord(record) };
+  }
+
   async #put(request: PutRequest): Promise<WriteAnswer> {
     const { value, contentType, meta } = request;
     const { policy } = this.namespace(request.namespace);
     if (value.length > policy.valueBytesMax) {
-      throw new QuorateError(
-        "value-too-large",
-        `The value has ${value.length} bytes; ${policy.valueBytesMax} are allowed.`,
-        {
-          outcome: "none",
-          limit: policy.valueBytesMax,
-          hint: "Raise the namespace's maxValue (at most 32 MiB), or store the value in pieces.",
-        },
-      );
+      throw valueTooLarge(value.length, policy.valueBytesMax);
     }
     const draft = { tombstone: false, contentType, meta, value };
     return this.#write(request, draft, request.ttlSeconds ?? policy.ttlSeconds);
@@ -189,6 +249,7 @@ export class Coordinator {
     assertKey(key);
     const { clock, replica, nodeName } = this.#options;
     const beganMs = clock.monotonicMs();
+    const topology = this.#options.topology();
     const { number: namespaceNumber, policy } = this.namespace(request.namespace);
     const level = levelOf("w", request, policy, this.#memberCount);
     const durability = request.durability ?? policy.durability;
@@ -197,18 +258,61 @@ export class Coordinator {
       // Not from the stamp: one above a stamp of the future (V3) says nothing about the time.
       return { ...draft, version, expiresAtMs: this.#nowMs + ttlSeconds * 1000 };
     };
-    let last = record(await replica.mint.mint());
-    const first = await replica.write({ namespaceNumber, key, record: last, durability });
+    if (!this.#isAlone) {
+      const { requestId, timeoutMs = timeoutMsDefault } = request;
+      const job = { namespaceNumber, key, n: policy.n, level, durability, timeoutMs, requestId };
+      const result = await this.#clusterWrites.run({ ...job, record });
+      const { acks: replies, epoch, explain } = result;
+      const whole = {
+        ...this.#answer(level),
+        epoch,
+        replies,
+        ...factsOf(result.record),
+        durability,
+      };
+      return request.explain === true ? { ...whole, explain: explain() } : whole;
+    }
+    const minted = replica.mint.mint();
+    let last = record(minted instanceof Promise ? await minted : minted);
+    // A write may wait, and what is written to a namespace that is gone would never be removed.
+    const admit = () => {
+      if (this.#options.topology() !== topology) this.#refuseGone(request, namespaceNumber);
+    };
+    const first = await replica.write({ namespaceNumber, key, record: last, durability, admit });
     if (first.kind === "superseded") {
       // From now on only this one counts: it was taken, or something newer is there (W3).
       last = record(await replica.mint.mintAbove(first.version));
-      await replica.write({ namespaceNumber, key, record: last, durability });
+      await replica.write({ namespaceNumber, key, record: last, durability, admit });
     }
     const { version, expiresAtMs } = last;
     const answer = { ...this.#answer(level), version, durability };
     const expires = expiresAtMs === undefined ? answer : { ...answer, expiresAtMs };
     if (request.explain !== true) return expires;
     return { ...expires, explain: explanation(nodeName, version, clock.monotonicMs() - beganMs) };
+  }
+
+  /** A cluster of one: this node is every key's only replica. */
+  get #isAlone(): boolean {
+    return this.#writes === undefined || this.#options.topology().members.length === 1;
+  }
+
+  get #clusterWrites(): ClusterWrites {
+    assert(this.#writes !== undefined, "coordinator: a cluster of several has its ports");
+    return this.#writes;
+  }
+
+  get #clusterReads(): ClusterReads {
+    assert(this.#reads !== undefined, "coordinator: a cluster of several has its ports");
+    return this.#reads;
+  }
+
+  #refuseGone({ namespace }: RequestOptions, number: number): void {
+    if (this.namespace(namespace).number === number) return;
+    throw new QuorateError(
+      "namespace-not-found",
+      `The namespace '${namespace}' was deleted and made again while the write waited.`,
+      { outcome: "none", namespace, hint: "Send it again, if it is meant for the new one." },
+    );
   }
 
   get #memberCount(): number {
@@ -227,14 +331,20 @@ export class Coordinator {
 
 /** What is known of an answer that was not given in time. */
 function timedOut(timeoutMs: number, outcome: Outcome | undefined): QuorateError {
-  return new QuorateError(
-    "timeout",
-    `There was no answer within ${timeoutMs} ms.`,
-    outcome === undefined ? {} : { outcome },
-  );
+  return new QuorateError("timeout", `There was no answer within ${timeoutMs} ms.`, {
+    ...(outcome === undefined ? {} : { outcome }),
+    hint: "Repeat the request, which is safe for writes too, or give it a longer timeout.",
+  });
 }
 
-function explanation(node: string, version: Version | undefined, tookMs: number): unknown {
+function factsOf({
+  version,
+  expiresAtMs,
+}: StoredRecord): Pick<WriteAnswer, "version" | "expiresAtMs"> {
+  return expiresAtMs === undefined ? { version } : { version, expiresAtMs };
+}
+
+function explanation(node: string, version: Version | undefined, tookMs: number): object {
   const held = version === undefined ? "nothing" : versionText(version);
   return {
     replicas: [{ node, status: "answered", version: held }],

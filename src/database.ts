@@ -25,10 +25,14 @@ import {
   listLimitMax,
   type Meta,
   metaBytesMax,
+  metaNamePattern,
+  metaTextPattern,
+  type Replicas,
   timeoutMsMax,
   ttlSecondsMax,
 } from "./api.ts";
-import { utf8Bytes } from "./bytes.ts";
+import { checkKey } from "./api_limit.ts";
+import { isWellFormed, utf8Bytes } from "./bytes.ts";
 import type { Random } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { QuorateNode } from "./node.ts";
@@ -42,6 +46,10 @@ export interface RequestChoices {
   /** Default `default`. */
   readonly namespace?: string | undefined;
   readonly consistency?: Consistency | undefined;
+  /** How many replicas a read asks: 1 or more, `quorum` or `all`; instead of `consistency`. */
+  readonly r?: Replicas | undefined;
+  /** How many replicas a write waits for; instead of `consistency`. */
+  readonly w?: Replicas | undefined;
   /** 1 to 60,000; default 5,000. */
   readonly timeoutMs?: number | undefined;
 }
@@ -81,6 +89,9 @@ export interface Written {
   readonly version: string;
   readonly durability: Durability;
   readonly expiresAtMs: number | undefined;
+  /** So many replicas had it when the write was acknowledged, of `replicas`. */
+  readonly acks: number;
+  readonly replicas: number;
 }
 
 /** A record as it is stored. */
@@ -121,9 +132,12 @@ export class Database {
   readonly #node: QuorateNode;
   readonly #random: Random;
 
-  constructor(node: QuorateNode, random: Random) {
+  readonly #close: () => Promise<void>;
+
+  constructor(node: QuorateNode, random: Random, close = () => node.close()) {
     this.#node = node;
     this.#random = random;
+    this.#close = close;
   }
 
   /** The node itself: everything that the edges of a server may ask. */
@@ -221,45 +235,46 @@ export class Database {
 
   /** Waits for what is under way, brings everything into the table, releases the folder. Idempotent. */
   close(): Promise<void> {
-    return this.#node.close();
+    return this.#close();
   }
 
-  #options({ namespace = defaultNamespace, consistency, timeoutMs }: RequestChoices): {
+  #options({ namespace = defaultNamespace, consistency, r, w, timeoutMs }: RequestChoices): {
     namespace: string;
     requestId: string;
     consistency?: Consistency;
+    r?: Replicas;
+    w?: Replicas;
     timeoutMs?: number;
   } {
     checkWhole("timeoutMs", timeoutMs, 1, timeoutMsMax);
     checkOneOf("consistency", consistency, consistencies);
+    checkReplicas("r", r);
+    checkReplicas("w", w);
     return {
       namespace,
       requestId: this.#random.u32().toString(16).padStart(8, "0"),
       ...(consistency === undefined ? {} : { consistency }),
+      ...(r === undefined ? {} : { r }),
+      ...(w === undefined ? {} : { w }),
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     };
   }
 }
 
 function writtenOf(answer: Awaited<ReturnType<Api["put"]>>): Written {
-  const { version, durability, expiresAtMs } = answer;
-  return { version: versionText(version), durability, expiresAtMs };
+  const { version, durability, expiresAtMs, replies, replicas } = answer;
+  return { version: versionText(version), durability, expiresAtMs, acks: replies, replicas };
+}
+
+function checkReplicas(name: string, given: Replicas | undefined): void {
+  if (typeof given === "string") checkOneOf(name, given, ["quorum", "all"]);
+  else checkWhole(name, given, 1, Number.MAX_SAFE_INTEGER);
 }
 
 function keyBytes(key: Bytes): Uint8Array {
   const bytes = ownBytes(key, "key");
-  if (bytes.length === 0) {
-    throw new QuorateError("invalid-key", "The key is empty.", {
-      outcome: "none",
-      hint: `A key has 1 to ${keyBytesMax} bytes.`,
-    });
-  }
-  if (bytes.length <= keyBytesMax) return bytes;
-  throw new QuorateError("key-too-long", `The key has ${bytes.length} bytes.`, {
-    outcome: "none",
-    limit: keyBytesMax,
-    hint: `A key has 1 to ${keyBytesMax} bytes.`,
-  });
+  checkKey(bytes, { outcome: "none" });
+  return bytes;
 }
 
 /** A prefix or an end of a range: it may be empty. */
@@ -282,7 +297,7 @@ function ownBytes(given: Bytes, what: "key" | "value" | "bound"): Uint8Array {
     });
   }
   // An encoder writes U+FFFD for half of a surrogate pair: two different texts would become one.
-  if (!/\p{Surrogate}/u.test(given)) return utf8Bytes(given);
+  if (isWellFormed(given)) return utf8Bytes(given);
   throw new QuorateError(slug, `The ${what} holds half of a surrogate pair, which has no UTF-8.`, {
     outcome: "none",
     hint: `Give the ${what} as bytes.`,
@@ -295,9 +310,7 @@ function metaOf(meta: Readonly<Record<string, string>>): Meta {
   for (const [name, value] of pairs) {
     bytes += name.length + (value?.length ?? 0);
     const fits =
-      typeof value === "string" &&
-      /^[a-z0-9!#$%&'*+.^_`|~-]+$/.test(name) &&
-      /^(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/.test(value);
+      typeof value === "string" && metaNamePattern.test(name) && metaTextPattern.test(value);
     if (!fits) {
       throw invalid(
         `The metadata '${name}' has to have a lower-case header name and a printable ASCII value.`,

@@ -5,7 +5,7 @@
  * all its records. A sum can be changed by one record without reading the others, does not depend
  * on the order, and unlike XOR does not hide a record that is there twice. Beside it stand the
  * counters from which `/v1/count` answers. The whole is a `Summary`; it is committed together with
- * the records that it sums.
+ * the records that it sums. What a store keeps for itself (`ownNamespaceMin`) is in none of them.
  *
  * Invariants
  * 1. `add` and `remove` of the same element cancel out.
@@ -19,6 +19,7 @@
  * @module
  */
 
+import { ownNamespaceMin } from "./api.ts";
 import { crc32, xxh64 } from "./hash.ts";
 import { segmentsPerPartition } from "./ring.ts";
 import type { Version } from "./version.ts";
@@ -66,6 +67,7 @@ export function copySummary(summary: Summary): Summary {
 }
 
 export function add(summary: Summary, element: Element): void {
+  if (element.namespaceNumber >= ownNamespaceMin) return;
   const hash = elementHash(element);
   const at = element.segment * 2;
   const low = (summary.sums[at] as number) + hash.low;
@@ -76,6 +78,7 @@ export function add(summary: Summary, element: Element): void {
 }
 
 export function remove(summary: Summary, element: Element): void {
+  if (element.namespaceNumber >= ownNamespaceMin) return;
   const hash = elementHash(element);
   const at = element.segment * 2;
   const low = (summary.sums[at] as number) - hash.low;

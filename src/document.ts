@@ -13,9 +13,12 @@
  * @module
  */
 
+import { assert } from "./assert.ts";
 import type { Disk } from "./capability.ts";
 import { Slots } from "./slots.ts";
-import { parseTopology, type Topology } from "./topology.ts";
+import type { Topology } from "./topology.ts";
+import { parseTopology } from "./topology_parse.ts";
+import { whyNotSuccessor } from "./topology_successor.ts";
 
 const slotName = "topology";
 
@@ -43,6 +46,38 @@ export class Document {
     return new Document(slots, first);
   }
 
+  /** The document that is there; undefined in a folder that has none yet. */
+  static async find(disk: Disk): Promise<Document | undefined> {
+    const slots = await Slots.open(disk, slotName);
+    if (slots.found === undefined) return undefined;
+    const present = parseTopology(slots.found);
+    await slots.settle();
+    return new Document(slots, present);
+  }
+
+  /** Makes the first document of a folder durable. */
+  static async create(disk: Disk, first: Topology): Promise<Document> {
+    const slots = await Slots.open(disk, slotName);
+    await slots.write(first);
+    return new Document(slots, first);
+  }
+
+  /**
+   * Makes a document that was chosen elsewhere the present one; false when it is not newer. Between
+   * the two may lie others that this node never saw.
+   */
+  adopt(chosen: Topology): Promise<boolean> {
+    const turn = this.#last.then(async () => {
+      if (chosen.epoch <= this.#present.epoch) return false;
+      assert(chosen.clusterId === this.#present.clusterId, "document: one cluster has it");
+      await this.#slots.write(chosen);
+      this.#present = chosen;
+      return true;
+    });
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+
   get present(): Topology {
     return this.#present;
   }
@@ -52,6 +87,8 @@ export class Document {
     const turn = this.#last.then(async () => {
       const next = step(this.#present);
       if (next !== undefined) {
+        const fault = whyNotSuccessor(this.#present, next);
+        assert(fault === undefined, `document: a step leads to a successor (${fault})`);
         await this.#slots.write(next);
         this.#present = next;
       }

@@ -15,11 +15,13 @@
  * @module
  */
 
+import { Budget } from "./admission.ts";
 import type { Api } from "./api.ts";
 import { utf8Bytes } from "./bytes.ts";
 import type { Clock, Random, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { parseQuery, splitTarget, type Target } from "./target.ts";
+import { Traffic, type TrafficCell } from "./traffic.ts";
 
 export interface HttpSettings {
   /** The maxValue of a namespace that is made without one, in bytes. */
@@ -32,11 +34,33 @@ export interface HttpSettings {
   readonly advertisedNames: readonly string[];
   /** How long a body may take to arrive. Longer serves slow uploads; shorter frees stuck ones. */
   readonly bodyTimeoutMs: number;
-  /** What the bodies of all requests under way may hold in memory; past it, 503. Default 256 MiB. */
-  readonly bodyBytesMax?: number;
+  /** What clients have in flight, HTTP and RPC together; past its bytes, 503. Default 256 MiB. */
+  readonly bodies?: Budget;
+  /** Where requests are counted. */
+  readonly traffic?: Traffic;
+  /** What `GET /metrics` shows; without it there is no such route. */
+  readonly metrics?: MetricsPage;
+  /** Whether each request is a line of the log, at the level debug. */
+  readonly accessLog?: boolean;
 }
 
-export const bodyBytesMaxDefault: number = 256 * 1024 * 1024;
+/** The numbers of the node as a scraper reads them. */
+export interface MetricsPage {
+  readonly contentType: string;
+  text(): Promise<string>;
+}
+
+const bodyBytesMaxDefault = 256 * 1024 * 1024;
+
+/** The budget of the settings, or one of its own. */
+export function bodiesOf({ bodies }: HttpSettings): Budget {
+  const requestsMax = Number.MAX_SAFE_INTEGER;
+  return bodies ?? new Budget({ requestsMax, bytesMax: bodyBytesMaxDefault });
+}
+
+export function trafficOf({ traffic }: HttpSettings): Traffic {
+  return traffic ?? new Traffic();
+}
 
 /** What every operation may use. */
 export interface HttpContext {
@@ -48,7 +72,11 @@ export interface HttpContext {
   readonly dates: HttpDates;
   /** The dates of versions: a second line of memory, so that the two do not displace each other. */
   readonly versionDates: HttpDates;
-  readonly bodies: BodyBudget;
+  readonly bodies: Budget;
+  readonly traffic: Traffic;
+  /** Where the requests of an operation are counted. */
+  readonly cells: ReadonlyMap<Operation, TrafficCell>;
+  readonly otherCell: TrafficCell;
 }
 
 /** How large a body may be. */
@@ -199,36 +227,6 @@ export class HttpDates {
       this.#text = new Date(second * 1000).toUTCString();
     }
     return this.#text;
-  }
-}
-
-/** The bytes of all bodies that are being read or written, of which there is a bound. */
-export class BodyBudget {
-  readonly #bytesMax: number;
-  #bytes = 0;
-
-  constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax;
-  }
-
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  /** Throws `overloaded` where there is no room. */
-  take(bytes: number): void {
-    if (this.#bytes + bytes > this.#bytesMax) {
-      throw new QuorateError(
-        "overloaded",
-        `The bodies of all requests under way hold ${this.#bytes} bytes; ${this.#bytesMax} are allowed.`,
-        { outcome: "none", retryAfterSeconds: 1, hint: "Wait for Retry-After and send it again." },
-      );
-    }
-    this.#bytes += bytes;
-  }
-
-  give(bytes: number): void {
-    this.#bytes -= bytes;
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * Hash: XXH64 places and compares keys, CRC-32 guards bytes.
+ * Hash: XXH64 places and compares keys, CRC-32 guards bytes, HMAC-SHA256 proves a secret.
  *
  * XXH64 (seeded) spreads keys over the ring and sums records in digests; it is fast and its values
  * are the same on every runtime. CRC-32 finds every burst of up to 32 damaged bits and all but one
@@ -11,6 +11,7 @@
  * @module
  */
 
+import { createHmac } from "node:crypto";
 import { crc32 as zlibCrc32 } from "node:zlib";
 import xxhash from "xxhash-wasm";
 
@@ -21,7 +22,27 @@ export function xxh64(bytes: Uint8Array, seed = 0n): bigint {
   return h64Raw(bytes, seed);
 }
 
+/** HMAC-SHA256 (RFC 2104): 32 bytes that only who knows `secret` can make of `bytes`. */
+export function hmacSha256(secret: string, bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(createHmac("sha256", secret).update(bytes).digest());
+}
+
+/** Below this length the way into native code costs more than the sum. */
+const nativeBytesMin = 48;
+
 /** CRC-32 of `bytes`, going on from `before` when it is given. */
 export function crc32(bytes: Uint8Array, before = 0): number {
-  return zlibCrc32(bytes, before);
+  if (bytes.length >= nativeBytesMin) return zlibCrc32(bytes, before);
+  let sum = ~before;
+  for (let index = 0; index < bytes.length; index += 1) {
+    sum = (sum >>> 8) ^ (crcTable[(sum ^ (bytes[index] as number)) & 0xff] as number);
+  }
+  return ~sum >>> 0;
 }
+
+/** The sum of each single byte (RFC 1952 section 8). */
+const crcTable = Int32Array.from({ length: 256 }, (_, byte) => {
+  let sum = byte;
+  for (let bit = 0; bit < 8; bit += 1) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0);
+  return sum;
+});

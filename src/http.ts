@@ -25,8 +25,7 @@ import { AssertionError } from "./assert.ts";
 import type { Clock, Random, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import {
-  BodyBudget,
-  bodyBytesMaxDefault,
+  bodiesOf,
   Exchange,
   type HttpContext,
   HttpDates,
@@ -35,6 +34,7 @@ import {
   type Reply,
   RequestIds,
   type Source,
+  trafficOf,
 } from "./exchange.ts";
 import { checkGuards, corsHeaders } from "./guard.ts";
 import { FetchSource, toResponse } from "./http_fetch.ts";
@@ -45,7 +45,7 @@ import {
   NodeSource,
   sendReply,
 } from "./http_hot.ts";
-import { routes } from "./http_routes.ts";
+import { cellsOf, routes } from "./http_routes.ts";
 import { type Method, openApiDocument, type Route } from "./openapi.ts";
 import { aboutOf, methodNotAllowed, noSuchRoute, problemReply } from "./problem.ts";
 import { parameters, parseParameters } from "./schemas.ts";
@@ -75,10 +75,13 @@ export interface HttpEdge {
   readonly app: App;
   /** Answers one request; never throws but for a broken invariant. */
   handle(request: NodeRequest, response: NodeResponse): void;
+  /** The reply of an operation; rejects only for a broken invariant. */
+  run(source: Source, operation: Operation): Promise<Reply>;
 }
 
 /** The HTTP edge over a node. */
 export function createHttp(api: Api, settings: HttpSettings & HttpParts): HttpEdge {
+  const traffic = trafficOf(settings);
   const context: HttpContext = {
     api,
     settings,
@@ -87,7 +90,10 @@ export function createHttp(api: Api, settings: HttpSettings & HttpParts): HttpEd
     ids: new RequestIds(settings.random),
     dates: new HttpDates(),
     versionDates: new HttpDates(),
-    bodies: new BodyBudget(settings.bodyBytesMax ?? bodyBytesMaxDefault),
+    bodies: bodiesOf(settings),
+    traffic,
+    cells: cellsOf(traffic),
+    otherCell: traffic.cell("http", "other"),
   };
   const app = createApp(context);
   const useHotPath = settings.hotPath !== false;
@@ -104,6 +110,7 @@ export function createHttp(api: Api, settings: HttpSettings & HttpParts): HttpEd
     } catch (error) {
       // For example a stored content type that no header can carry.
       context.report.log("error", "A reply could not be written.", {
+        requestId: requestIdIn(reply),
         target: source.target,
         error,
       });
@@ -117,7 +124,13 @@ export function createHttp(api: Api, settings: HttpSettings & HttpParts): HttpEd
       // A rejection is a broken invariant: left unhandled on purpose, it ends the process.
       void serve(request, response);
     },
+    run: (source, operation) => answer(context, new Exchange(source, context), operation),
   };
+}
+
+function requestIdIn({ headers }: Reply): string | undefined {
+  const index = headers.indexOf("Quorate-Request-Id");
+  return index === -1 ? undefined : headers[index + 1];
 }
 
 /** The methods that Hono is asked with: it needs a Request, and only its method is ever read. */
@@ -187,6 +200,8 @@ export async function answer(
     exchange.releaseBody(context);
   }
   const tookMs = context.clock.monotonicMs() - exchange.startedMs;
+  (context.cells.get(operation) ?? context.otherCell).add(reply.status, tookMs);
+  if (context.settings.accessLog === true) logAccess(context, exchange, reply.status, tookMs);
   reply.headers.push(
     "Date",
     context.dates.text(context.clock.nowMs()),
@@ -201,10 +216,22 @@ export async function answer(
   return reply;
 }
 
+/** One line a request. What was written or read is in none: keys and values are the clients'. */
+function logAccess(
+  { report }: HttpContext,
+  { requestId, method, namespace }: Exchange,
+  status: number,
+  tookMs: number,
+): void {
+  const edge = "http";
+  report.log("debug", "Answered.", { requestId, edge, method, namespace, status, tookMs });
+}
+
 function failed(context: HttpContext, exchange: Exchange, thrown: unknown): Reply {
   if (thrown instanceof AssertionError) throw thrown;
   // An error that nobody foresaw says nothing about a write that was already under way.
   const error = QuorateError.from(thrown, exchange.sent ? { outcome: "unknown" } : {});
+  context.traffic.fail(error.slug, error.outcome);
   if (error.slug === "internal") {
     context.report.log("error", error.detail, {
       requestId: exchange.requestId,

@@ -10,6 +10,7 @@
  */
 
 import type { Namespace, NamespacePolicy } from "./api.ts";
+import { utf8Bytes } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
 import {
   type Exchange,
@@ -20,6 +21,7 @@ import {
   textReply,
 } from "./exchange.ts";
 import { readJson } from "./http_batch.ts";
+import { noSuchRoute } from "./problem.ts";
 import { bodies, parameters, parseBody, parseParameters } from "./schemas.ts";
 import { parseNamespace } from "./target.ts";
 
@@ -108,6 +110,17 @@ export function getReady(context: HttpContext, exchange: Exchange): Reply {
   throw new QuorateError("not-ready", `The node waits for: ${names.join(", ")}.`, {
     hint: "GET /readyz?verbose lists every check.",
   });
+}
+
+/** `GET /metrics`, in the text format of Prometheus. */
+export async function getMetrics(context: HttpContext, exchange: Exchange): Promise<Reply> {
+  parseParameters(parameters.none, exchange);
+  const { metrics } = context.settings;
+  if (metrics === undefined) throw noSuchRoute(exchange.path);
+  const body = utf8Bytes(await metrics.text());
+  const headers = ["Content-Type", metrics.contentType, "Content-Length", String(body.length)];
+  headers.push("Cache-Control", "no-store", "X-Content-Type-Options", "nosniff");
+  return { status: 200, headers, body };
 }
 
 function namespaceOf(exchange: Exchange): string {

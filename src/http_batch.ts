@@ -27,8 +27,9 @@ import {
   type NamespacePolicy,
   type WriteAnswer,
 } from "./api.ts";
+import { valueTooLarge } from "./api_limit.ts";
 import { AssertionError } from "./assert.ts";
-import { fromBase64url, utf8Bytes } from "./bytes.ts";
+import { equal, fromBase64url, isWellFormed, utf8Bytes } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
 import {
   type Exchange,
@@ -45,7 +46,6 @@ import {
   parseContentType,
   readOptions,
   refuseEncodings,
-  valueTooLarge,
   writeOptions,
 } from "./http_kv.ts";
 import { expiresField, valueField } from "./http_list.ts";
@@ -137,15 +137,18 @@ export async function seedGet(context: HttpContext, exchange: Exchange): Promise
   return jsonReply(200, { ...fields, ...recordFields(record) }, headers);
 }
 
-/** `POST` or `DELETE /delete?key=`, or with the JSON body. */
+/** `POST` or `DELETE /delete?key=`, or with the JSON body; where both name a key, it is the same. */
 export async function seedDelete(context: HttpContext, exchange: Exchange): Promise<Reply> {
   exchange.writes = true;
   exchange.namespace = defaultNamespace;
   const parsed = parseParameters(parameters.deleteKey, exchange);
   const inQuery = parsed.key !== undefined || parsed.key64 !== undefined;
-  const key = inQuery
-    ? queryKey(parsed.key, parsed.key64)
-    : bodyKey(parseBody(bodies.delete, await readJson(context, exchange, smallBodyBytesMax)));
+  const asked = inQuery ? queryKey(parsed.key, parsed.key64) : undefined;
+  exchange.key = asked;
+  const body = await readJsonBytes(context, exchange, smallBodyBytesMax);
+  const isBodyless = asked !== undefined && body.length === 0;
+  const key = isBodyless ? asked : bodyKey(parseBody(bodies.delete, parseJson(body)));
+  if (asked !== undefined && !equal(asked, key)) throw twoKeys();
   exchange.key = key;
   exchange.sent = true;
   const answer = await context.api.delete({
@@ -163,9 +166,25 @@ export async function readJson(
   exchange: Exchange,
   bytesMax: number,
 ): Promise<unknown> {
+  return parseJson(await readJsonBytes(context, exchange, bytesMax));
+}
+
+function readJsonBytes(
+  context: HttpContext,
+  exchange: Exchange,
+  bytesMax: number,
+): Promise<Uint8Array> {
   refuseEncodings(exchange);
   const tooLarge = (bytes: number | undefined) => bodyTooLarge(bytes, bytesMax);
-  return parseJson(await exchange.readBody(context, { bytesMax, tooLarge }));
+  return exchange.readBody(context, { bytesMax, tooLarge });
+}
+
+/** Only one of the two is meant, and which cannot be known. */
+function twoKeys(): QuorateError {
+  return new QuorateError("invalid-request", "The query names one key and the body another.", {
+    outcome: "none",
+    hint: "Name the key once: in the query or in the body.",
+  });
 }
 
 function bodyTooLarge(bytes: number | undefined, limit: number): QuorateError {
@@ -236,7 +255,7 @@ function bodyValue(form: PutForm): Uint8Array {
   }
   if (value !== undefined) {
     // JSON can hold half of a surrogate pair, UTF-8 cannot: it would come back as another value.
-    if (/\p{Surrogate}/u.test(value)) {
+    if (!isWellFormed(value)) {
       throw invalidRequest("The value holds half of a surrogate pair.", "Use value64 for bytes.");
     }
     return utf8Bytes(value);

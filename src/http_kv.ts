@@ -27,7 +27,8 @@ import type {
   RequestOptions,
   WriteAnswer,
 } from "./api.ts";
-import { contentTypeBytesMax, contentTypeDefault, metaBytesMax } from "./api.ts";
+import { contentTypeBytesMax, contentTypeDefault, metaBytesMax, metaNamePattern } from "./api.ts";
+import { valueTooLarge } from "./api_limit.ts";
 import { QuorateError } from "./errors.ts";
 import {
   type BodyBound,
@@ -53,7 +54,6 @@ import { type Version, versionText } from "./version.ts";
 const kvPath = "/v1/kv/";
 const metaPrefix = "quorate-meta-";
 const printablePattern = /^[\x20-\x7e]*$/;
-const metaNamePattern = /^[a-z0-9!#$%&'*+.^_`|~-]+$/;
 const formContentType = "application/x-www-form-urlencoded";
 
 /** `GET` and `HEAD /v1/kv/{namespace}/{key}`. */
@@ -203,19 +203,6 @@ function valueBound(policy: NamespacePolicy): BodyBound {
   return { bytesMax, tooLarge: (bytes) => valueTooLarge(bytes, bytesMax) };
 }
 
-export function valueTooLarge(bytes: number | undefined, limit: number): QuorateError {
-  const size = bytes === undefined ? "more" : `${bytes.toLocaleString("en")} bytes`;
-  return new QuorateError(
-    "value-too-large",
-    `The value has ${size}; ${limit.toLocaleString("en")} bytes are allowed.`,
-    {
-      outcome: "none",
-      limit,
-      hint: "Raise the namespace's maxValue (at most 32 MiB), or store the value in pieces.",
-    },
-  );
-}
-
 /** The content type to store for a Content-Type header. */
 export function parseContentType(header: string | undefined): string {
   if (header === undefined || header === "") return contentTypeDefault;
@@ -260,9 +247,12 @@ export function refuseEncodings(exchange: Exchange): void {
 }
 
 /** The namespace and key that a request names, in its path or its query. */
-function parseKey(exchange: Exchange): { namespace: string; key: Uint8Array } {
+export function parseKey(
+  exchange: Exchange,
+  prefix: string = kvPath,
+): { namespace: string; key: Uint8Array } {
   const { path, query } = exchange.target;
-  const parts = splitKeyPath(path, kvPath.length);
+  const parts = splitKeyPath(path, prefix.length);
   const namespace = parseNamespace(parts.namespace);
   exchange.namespace = namespace;
   const key =

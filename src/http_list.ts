@@ -16,6 +16,7 @@
  */
 
 import { keyBytesMax, type ListAnswer, type ListItem, type ListRequest } from "./api.ts";
+import { keyTooLong } from "./api_limit.ts";
 import { fromBase64url, toBase64url, utf8OrUndefined } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
 import {
@@ -31,7 +32,7 @@ import {
 import { answerHeaders, readOptions } from "./http_kv.ts";
 import { aboutOf, keyField, problemOf } from "./problem.ts";
 import { parameters, parseParameters } from "./schemas.ts";
-import { bytesOfLetters, keyTooLong, parseNamespace } from "./target.ts";
+import { bytesOfLetters, parseNamespace } from "./target.ts";
 import { versionText } from "./version.ts";
 
 const keysPath = "/v1/keys/";

@@ -14,22 +14,34 @@
  */
 
 import { z } from "@hono/zod-openapi";
+import type { Operation } from "./exchange.ts";
 import * as admin from "./http_admin.ts";
 import * as batch from "./http_batch.ts";
+import * as cluster from "./http_cluster.ts";
 import * as kv from "./http_kv.ts";
 import * as list from "./http_list.ts";
+import * as ring from "./http_ring.ts";
 import type { Content, Route } from "./openapi.ts";
 import { problemPage } from "./problem.ts";
 import { bodies, parameters } from "./schemas.ts";
+import type { OperationName, Traffic, TrafficCell } from "./traffic.ts";
 
 const version = z.string().regex(/^[0-9a-f]{16}-[0-9a-f]{16}$/);
 const key = { key: z.string().optional(), key64: z.string().optional() };
 const value = { value: z.string().optional(), value64: z.string().optional() };
 const expiresAt = z.iso.datetime().optional();
+const place = {
+  node: z.string(),
+  nodeId: z.string(),
+  zone: z.string(),
+  addresses: z.array(z.string()),
+  clientUrl: z.string().optional(),
+};
 const meta = z.record(z.string(), z.string()).optional();
 
 /** The JSON that is answered. */
 export const answers = {
+  ...cluster.clusterAnswers,
   list: z
     .strictObject({
       namespace: z.string(),
@@ -95,6 +107,32 @@ export const answers = {
       damagedPartitions: z.array(z.int()),
     })
     .openapi("Info"),
+  ring: z
+    .strictObject({
+      clusterId: z.string(),
+      epoch: z.int(),
+      partitions: z.int(),
+      members: z.array(
+        z.strictObject({
+          ...place,
+          host: z.string(),
+          weight: z.int(),
+          voter: z.boolean(),
+          primaries: z.int(),
+          replicas: z.int(),
+          share: z.number(),
+        }),
+      ),
+      place: z
+        .strictObject({
+          namespace: z.string(),
+          partition: z.int(),
+          n: z.int(),
+          replicas: z.array(z.strictObject(place)),
+        })
+        .optional(),
+    })
+    .openapi("Ring"),
   written: z
     .strictObject({
       ok: z.literal(true),
@@ -251,7 +289,7 @@ function deleteRoute(method: "post" | "delete"): Route {
     run: batch.seedDelete,
     summary: "Delete a key of the namespace 'default'",
     query: parameters.deleteKey,
-    // The body is only needed without ?key=, which OpenAPI cannot say.
+    // The body is only needed without ?key=, which OpenAPI cannot say; with it, it names the same key.
     status: 200,
     answer: "Deleted, or not there.",
     content: json(answers.written),
@@ -307,6 +345,36 @@ const nodeRoutes: readonly Route[] = [
   },
   {
     method: "get",
+    path: "/v1/ring",
+    run: ring.getRing,
+    summary: "Who holds what, and where a key lives",
+    query: parameters.ring,
+    status: 200,
+    answer: "The members with their shares; with a key its replicas in order.",
+    content: json(answers.ring),
+  },
+  {
+    method: "get",
+    path: "/v1/cluster",
+    run: cluster.getCluster,
+    summary: "Who is alive, and what each member holds",
+    query: parameters.none,
+    status: 200,
+    answer: "The members as this node sees them.",
+    content: json(answers.cluster),
+  },
+  {
+    method: "get",
+    path: "/v1/hints",
+    run: cluster.getHints,
+    summary: "What is kept for nodes that were away",
+    query: parameters.hints,
+    status: 200,
+    answer: "What this node keeps; with 'wait', when none are left on any node that it hears of.",
+    content: json(answers.hints),
+  },
+  {
+    method: "get",
     path: "/livez",
     run: admin.getLive,
     summary: "Whether the process answers",
@@ -327,6 +395,16 @@ const nodeRoutes: readonly Route[] = [
   },
   {
     method: "get",
+    path: "/metrics",
+    run: admin.getMetrics,
+    summary: "Numbers for Prometheus",
+    query: parameters.none,
+    status: 200,
+    answer: "The text format, version 0.0.4.",
+    content: text,
+  },
+  {
+    method: "get",
     path: "/problems/{slug}",
     run: (_context, exchange) => problemPage(exchange),
     summary: "What a kind of error means",
@@ -340,8 +418,51 @@ const nodeRoutes: readonly Route[] = [
 /** Every route but `/openapi.json`, which is made of them. */
 export const routes: readonly Route[] = [
   ...keyPaths.flatMap((path) => keyRoutes.map((route) => ({ ...route, path }))),
+  ...["/v1/explain/{namespace}/{key}", "/v1/explain/{namespace}"].map(
+    (path): Route => ({
+      method: "get",
+      path,
+      run: cluster.explainKey,
+      summary: "Where a key lives, and what each replica holds of it now",
+      query: parameters.getKey,
+      status: 200,
+      answer: "A line for every replica: what it holds, or why it did not answer.",
+      content: json(answers.explain),
+    }),
+  ),
   ...manyRoutes,
   ...namespaceRoutes,
   ...seedRoutes,
   ...nodeRoutes,
 ];
+
+/** What is not named here (health, documents, errors of routing) counts as `other`. */
+const operationNames: readonly (readonly [run: Operation, name: OperationName])[] = [
+  [kv.getKey, "get"],
+  [kv.putKey, "put"],
+  [kv.deleteKey, "delete"],
+  [list.listKeys, "list"],
+  [list.countKeys, "count"],
+  [batch.runBatch, "batch"],
+  [batch.seedPut, "put"],
+  [batch.seedGet, "get"],
+  [batch.seedDelete, "delete"],
+  [admin.listNamespaces, "namespace"],
+  [admin.getNamespace, "namespace"],
+  [admin.putNamespace, "namespace"],
+  [admin.deleteNamespace, "namespace"],
+  [admin.getInfo, "node"],
+  [ring.getRing, "node"],
+  [cluster.getCluster, "node"],
+  [cluster.getHints, "node"],
+  [cluster.explainKey, "node"],
+  [admin.getHealth, "node"],
+  [admin.getLive, "node"],
+  [admin.getReady, "node"],
+  [admin.getMetrics, "node"],
+];
+
+/** The cell in which each operation's requests are counted. */
+export function cellsOf(traffic: Traffic): ReadonlyMap<Operation, TrafficCell> {
+  return new Map(operationNames.map(([run, name]) => [run, traffic.cell("http", name)]));
+}

@@ -26,7 +26,7 @@ import { Slots } from "./slots.ts";
 import type { Origin } from "./version.ts";
 
 /** The format of the whole data folder that this program reads and writes. */
-export const folderFormat = 1;
+const folderFormat = 1;
 const slotName = "identity";
 const nodeNameDefault = "n1";
 

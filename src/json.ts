@@ -35,15 +35,15 @@ export function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-/** Throws for a text that nests too deep or repeats a name in one object. */
-function checkShape(text: string): void {
+/** Throws `invalid-request` for a text (`what`) that nests too deep or repeats a name in one object. */
+export function checkShape(text: string, what = "The body"): void {
   // One entry for each open bracket: the names met in an object, undefined for an array.
   const open: (Set<string> | undefined)[] = [];
   for (let index = 0; index < text.length; index += 1) {
     const code = text.charCodeAt(index);
     if (code === openObject || code === openArray) {
       if (open.length === depthMax) {
-        throw invalidJson(`The body nests deeper than ${depthMax} levels.`);
+        throw invalidJson(`${what} nests deeper than ${depthMax} levels.`);
       }
       open.push(code === openObject ? new Set() : undefined);
     } else if (code === closeObject || code === closeArray) {
@@ -54,7 +54,7 @@ function checkShape(text: string): void {
       if (names !== undefined && isColonNext(text, end + 1)) {
         const name = nameOf(text.slice(index, end + 1));
         if (names.has(name)) {
-          throw invalidJson(`The body has the field '${printable(name)}' twice in one object.`);
+          throw invalidJson(`${what} has the field '${printable(name)}' twice in one object.`);
         }
         names.add(name);
       }

@@ -4,7 +4,6 @@
  * Invariants
  * 1. A page names only versions that are synced (W2), and leaves out as expired only what stays
  *    expired after a crash (R3).
- * 2. A page ends at its limit or at 4 MiB, whichever comes first, and holds at least one item.
  *
  * Effects: Clock; the store and the coordinator through ports. Source: rules W2, R3, L1.
  *
@@ -22,7 +21,6 @@ import {
   type ListRequest,
   type LiveRecord,
   listLimitDefault,
-  listPageBytesMax,
   type Namespace,
   type RequestOptions,
 } from "./api.ts";
@@ -30,6 +28,7 @@ import { compare, emptyBytes, successor } from "./bytes.ts";
 import type { Clock } from "./capability.ts";
 import { makeCursor, parseCursor } from "./cursor.ts";
 import { type Outcome, QuorateError } from "./errors.ts";
+import { itemOverheadBytes, Page } from "./listing_page.ts";
 import type { StoredRecord } from "./record.ts";
 import { type Found, type ScanPlan, type ScanSource, scanAll, turn } from "./scan.ts";
 
@@ -57,14 +56,16 @@ export interface ListingOptions {
   readonly clock: Clock;
   readonly store: ListSource;
   readonly requests: RequestPort;
+  /** The replicas of all partitions, for a request; undefined: this store is the only one. */
+  readonly spread?: (request: RequestOptions) => ScanSource | undefined;
 }
 
-/** What an item takes in a page beside its key and value. */
-const itemOverheadBytes = 128;
 const countPieceCount = 512;
 /** So many keys are counted before other requests may pass. */
 const countedBetweenTurns = 2000;
 const listedBetweenTurns = 500;
+/** So many values of a page are read side by side: in a cluster each takes a way to another node. */
+const valuesAtOnce = 32;
 
 export class Listing {
   readonly #options: ListingOptions;
@@ -100,49 +101,49 @@ export class Listing {
     const answer = requests.readAnswer(request);
     const prefix = request.prefix ?? emptyBytes;
     const scope = { namespaceNumber, prefix, reverse };
+    const source = this.#options.spread?.(request) ?? store;
     const judge = new LifeJudge(requests);
     const plan: ScanPlan = {
       ...scope,
       ...bounds(request, lastKeyOf(request, scope)),
-      pieceCount: Math.ceil((2 * limit) / store.partitions) + 2,
+      pieceCount: Math.ceil((2 * limit) / source.partitions) + 2,
       isLive: judge.isLive,
       isOver: isLate,
     };
-    const items: ListItem[] = [];
-    let bytes = 0;
-    let sequence = 0;
-    let last: Uint8Array | undefined;
-    let isMore = false;
-    for await (const found of scanAll(store, plan, clock)) {
+    const page = new Page(limit);
+    for await (const found of scanAll(source, plan, clock)) {
       const size = itemOverheadBytes + found.key.length + (values ? found.valueBytes : 0);
-      if (items.length >= limit || (items.length > 0 && bytes + size > listPageBytesMax)) {
-        isMore = true;
+      // What was found since may be gone or be larger: only its values tell whether the page is full.
+      if (!page.takes(size)) await page.settle();
+      if (!page.takes(size)) {
+        page.end();
         break;
       }
       const item = values
-        ? await this.#itemWithValue(request, found)
+        ? this.#itemWithValue(request, found)
         : itemOf(found.key, found.record, found.valueBytes);
-      last = found.key;
-      sequence = Math.max(sequence, found.sequence);
-      // Deleted since it was seen: the page goes on without it.
-      if (item === undefined) continue;
-      bytes += itemOverheadBytes + item.key.length + (item.value?.length ?? 0);
-      items.push(item);
-      if (items.length % listedBetweenTurns === 0) await turn(clock);
+      page.add(found, size, item);
+      if (page.waiting >= valuesAtOnce) await page.settleOne();
+      if (page.count % listedBetweenTurns === 0) await turn(clock);
       if (isLate()) break;
     }
-    await store.whenSynced(sequence);
+    await page.settle();
+    await store.whenSynced(page.sequence);
     if (judge.expiredAtMs > 0) await store.coverExpiry(judge.expiredAtMs);
-    if (!isMore || last === undefined) return { ...answer, items };
+    const { items, last } = page;
+    if (!page.isMore || last === undefined) return { ...answer, items };
     return { ...answer, items, next: makeCursor(scope, last) };
   }
 
   async #itemWithValue(request: ListRequest, found: Found): Promise<ListItem | undefined> {
-    const { namespace, requestId } = request;
-    const options = { namespace, requestId, timeoutMs: request.timeoutMs };
-    const { timeoutMs, ...rest } = options;
-    const asked = timeoutMs === undefined ? rest : { ...rest, timeoutMs };
-    const { record } = await this.#options.requests.get({ ...asked, key: found.key });
+    // At the level of the list: its answer names one for all that it holds.
+    const { namespace, requestId, consistency, r, timeoutMs } = request;
+    const { record } = await this.#options.requests.get({
+      ...{ namespace, requestId, key: found.key },
+      ...(consistency === undefined ? {} : { consistency }),
+      ...(r === undefined ? {} : { r }),
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    });
     if (record === undefined) return undefined;
     // All of it from this record: it may be a newer one than was found.
     return { ...itemOf(found.key, record, record.value.length), value: record.value };
@@ -152,13 +153,15 @@ export class Listing {
     const { clock, store, requests } = this.#options;
     const { number: namespaceNumber } = requests.namespace(request.namespace);
     const answer = requests.readAnswer(request);
-    if (request.prefix === undefined) {
+    const spread = this.#options.spread?.(request);
+    // The counters of one store say nothing about the keys of a cluster.
+    if (request.prefix === undefined && spread === undefined) {
       return { ...answer, ...store.tally(namespaceNumber), exact: false };
     }
     const judge = new LifeJudge(requests);
     const plan: ScanPlan = {
       namespaceNumber,
-      prefix: request.prefix,
+      prefix: request.prefix ?? emptyBytes,
       reverse: false,
       pieceCount: countPieceCount,
       isLive: judge.isLive,
@@ -166,7 +169,7 @@ export class Listing {
     };
     let keys = 0;
     let bytes = 0;
-    for await (const { valueBytes } of scanAll(store, plan, clock)) {
+    for await (const { valueBytes } of scanAll(spread ?? store, plan, clock)) {
       keys += 1;
       bytes += valueBytes;
       if (keys % countedBetweenTurns !== 0) continue;

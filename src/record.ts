@@ -21,7 +21,13 @@
  * @module
  */
 
-import { contentTypeBytesMax, contentTypeDefault, type Meta, metaBytesMax } from "./api.ts";
+import {
+  contentTypeBytesMax,
+  contentTypeDefault,
+  keyBytesMax,
+  type Meta,
+  metaBytesMax,
+} from "./api.ts";
 import { assert } from "./assert.ts";
 import { QuorateError } from "./errors.ts";
 import { crc32 } from "./hash.ts";
@@ -31,6 +37,8 @@ import type { Version } from "./version.ts";
 /** The format number that this program writes. */
 export const recordFormat = 1;
 export const recordHeaderBytes = 22;
+/** So many bytes tell a record's version, flags and expiry. */
+export const recordHeadBytes: number = recordHeaderBytes + 8;
 
 const flagTombstone = 1;
 const flagExpiry = 2;
@@ -177,22 +185,28 @@ export function decodeRecord(bytes: Uint8Array): StoredRecord {
   };
 }
 
-const keyPrefix = new Uint8Array(4);
-const crcField = new Uint8Array(4);
+const prefixBytes = 8;
+const prefix = new Uint8Array(prefixBytes + keyBytesMax);
 
+/** Of the namespace, format and flags, the key, and all that follows the checksum's own field. */
 function checksum(bytes: Uint8Array, namespaceNumber: number, key: Uint8Array): number {
-  keyPrefix[0] = namespaceNumber >>> 24;
-  keyPrefix[1] = namespaceNumber >>> 16;
-  keyPrefix[2] = namespaceNumber >>> 8;
-  keyPrefix[3] = namespaceNumber;
-  // Format and flags, then the key, then all that follows the checksum's own field.
-  crcField[0] = bytes[0] as number;
-  crcField[1] = bytes[1] as number;
-  crcField[2] = key.length >>> 8;
-  crcField[3] = key.length;
-  let sum = crc32(keyPrefix);
-  sum = crc32(crcField, sum);
-  sum = crc32(key, sum);
+  prefix[0] = namespaceNumber >>> 24;
+  prefix[1] = namespaceNumber >>> 16;
+  prefix[2] = namespaceNumber >>> 8;
+  prefix[3] = namespaceNumber;
+  prefix[4] = bytes[0] as number;
+  prefix[5] = bytes[1] as number;
+  prefix[6] = key.length >>> 8;
+  prefix[7] = key.length;
+  let sum: number;
+  if (key.length <= keyBytesMax) {
+    // In one piece: a call costs more than copying a key.
+    prefix.set(key, prefixBytes);
+    sum = crc32(prefix.subarray(0, prefixBytes + key.length));
+  } else {
+    // What the store keeps for itself, or a damaged table has.
+    sum = crc32(key, crc32(prefix.subarray(0, prefixBytes)));
+  }
   return crc32(bytes.subarray(6), sum);
 }
 

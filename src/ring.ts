@@ -31,6 +31,8 @@ export interface Place {
   readonly segment: number;
   /** XXH64(namespace number, key) with the ring's seed. */
   readonly hash: bigint;
+  /** The upper half of `hash`: for tables in memory, where a number costs less than a bigint. */
+  readonly hashHigh: number;
 }
 
 export function isPartitionCount(count: number): boolean {
@@ -44,7 +46,7 @@ export class Ring {
   readonly partitions: number;
   readonly #bits: number;
   readonly #seed: bigint;
-  readonly #scratch = new Uint8Array(4 + keyBytesMax);
+  readonly #scratch = new Uint8Array(4 + keyBytesMax + 64);
 
   /** `clusterId` is 32 hex digits; its first 16 are the seed. */
   constructor(clusterId: string, partitions: number) {
@@ -72,6 +74,6 @@ export class Ring {
     // A shift by 32 is a shift by 0 in JavaScript: one partition has no bits of its own.
     const partition = this.#bits === 0 ? 0 : top >>> (32 - this.#bits);
     const segment = (top >>> (32 - this.#bits - segmentBits)) & (segmentsPerPartition - 1);
-    return { partition, segment, hash };
+    return { partition, segment, hash, hashHigh: top };
   }
 }

@@ -8,6 +8,7 @@
  *         rpc_service.ts      ask the node
  *         rpc_answer.ts       answer of Api -> message
  *       rpc_error.ts          QuorateError -> code and ErrorDetail
+ *     rpc_body.ts             the bounds of a body: bytes of a message, of all bodies, time
  *     rpc_refuse.ts           what no handler sees: unknown RPCs, wrong content types, guards
  *
  * Invariants
@@ -26,35 +27,32 @@ import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import {
-  compressionBrotli,
-  compressionGzip,
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
-import { type Api, valueBytesMaxLimit } from "./api.ts";
+import type { Budget } from "./admission.ts";
+import type { Api } from "./api.ts";
 import { AssertionError } from "./assert.ts";
 import type { Clock, Random, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
-import {
-  BodyBudget,
-  bodyBytesMaxDefault,
-  bodyTimedOut,
-  type HttpSettings,
-  RequestIds,
-} from "./exchange.ts";
+import { bodiesOf, type HttpSettings, RequestIds, trafficOf } from "./exchange.ts";
 import { Health } from "./gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection as ReflectionV1 } from "./gen/grpc/reflection/v1/reflection_pb.ts";
 import { ServerReflection as ReflectionV1Alpha } from "./gen/grpc/reflection/v1alpha/reflection_pb.ts";
 import { KVStore } from "./gen/kv/kv_pb.ts";
+import { PeerService } from "./gen/quorate/peer/v1/peer_pb.ts";
 import { KvService } from "./gen/quorate/v1/kv_pb.ts";
 import { checkGuards, corsHeaders, type Guarded } from "./guard.ts";
 import { methodNotAllowed } from "./problem.ts";
-import { connectError } from "./rpc_error.ts";
+import { acceptCompression, BoundedBody, checkDeclared, readMaxBytes } from "./rpc_body.ts";
 import { createHealth } from "./rpc_health.ts";
+import { type BodyBegun, HotCalls } from "./rpc_hot.ts";
+import { type AcceptPeer, createPeerEdge, frameBytesMax } from "./rpc_peer.ts";
 import { createReflection } from "./rpc_reflection.ts";
 import { formOf, headerOf, refusalReply, requestIdHeader, sendRefusal } from "./rpc_refuse.ts";
 import { keepByteOrderMarks } from "./rpc_request.ts";
-import { createServices } from "./rpc_service.ts";
+import { createServices, hotCalls, type Services } from "./rpc_service.ts";
+import type { Traffic } from "./traffic.ts";
 
 export type RpcRequest = IncomingMessage | Http2ServerRequest;
 export type RpcResponse = ServerResponse | Http2ServerResponse;
@@ -63,6 +61,10 @@ export interface RpcParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly report: Report;
+  /** Takes streams of other nodes; undefined: there is no such service. */
+  readonly accept?: AcceptPeer | undefined;
+  /** False sends every call through the router; for tests that compare the two ways. */
+  readonly hotPath?: boolean;
 }
 
 export interface RpcEdge {
@@ -74,10 +76,10 @@ export interface RpcEdge {
   refuse(request: RpcRequest, response: RpcResponse, failure: QuorateError): void;
   /** The health service says NOT_SERVING from now on, and its streams end. */
   drain(): void;
+  /** Streams of other nodes end. */
+  endPeers(): void;
 }
 
-/** The largest message: the largest value that any namespace allows, and what surrounds it. */
-export const readMaxBytes: number = valueBytesMaxLimit + 64 * 1024;
 /** Answers are never compressed: values are stored as they came, and often are compressed already. */
 const compressMinBytes = 0xffff_ffff;
 const requestIdPattern = /^[\x20-\x7e]{1,64}$/;
@@ -86,30 +88,39 @@ const requestIdPattern = /^[\x20-\x7e]{1,64}$/;
 export function createRpc(api: Api, settings: HttpSettings & RpcParts): RpcEdge {
   keepByteOrderMarks();
   const { clock } = settings;
-  const services = [KvService, KVStore];
   const health = createHealth(
     api,
     clock,
-    services.map(({ typeName }) => typeName),
+    [KvService, KVStore].map(({ typeName }) => typeName),
   );
   const router = createConnectRouter({
     readMaxBytes,
     compressMinBytes,
-    acceptCompression: [compressionGzip, compressionBrotli],
+    acceptCompression,
   });
-  register(router, api, clock);
+  const traffic = trafficOf(settings);
+  const services = createServices(api, { ...settings, traffic });
+  register(router, services);
   router.service(Health, health.implementation);
-  const edge = new Edge(settings, router.handlers);
+  const peers = settings.accept === undefined ? undefined : createPeerEdge(settings.accept);
+  if (peers !== undefined) {
+    router.service(PeerService, peers.implementation, { readMaxBytes: frameBytesMax });
+  }
+  const hot = new HotCalls(
+    { ...settings, budget: bodiesOf(settings) },
+    settings.hotPath === false ? [] : hotCalls(services),
+  );
+  const edge = new Edge(settings, { handlers: router.handlers, hot, traffic });
   return {
     takes: (request) => edge.takes(request),
     handle: (request, response) => edge.handle(request, response),
     refuse: (request, response, failure) => edge.refuse(request, response, failure),
     drain: () => health.drain(),
+    endPeers: () => peers?.close(),
   };
 }
 
-function register(router: ConnectRouter, api: Api, clock: Clock): void {
-  const { kvService, kvStore } = createServices(api, clock);
+function register(router: ConnectRouter, { kvService, kvStore }: Services): void {
   const reflect = createReflection(
     [KvService, KVStore, Health, ReflectionV1, ReflectionV1Alpha].map(({ file }) => file),
   );
@@ -119,20 +130,38 @@ function register(router: ConnectRouter, api: Api, clock: Clock): void {
   router.service(ReflectionV1Alpha, { serverReflectionInfo: reflect });
 }
 
+interface EdgeParts {
+  readonly handlers: readonly UniversalHandler[];
+  readonly hot: HotCalls;
+  readonly traffic: Traffic;
+}
+
+/** A request that the router answers. */
+interface Asked {
+  readonly request: RpcRequest;
+  readonly response: RpcResponse;
+  readonly requestId: string;
+  readonly begun?: BodyBegun;
+}
+
 class Edge {
   readonly #settings: HttpSettings & RpcParts;
+  readonly #hot: HotCalls;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   /** For example `/kv.KVStore/`. */
   readonly #prefixes: ReadonlySet<string>;
   readonly #ids: RequestIds;
-  readonly #bodies: BodyBudget;
+  readonly #bodies: Budget;
+  readonly #traffic: Traffic;
 
-  constructor(settings: HttpSettings & RpcParts, handlers: readonly UniversalHandler[]) {
+  constructor(settings: HttpSettings & RpcParts, { handlers, hot, traffic }: EdgeParts) {
     this.#settings = settings;
+    this.#hot = hot;
     this.#handlers = new Map(handlers.map((handler) => [handler.requestPath, handler]));
     this.#prefixes = new Set(handlers.map(({ service }) => `/${service.typeName}/`));
     this.#ids = new RequestIds(settings.random);
-    this.#bodies = new BodyBudget(settings.bodyBytesMax ?? bodyBytesMaxDefault);
+    this.#bodies = bodiesOf(settings);
+    this.#traffic = traffic;
   }
 
   takes(request: RpcRequest): boolean {
@@ -152,7 +181,8 @@ class Edge {
       if (request.method === "OPTIONS") this.#sendOptions(request, response);
       else {
         checkAsked(handler, request, path);
-        void this.#run(handler, request, response, requestId);
+        checkDeclared(headerOf(request, "content-length"));
+        this.#answer(handler, request, response, requestId);
       }
     } catch (failure) {
       if (failure instanceof AssertionError) throw failure;
@@ -197,23 +227,45 @@ class Edge {
     requestId: string,
   ): void {
     const form = formOf(request, this.#isOurs(pathOf(request)));
+    this.#traffic.cell(form === "http" ? "http" : "rpc", "other").refuse(failure.status);
+    this.#traffic.fail(failure.slug, failure.outcome);
     sendRefusal(request, response, refusalReply(failure, form, requestId));
   }
 
-  async #run(
+  #answer(
     handler: UniversalHandler,
     request: RpcRequest,
     response: RpcResponse,
     requestId: string,
-  ): Promise<void> {
-    const body = new BoundedBody(this.#settings, this.#bodies, handler);
+  ): void {
+    const call = this.#hot.find(request, handler.requestPath);
+    if (call === undefined) void this.#run(handler, { request, response, requestId });
+    else {
+      this.#hot.handle(call, request, response as Http2ServerResponse, requestId, (begun) => {
+        void this.#run(handler, { request, response, requestId, begun });
+      });
+    }
+  }
+
+  async #run(handler: UniversalHandler, asked: Asked): Promise<void> {
+    const { request, response, requestId, begun } = asked;
+    const { methodKind } = handler.method;
+    const body = new BoundedBody({
+      ...this.#settings,
+      budget: this.#bodies,
+      isStream: methodKind === "bidi_streaming" || methodKind === "client_streaming",
+      isFramed: formOf(request, true) !== "connect",
+      requestId,
+    });
     try {
       const universal = universalRequestFromNodeRequest(request, response, undefined, undefined);
       universal.header.set(requestIdHeader, requestId);
-      const source = universal.body as AsyncIterable<Uint8Array>;
+      const source = bodyFrom(universal.body as AsyncIterable<Uint8Array>, begun);
+      // Frames of other nodes have bounds of their own, and may be far apart.
+      const isPeer = handler.service.typeName === PeerService.typeName;
       const answer = await handler({
         ...universal,
-        body: body.over(source),
+        body: isPeer ? source : body.over(source),
       } as UniversalServerRequest);
       body.end();
       // A body that was not read to its end would keep the next request of the connection waiting.
@@ -229,66 +281,20 @@ class Edge {
   }
 }
 
-/** A request's body with the limits of the edge: time, and what all bodies together may hold. */
-class BoundedBody {
-  readonly #settings: HttpSettings & RpcParts;
-  readonly #budget: BodyBudget;
-  readonly isStream: boolean;
-  #bytes = 0;
+/** A body of which something was read before. */
+async function* joined(
+  { pieces, isEnded }: BodyBegun,
+  rest: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  yield* pieces;
+  if (!isEnded) yield* rest;
+}
 
-  constructor(settings: HttpSettings & RpcParts, budget: BodyBudget, handler: UniversalHandler) {
-    this.#settings = settings;
-    this.#budget = budget;
-    const { methodKind } = handler.method;
-    this.isStream = methodKind === "bidi_streaming" || methodKind === "client_streaming";
-  }
-
-  /** Gives back what the body has held. */
-  end(): void {
-    this.#budget.give(this.#bytes);
-    this.#bytes = 0;
-  }
-
-  async *over(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-    const { clock, bodyTimeoutMs } = this.#settings;
-    let cancelTimer = () => {};
-    let bytes = 0;
-    const chunks = source[Symbol.asyncIterator]();
-    const timeout = () =>
-      new Promise<never>((_, reject) => {
-        cancelTimer = clock.after(bodyTimeoutMs, () => {
-          reject(connectError(bodyTimedOut(bodyTimeoutMs, bytes), ""));
-        });
-      });
-    let late = timeout();
-    try {
-      for (;;) {
-        const { done, value } = await Promise.race([chunks.next(), late]);
-        if (done === true) return;
-        bytes += value.length;
-        this.#take(value.length);
-        yield value;
-        if (!this.isStream) continue;
-        // A stream lives as long as it likes; only the wait for its next piece is bounded.
-        cancelTimer();
-        late = timeout();
-      }
-    } finally {
-      cancelTimer();
-      late.catch(() => {});
-    }
-  }
-
-  #take(bytes: number): void {
-    // The messages of a stream are answered one by one: nothing of them is held for long.
-    if (this.isStream) return;
-    try {
-      this.#budget.take(bytes);
-    } catch (failure) {
-      throw connectError(failure, "");
-    }
-    this.#bytes += bytes;
-  }
+function bodyFrom(
+  rest: AsyncIterable<Uint8Array>,
+  begun: BodyBegun | undefined,
+): AsyncIterable<Uint8Array> {
+  return begun === undefined ? rest : joined(begun, rest);
 }
 
 /** Wrong methods and content types get words, where the router would send an empty answer. */

@@ -152,6 +152,113 @@ export function namespaceMessage({ name, number, policy }: api.Namespace): proto
   });
 }
 
+export function ringMessage(ring: api.RingAnswer, place?: api.KeyPlace): proto.RingResponse {
+  return create(proto.RingResponseSchema, {
+    clusterId: ring.clusterId,
+    epoch: BigInt(ring.epoch),
+    partitions: ring.partitions,
+    members: ring.members.map((member) => ({
+      place: placeInit(member),
+      host: member.host,
+      weight: member.weight,
+      voter: member.isVoter,
+      primaries: member.firstCount,
+      replicas: member.replicaCount,
+    })),
+    ...(place !== undefined && {
+      place: { ...place, replicas: place.replicas.map(placeInit) },
+    }),
+  });
+}
+
+function placeInit(place: api.NodePlace): MessageInitShape<typeof proto.NodePlaceSchema> {
+  const { node, nodeId, zone, addresses, clientUrl = "" } = place;
+  return { node, nodeId, zone, addresses: [...addresses], clientUrl };
+}
+
+const stateNumbers: Readonly<Record<api.MemberState, proto.MemberState>> = {
+  alive: proto.MemberState.ALIVE,
+  suspect: proto.MemberState.SUSPECT,
+  down: proto.MemberState.DOWN,
+  unknown: proto.MemberState.UNKNOWN,
+};
+
+export function clusterMessage(cluster: api.ClusterAnswer): proto.ClusterResponse {
+  return create(proto.ClusterResponseSchema, {
+    node: cluster.node,
+    clusterId: cluster.clusterId,
+    epoch: BigInt(cluster.epoch),
+    partitions: cluster.partitions,
+    voters: [...cluster.voters],
+    members: cluster.members.map(memberInit),
+  });
+}
+
+function memberInit(member: api.ClusterMember): MessageInitShape<typeof proto.ClusterMemberSchema> {
+  const { silentMs, epoch, keys, bytes, disk, hints } = member;
+  return {
+    place: placeInit(member),
+    storeId: member.storeId,
+    voter: member.isVoter,
+    self: member.isSelf,
+    state: stateNumbers[member.state],
+    phi: member.phi,
+    primaries: member.firstCount,
+    replicas: member.replicaCount,
+    version: member.version ?? "",
+    hintCount: BigInt(hints.count),
+    hintBytes: BigInt(hints.bytes),
+    ...(silentMs !== undefined && { silentMs: BigInt(silentMs) }),
+    ...(epoch !== undefined && { epoch: BigInt(epoch) }),
+    ...(keys !== undefined && { keys: BigInt(keys) }),
+    ...(bytes !== undefined && { bytes: BigInt(bytes) }),
+    ...(disk !== undefined && {
+      diskFreeBytes: BigInt(disk.freeBytes),
+      diskTotalBytes: BigInt(disk.totalBytes),
+    }),
+  };
+}
+
+export function explainMessage(
+  namespace: string,
+  explained: api.ExplainAnswer,
+): proto.ExplainResponse {
+  const { partition, epoch, n, replicas } = explained;
+  return create(proto.ExplainResponseSchema, {
+    ...{ namespace, partition, n, epoch: BigInt(epoch) },
+    replicas: replicas.map((replica) => ({
+      node: replica.node,
+      status: replica.status,
+      tombstone: replica.tombstone === true,
+      up: replica.up,
+      tookMs: replica.tookMs,
+      error: replica.reason ?? "",
+      ...expiry(replica),
+      ...(replica.version !== undefined && { version: versionMessage(replica.version) }),
+      ...(replica.counts !== undefined && { counts: replica.counts }),
+      ...(replica.epoch !== undefined && { epoch: BigInt(replica.epoch) }),
+    })),
+  });
+}
+
+export function hintsMessage(hints: api.HintsAnswer): proto.HintsResponse {
+  return create(proto.HintsResponseSchema, {
+    node: hints.node,
+    count: BigInt(hints.count),
+    bytes: BigInt(hints.bytes),
+    targets: hints.targets.map(
+      ({ storeId, node = "", count, bytes, oldestAgeMs, isDelivering }) => ({
+        storeId,
+        node,
+        count: BigInt(count),
+        bytes: BigInt(bytes),
+        delivering: isDelivering,
+        ...(oldestAgeMs !== undefined && { oldestAgeMs: BigInt(oldestAgeMs) }),
+      }),
+    ),
+  });
+}
+
 export function infoMessage(info: api.NodeInfo): proto.InfoResponse {
   return create(proto.InfoResponseSchema, {
     node: info.node,

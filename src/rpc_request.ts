@@ -16,8 +16,9 @@
 
 import { configureTextEncoding } from "@bufbuild/protobuf/wire";
 import * as api from "./api.ts";
+import { checkKey, valueTooLarge } from "./api_limit.ts";
 import { unreachable } from "./assert.ts";
-import { utf8Bytes } from "./bytes.ts";
+import { isWellFormed, utf8Bytes } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
 import * as proto from "./gen/quorate/v1/kv_pb.ts";
 
@@ -47,11 +48,6 @@ export function keepByteOrderMarks(): void {
   });
 }
 
-/** Whether a string has no half of a surrogate pair alone (JSON can hold one, UTF-8 cannot). */
-function isWellFormed(text: string): boolean {
-  return !/\p{Surrogate}/u.test(text);
-}
-
 /** The bytes of a text field; refuses what UTF-8 cannot hold. */
 export function textBytes(text: string, field: string): Uint8Array {
   if (!isWellFormed(text)) {
@@ -63,13 +59,7 @@ export function textBytes(text: string, field: string): Uint8Array {
 }
 
 export function parseKey(key: Uint8Array): Uint8Array {
-  if (key.length === 0) {
-    throw new QuorateError("invalid-key", "The key is empty; a key has 1 to 1,024 bytes.");
-  }
-  if (key.length > api.keyBytesMax) {
-    const said = `The key has ${key.length} bytes; ${api.keyBytesMax} are allowed.`;
-    throw new QuorateError("key-too-long", said, { limit: api.keyBytesMax });
-  }
+  checkKey(key);
   return key;
 }
 
@@ -107,7 +97,8 @@ export function parseOptions(
 }
 
 /** A client may give itself longer than we take; one whose time is over is told so at once. */
-function parseTimeoutMs(timeoutMs: number | undefined): number | undefined {
+/** The deadline of a call, within bounds. */
+export function parseTimeoutMs(timeoutMs: number | undefined): number | undefined {
   if (timeoutMs === undefined) return undefined;
   if (timeoutMs <= 0) {
     throw new QuorateError("timeout", "The deadline was over before the request was begun.", {
@@ -186,8 +177,7 @@ export function parseWriteBody(
   valueBytesMax: number,
 ): WriteBody {
   if (source.value.length > valueBytesMax) {
-    const said = `The value has ${source.value.length} bytes; ${valueBytesMax} are allowed.`;
-    throw new QuorateError("value-too-large", said, { limit: valueBytesMax });
+    throw valueTooLarge(source.value.length, valueBytesMax);
   }
   const ttlSeconds = parseTtl(source.ttlSeconds);
   return {
@@ -205,8 +195,6 @@ function parseTtl(ttlSeconds: number | undefined): number | undefined {
 }
 
 const printableAscii = /^[\x20-\x7e]*$/;
-/** What may be the end of a header's name (RFC 9110, "token"), in lower case. */
-const metaNamePattern = /^[a-z0-9!#$%&'*+.^_`|~-]+$/;
 
 function parseContentType(contentType: string): string {
   if (contentType === "") return api.contentTypeDefault;
@@ -222,7 +210,7 @@ function parseMeta(entries: readonly proto.MetaEntry[]): api.Meta {
   let length = 0;
   const names = new Set<string>();
   for (const { name, value } of entries) {
-    if (!metaNamePattern.test(name) || !printableAscii.test(value) || value !== value.trim()) {
+    if (!api.metaNamePattern.test(name) || !api.metaTextPattern.test(value)) {
       const shown = JSON.stringify(name.slice(0, 80));
       throw new QuorateError("invalid-request", `The metadata entry ${shown} is not valid.`, {
         hint: "Names are lower-case HTTP tokens; values are printable ASCII without spaces around.",

@@ -14,29 +14,34 @@
  * @module
  */
 
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
-  Code,
-  type ConnectError,
-  type HandlerContext,
-  type ServiceImpl,
-} from "@connectrpc/connect";
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
+import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import * as api from "./api.ts";
 import { AssertionError, assert } from "./assert.ts";
 import { utf8OrUndefined } from "./bytes.ts";
-import type { Clock } from "./capability.ts";
-import { QuorateError } from "./errors.ts";
+import type { Clock, Report } from "./capability.ts";
+import { QuorateError, slugTable } from "./errors.ts";
 import * as kv from "./gen/kv/kv_pb.ts";
 import * as proto from "./gen/quorate/v1/kv_pb.ts";
 import {
+  clusterMessage,
   countMessage,
   deleteMessage,
+  explainMessage,
   getMessage,
+  hintsMessage,
   infoMessage,
   listMessage,
   namespaceMessage,
   putMessage,
   resultMessage,
+  ringMessage,
 } from "./rpc_answer.ts";
 import { connectError } from "./rpc_error.ts";
 import { requestIdHeader } from "./rpc_refuse.ts";
@@ -49,9 +54,11 @@ import {
   parseOperation,
   parseOptions,
   parsePolicy,
+  parseTimeoutMs,
   parseWriteBody,
   textBytes,
 } from "./rpc_request.ts";
+import type { OperationName, Traffic } from "./traffic.ts";
 
 /** The most replicas that GetN names. */
 const getNMax = 1024;
@@ -60,23 +67,109 @@ const textContentType = "text/plain; charset=utf-8";
 
 type Kind = "read" | "write";
 
-/** Binds the services to a node; `clock` is only used to end the process on a broken invariant. */
+/** As HTTP has it. */
+const statusDone = 200;
+
+/** What every method needs beside the node. */
+export interface ServiceTools {
+  /** Only used to tell time, and to end the process on a broken invariant. */
+  readonly clock: Clock;
+  readonly report: Report;
+  readonly traffic: Traffic;
+  /** Whether each request is a line of the log, at the level debug. */
+  readonly accessLog?: boolean;
+}
+
+/** The methods, of both services, that count as another operation than `other`. */
+const operationNames: Readonly<Record<string, OperationName>> = {
+  Get: "get",
+  Put: "put",
+  Delete: "delete",
+  List: "list",
+  Count: "count",
+  Batch: "batch",
+  GetNamespace: "namespace",
+  ListNamespaces: "namespace",
+  PutNamespace: "namespace",
+  DeleteNamespace: "namespace",
+  Info: "node",
+  Ring: "node",
+  Cluster: "node",
+  Explain: "node",
+  Hints: "node",
+  Health: "node",
+  GetN: "node",
+};
+
+/** Binds the services to a node. */
 export interface Services {
   readonly kvService: ServiceImpl<typeof proto.KvService>;
   readonly kvStore: ServiceImpl<typeof kv.KVStore>;
 }
 
-export function createServices(node: api.Api, clock: Clock): Services {
-  return { kvService: kvService(node, clock), kvStore: kvStore(node, clock) };
+export function createServices(node: api.Api, tools: ServiceTools): Services {
+  return { kvService: kvService(node, tools), kvStore: kvStore(node, tools) };
+}
+
+/** A method as it is called without the router. */
+export interface UnaryCall {
+  readonly path: string;
+  readonly method: DescMethodUnary;
+  /** @throws ConnectError; an assertion passes */
+  run(message: MessageShape<DescMessage>, facts: CallFacts): Promise<MessageShape<DescMessage>>;
+}
+
+/** The methods that carry nearly all traffic. */
+export function hotCalls({ kvService, kvStore }: Services): UnaryCall[] {
+  const { get, put, delete: remove } = proto.KvService.method;
+  const store = kv.KVStore.method;
+  return [
+    callOf(get, kvService.get),
+    callOf(put, kvService.put),
+    callOf(remove, kvService.delete),
+    callOf(store.get, kvStore.get),
+    callOf(store.put, kvStore.put),
+    callOf(store.delete, kvStore.delete),
+  ];
+}
+
+function callOf<In extends DescMessage, Out extends DescMessage>(
+  desc: DescMethodUnary<In, Out>,
+  run: (message: MessageShape<In>, context: HandlerContext) => unknown,
+): UnaryCall {
+  return {
+    path: `/${desc.parent.typeName}/${desc.name}`,
+    method: desc,
+    run: (message, { requestId, timeoutMs }) => {
+      // All that `method` looks at.
+      const context: CallContext = {
+        method: desc,
+        requestHeader: { get: (name) => (name === requestIdHeader ? requestId : null) },
+        timeoutMs: () => timeoutMs,
+      };
+      const answer = run(message as MessageShape<In>, context as HandlerContext);
+      return answer as Promise<MessageShape<DescMessage>>;
+    },
+  };
+}
+
+/** What a handler uses of the router's context. */
+interface CallContext {
+  readonly method: { readonly name: string };
+  readonly requestHeader: Pick<Headers, "get">;
+  timeoutMs(): number | undefined;
 }
 
 /** A handler whose failures leave in the protocol's form. */
 function method<In, Out>(
-  clock: Clock,
+  tools: ServiceTools,
   run: (message: In, facts: CallFacts) => Promise<Out>,
-): (message: In, context: HandlerContext) => Promise<Out> {
+): (message: In, context: CallContext) => Promise<Out> {
+  const { clock } = tools;
   return async (message, context) => {
     const requestId = context.requestHeader.get(requestIdHeader) ?? "";
+    const startedMs = clock.monotonicMs();
+    let status = statusDone;
     try {
       return await run(message, { requestId, timeoutMs: context.timeoutMs() });
     } catch (failure) {
@@ -86,9 +179,32 @@ function method<In, Out>(
           throw failure;
         });
       }
-      throw connectError(failure, requestId);
+      const error = connectError(failure, requestId);
+      status = noteFailure(tools, failure, requestId);
+      throw error;
+    } finally {
+      const tookMs = clock.monotonicMs() - startedMs;
+      const { name } = context.method;
+      tools.traffic.cell("rpc", operationNames[name] ?? "other").add(status, tookMs);
+      if (tools.accessLog === true) {
+        const fields = { requestId, edge: "rpc", method: name, status, tookMs };
+        tools.report.log("debug", "Answered.", fields);
+      }
     }
   };
+}
+
+/** Counts a failure, and logs one that nobody foresaw; answers its status, as HTTP would have it. */
+function noteFailure(tools: ServiceTools, failure: unknown, requestId: string): number {
+  // The one failure that is said in Connect's words alone is that a value is not text.
+  if (failure instanceof ConnectError) return slugTable["invalid-request"].status;
+  const error = QuorateError.from(failure);
+  tools.traffic.fail(error.slug, error.outcome);
+  if (error.slug === "internal") {
+    const cause = error.cause instanceof Error ? error.cause.stack : undefined;
+    tools.report.log("error", error.detail, { requestId, cause });
+  }
+  return error.status;
 }
 
 /** Runs a parser; what it refuses was not written. */
@@ -108,9 +224,9 @@ function absent(namespace: string, key: Uint8Array): QuorateError {
   });
 }
 
-function kvService(node: api.Api, clock: Clock): Services["kvService"] {
+function kvService(node: api.Api, tools: ServiceTools): Services["kvService"] {
   return {
-    get: method(clock, async (message: proto.GetRequest, facts) => {
+    get: method(tools, async (message: proto.GetRequest, facts) => {
       const request = {
         ...parsed("read", () => parseOptions(message, facts)),
         key: parsed("read", () => parseKey(message.key)),
@@ -119,26 +235,41 @@ function kvService(node: api.Api, clock: Clock): Services["kvService"] {
       if (answer.record === undefined) throw absent(request.namespace, request.key);
       return getMessage(answer);
     }),
-    put: method(clock, async (message: proto.PutRequest, facts) => {
+    put: method(tools, async (message: proto.PutRequest, facts) => {
       const request = parsed("write", () => parsePut(node, message, facts));
       return putMessage(await node.put(request));
     }),
-    delete: method(clock, async (message: proto.DeleteRequest, facts) => {
+    delete: method(tools, async (message: proto.DeleteRequest, facts) => {
       const request = parsed("write", () => ({
         ...parseOptions(message, facts),
         key: parseKey(message.key),
       }));
       return deleteMessage(await node.delete(request));
     }),
-    list: method(clock, async (message: proto.ListRequest, facts) =>
+    list: method(tools, async (message: proto.ListRequest, facts) =>
       listMessage(await node.list(parseList(message, facts))),
     ),
-    count: method(clock, async (message: proto.CountRequest, facts) =>
+    count: method(tools, async (message: proto.CountRequest, facts) =>
       countMessage(await node.count(parseCount(message, facts))),
     ),
-    batch: method(clock, (message: proto.BatchRequest, facts) => batch(node, message, facts)),
-    ...namespaceMethods(node, clock),
-    info: method(clock, async (_: proto.InfoRequest) => infoMessage(await node.info())),
+    batch: method(tools, (message: proto.BatchRequest, facts) => batch(node, message, facts)),
+    ...namespaceMethods(node, tools),
+    info: method(tools, async (_: proto.InfoRequest) => infoMessage(await node.info())),
+    ring: method(tools, async ({ namespace, key }: proto.RingRequest) => {
+      const name = parseNamespace(namespace === "" ? api.defaultNamespace : namespace);
+      const place = key.length === 0 ? undefined : node.place(name, parseKey(key));
+      return ringMessage(node.ring(), place);
+    }),
+    cluster: method(tools, async (_: proto.ClusterRequest) => clusterMessage(await node.cluster())),
+    explain: method(tools, async (message: proto.ExplainRequest, facts) => {
+      const request = { ...parseOptions(message, facts), key: parseKey(message.key) };
+      return explainMessage(request.namespace, await node.explain(request));
+    }),
+    hints: method(tools, async ({ wait }: proto.HintsRequest, { timeoutMs }) => {
+      if (!wait) return hintsMessage(node.hints());
+      const limitMs = parsed("read", () => parseTimeoutMs(timeoutMs)) ?? api.timeoutMsDefault;
+      return hintsMessage(await node.whenNoHints(limitMs));
+    }),
   };
 }
 
@@ -154,23 +285,23 @@ type NamespaceMethods = Pick<
   "getNamespace" | "listNamespaces" | "putNamespace" | "deleteNamespace"
 >;
 
-function namespaceMethods(node: api.Api, clock: Clock): NamespaceMethods {
+function namespaceMethods(node: api.Api, tools: ServiceTools): NamespaceMethods {
   return {
-    getNamespace: method(clock, async ({ name }: proto.GetNamespaceRequest) => {
+    getNamespace: method(tools, async ({ name }: proto.GetNamespaceRequest) => {
       const namespace = namespaceMessage(node.namespace(parseNamespace(name)));
       return create(proto.GetNamespaceResponseSchema, { namespace });
     }),
-    listNamespaces: method(clock, async (_: proto.ListNamespacesRequest) => {
+    listNamespaces: method(tools, async (_: proto.ListNamespacesRequest) => {
       const namespaces = node.namespaces().map(namespaceMessage);
       return create(proto.ListNamespacesResponseSchema, { namespaces });
     }),
-    putNamespace: method(clock, async (message: proto.PutNamespaceRequest) => {
+    putNamespace: method(tools, async (message: proto.PutNamespaceRequest) => {
       const name = parsed("write", () => parseNamespace(message.name));
       const policy = parsed("write", () => parsePolicy(message.policy));
       const namespace = namespaceMessage(await node.putNamespace(name, policy));
       return create(proto.PutNamespaceResponseSchema, { namespace });
     }),
-    deleteNamespace: method(clock, async ({ name }: proto.DeleteNamespaceRequest) => {
+    deleteNamespace: method(tools, async ({ name }: proto.DeleteNamespaceRequest) => {
       await node.deleteNamespace(parsed("write", () => parseNamespace(name)));
       return create(proto.DeleteNamespaceResponseSchema);
     }),
@@ -238,16 +369,16 @@ function checkEnvelope({ operations }: proto.BatchRequest): void {
   }
 }
 
-function kvStore(node: api.Api, clock: Clock): Services["kvStore"] {
+function kvStore(node: api.Api, tools: ServiceTools): Services["kvStore"] {
   return {
-    get: method(clock, async (message: kv.GetRequest, facts) => {
+    get: method(tools, async (message: kv.GetRequest, facts) => {
       const { record } = await node.get(parsed("read", () => textKey(message, facts)));
       if (record === undefined) return create(kv.GetResponseSchema, { found: false });
       const value = utf8OrUndefined(record.value);
       if (value === undefined) throw notText(record.value.length, facts.requestId);
       return create(kv.GetResponseSchema, { value, found: true });
     }),
-    put: method(clock, async (message: kv.PutRequest, facts) => {
+    put: method(tools, async (message: kv.PutRequest, facts) => {
       const request = parsed("write", () => {
         const { policy } = node.namespace(api.defaultNamespace);
         const value = textBytes(message.value, "value");
@@ -257,15 +388,15 @@ function kvStore(node: api.Api, clock: Clock): Services["kvStore"] {
       await node.put(request);
       return create(kv.PutResponseSchema);
     }),
-    delete: method(clock, async (message: kv.DeleteRequest, facts) => {
+    delete: method(tools, async (message: kv.DeleteRequest, facts) => {
       await node.delete(parsed("write", () => textKey(message, facts)));
       return create(kv.DeleteResponseSchema);
     }),
-    getN: method(clock, async (message: kv.GetNRequest, facts) => {
+    getN: method(tools, async (message: kv.GetNRequest, facts) => {
       const { key } = parsed("read", () => textKey(message, facts));
       return create(kv.GetNResponseSchema, getN(node, key, message.n));
     }),
-    health: method(clock, async (_: kv.HealthRequest) => {
+    health: method(tools, async (_: kv.HealthRequest) => {
       const { node: nodeName, keys } = await node.info();
       return create(kv.HealthResponseSchema, { nodeName, keyCount: BigInt(keys) });
     }),

@@ -13,7 +13,7 @@
  * 3. Only what a list shows is kept of a record while the page is made, never its value.
  * 4. Others pass after a bounded amount of work, also where nothing that is met is live.
  *
- * Effects: Clock (to let requests pass), and the store's scan through a port.
+ * Effects: Clock (to let requests pass), and the scan of a store, or of replicas, through a port.
  * Source: Knuth, "The Art of Computer Programming", volume 3, section 5.4.1, for the merge.
  *
  * @module
@@ -24,29 +24,43 @@ import type { Clock } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { decodeRecord, type StoredRecord } from "./record.ts";
 
-/** What is needed of a store. */
+/** A piece of a partition's keys. */
+export interface ScannedPiece {
+  readonly items: readonly {
+    readonly key: Uint8Array;
+    /** Undefined: it is damaged, or `shown` has what a list says of it. */
+    readonly record: Uint8Array | undefined;
+    readonly sequence: number;
+    readonly shown?: Shown;
+  }[];
+  readonly more: boolean;
+  readonly last: Uint8Array | undefined;
+  readonly isDamaged: boolean;
+}
+
+/** A record without its value. */
+export type Shown = Omit<StoredRecord, "value" | "meta"> & { readonly valueBytes: number };
+
+/** Which piece is wanted. */
+export interface ScanPiece {
+  readonly prefix: Uint8Array;
+  /** Table keys that narrow it: from inclusive, to exclusive. */
+  readonly from?: Uint8Array | undefined;
+  readonly to?: Uint8Array | undefined;
+  readonly reverse: boolean;
+  readonly limit: number;
+}
+
+/** What is needed of a store, or of the replicas of all partitions. */
 export interface ScanSource {
   readonly partitions: number;
+  /** So many partitions are read side by side, where reading one is mostly waiting; undefined: one. */
+  readonly readsAtOnce?: number;
   scan(
     partition: number,
     namespaceNumber: number,
-    piece: {
-      readonly prefix: Uint8Array;
-      readonly from?: Uint8Array | undefined;
-      readonly to?: Uint8Array | undefined;
-      readonly reverse: boolean;
-      readonly limit: number;
-    },
-  ): {
-    readonly items: readonly {
-      readonly key: Uint8Array;
-      readonly record: Uint8Array | undefined;
-      readonly sequence: number;
-    }[];
-    readonly more: boolean;
-    readonly last: Uint8Array | undefined;
-    readonly isDamaged: boolean;
-  };
+    piece: ScanPiece,
+  ): ScannedPiece | Promise<ScannedPiece>;
   /** The table's key of a key in a partition. */
   tableKey(partition: number, namespaceNumber: number, key: Uint8Array): Uint8Array;
 }
@@ -123,15 +137,29 @@ class PartitionCursor {
   }
 
   /** Reads a piece; answers how many records were met in it. */
-  read(): number {
-    const { namespaceNumber, prefix, reverse, isLive } = this.#plan;
+  read(): number | Promise<number> {
+    const { namespaceNumber, prefix, reverse } = this.#plan;
     const limit = this.#pieceCount;
     const piece = { prefix, from: this.#from, to: this.#to, reverse, limit };
     const found = this.#source.scan(this.#partition, namespaceNumber, piece);
+    if (found instanceof Promise) return found.then((scanned) => this.#take(scanned));
+    return this.#take(found);
+  }
+
+  #take(found: ScannedPiece): number {
+    const { reverse, isLive } = this.#plan;
+    const limit = this.#pieceCount;
     if (found.isDamaged) throw damagedPartition(this.#partition);
     this.#ready = [];
     this.#at = 0;
-    for (const { key, record, sequence } of found.items) {
+    for (const { key, record, sequence, shown: listed } of found.items) {
+      if (listed !== undefined) {
+        const whole = { ...listed, meta: [], value: noValue };
+        const { valueBytes } = listed;
+        if (isLive(whole))
+          this.#ready.push({ key, name: latin1(key), record: whole, valueBytes, sequence });
+        continue;
+      }
       if (record === undefined) throw damagedPartition(this.#partition);
       const decoded = decodeRecord(record);
       if (!isLive(decoded)) continue;
@@ -162,7 +190,10 @@ export async function* scanAll(
   /** The next key of a partition; false when nobody waits for it any more. */
   const nextOf = async (cursor: PartitionCursor): Promise<Found | undefined | false> => {
     while (cursor.needsPiece) {
-      work += pieceWork + cursor.read();
+      const read = cursor.read();
+      const met = read instanceof Promise ? await read : read;
+      // Only now: `work += await` would write over what others have done meanwhile.
+      work += pieceWork + met;
       if (work < workBetweenTurns) continue;
       work = 0;
       await turn(clock);
@@ -170,12 +201,25 @@ export async function* scanAll(
     }
     return cursor.head;
   };
-  for (let partition = 0; partition < source.partitions; partition += 1) {
-    const cursor = new PartitionCursor(source, plan, partition);
-    const head = await nextOf(cursor);
-    if (head === false) return;
-    if (head !== undefined) heap.push({ head, cursor });
-  }
+  let partition = 0;
+  let isOver = false;
+  /** The first keys of the partitions that nobody reads yet, one after the other. */
+  const readFirst = async (): Promise<void> => {
+    while (partition < source.partitions && !isOver) {
+      const cursor = new PartitionCursor(source, plan, partition);
+      partition += 1;
+      const head = await nextOf(cursor);
+      if (head === false) isOver = true;
+      else if (head !== undefined) heap.push({ head, cursor });
+    }
+  };
+  const readers = Array.from({ length: source.readsAtOnce ?? 1 }, readFirst);
+  await Promise.all(readers).catch((error: unknown) => {
+    // The others read no further.
+    isOver = true;
+    throw error;
+  });
+  if (isOver) return;
   for (let leader = heap.top; leader !== undefined; leader = heap.top) {
     yield leader.head;
     leader.cursor.take();

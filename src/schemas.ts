@@ -19,6 +19,7 @@ import {
   batchOperationsMax,
   contentTypeBytesMax,
   listLimitMax,
+  metaNamePattern,
   timeoutMsMax,
   ttlSecondsMax,
   valueBytesMaxLimit,
@@ -174,10 +175,21 @@ export const parameters = {
     timeout: timeout.optional(),
     explain: explain.optional(),
   }),
+  ring: z.strictObject({
+    ...keyFields,
+    namespace: z
+      .string()
+      .openapi({ description: "The namespace of the key; default is 'default'." })
+      .optional(),
+  }),
+  hints: z.strictObject({
+    wait: flagText("Answers when no hints are left, or 504 when the timeout is over.").optional(),
+    timeout: timeout.optional(),
+  }),
   ready: z.strictObject({ verbose: flagText("One line for each check.").optional() }),
 } as const;
 
-const metaName = z.string().regex(/^[a-z0-9!#$%&'*+.^_`|~-]+$/, {
+const metaName = z.string().regex(metaNamePattern, {
   error: "a name is a lower-case header name",
 });
 const metaValue = z.string().regex(/^[\x20-\x7e]*$/, { error: "a value is printable ASCII" });

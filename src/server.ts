@@ -1,7 +1,7 @@
 /**
  * Server: one port for HTTP/1.1, HTTP/2, Connect, gRPC and gRPC-Web.
  *
- *     accept -> peek (once a connection) -> node:http | node:http2
+ *     accept -> peek (once a connection) -> wire -> node:http | node:http2
  *       a request -> /v1/kv and all that is not RPC -> http.ts
  *                 -> an RPC                         -> rpc.ts
  *
@@ -10,7 +10,9 @@
  *
  * A stop has two steps. `drain` takes no new connections, ends the idle ones, tells the others
  * (`Connection: close`, GOAWAY) and refuses what still comes with 503 `draining`; it resolves when the
- * last request is answered. `close` gives that a moment, and cuts what is left.
+ * last request is answered. `close` gives that a moment, and cuts what is left. Streams of other nodes are
+ * open until then: the requests that are waited for may need them, and the node takes leave of the
+ * others itself, in between.
  *
  * Invariants
  * 1. A request that was handed on is answered or its connection is cut: `drain` forgets none.
@@ -24,26 +26,37 @@
 
 import type { ServerHttp2Session } from "node:http2";
 import * as net from "node:net";
+import { Admission, type Budget, tooManyRequests } from "./admission.ts";
 import type { Api } from "./api.ts";
 import type { Clock, Random, Report } from "./capability.ts";
-import { systemErrorCode } from "./capability.ts";
 import { isLoopback } from "./config.ts";
-import { QuorateError } from "./errors.ts";
-import { RequestIds } from "./exchange.ts";
+import type { QuorateError } from "./errors.ts";
+import { type MetricsPage, RequestIds } from "./exchange.ts";
 import { createHttp, type HttpEdge } from "./http.ts";
 import type { NodeRequest, NodeResponse } from "./http_hot.ts";
 import { createRpc, type RpcEdge, type RpcRequest, type RpcResponse } from "./rpc.ts";
-import { Connection } from "./server_connection.ts";
+import type { AcceptPeer } from "./rpc_peer.ts";
+import { Connection, type ExchangeCounts } from "./server_connection.ts";
 import { http2Socket } from "./server_goaway.ts";
 import {
-  limitDefaults,
+  limitsOf,
   lingerMs,
+  peerStreamsMax,
   pipelinedCutMax,
   type ServerLimits,
   sweepPeriodMs,
 } from "./server_limits.ts";
-import { drainingError, overloadedError } from "./server_problem.ts";
-import { createHttp1, createHttp2 } from "./server_protocols.ts";
+import {
+  cannotListen,
+  drainingError,
+  needsInsecure,
+  notForClients,
+  notForPeers,
+  twoHostsError,
+} from "./server_problem.ts";
+import { createHttp1, createHttp2, hasTwoHosts } from "./server_protocols.ts";
+import { ServerWire, WireOutbox } from "./server_wire.ts";
+import type { Traffic } from "./traffic.ts";
 
 export interface ServerOptions extends Partial<ServerLimits> {
   readonly api: Api;
@@ -60,15 +73,31 @@ export interface ServerOptions extends Partial<ServerLimits> {
   readonly loopback?: boolean;
   readonly advertisedNames?: readonly string[];
   readonly corsOrigins?: readonly string[];
+  /** Takes streams of other nodes; undefined: the node is in no cluster. */
+  readonly accept?: AcceptPeer | undefined;
+  /** The port that other nodes have instead of this one, which then refuses them. */
+  readonly peersPort?: number | undefined;
+  /** Serves other nodes alone; whatever else comes is refused. */
+  readonly isForPeers?: boolean;
   /** The maxValue of a namespace that is made without one, in bytes. Default 1 MiB. */
   readonly valueBytesMax?: number;
+  /** What the node takes on at once; default: the limits' requests and bytes, whatever the lag. */
+  readonly admission?: Admission;
+  readonly traffic?: Traffic;
+  readonly metrics?: MetricsPage;
+  /** Whether each request is a line of the log, at the level debug. */
+  readonly accessLog?: boolean;
+  /** False sends every RPC through the router; for tests that compare the two ways. */
+  readonly hotRpc?: boolean;
 }
 
 export interface Server {
   readonly host: string;
   /** The port that it listens on. */
   readonly port: number;
-  /** Takes nothing new; resolves when what is under way is answered. Idempotent. */
+  /** Connections that are open. */
+  readonly connections: number;
+  /** Takes nothing new; resolves when what clients have under way is answered. Idempotent. */
   drain(): Promise<void>;
   /** Drains for at most `closeTimeoutMs`, then cuts what is left. Idempotent. */
   close(): Promise<void>;
@@ -96,18 +125,27 @@ class PortServer implements Server {
   readonly #ids: RequestIds;
   readonly #http: HttpEdge;
   readonly #rpc: RpcEdge;
+  readonly #isForPeers: boolean;
+  readonly #takesPeers: boolean;
+  readonly #peersPort: number | undefined;
   readonly #http1: net.Server;
   readonly #http2: net.Server;
   readonly #listener: net.Server;
+  readonly #outbox: WireOutbox;
   readonly #connections = new Map<net.Socket, Connection>();
   readonly #sessions = new WeakMap<object, Connection>();
   /** The connection that is being handed to node:http2, whose session comes at once. */
   #handing: Connection | undefined;
-  #requests = 0;
+  readonly #admission: Admission;
+  /** What clients have in flight. */
+  readonly #clients: Budget;
+  /** Streams of other nodes that are open. */
+  #peerStreams = 0;
   #isDraining = false;
   #drainingMs = 0;
   #drained: Promise<void> | undefined;
   #tellDrained: () => void = () => {};
+  #tellPeersEnded: () => void = () => {};
   #closed: Promise<void> | undefined;
   #cancelSweep: () => void = () => {};
 
@@ -117,20 +155,33 @@ class PortServer implements Server {
     this.#limits = limitsOf(options);
     this.#clock = clock;
     this.#report = report;
+    this.#admission = options.admission ?? admissionOf(this.#limits);
+    this.#clients = this.#admission.client;
     const settings = {
       valueBytesMax: options.valueBytesMax ?? valueBytesMaxDefault,
       corsOrigins: options.corsOrigins ?? [],
       loopback: options.loopback ?? isLoopback(host),
       advertisedNames: options.advertisedNames ?? [],
       bodyTimeoutMs: this.#limits.bodyTimeoutMs,
-      bodyBytesMax: this.#limits.bodyBytesMax,
+      bodies: this.#clients,
+      ...(options.traffic === undefined ? {} : { traffic: options.traffic }),
+      ...(options.metrics === undefined ? {} : { metrics: options.metrics }),
+      accessLog: options.accessLog === true,
       clock,
       random,
       report,
     };
     this.#http = createHttp(options.api, settings);
-    this.#rpc = createRpc(options.api, settings);
+    this.#rpc = createRpc(options.api, {
+      ...settings,
+      accept: options.accept,
+      hotPath: options.hotRpc !== false,
+    });
+    this.#isForPeers = options.isForPeers === true;
+    this.#takesPeers = options.accept !== undefined;
+    this.#peersPort = options.peersPort;
     this.#ids = new RequestIds(random);
+    this.#outbox = new WireOutbox(clock);
     const onRequest = (request: RpcRequest, response: RpcResponse) =>
       this.#onRequest(request, response);
     this.#http1 = createHttp1({
@@ -153,6 +204,10 @@ class PortServer implements Server {
 
   get port(): number {
     return (this.#listener.address() as net.AddressInfo | null)?.port ?? 0;
+  }
+
+  get connections(): number {
+    return this.#connections.size;
   }
 
   listen(port: number): Promise<void> {
@@ -199,6 +254,12 @@ class PortServer implements Server {
       cancelTimer = this.#clock.after(this.#limits.closeTimeoutMs, resolve);
     });
     await Promise.race([this.drain(), late]);
+    this.#rpc.endPeers();
+    const peersEnded = new Promise<void>((resolve) => {
+      this.#tellPeersEnded = resolve;
+    });
+    // The end of their streams is on its way; who does not take it is not waited for.
+    if (this.#peerStreams > 0) await Promise.race([peersEnded, late]);
     cancelTimer();
     this.#cancelSweep();
     for (const connection of this.#connections.values()) connection.cut();
@@ -216,22 +277,56 @@ class PortServer implements Server {
     // A connection that was reset has nobody left to tell.
     socket.on("error", () => {});
     socket.on("close", () => this.#onClose(connection));
+    // What the parsers have to say about it they say in the same turn.
+    socket.on("end", () =>
+      this.#clock.soon(() => connection.endOfClient(this.#clock.monotonicMs())),
+    );
     connection.peek((protocol) => {
-      this.#handing = connection;
-      if (protocol === "http1") this.#http1.emit("connection", socket);
-      else
-        this.#http2.emit(
-          "connection",
-          http2Socket(socket, () => connection.announceClose()),
-        );
-      this.#handing = undefined;
+      if (protocol === "http1") this.#beginWire(connection);
+      else this.#beginHttp2(connection);
+    });
+  }
+
+  #beginHttp2(connection: Connection): void {
+    this.#handing = connection;
+    this.#http2.emit(
+      "connection",
+      http2Socket(connection.socket, () => connection.announceClose()),
+    );
+    this.#handing = undefined;
+  }
+
+  /** Plain requests for one key are served from their bytes; from the first other one on, by node:http. */
+  #beginWire(connection: Connection): void {
+    connection.wire = new ServerWire(connection.socket, this.#outbox, {
+      mayTake: () =>
+        !this.#isForPeers && !this.#isDraining && this.#clients.refusal() === undefined,
+      run: (source, operation) => this.#http.run(source, operation),
+      onBegin: () => {
+        connection.beginWire();
+        this.#clients.begin();
+      },
+      onEnd: () => {
+        // A connection that is gone was forgotten, with its request.
+        if (connection.wire === undefined) return;
+        this.#clients.end();
+        const nowMs = this.#clock.monotonicMs();
+        connection.endWire(nowMs);
+        if (!this.#isDraining) return;
+        connection.endWhenIdle(nowMs);
+        this.#checkDrained();
+      },
+      onOther: () => {
+        connection.wire = undefined;
+        this.#http1.emit("connection", connection.socket);
+      },
     });
   }
 
   #onClose(connection: Connection): void {
     this.#connections.delete(connection.socket);
     // Answers that were never begun have no "close" of their own on every runtime.
-    this.#requests -= connection.forget();
+    this.#endExchanges(connection.forget());
     this.#checkDrained();
   }
 
@@ -244,7 +339,10 @@ class PortServer implements Server {
     connection.session = session;
     this.#sessions.set(session, connection);
     const onCostly = () => this.#onCostly(connection);
-    session.on("ping", onCostly);
+    session.on("ping", () => {
+      connection.hear(this.#clock.monotonicMs());
+      onCostly();
+    });
     session.on("remoteSettings", () => {
       connection.isSettled = true;
       onCostly();
@@ -267,36 +365,59 @@ class PortServer implements Server {
       response.destroy();
       return;
     }
-    connection.begin(request, response);
-    this.#requests += 1;
+    const isPeer = this.#takesPeers && isPeerPath(request.url);
+    const refusal = isPeer ? this.#peerRefusal() : this.#clients.refusal();
+    connection.begin(request, response, isPeer);
+    if (isPeer) this.#peerStreams += 1;
+    else this.#clients.begin();
     response.on("close", () => this.#onAnswered(connection, request, response));
     if (this.#isDraining) {
       connection.announceClose();
       this.#rpc.refuse(request, response, drainingError());
-    } else if (this.#isTooMany(connection)) {
+    } else if (refusal !== undefined || this.#isPipelining(connection)) {
       this.#report.count("requests_refused");
       if (connection.requests > pipelinedCutMax && connection.protocol === "http1") {
         this.#report.count("connections_cut");
         connection.cut();
-      } else this.#rpc.refuse(request, response, overloadedError(this.#requests - 1));
+      } else
+        this.#rpc.refuse(request, response, refusal ?? tooManyRequests(connection.requests - 1));
     } else if (!connection.mustWait(response)) this.#handle(request, response);
   }
 
+  /** Other nodes are not refused for what clients do: their streams are what ends an overload. */
+  #peerRefusal(): QuorateError | undefined {
+    return this.#peerStreams < peerStreamsMax ? undefined : tooManyRequests(this.#peerStreams);
+  }
+
+  #endExchanges({ clients, peers }: ExchangeCounts): void {
+    this.#clients.end(clients);
+    this.#peerStreams -= peers;
+    if (this.#peerStreams === 0) this.#tellPeersEnded();
+  }
+
   #handle(request: RpcRequest, response: RpcResponse): void {
-    if (isHttpPath(request.url) || !this.#rpc.takes(request)) {
+    if (this.#isForPeers && !isPeerPath(request.url)) {
+      this.#rpc.refuse(request, response, notForClients());
+      return;
+    }
+    if (this.#peersPort !== undefined && isPeerPath(request.url)) {
+      this.#rpc.refuse(request, response, notForPeers(this.#peersPort));
+      return;
+    }
+    if (hasTwoHosts(request)) this.#rpc.refuse(request, response, twoHostsError());
+    else if (isHttpPath(request.url) || !this.#rpc.takes(request)) {
       // What both have is declared once there, for the two of them.
       this.#http.handle(request as NodeRequest, response as NodeResponse);
     } else this.#rpc.handle(request, response);
   }
 
-  #isTooMany(connection: Connection): boolean {
-    if (this.#requests > this.#limits.requestsMax) return true;
+  #isPipelining(connection: Connection): boolean {
     return connection.protocol === "http1" && connection.requests > this.#limits.pipelinedMax;
   }
 
   #onAnswered(connection: Connection, request: RpcRequest, response: RpcResponse): void {
     const nowMs = this.#clock.monotonicMs();
-    if (connection.end(response, nowMs)) this.#requests -= 1;
+    this.#endExchanges(connection.end(response, nowMs));
     if (connection.protocol === "http2") {
       const { rstCode } = (request as { stream: { rstCode: number } }).stream;
       if (rstCode === 0) connection.floods.earn();
@@ -323,7 +444,7 @@ class PortServer implements Server {
   }
 
   #checkDrained(): void {
-    if (!this.#isDraining || this.#requests > 0) return;
+    if (!this.#isDraining || this.#clients.requests > 0) return;
     for (const connection of this.#connections.values()) if (connection.isBeginning) return;
     this.#tellDrained();
   }
@@ -373,37 +494,11 @@ function isHttpPath(url: string | undefined): boolean {
   return url?.startsWith("/v1/") === true;
 }
 
-function limitsOf(options: Partial<ServerLimits>): ServerLimits {
-  const limits: { -readonly [K in keyof ServerLimits]: number } = { ...limitDefaults };
-  for (const name of Object.keys(limits) as (keyof ServerLimits)[]) {
-    limits[name] = options[name] ?? limits[name];
-  }
-  return limits;
+function isPeerPath(url: string | undefined): boolean {
+  return url?.startsWith("/quorate.peer.") === true;
 }
 
-function needsInsecure(host: string): QuorateError {
-  return new QuorateError(
-    "invalid-config",
-    `Other machines can reach ${host}, and this version has no TLS and no login: whoever reaches the port could read and change everything.`,
-    {
-      hint: "Listen on 127.0.0.1, or say `insecure` (--insecure) where a firewall or a proxy with TLS and login stands in front.",
-    },
-  );
-}
-
-const listenErrors: Readonly<Record<string, readonly [why: string, hint: string]>> = {
-  EADDRINUSE: [
-    "another program listens there",
-    "Stop it, or choose another port (0 takes any free one).",
-  ],
-  EACCES: ["the system does not allow it", "Choose a port above 1023."],
-  EADDRNOTAVAIL: ["this machine has no such address", "Choose another host."],
-  ENOTFOUND: ["the name does not resolve", "Choose another host."],
-};
-
-function cannotListen(error: Error, host: string, port: number): QuorateError {
-  const code = systemErrorCode(error) ?? "";
-  const [why, hint] = listenErrors[code] ?? [error.message, "Choose another host or port."];
-  const detail = `Cannot listen on ${host} port ${port}: ${why}.`;
-  return new QuorateError("invalid-config", detail, { hint, cause: error });
+function admissionOf({ requestsMax, bodyBytesMax }: ServerLimits): Admission {
+  const budget = { requestsMax, bytesMax: bodyBytesMax };
+  return new Admission({ client: budget, replication: budget, hint: budget, lagMsMax: 0 });
 }

@@ -2,10 +2,11 @@
  * Server connection: one TCP connection, from its first byte to its end.
  *
  *     peek --"PRI "--> http2        the preface of HTTP/2; with anything else it is HTTP/1.1
- *       \--anything--> http1
+ *       \--anything--> wire         plain requests for one key, as long as there are no others
+ *                        \------> http1
  *
- * The first bytes are read, looked at and put back; then the connection is handed to node:http or
- * node:http2 once, and no byte of it passes through here again. Those enforce no deadline on a
+ * The first bytes are read, looked at and put back; then the connection is handed to node:http2 or to
+ * the wire, from there to node:http once, and no byte of it passes through here again. Those enforce no deadline on a
  * connection that they did not accept themselves, on Bun none at all. So the deadlines are kept
  * here, from what every runtime tells: the bytes read and written so far, and the requests under way.
  *
@@ -13,7 +14,8 @@
  * 1. A connection ends: without a whole request in time, without a request for long, or with a
  *    client that does not read what it asked for.
  * 2. A text is only written to a connection on which no answer is expected or begun.
- * 3. Over HTTP/1.1 a request begins when all before it are answered, because a client may rely on
+ * 3. A stream of another node may be still for as long as its connection is not: it brings pings.
+ * 4. Over HTTP/1.1 a request begins when all before it are answered, because a client may rely on
  *    their order (RFC 9112 section 9.3.2).
  *
  * Effects: the socket. Time comes as `nowMs`.
@@ -26,8 +28,9 @@ import type { Socket } from "node:net";
 import type { QuorateError } from "./errors.ts";
 import type { RequestIds } from "./exchange.ts";
 import type { RpcRequest, RpcResponse } from "./rpc.ts";
-import { FloodBucket, lingerMs, type ServerLimits } from "./server_limits.ts";
-import { headersTimedOut, rawProblem } from "./server_problem.ts";
+import { FloodBucket, lingerMs, peerSilenceMsMax, type ServerLimits } from "./server_limits.ts";
+import { headersTimedOut, parserError, rawProblem } from "./server_problem.ts";
+import type { ServerWire } from "./server_wire.ts";
 
 const http2Preface = "PRI ";
 const http2EnhanceYourCalm = 11;
@@ -39,8 +42,16 @@ interface Exchange {
   readonly request: RpcRequest;
   /** When its answer was first seen whole and unsent; undefined: not yet. */
   answeredMs: number | undefined;
+  /** Whether it is a stream of another node, which lives as long as both do. */
+  readonly isPeer: boolean;
   /** Whether it has yet to begin, because those before it are not answered (HTTP/1.1). */
   isWaiting: boolean;
+}
+
+/** So many requests, by who sent them. */
+export interface ExchangeCounts {
+  readonly clients: number;
+  readonly peers: number;
 }
 
 export class Connection {
@@ -48,6 +59,8 @@ export class Connection {
   readonly floods: FloodBucket;
   protocol: Protocol = "unknown";
   session: Http2Session | undefined;
+  /** What serves the connection until it goes to node:http. */
+  wire: ServerWire | undefined;
   /** Whether an HTTP/2 client has sent its settings. */
   isSettled = false;
   /** Whether the connection is to be ended for a flood. */
@@ -63,10 +76,15 @@ export class Connection {
   #idleBytesRead = 0;
   /** When bytes of an unfinished head were first seen. */
   #headMs: number | undefined;
+  #bytesHeard = 0;
+  /** When bytes were last seen to have come, while requests were under way. */
+  #heardMs: number;
   #bytesWritten = 0;
   #progressMs: number;
-  /** When we closed our half. */
+  /** When we closed our half, or a client of HTTP/2 closed its own. */
   #endedMs: number | undefined;
+  /** Whether a client of HTTP/2 has closed its half: what ends then is not cut by us. */
+  #hasLeft = false;
 
   constructor(socket: Socket, limits: ServerLimits, ids: RequestIds, nowMs: number) {
     this.socket = socket;
@@ -75,11 +93,24 @@ export class Connection {
     this.#acceptedMs = nowMs;
     this.#idleMs = nowMs;
     this.#progressMs = nowMs;
+    this.#heardMs = nowMs;
     this.floods = new FloodBucket(nowMs);
   }
 
   get requests(): number {
-    return this.#exchanges.size;
+    return this.#exchanges.size + (this.wire?.isAwaited === true ? 1 : 0);
+  }
+
+  /** A request was taken from the wire. */
+  beginWire(): void {
+    this.#begun += 1;
+    this.#headMs = undefined;
+  }
+
+  /** A request of the wire is answered. */
+  endWire(nowMs: number): void {
+    this.#idleMs = nowMs;
+    this.#idleBytesRead = this.socket.bytesRead;
   }
 
   /** Calls `found` once, when the first bytes have told the protocol; they are then put back. */
@@ -105,10 +136,10 @@ export class Connection {
     socket.on("end", onEnd);
   }
 
-  begin(request: RpcRequest, response: RpcResponse): void {
+  begin(request: RpcRequest, response: RpcResponse, isPeer = false): void {
     this.#begun += 1;
     this.#headMs = undefined;
-    this.#exchanges.set(response, { request, answeredMs: undefined, isWaiting: false });
+    this.#exchanges.set(response, { request, isPeer, answeredMs: undefined, isWaiting: false });
   }
 
   /** Has a request that was just taken wait for those before it; false when there are none. */
@@ -134,20 +165,25 @@ export class Connection {
     return undefined;
   }
 
-  /** A request is over: answered, or cut. False when that was known. */
-  end(response: RpcResponse, nowMs: number): boolean {
-    if (!this.#exchanges.delete(response)) return false;
-    if (this.#exchanges.size > 0) return true;
-    this.#idleMs = nowMs;
-    this.#idleBytesRead = this.socket.bytesRead;
-    return true;
+  /** A request is over: answered, or cut. It counts once. */
+  end(response: RpcResponse, nowMs: number): ExchangeCounts {
+    const exchange = this.#exchanges.get(response);
+    if (exchange === undefined) return { clients: 0, peers: 0 };
+    this.#exchanges.delete(response);
+    if (this.#exchanges.size === 0) {
+      this.#idleMs = nowMs;
+      this.#idleBytesRead = this.socket.bytesRead;
+    }
+    return exchange.isPeer ? { clients: 0, peers: 1 } : { clients: 1, peers: 0 };
   }
 
   /** The connection is gone, and with it so many requests that were under way. */
-  forget(): number {
-    const { size } = this.#exchanges;
+  forget(): ExchangeCounts {
+    const peers = [...this.#exchanges.values()].filter(({ isPeer }) => isPeer).length;
+    const clients = this.#exchanges.size - peers + (this.wire?.isBusy === true ? 1 : 0);
     this.#exchanges.clear();
-    return size;
+    this.wire = undefined;
+    return { clients, peers };
   }
 
   /** Answers that are not begun will say that the connection ends with them. */
@@ -157,6 +193,7 @@ export class Connection {
       if (this.session?.closed === false) this.session.close();
       return;
     }
+    this.wire?.announceClose();
     let waiting = this.#exchanges.size;
     for (const [response, { request }] of this.#exchanges) {
       waiting -= 1;
@@ -171,18 +208,44 @@ export class Connection {
 
   /** Whether the head of a request has arrived in part (HTTP/1.1). */
   get isBeginning(): boolean {
-    if (this.protocol === "http2" || this.#exchanges.size > 0 || this.#endedMs !== undefined) {
+    if (this.protocol === "http2" || this.requests > 0 || this.#endedMs !== undefined) {
       return false;
     }
     return this.socket.bytesRead !== this.#idleBytesRead;
   }
 
-  /** Closes our half once nothing is under way, and the rest in a bounded time. */
+  /** Whether another node has a stream on it. */
+  get isOfPeer(): boolean {
+    for (const { isPeer } of this.#exchanges.values()) if (isPeer) return true;
+    return false;
+  }
+
+  /**
+   * Closes our half once nothing is under way, and the rest in a bounded time. Another node is told on
+   * its stream: after a GOAWAY it would send no pings, and on some runtimes end the stream at once.
+   */
   endWhenIdle(nowMs: number): void {
+    if (this.isOfPeer) return;
     this.announceClose();
-    if (this.#exchanges.size > 0 || this.#endedMs !== undefined) return;
+    if (this.requests > 0 || this.#endedMs !== undefined) return;
     this.#endedMs = nowMs;
     if (this.protocol !== "http2") this.socket.end();
+  }
+
+  /**
+   * The client has closed its half. Over HTTP/1.1 a request that it left unfinished never comes, and is
+   * not waited for: on some runtimes node:http goes on waiting. Over HTTP/2 the client has left: what
+   * is nearly done may finish, but a stream without an end (a watch) would stay for ever.
+   */
+  endOfClient(nowMs: number): void {
+    if (this.protocol === "http2") {
+      this.announceClose();
+      this.#endedMs ??= nowMs;
+      this.#hasLeft = true;
+      return;
+    }
+    const isUnfinished = [...this.#exchanges.values()].some(({ request }) => !request.complete);
+    if (isUnfinished) this.refuse(parserError({ code: "HPE_INVALID_EOF_STATE" }), nowMs);
   }
 
   /** Last words to an HTTP/1.1 client whose bytes were no request. */
@@ -221,14 +284,14 @@ export class Connection {
     return Math.max(bytes, this.socket.writableLength);
   }
 
-  /** Looks at every deadline; called now and again. True when the connection was cut. */
+  /** Looks at every deadline; called now and again. True when a client was cut that was there still. */
   sweep(nowMs: number): boolean {
     if (this.#endedMs !== undefined) {
       if (nowMs - this.#endedMs < lingerMs) return false;
       this.cut();
-      return true;
+      return !this.#hasLeft;
     }
-    if (this.#exchanges.size > 0) return this.#sweepBusy(nowMs);
+    if (this.requests > 0) return this.#sweepBusy(nowMs);
     if (this.#isHeadLate(nowMs)) this.#endLateHead(nowMs);
     else if (nowMs - this.#idleMs >= this.#limits.idleTimeoutMs) this.endWhenIdle(nowMs);
     return false;
@@ -243,12 +306,27 @@ export class Connection {
       this.#bytesWritten = bytesWritten;
       this.#progressMs = nowMs;
     }
-    if (nowMs - this.#progressMs >= stallTimeoutMs) {
+    if (nowMs - this.#progressMs >= stallTimeoutMs || this.#isPeerGone(nowMs)) {
       this.cut();
       return true;
     }
     if (this.protocol === "http2") this.#sweepStreams(nowMs);
     return false;
+  }
+
+  /** The other end gave a sign of life that is no request: on Bun its bytes are not counted (HTTP/2). */
+  hear(nowMs: number): void {
+    this.#heardMs = nowMs;
+  }
+
+  /** A node that vanished (its machine, or the way to it) never says so; it is only silent. */
+  #isPeerGone(nowMs: number): boolean {
+    const { bytesRead } = this.socket;
+    if (bytesRead !== this.#bytesHeard) {
+      this.#bytesHeard = bytesRead;
+      this.#heardMs = nowMs;
+    }
+    return nowMs - this.#heardMs >= peerSilenceMsMax && this.isOfPeer;
   }
 
   /** On HTTP/2 a connection may move while the answer of one stream is left unread. */

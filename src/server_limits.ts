@@ -9,6 +9,8 @@
  * @module
  */
 
+import { pingPeriodMs } from "./rpc_peer.ts";
+
 export interface ServerLimits {
   /** Connections at once; more are closed when they arrive. */
   readonly connectionsMax: number;
@@ -22,7 +24,7 @@ export interface ServerLimits {
   readonly headersTimeoutMs: number;
   /** A body has to arrive within this; then 408. */
   readonly bodyTimeoutMs: number;
-  /** What the bodies of all requests under way may hold, for HTTP and for RPC each; then 503. */
+  /** What the bodies of all requests under way may hold, HTTP and RPC together; then 503. */
   readonly bodyBytesMax: number;
   /** How long a connection may stay open without a request. Above what clients use (Go: 90 s). */
   readonly idleTimeoutMs: number;
@@ -48,6 +50,15 @@ export const limitDefaults: ServerLimits = {
   closeTimeoutMs: 1000,
 };
 
+/** What was chosen, and the default of what was not. */
+export function limitsOf(options: Partial<ServerLimits>): ServerLimits {
+  const limits: { -readonly [K in keyof ServerLimits]: number } = { ...limitDefaults };
+  for (const name of Object.keys(limits) as (keyof ServerLimits)[]) {
+    limits[name] = options[name] ?? limits[name];
+  }
+  return limits;
+}
+
 /** The head of a request, all headers together. */
 export const headBytesMax: number = 16 * 1024;
 /**
@@ -56,6 +67,10 @@ export const headBytesMax: number = 16 * 1024;
  * reading comes here.
  */
 export const pipelinedCutMax = 4096;
+/** Streams of other nodes at once; more are 503 `overloaded`. Far above what a cluster has. */
+export const peerStreamsMax = 4096;
+/** A node that dialed is gone when it was silent for so long: it pings all the while. */
+export const peerSilenceMsMax: number = 4 * pingPeriodMs;
 /** How long a half-closed connection may take to close its other half. */
 export const lingerMs = 1000;
 /** How often the deadlines of all connections are looked at. */

@@ -1,30 +1,25 @@
 /**
- * Server problem: what is said to bytes that were no request.
+ * Server problem: what the port itself says, to bytes that are no request, to whom it does not serve,
+ * and to whoever starts it where it cannot listen.
  *
  * node:http refuses some requests by itself, before anybody has a response to answer with: a head
- * that is too large or that is not HTTP. The words are written to the socket as they are.
+ * that is too large or that is not HTTP. For these the whole answer is made here, as bytes.
  *
  * Effects: none. Source: RFC 9110 section 15.5; RFC 9457.
  *
  * @module
  */
 
+import { systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
+import { statusReasons } from "./http_wire.ts";
 import { problemReply } from "./problem.ts";
 import { headBytesMax } from "./server_limits.ts";
-
-const reasons: Readonly<Record<number, string>> = {
-  400: "Bad Request",
-  405: "Method Not Allowed",
-  408: "Request Timeout",
-  431: "Request Header Fields Too Large",
-  503: "Service Unavailable",
-};
 
 /** A whole HTTP/1.1 answer, after which the connection is closed. */
 export function rawProblem(failure: QuorateError, requestId: string): string {
   const reply = problemReply(failure, { requestId });
-  const lines = [`HTTP/1.1 ${reply.status} ${reasons[reply.status] ?? "Error"}`];
+  const lines = [`HTTP/1.1 ${reply.status} ${statusReasons[reply.status] ?? "Error"}`];
   for (let index = 0; index < reply.headers.length; index += 2) {
     lines.push(`${reply.headers[index]}: ${reply.headers[index + 1]}`);
   }
@@ -58,6 +53,13 @@ export function headersTimedOut(timeoutMs: number): QuorateError {
   );
 }
 
+export function twoHostsError(): QuorateError {
+  return new QuorateError("invalid-request", "The request has more than one Host header.", {
+    outcome: "none",
+    hint: "Send one Host header, with the name and port that the request is for.",
+  });
+}
+
 export function drainingError(): QuorateError {
   return new QuorateError("draining", "The node is shutting down and takes no new requests.", {
     outcome: "none",
@@ -66,10 +68,47 @@ export function drainingError(): QuorateError {
   });
 }
 
-export function overloadedError(requests: number): QuorateError {
-  return new QuorateError("overloaded", `${requests} requests are under way already.`, {
+/** On the port of the nodes. */
+export function notForClients(): QuorateError {
+  return new QuorateError("no-such-route", "This port is for the nodes of the cluster alone.", {
     outcome: "none",
-    retryAfterSeconds: 1,
-    hint: "Wait for Retry-After and send it again.",
+    hint: "Send it to the node's --port.",
   });
+}
+
+/** On the port of the clients, where the nodes have one of their own. */
+export function notForPeers(port: number): QuorateError {
+  return new QuorateError(
+    "forbidden",
+    `This port is for clients; the nodes of the cluster have one of their own, --gossip-port ${port}.`,
+    { outcome: "none", hint: "Name that port in --peers." },
+  );
+}
+
+/** At the start, for a host that other machines can reach. */
+export function needsInsecure(host: string): QuorateError {
+  return new QuorateError(
+    "invalid-config",
+    `Other machines can reach ${host}, and this version has no TLS and no login: whoever reaches the port could read and change everything.`,
+    {
+      hint: "Listen on 127.0.0.1, or say `insecure` (--insecure) where a firewall or a proxy with TLS and login stands in front.",
+    },
+  );
+}
+
+const listenErrors: Readonly<Record<string, readonly [why: string, hint: string]>> = {
+  EADDRINUSE: [
+    "another program listens there",
+    "Stop it, or choose another port (0 takes any free one).",
+  ],
+  EACCES: ["the system does not allow it", "Choose a port above 1023."],
+  EADDRNOTAVAIL: ["this machine has no such address", "Choose another host."],
+  ENOTFOUND: ["the name does not resolve", "Choose another host."],
+};
+
+export function cannotListen(error: Error, host: string, port: number): QuorateError {
+  const code = systemErrorCode(error) ?? "";
+  const [why, hint] = listenErrors[code] ?? [error.message, "Choose another host or port."];
+  const detail = `Cannot listen on ${host} port ${port}: ${why}.`;
+  return new QuorateError("invalid-config", detail, { hint, cause: error });
 }

@@ -100,3 +100,18 @@ export function createHttp2(
   server.setTimeout(0);
   return server;
 }
+
+/**
+ * Whether an HTTP/1.1 request has more than one Host line (RFC 9112 section 3.2). A proxy may have
+ * gone by the other one, and `request.headers` has the first alone: only the raw lines tell.
+ */
+export function hasTwoHosts(request: RpcRequest): boolean {
+  if (request.httpVersionMajor >= 2) return false;
+  const { rawHeaders } = request;
+  let count = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index];
+    if (name?.length === 4 && name.toLowerCase() === "host") count += 1;
+  }
+  return count > 1;
+}

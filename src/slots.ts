@@ -1,7 +1,8 @@
 /**
  * Slots: a small document that is kept twice, so that neither a crash nor one bad block loses it.
  *
- * Two files, `<name>.a` and `<name>.b`, hold the same sealed document with a generation number.
+ * Two files, `<name>.a` and `<name>.b`, hold the same document with a generation number, under a
+ * checksum (`checked_json`).
  * A write goes to one file, is synced, then goes to the other and is synced; it is done after both.
  * It begins with the copy that the write before ended with: odd generations with a, even ones with b.
  *
@@ -27,8 +28,8 @@
 
 import type { Disk, DiskFile } from "./capability.ts";
 import { systemErrorCode } from "./capability.ts";
+import { decodeChecked, encodeChecked } from "./checked_json.ts";
 import { QuorateError } from "./errors.ts";
-import { seal, unseal } from "./sealed.ts";
 
 /** The largest file of a slot that is read. */
 const slotBytesMax = 4 * 1024 * 1024;
@@ -60,8 +61,10 @@ export class Slots {
     this.#isSettled = generationOf(a) === generationOf(b);
     if (a.kind === "whole" && b.kind === "whole") {
       const older = generationOf(a) < generationOf(b) ? "a" : "b";
-      this.#kept = this.#isSettled ? firstOf(this.#generation) : older;
+      this.#kept = this.#isSettled ? "b" : older;
     } else if (newest.kind === "whole") this.#kept = newest === a ? "a" : "b";
+    // None is whole: what a first write has left is written over, not the copy beside it.
+    else if (b.kind === "damaged") this.#kept = "a";
   }
 
   /** Reads the document. @throws `corruption` when there are copies and none is whole */
@@ -87,20 +90,16 @@ export class Slots {
   /** Resolves when both copies are durable. After a rejection either document may be read back. */
   async write(document: unknown): Promise<void> {
     // Counted first: a write that failed half-way must not share its number with the next one.
-    do this.#generation += 1;
-    while (firstOf(this.#generation) === this.#kept);
-    const bytes = seal({ generation: this.#generation, document });
-    const first = firstOf(this.#generation);
+    this.#generation += 1;
+    const bytes = encodeChecked({ generation: this.#generation, document });
+    // As long as none is surely there, always the same: two first writes that fail, on a disk that is
+    // full, must not leave two damaged copies.
+    const first = this.#kept === "a" ? "b" : "a";
     await writeCopy(this.#disk, `${this.#name}.${first}`, bytes);
     this.#kept = first;
     await writeCopy(this.#disk, `${this.#name}.${first === "a" ? "b" : "a"}`, bytes);
     this.#isSettled = true;
   }
-}
-
-/** The copy with which a generation's write begins. */
-function firstOf(generation: number): Suffix {
-  return generation % 2 === 1 ? "a" : "b";
 }
 
 function generationOf(copy: Copy): number {
@@ -118,7 +117,7 @@ async function readCopy(disk: Disk, path: string): Promise<Copy> {
   try {
     const bytes = new Uint8Array(Math.min(await file.size(), slotBytesMax));
     const read = await file.read(bytes, 0);
-    const copy = parseCopy(unseal(bytes.subarray(0, read)));
+    const copy = parseCopy(decodeChecked(bytes.subarray(0, read)));
     // A process that was killed may have left it in the page cache alone.
     if (copy.kind === "whole") await file.sync();
     return copy;

@@ -21,25 +21,24 @@
  */
 
 import type { Durability } from "./api.ts";
-import { assert } from "./assert.ts";
 import { compare } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
-import { hlcAt } from "./hlc.ts";
-import { decodeRecord, type StoredRecord } from "./record.ts";
-import { writeCheckpoint } from "./store_checkpoint.ts";
+import { type Hlc, hlcAt } from "./hlc.ts";
+import { decodeRecord, recordHeadBytes, recordVersion, type StoredRecord } from "./record.ts";
+import { Slab } from "./slab.ts";
+import { Checkpointer } from "./store_checkpointer.ts";
 import {
   type EncodedChange,
   encodeForget,
   encodePut,
+  encodePutBytes,
   forgetBytes,
   prefixRange,
   putBytes,
-  Slab,
   tableKey,
 } from "./store_entry.ts";
-import { isNoSpace, lostPartition, overloaded, reserveUsed, tableFailure } from "./store_error.ts";
-import { type Frozen, type Held, heldVersion, type Spot, type StoreIndex } from "./store_index.ts";
-import type { TableMeta } from "./store_meta.ts";
+import { failRead, lostPartition, overloaded, reserveUsed } from "./store_error.ts";
+import { type Held, heldVersion, type Spot, type StoreIndex } from "./store_index.ts";
 import type { Mint } from "./store_mint.ts";
 import {
   beginStore,
@@ -57,14 +56,9 @@ import { SpaceWatch } from "./store_space.ts";
 import { compareVersions, type Version } from "./version.ts";
 import type { Wal } from "./wal.ts";
 
-/** How long a write waits for a full memtable before it is refused. */
-const memtableWaitMs = 1000;
-const checkpointRetryMs = 1000;
 /** What frees space (deletes, namespaces that go) has room in memory for longer than what grows. */
 const memtableGrowingMax = 2;
 const memtableVitalMax = 4;
-/** So many full segments of the log call for a checkpoint: small writes fill blocks, not the memtable. */
-const segmentsMax = 4;
 const roomTriesMax = 4;
 
 export interface Write {
@@ -72,6 +66,20 @@ export interface Write {
   readonly key: Uint8Array;
   readonly record: StoredRecord;
   readonly durability: Durability;
+  /** As in `EncodedWrite`; by default a delete is. */
+  readonly isVital?: boolean;
+  /** Asked when there is room, however long that took: throws for what is not wanted any more. */
+  readonly admit?: () => void;
+}
+
+export interface EncodedWrite {
+  readonly namespaceNumber: number;
+  readonly key: Uint8Array;
+  /** Bytes by `record`, verified. */
+  readonly record: Uint8Array;
+  readonly durability: Durability;
+  /** Goes on where writes that grow the data are refused for want of space. */
+  readonly isVital: boolean;
 }
 
 /** W1: the replica's answers to a write. */
@@ -79,9 +87,32 @@ export type Written =
   | { readonly kind: "took" }
   | { readonly kind: "superseded"; readonly version: Version };
 
+/** What a write brings, in whichever form it came. */
+interface Take {
+  readonly version: Version;
+  /** The most that the change takes in the log. */
+  readonly bytes: number;
+  readonly isVital: boolean;
+  readonly admit?: (() => void) | undefined;
+  readonly encode: () => EncodedChange;
+}
+
+export interface ScanPiece {
+  readonly prefix: Uint8Array;
+  /** Table keys that narrow it: from inclusive, to exclusive. */
+  readonly from?: Uint8Array | undefined;
+  readonly to?: Uint8Array | undefined;
+  readonly reverse: boolean;
+  readonly limit: number;
+}
+
 /** The store of one node. */
 export class Store {
   readonly mint: Mint;
+  /** The highest sequence that was there at the opening. */
+  readonly openedSequence: number;
+  /** The end of the log was torn, and cut (D3). */
+  readonly wasCut: boolean;
   /** Settles, never rejects, when the store has ended by itself. */
   readonly ended: Promise<QuorateError>;
   readonly #options: StoreOptions;
@@ -90,28 +121,38 @@ export class Store {
   readonly #wal: Wal;
   readonly #slab = new Slab();
   readonly #space: SpaceWatch;
-  /** A mark of damage waits for a checkpoint. */
-  #isMarkPending = false;
+  readonly #checkpoints: Checkpointer;
   #tellEnded: (error: QuorateError) => void = () => {};
   #failure: QuorateError | undefined;
-  #checkpointing: Promise<void> | undefined;
-  /** The last attempt to write to the table failed for want of space. */
-  #tableIsFull = false;
   #scrub: Scrub | undefined;
   #isClosed = false;
 
-  private constructor(options: StoreOptions, limits: Limits, index: StoreIndex, parts: StoreParts) {
+  private constructor(
+    options: StoreOptions,
+    limits: Limits,
+    recovered: Recovered,
+    parts: StoreParts,
+  ) {
     this.#options = options;
     this.#limits = limits;
-    this.#index = index;
+    this.#index = recovered.index;
+    this.openedSequence = recovered.highest;
+    this.wasCut = recovered.wal.torn !== undefined;
     this.#wal = parts.wal;
     this.mint = parts.mint;
-    const { clock, disk, report } = options;
-    this.#space = new SpaceWatch({
+    const { clock, disk, report, table } = options;
+    const { memtableBytesMax, diskReserveBytes: reserveBytes } = limits;
+    const { index } = recovered;
+    this.#space = new SpaceWatch({ clock, disk, report, reserveBytes });
+    this.#checkpoints = new Checkpointer({
       clock,
-      disk,
       report,
-      reserveBytes: limits.diskReserveBytes,
+      table,
+      index,
+      wal: parts.wal,
+      memtableBytesMax,
+      metaAt: (sequence) => metaOf(options, sequence, parts.mint.ceiling(), index),
+      onFailure: (error) => this.#end(error),
     });
     this.ended = new Promise((settle) => {
       this.#tellEnded = settle;
@@ -124,7 +165,7 @@ export class Store {
     const limits = limitsOf(options.settings);
     const recovered = await recoverStore(options);
     const parts = await beginStore(options, limits, recovered);
-    const store = new Store(options, limits, recovered.index, parts);
+    const store = new Store(options, limits, recovered, parts);
     await store.#begin(recovered);
     return store;
   }
@@ -143,19 +184,35 @@ export class Store {
     return [...this.#index.damaged].sort((a, b) => a - b);
   }
 
+  /** Everything up to this sequence is durable (I3). */
+  get syncedSequence(): number {
+    return this.#wal.syncedSequence;
+  }
+
+  /** All records, deleted ones too. */
+  get recordCount(): number {
+    return this.#index.summaries.reduce((sum, { records }) => sum + records, 0);
+  }
+
   get failure(): QuorateError | undefined {
     return this.#failure;
   }
 
   /** Whether writes that grow the data are refused for want of space. */
   get isDiskLow(): boolean {
-    return this.#space.isLow || this.#tableIsFull;
+    return this.#space.isLow || this.#checkpoints.isTableFull;
   }
 
   /** Whether every change is in the table; true after an orderly close. */
   get isInTable(): boolean {
     const { active, frozen } = this.#index;
     return this.#failure === undefined && active.count === 0 && frozen === undefined;
+  }
+
+  /** What the changes hold that are not in the table yet, beside those that a checkpoint writes. */
+  get memtable(): { readonly held: number; readonly max: number } {
+    const max = memtableVitalMax * this.#limits.memtableBytesMax;
+    return { held: this.#index.active.bytes, max };
   }
 
   tally(namespaceNumber?: number): { readonly keys: number; readonly bytes: number } {
@@ -172,63 +229,99 @@ export class Store {
     key: Uint8Array,
     durability: Durability,
   ): Promise<StoredRecord | undefined> {
-    this.#refuseEnded();
-    const spot = this.#index.spot(namespaceNumber, key);
-    const held = this.#index.lookup(spot);
-    if (held.kind === "damaged") throw this.#damagedRecord(spot);
-    if (held.kind === "absent") {
-      if (this.#index.damaged.has(spot.place.partition)) throw lostPartition(spot);
-      return undefined;
-    }
+    const held = this.#found(namespaceNumber, key);
+    if (held === undefined) return undefined;
     // The table's bytes are overwritten by its next call; a memtable's never change.
     const record = decodeRecord(held.sequence === 0 ? held.record.slice() : held.record);
     if (held.sequence > this.#wal.syncedSequence && durability !== "memory") {
-      await this.#wal.whenSynced(held.sequence);
+      await this.whenSynced(held.sequence);
     }
     return record;
   }
 
   /** Takes a write unless something newer is there (W1). */
-  async write(write: Write): Promise<Written> {
-    const { namespaceNumber, key, record, durability } = write;
-    const bytes = putBytes(key, record);
-    let room = this.#makeRoom(bytes, record.tombstone);
-    while (room !== undefined) {
-      await room;
-      // Another write may have been quicker to take it.
-      room = this.#makeRoom(bytes, record.tombstone);
-    }
-    // From here to the append there is no await (invariant 1).
-    this.#refuseEnded();
-    const spot = this.#index.spot(namespaceNumber, key);
-    const held = this.#index.lookup(spot);
-    const present = heldVersion(held);
-    if (held.kind === "record" && present !== undefined) {
-      const order = compareVersions(present, record.version);
-      if (order >= 0) return this.#passed(held, present, order === 0, durability);
-    }
-    const change = encodePut(this.#slab, namespaceNumber, key, record);
-    const { synced, sequence } = this.#append(spot, change, held);
-    if (durability === "fsync") await synced;
-    else if (record.version.hlc >= this.#wal.syncedCeiling) await this.#wal.whenSynced(sequence);
-    return { kind: "took" };
+  write(write: Write): Promise<Written> {
+    const { namespaceNumber, key, record } = write;
+    return this.#take(write, {
+      version: record.version,
+      bytes: putBytes(key, record),
+      isVital: write.isVital ?? record.tombstone,
+      admit: write.admit,
+      encode: () => encodePut(this.#slab, namespaceNumber, key, record),
+    });
   }
 
-  /** Removes a key's record for good, without a tombstone. Durable when it resolves. */
-  async forget(items: readonly ScanItem[]): Promise<void> {
+  /**
+   * The bytes of the record under a key, or, for `head`, no more of them than tell its version,
+   * expiry and whether it is a tombstone. See `get`.
+   */
+  async getEncoded(
+    namespaceNumber: number,
+    key: Uint8Array,
+    { wants, durability }: { readonly wants: "record" | "head"; readonly durability: Durability },
+  ): Promise<Uint8Array | undefined> {
+    const held = this.#found(namespaceNumber, key);
+    if (held === undefined) return undefined;
+    const bytes = wants === "head" ? held.record.subarray(0, recordHeadBytes) : held.record;
+    const own = held.sequence === 0 ? bytes.slice() : bytes;
+    if (durability !== "memory") await this.whenSynced(held.sequence);
+    return own;
+  }
+
+  /** Takes an encoded record, whose checksum is good, unless something newer is there (W1). */
+  writeEncoded(write: EncodedWrite): Promise<Written> {
+    const { namespaceNumber, key, record, isVital } = write;
+    return this.#take(write, {
+      version: recordVersion(record),
+      bytes: forgetBytes(key) + record.length,
+      isVital,
+      encode: () => encodePutBytes(this.#slab, namespaceNumber, key, record),
+    });
+  }
+
+  /** What is under a key at this moment, synced or not, be it damaged (then without a version). */
+  head(
+    namespaceNumber: number,
+    key: Uint8Array,
+  ): { readonly bytes: number; readonly version: Version | undefined } | undefined {
+    const held = this.#index.lookup(this.#index.spot(namespaceNumber, key));
+    if (held.kind === "absent") return undefined;
+    if (held.kind === "damaged") return { bytes: 0, version: undefined };
+    return { bytes: held.record.length, version: recordVersion(held.record) };
+  }
+
+  /**
+   * Removes records for good, without a tombstone, where they are still what the scan found. Durable
+   * when it resolves, with those that it removed: fewer where there was no room for all. @throws where
+   * there was none for the first
+   */
+  async forget<Item extends ScanItem>(items: readonly Item[]): Promise<readonly Item[]> {
+    const forgotten: Item[] = [];
     let last: Promise<void> | undefined;
-    for (const { namespaceNumber, key } of items) {
-      let room = this.#makeRoom(forgetBytes(key), true);
-      while (room !== undefined) {
-        await room;
-        room = this.#makeRoom(forgetBytes(key), true);
+    for (const item of items) {
+      const { namespaceNumber, key, record } = item;
+      try {
+        let room = this.#makeRoom(forgetBytes(key), true);
+        while (room !== undefined) {
+          await room;
+          room = this.#makeRoom(forgetBytes(key), true);
+        }
+      } catch (error) {
+        // Those before it are gone all the same, and whoever counts them has to hear of it.
+        if (forgotten.length === 0) throw error;
+        break;
       }
       this.#refuseEnded();
       const spot = this.#index.spot(namespaceNumber, key);
+      const held = this.#index.lookup(spot);
+      // Something newer was written since: that is for another scan to find.
+      if (record !== undefined && !isSameVersion(heldVersion(held), record)) continue;
       const change = encodeForget(this.#slab, namespaceNumber, key);
-      last = this.#append(spot, change, this.#index.lookup(spot)).synced;
+      last = this.#append(spot, change, held).synced;
+      forgotten.push(item);
     }
     await last;
+    return forgotten;
   }
 
   /** A piece of a namespace's keys in one partition; see `store_scan`. */
@@ -257,23 +350,25 @@ export class Store {
     return tableKey(partition, namespaceNumber, key);
   }
 
-  /** Resolves when everything up to `sequence` is durable. */
+  /** Resolves when everything up to `sequence` is durable; for what reads. */
   whenSynced(sequence: number): Promise<void> {
-    return this.#wal.whenSynced(sequence);
+    return this.#wal.whenSynced(sequence).catch(failRead);
   }
 
   /** Before "expired at" is answered, the clock's ceiling has to be durably above it (R3). */
   async coverExpiry(expiresAtMs: number): Promise<void> {
-    if (this.#wal.syncedCeiling <= hlcAt(expiresAtMs)) await this.#wal.flush();
+    this.mint.observeMs(expiresAtMs);
+    if (this.#wal.syncedCeiling <= hlcAt(expiresAtMs)) await this.#wal.flush().catch(failRead);
+  }
+
+  /** Undefined when the ceiling is durably above a stamp of this store; else resolves when it is (V1). */
+  coverStamp(stamp: Hlc): Promise<void> | undefined {
+    return this.#wal.syncedCeiling > stamp ? undefined : this.#wal.flush();
   }
 
   /** Brings everything into the table. */
-  async checkpoint(): Promise<void> {
-    while (this.#checkpointing !== undefined) await this.#checkpointing;
-    const { active, frozen } = this.#index;
-    // One that was given up for want of space is still frozen: the log has it.
-    if (frozen !== undefined) return;
-    if (active.count > 0 || this.#isMarkPending) await this.#startCheckpoint();
+  checkpoint(): Promise<void> {
+    return this.#checkpoints.all();
   }
 
   /** Checkpoints and closes; the store's last sequence is durable. */
@@ -281,9 +376,10 @@ export class Store {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#space.stop();
+    this.#checkpoints.stop();
     await this.#scrub?.stop();
     if (this.#failure === undefined) await this.checkpoint().catch(() => {});
-    while (this.#checkpointing !== undefined) await this.#checkpointing;
+    await this.#checkpoints.whenIdle();
     try {
       await this.#wal.close();
     } finally {
@@ -299,7 +395,7 @@ export class Store {
       replayed: wal.applied,
       keys: index.tally().keys,
     });
-    if (index.active.bytes >= this.#limits.memtableBytesMax) void this.#startCheckpoint();
+    if (index.active.bytes >= this.#limits.memtableBytesMax) void this.#checkpoints.begin();
     if (this.#limits.scrubBytesPerSecond > 0) {
       this.#scrub = new Scrub({
         index,
@@ -313,6 +409,47 @@ export class Store {
     }
   }
 
+  /** The record under a key, intact; undefined when there is none. @throws `corruption` */
+  #found(
+    namespaceNumber: number,
+    key: Uint8Array,
+  ): Extract<Held, { readonly kind: "record" }> | undefined {
+    this.#refuseEnded();
+    const spot = this.#index.spot(namespaceNumber, key);
+    const held = this.#index.lookup(spot);
+    if (held.kind === "record") return held;
+    if (held.kind === "damaged") throw this.#damagedRecord(spot);
+    if (this.#index.damaged.has(spot.place.partition)) throw lostPartition(spot);
+    return undefined;
+  }
+
+  /** W1: into the log and the memtable, unless the same or something newer is there. */
+  async #take(
+    { namespaceNumber, key, durability }: Pick<Write, "namespaceNumber" | "key" | "durability">,
+    { version, bytes, isVital, admit, encode }: Take,
+  ): Promise<Written> {
+    let room = this.#makeRoom(bytes, isVital);
+    while (room !== undefined) {
+      await room;
+      // Another write may have been quicker to take it.
+      room = this.#makeRoom(bytes, isVital);
+    }
+    // From here to the append there is no await (invariant 1).
+    this.#refuseEnded();
+    admit?.();
+    const spot = this.#index.spot(namespaceNumber, key);
+    const held = this.#index.lookup(spot);
+    const present = heldVersion(held);
+    if (present !== undefined) {
+      const order = compareVersions(present, version);
+      if (order >= 0) return this.#passed(held, present, order === 0, durability);
+    }
+    const { synced, sequence } = this.#append(spot, encode(), held);
+    if (durability === "fsync") await synced;
+    else if (version.hlc >= this.#wal.syncedCeiling) await this.#wal.whenSynced(sequence);
+    return { kind: "took" };
+  }
+
   /** Undefined when a change can be taken at once; otherwise resolves when it can, or rejects. */
   #makeRoom(bytes: number, vital: boolean): Promise<void> | undefined {
     this.#refuseEnded();
@@ -323,7 +460,7 @@ export class Store {
 
   async #waitForRoom(bytes: number, vital: boolean): Promise<void> {
     for (let attempt = 0; attempt < roomTriesMax; attempt += 1) {
-      if (this.#isMemtableFull(vital)) await this.#awaitCheckpoint();
+      if (this.#isMemtableFull(vital)) await this.#checkpoints.makeRoom();
       if (!this.#wal.hasRoom(bytes, vital)) await this.#wal.makeRoom(bytes, vital);
       this.#refuseEnded();
       if (!this.#isMemtableFull(vital) && this.#wal.hasRoom(bytes, vital)) return;
@@ -336,17 +473,6 @@ export class Store {
     return this.#index.active.bytes >= times * this.#limits.memtableBytesMax;
   }
 
-  /** Waits for the checkpoint under way, but not for long. */
-  async #awaitCheckpoint(): Promise<void> {
-    const { clock } = this.#options;
-    let cancel: () => void = () => {};
-    const late = new Promise<void>((resolve) => {
-      cancel = clock.after(memtableWaitMs, resolve);
-    });
-    await Promise.race([this.#checkpointing ?? this.#startCheckpoint(), late]);
-    cancel();
-  }
-
   #append(
     spot: Spot,
     change: EncodedChange,
@@ -356,15 +482,8 @@ export class Store {
     const appended = this.#wal.append({ partition, payload: change.payload });
     const { sequence } = appended;
     this.#index.apply(spot, { record: change.record, sequence }, held);
-    if (this.#checkpointing === undefined && this.#isCheckpointDue) void this.#startCheckpoint();
+    this.#checkpoints.beginIfDue();
     return appended;
-  }
-
-  get #isCheckpointDue(): boolean {
-    const { active } = this.#index;
-    return (
-      active.bytes >= this.#limits.memtableBytesMax || this.#wal.fullSegmentCount >= segmentsMax
-    );
   }
 
   /** The answer when the same or something newer is there (W1, W2). */
@@ -380,62 +499,6 @@ export class Store {
     return isSame ? { kind: "took" } : { kind: "superseded", version: present };
   }
 
-  /** Freezes the memtable and writes it; never rejects. */
-  #startCheckpoint(): Promise<void> {
-    assert(this.#checkpointing === undefined, "store: one checkpoint at a time");
-    this.#isMarkPending = false;
-    this.#checkpointing = this.#checkpointNow().finally(() => {
-      this.#checkpointing = undefined;
-      const isDue = this.#isMarkPending || this.#isCheckpointDue;
-      if (isDue && this.#failure === undefined && !this.#isClosed) void this.#startCheckpoint();
-    });
-    return this.#checkpointing;
-  }
-
-  async #checkpointNow(): Promise<void> {
-    const { clock, report } = this.#options;
-    const frozen = this.#index.freeze(this.#wal.lastSequence);
-    const beganMs = clock.monotonicMs();
-    // Nothing reaches the table before the log has it: the log's sequences never lag behind.
-    try {
-      await this.#wal.whenSynced(frozen.sequence);
-    } catch {
-      return;
-    }
-    while (!(await this.#tryCheckpoint(frozen))) {
-      if (this.#failure !== undefined || this.#isClosed) return;
-      await new Promise<void>((resolve) => clock.after(checkpointRetryMs, resolve));
-    }
-    this.#index.thaw();
-    this.#wal.release(frozen.sequence);
-    report.sometimes("store: checkpoint");
-    report.observe("checkpoint_ms", clock.monotonicMs() - beganMs);
-    report.observe("checkpoint_entries", frozen.memtable.count);
-  }
-
-  /** False when it should be tried again: the disk is full. Any other failure ends the store. */
-  async #tryCheckpoint(frozen: Frozen): Promise<boolean> {
-    const { clock, report, table } = this.#options;
-    try {
-      await writeCheckpoint({ table, clock, frozen, meta: this.#metaAt(frozen.sequence) });
-      this.#tableIsFull = false;
-      return true;
-    } catch (error) {
-      if (isNoSpace(error)) {
-        report.sometimes("store: no space for a checkpoint");
-        if (!this.#tableIsFull) report.log("warn", "The disk is full: no checkpoint was possible.");
-        this.#tableIsFull = true;
-        return false;
-      }
-      this.#end(tableFailure(error));
-      return false;
-    }
-  }
-
-  #metaAt(sequence: number): TableMeta {
-    return metaOf(this.#options, sequence, this.mint.ceiling(), this.#index);
-  }
-
   #markDamaged(partition: number, why: string): void {
     if (this.#index.damaged.has(partition)) return;
     this.#index.damaged.add(partition);
@@ -445,9 +508,7 @@ export class Store {
       partition,
       hint: "Keys of it that are not found answer 500 corruption. Restore a copy of the folder, or accept the loss with --accept-data-loss.",
     });
-    // A checkpoint makes the mark durable; one that is under way may be past that.
-    this.#isMarkPending = true;
-    if (this.#checkpointing === undefined) void this.#startCheckpoint();
+    this.#checkpoints.mark();
   }
 
   #damagedRecord(spot: Spot): QuorateError {
@@ -474,15 +535,11 @@ export class Store {
     this.#failure = error;
     this.#options.report.log("error", error.detail, { error });
     this.#space.stop();
+    this.#checkpoints.stop();
     this.#tellEnded(error);
   }
 }
 
-export interface ScanPiece {
-  readonly prefix: Uint8Array;
-  /** Table keys that narrow it: from inclusive, to exclusive. */
-  readonly from?: Uint8Array | undefined;
-  readonly to?: Uint8Array | undefined;
-  readonly reverse: boolean;
-  readonly limit: number;
+function isSameVersion(version: Version | undefined, record: Uint8Array): boolean {
+  return version !== undefined && compareVersions(version, recordVersion(record)) === 0;
 }

@@ -19,8 +19,8 @@
  * @module
  */
 
-import { fromLatin1 } from "./bytes.ts";
 import type { Clock } from "./capability.ts";
+import { tablePartition } from "./store_entry.ts";
 import type { Frozen } from "./store_index.ts";
 import type { TableMeta } from "./store_meta.ts";
 import { encodeMeta, encodePartitionMeta, metaKey, partitionMetaKey } from "./store_meta.ts";
@@ -48,12 +48,13 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<void>
     const summary = unwritten.get(partition);
     if (summary === undefined) return;
     unwritten.delete(partition);
-    const value = encodePartitionMeta({ sequence: frozen.sequence, summary });
+    const isUnsummed = frozen.unsummed.has(partition);
+    const value = encodePartitionMeta({ sequence: frozen.sequence, summary, isUnsummed });
     changes.push({ key: partitionMetaKey(partition), value });
     bytes += value.length;
   };
-  for (const [name, { record }] of frozen.memtable.entries()) {
-    const own = name.charCodeAt(0) * 256 + name.charCodeAt(1);
+  for (const { tableKey, record } of frozen.memtable.entries()) {
+    const own = tablePartition(tableKey);
     if (own !== partition) {
       finishPartition();
       partition = own;
@@ -63,8 +64,8 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<void>
         bytes = 0;
       }
     }
-    changes.push({ key: fromLatin1(name), value: record });
-    bytes += name.length + (record?.length ?? 0);
+    changes.push({ key: tableKey, value: record });
+    bytes += tableKey.length + (record?.length ?? 0);
   }
   finishPartition();
   // Summaries that were counted again, without a changed record.

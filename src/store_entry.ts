@@ -20,6 +20,10 @@
 import { keyBytesMax } from "./api.ts";
 import { prefixEnd } from "./bytes.ts";
 import { encodeRecord, recordBytes, type StoredRecord } from "./record.ts";
+import type { Slab } from "./slab.ts";
+
+/** What a store keeps for itself about a key is under the key, with its own words before it. */
+export const storedKeyBytesMax: number = keyBytesMax + 64;
 
 const kindPut = 1;
 const kindForget = 2;
@@ -39,35 +43,6 @@ export interface EncodedChange {
   readonly payload: Uint8Array;
   readonly record: Uint8Array | undefined;
 }
-
-/**
- * Hands out buffers cut from large ones: a small value then costs no allocation outside of the heap
- * of its own. A large buffer goes when the last of its pieces does.
- */
-export class Slab {
-  #buffer = new Uint8Array(0);
-  #used = 0;
-
-  take(bytes: number): Uint8Array {
-    if (bytes > slabPieceBytesMax) return new Uint8Array(bytes);
-    if (this.#used + bytes > this.#buffer.length) {
-      this.#buffer = new Uint8Array(slabBytes);
-      this.#used = 0;
-    }
-    const piece = this.#buffer.subarray(this.#used, this.#used + bytes);
-    this.#used += bytes;
-    return piece;
-  }
-
-  copy(bytes: Uint8Array): Uint8Array {
-    const piece = this.take(bytes.length);
-    piece.set(bytes);
-    return piece;
-  }
-}
-
-const slabBytes = 256 * 1024;
-const slabPieceBytesMax = 16 * 1024;
 
 /** The bytes that a put takes in the log. */
 export function putBytes(key: Uint8Array, record: StoredRecord): number {
@@ -91,6 +66,20 @@ export function encodePut(
   return { payload, record: payload.subarray(at) };
 }
 
+/** The same for a record that is encoded already. */
+export function encodePutBytes(
+  slab: Slab,
+  namespaceNumber: number,
+  key: Uint8Array,
+  record: Uint8Array,
+): EncodedChange {
+  const at = changeHeaderBytes + key.length;
+  const payload = slab.take(at + record.length);
+  writeHeader(payload, kindPut, namespaceNumber, key);
+  payload.set(record, at);
+  return { payload, record: payload.subarray(at) };
+}
+
 export function encodeForget(slab: Slab, namespaceNumber: number, key: Uint8Array): EncodedChange {
   const payload = slab.take(forgetBytes(key));
   writeHeader(payload, kindForget, namespaceNumber, key);
@@ -100,21 +89,28 @@ export function encodeForget(slab: Slab, namespaceNumber: number, key: Uint8Arra
 /** The change in a payload of the log; undefined for bytes that are none. */
 export function parseChange(payload: Uint8Array): Change | undefined {
   if (payload.length < changeHeaderBytes) return undefined;
-  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const kind = payload[0];
-  const keyBytes = view.getUint16(5);
+  const keyBytes = ((payload[5] as number) << 8) | (payload[6] as number);
   const end = changeHeaderBytes + keyBytes;
-  if (keyBytes === 0 || keyBytes > keyBytesMax || end > payload.length) return undefined;
+  if (keyBytes === 0 || keyBytes > storedKeyBytesMax || end > payload.length) return undefined;
   if (kind !== kindPut && kind !== kindForget) return undefined;
   return {
-    namespaceNumber: view.getUint32(1),
+    namespaceNumber: numberAt(payload, 1),
     key: payload.subarray(changeHeaderBytes, end),
     record: kind === kindPut ? payload.subarray(end) : undefined,
   };
 }
 
+/** Four bytes as a number; a view for them would cost more than the rest of a change. */
+function numberAt(bytes: Uint8Array, at: number): number {
+  const [a, b, c, d] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]] as number[];
+  return (
+    (((a as number) << 24) | ((b as number) << 16) | ((c as number) << 8) | (d as number)) >>> 0
+  );
+}
+
 /** Writes a table's key into `target`; answers its length. */
-export function writeTableKey(
+function writeTableKey(
   target: Uint8Array,
   partition: number,
   namespaceNumber: number,
@@ -134,6 +130,11 @@ export function tableKey(partition: number, namespaceNumber: number, key: Uint8A
   const target = new Uint8Array(tableKeyHeaderBytes + key.length);
   writeTableKey(target, partition, namespaceNumber, key);
   return target;
+}
+
+/** The partition that a table's key, or the bound of a range of them, begins with. */
+export function tablePartition(bytes: Uint8Array): number {
+  return ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
 }
 
 /** The namespace and key in a table's key. */

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { systemErrorCode } from "./capability.ts";
+import { isDiskFull, systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { Spot } from "./store_index.ts";
 
@@ -21,8 +21,19 @@ export function lostPartition({ key, place }: Spot): QuorateError {
   );
 }
 
+/** A read that waited for a write shares its failure, but not its outcome: it wrote nothing (P7). */
+export function failRead(error: unknown): never {
+  if (!(error instanceof QuorateError)) throw error;
+  const { outcome: _, ...facts } = error.facts;
+  throw new QuorateError(error.slug, error.detail, facts);
+}
+
 export function overloaded(detail: string): QuorateError {
-  return new QuorateError("overloaded", detail, { outcome: "none", retryAfterSeconds: 1 });
+  return new QuorateError("overloaded", detail, {
+    outcome: "none",
+    retryAfterSeconds: 1,
+    hint: "Repeat the request a little later.",
+  });
 }
 
 /** Writes that grow the data are refused. */
@@ -40,15 +51,10 @@ export function reserveUsed(reserveBytes: number): QuorateError {
 
 /** Whether the table's writer failed for want of space, and may succeed later. */
 export function isNoSpace(error: unknown): boolean {
-  return spaceCodes.has(systemErrorCode(error) ?? "");
+  return isDiskFull(error) || fullTableCodes.has(systemErrorCode(error) ?? "");
 }
 
-const spaceCodes: ReadonlySet<string> = new Set([
-  "ENOSPC",
-  "EDQUOT",
-  "MDB_MAP_FULL",
-  "MDB_TXN_FULL",
-]);
+const fullTableCodes: ReadonlySet<string> = new Set(["MDB_MAP_FULL", "MDB_TXN_FULL"]);
 
 export function tableFailure(error: unknown): QuorateError {
   // The table's own word for damage says more than that a write failed.

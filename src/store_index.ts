@@ -16,14 +16,12 @@
  * @module
  */
 
-import { keyBytesMax } from "./api.ts";
 import { assert } from "./assert.ts";
-import { latin1 } from "./bytes.ts";
 import { add, copySummary, type Element, emptySummary, remove, type Summary } from "./digest.ts";
 import { QuorateError } from "./errors.ts";
 import { isIntact, isTombstone, recordValueBytes, recordVersion } from "./record.ts";
 import type { Place, Ring } from "./ring.ts";
-import { tableKeyHeaderBytes, writeTableKey } from "./store_entry.ts";
+import { parseTableKey, storedKeyBytesMax, tableKey, tableKeyHeaderBytes } from "./store_entry.ts";
 import { type MemoryEntry, Memtable } from "./store_memtable.ts";
 import type { Table } from "./table.ts";
 import type { Version } from "./version.ts";
@@ -33,8 +31,7 @@ export interface Spot {
   readonly namespaceNumber: number;
   readonly key: Uint8Array;
   readonly place: Place;
-  /** The table's key, as a string of one character a byte. */
-  readonly name: string;
+  readonly tableKey: Uint8Array;
 }
 
 /** What is held under a key. */
@@ -51,9 +48,11 @@ export interface Frozen {
   /** The last sequence in it. */
   readonly sequence: number;
   readonly summaries: ReadonlyMap<number, Summary>;
+  /** Those of them that count a record which can no longer be read. */
+  readonly unsummed: ReadonlySet<number>;
 }
 
-const absent: Held = { kind: "absent" };
+export const absent: Held = { kind: "absent" };
 
 export class StoreIndex {
   readonly ring: Ring;
@@ -70,7 +69,8 @@ export class StoreIndex {
   readonly #resummed = new Set<number>();
   #active = new Memtable();
   #frozen: Memtable | undefined;
-  readonly #scratch = new Uint8Array(tableKeyHeaderBytes + keyBytesMax);
+  /** Partitions whose summary is on its way into the table. */
+  #underWay: ReadonlySet<number> = new Set();
 
   constructor(ring: Ring, table: Table) {
     this.ring = ring;
@@ -88,20 +88,32 @@ export class StoreIndex {
 
   spot(namespaceNumber: number, key: Uint8Array): Spot {
     const place = this.ring.place(namespaceNumber, key);
-    const length = writeTableKey(this.#scratch, place.partition, namespaceNumber, key);
-    return { namespaceNumber, key, place, name: latin1(this.#scratch.subarray(0, length)) };
+    return {
+      namespaceNumber,
+      key,
+      place,
+      tableKey: tableKey(place.partition, namespaceNumber, key),
+    };
   }
 
   lookup(spot: Spot): Held {
-    const { namespaceNumber, key, place, name } = spot;
-    const entry = this.#active.get(name) ?? this.#frozen?.get(name);
-    if (entry !== undefined) return heldEntry(entry);
-    const length = writeTableKey(this.#scratch, place.partition, namespaceNumber, key);
-    const bytes = this.#tableGet(this.#scratch.subarray(0, length));
+    const inMemory = this.lookupMemory(spot);
+    if (inMemory !== undefined) return inMemory;
+    const { namespaceNumber, key } = spot;
+    const bytes = this.#tableGet(spot.tableKey);
     if (bytes === "damaged") return { kind: "damaged" };
     if (bytes === undefined) return absent;
     if (!isIntact(bytes, namespaceNumber, key)) return { kind: "damaged" };
     return { kind: "record", record: bytes, sequence: 0 };
+  }
+
+  /** What the memtables say of a key; undefined when they say nothing. */
+  lookupMemory({ tableKey, place }: Spot): Held | undefined {
+    const { hashHigh } = place;
+    const entry = this.#active.get(tableKey, hashHigh) ?? this.#frozen?.get(tableKey, hashHigh);
+    if (entry === undefined) return undefined;
+    const { record, sequence } = entry;
+    return record === undefined ? absent : { kind: "record", record, sequence };
   }
 
   /** A table that meets a damaged page on the way to a key has the key no better than a damaged record. */
@@ -121,7 +133,7 @@ export class StoreIndex {
     if (before.kind === "record") remove(summary, elementOf(spot, before.record));
     if (before.kind === "damaged") this.unsummed.add(partition);
     if (entry.record !== undefined) add(summary, elementOf(spot, entry.record));
-    this.#active.set(spot.name, partition, entry);
+    this.#active.set(spot.tableKey, spot.place.hashHigh, entry);
   }
 
   /** Begins a new active memtable; the one before is the checkpoint's until `thaw`. */
@@ -136,14 +148,15 @@ export class StoreIndex {
       summaries.set(partition, copySummary(this.summaries[partition] as Summary));
     }
     for (const partition of summaries.keys()) this.written.add(partition);
+    this.#underWay = new Set(summaries.keys());
     this.#resummed.clear();
-    return { memtable, sequence, summaries };
+    return { memtable, sequence, summaries, unsummed: new Set(this.unsummed) };
   }
 
   /** Takes a summary that a walk over the table gave; false while a memtable has changes to it. */
   resum(partition: number, summary: Summary): boolean {
     const memtables = [this.#active, this.#frozen];
-    if (memtables.some((memtable) => memtable?.partitions.has(partition))) return false;
+    if (memtables.some((memtable) => memtable?.hasPartition(partition))) return false;
     this.summaries[partition] = summary;
     this.unsummed.delete(partition);
     this.#resummed.add(partition);
@@ -151,13 +164,27 @@ export class StoreIndex {
   }
 
   /** Takes an entry that no summary counts out of the table, with the next checkpoint. */
-  drop(partition: number, tableKey: Uint8Array): void {
-    this.#active.set(latin1(tableKey), partition, { record: undefined, sequence: 0 });
+  drop(tableKey: Uint8Array): void {
+    this.#active.set(tableKey, this.#hashOf(tableKey), { record: undefined, sequence: 0 });
+  }
+
+  /** The hash with which a lookup of the key comes; any, where the bytes are no key at all. */
+  #hashOf(tableKey: Uint8Array): number {
+    const keyBytes = tableKey.length - tableKeyHeaderBytes;
+    if (keyBytes < 1 || keyBytes > storedKeyBytesMax) return 0;
+    const { namespaceNumber, key } = parseTableKey(tableKey);
+    return this.ring.place(namespaceNumber, key).hashHigh;
   }
 
   /** The frozen memtable is in the table, visible and durable. */
   thaw(): void {
     this.#frozen = undefined;
+    this.#underWay = new Set();
+  }
+
+  /** Whether the table may lack the partition's summary: the first checkpoint with it is not over. */
+  isUnderWay(partition: number): boolean {
+    return this.#underWay.has(partition);
   }
 
   /** Live records and the bytes of their values, of one namespace or of all. */
@@ -176,7 +203,7 @@ export class StoreIndex {
 }
 
 /** What a record adds to the summary of its partition. */
-export function elementOf(spot: Omit<Spot, "name" | "key">, record: Uint8Array): Element {
+export function elementOf(spot: Omit<Spot, "tableKey" | "key">, record: Uint8Array): Element {
   return {
     namespaceNumber: spot.namespaceNumber,
     segment: spot.place.segment,
@@ -189,9 +216,4 @@ export function elementOf(spot: Omit<Spot, "name" | "key">, record: Uint8Array):
 
 export function heldVersion(held: Held): Version | undefined {
   return held.kind === "record" ? recordVersion(held.record) : undefined;
-}
-
-function heldEntry(entry: MemoryEntry): Held {
-  const { record, sequence } = entry;
-  return record === undefined ? absent : { kind: "record", record, sequence };
 }

@@ -19,10 +19,10 @@
  */
 
 import { emptyBytes, fromHex, hex64, toHex } from "./bytes.ts";
+import { decodeChecked, encodeChecked } from "./checked_json.ts";
 import { decodeSummary, encodeSummary, type Summary } from "./digest.ts";
 import { crc32 } from "./hash.ts";
 import type { Hlc } from "./hlc.ts";
-import { seal, unseal } from "./sealed.ts";
 
 export const tableFormat = 1;
 export const metaKey: Uint8Array = Uint8Array.of(0xff, 0xff, 0);
@@ -47,8 +47,12 @@ export interface PartitionMeta {
   /** Every change of this partition up to here is in the table. */
   readonly sequence: number;
   readonly summary: Summary;
+  /** Whether the summary counts a record that could no longer be read, and that a later one replaced. */
+  readonly isUnsummed: boolean;
 }
 
+/** Beside the sequence, which is far below it. */
+const unsummedBit = 1n << 63n;
 const summaryAt = 12;
 
 export function partitionMetaKey(partition: number): Uint8Array {
@@ -58,10 +62,10 @@ export function partitionMetaKey(partition: number): Uint8Array {
 /** `round` makes two commits of the same facts differ, so that both are really written (D5). */
 export function encodeMeta(meta: TableMeta, round: number): Uint8Array {
   const { ceiling, written } = meta;
-  return seal({ ...meta, ceiling: hex64(ceiling), written: bitsOf(written), round });
+  return encodeChecked({ ...meta, ceiling: hex64(ceiling), written: bitsOf(written), round });
 }
 
-/** As it is sealed: `written` is hex digits, a bit for each partition. */
+/** As it is in JSON: `written` is hex digits, a bit for each partition. */
 type RawMeta = Omit<TableMeta, "ceiling" | "written"> & {
   readonly ceiling: string;
   readonly written?: string;
@@ -69,7 +73,7 @@ type RawMeta = Omit<TableMeta, "ceiling" | "written"> & {
 
 /** Undefined when the bytes are damaged. */
 export function decodeMeta(bytes: Uint8Array): TableMeta | undefined {
-  const raw = unseal(bytes) as RawMeta | undefined;
+  const raw = decodeChecked(bytes) as RawMeta | undefined;
   if (raw === undefined || typeof raw.ceiling !== "string") return undefined;
   const { format, storeId, clusterId, sequence, damaged } = raw;
   const ceiling = BigInt(`0x${raw.ceiling}`) as Hlc;
@@ -82,7 +86,7 @@ export function encodePartitionMeta(meta: PartitionMeta): Uint8Array {
   const bytes = new Uint8Array(summaryAt + summary.length);
   const view = new DataView(bytes.buffer);
   bytes.set(summary, summaryAt);
-  view.setBigUint64(4, BigInt(meta.sequence));
+  view.setBigUint64(4, BigInt(meta.sequence) | (meta.isUnsummed ? unsummedBit : 0n));
   // The summary has a checksum of its own; this one ties the sequence to it.
   view.setUint32(0, crc32(bytes.subarray(4, summaryAt + 4)));
   return bytes;
@@ -95,7 +99,9 @@ export function decodePartitionMeta(bytes: Uint8Array): PartitionMeta | undefine
   if (view.getUint32(0) !== crc32(bytes.subarray(4, summaryAt + 4))) return undefined;
   const summary = decodeSummary(bytes.subarray(summaryAt));
   if (summary === undefined) return undefined;
-  return { sequence: Number(view.getBigUint64(4)), summary };
+  const word = view.getBigUint64(4);
+  const sequence = Number(word & ~unsummedBit);
+  return { sequence, summary, isUnsummed: (word & unsummedBit) !== 0n };
 }
 
 /** Numbers as hex digits, the bit of the lowest first. */

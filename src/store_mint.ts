@@ -23,6 +23,7 @@ import {
   guardMs,
   type Hlc,
   HybridClock,
+  hlcAt,
   hlcNext,
   hlcWallMs,
   needsNewOrigin,
@@ -47,6 +48,8 @@ export class Mint {
   #renewing: Promise<void> | undefined;
   /** The latest time by which expiry was, or may have been, judged. */
   #judgedMs: number;
+  /** What other nodes' clocks said an expiry is over by; the ceiling covers it. */
+  #observedMs = 0;
 
   constructor(options: MintOptions) {
     this.#options = options;
@@ -56,9 +59,9 @@ export class Mint {
   }
 
   /** A new version, above every stamp minted or observed. */
-  async mint(): Promise<Version> {
-    await this.settle();
+  mint(): Version | Promise<Version> {
     const nowMs = this.#options.clock.nowMs();
+    if (needsNewOrigin(this.#hlc.last, nowMs)) return this.settle().then(() => this.mint());
     return { hlc: this.#hlc.tick(nowMs), origin: this.#origin };
   }
 
@@ -87,9 +90,22 @@ export class Mint {
 
   /** What the log makes durable with its next batch. */
   ceiling(): Hlc {
-    const usual = ceilingFor(this.#options.clock.nowMs());
-    const last = this.#hlc.last;
+    const nowMs = this.#options.clock.nowMs();
+    const usual = ceilingFor(nowMs);
+    let last: Hlc = this.#hlc.last;
+    if (this.#observedMs > nowMs + ceilingAheadMs && this.#observedMs <= nowMs + guardMs) {
+      const observed = hlcAt(this.#observedMs);
+      if (observed > last) last = observed;
+    }
     return usual > last ? usual : hlcNext(last);
+  }
+
+  /** Expiry is judged by no earlier time from now on, unless that is ahead by more than the guard (R3). */
+  observeMs(judgedMs: number): void {
+    const nowMs = this.#options.clock.nowMs();
+    if (judgedMs <= nowMs || judgedMs > nowMs + guardMs) return;
+    this.#observedMs = Math.max(this.#observedMs, judgedMs);
+    this.#judgedMs = Math.max(this.#judgedMs, judgedMs);
   }
 
   /**
@@ -99,8 +115,12 @@ export class Mint {
    */
   nowMs(): number {
     const nowMs = this.#options.clock.nowMs();
-    if (this.#judgedMs > nowMs + guardMs + ceilingAheadMs) this.#judgedMs = nowMs;
-    this.#judgedMs = Math.max(nowMs, this.#judgedMs, hlcWallMs(this.#hlc.last));
+    // The stamps too: a node that mints nothing would else go by them until the wall clock is there.
+    const soonMs = nowMs + guardMs + ceilingAheadMs;
+    const known = [this.#judgedMs, hlcWallMs(this.#hlc.last)].filter(
+      (knownMs) => knownMs <= soonMs,
+    );
+    this.#judgedMs = Math.max(nowMs, ...known);
     return this.#judgedMs;
   }
 

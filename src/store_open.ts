@@ -24,9 +24,9 @@ import type { Origin } from "./version.ts";
 import { segmentBytesDefault, Wal } from "./wal.ts";
 import { walFolder } from "./wal_segment.ts";
 
-export const memtableBytesDefault = 16 * 1024 * 1024;
-export const diskReserveBytesDefault = 256 * 1024 * 1024;
-export const scrubBytesPerSecondDefault = 8 * 1024 * 1024;
+const memtableBytesDefault = 16 * 1024 * 1024;
+const diskReserveBytesDefault = 256 * 1024 * 1024;
+const scrubBytesPerSecondDefault = 8 * 1024 * 1024;
 
 export interface StoreSettings {
   readonly segmentBytes?: number | undefined;

@@ -16,7 +16,6 @@
  * @module
  */
 
-import { keyBytesMax } from "./api.ts";
 import { successor } from "./bytes.ts";
 import type { Disk, Report } from "./capability.ts";
 import { add, emptySummary, type Summary } from "./digest.ts";
@@ -29,10 +28,10 @@ import {
   parseChange,
   parseTableKey,
   partitionRange,
-  Slab,
+  storedKeyBytesMax,
   tableKeyHeaderBytes,
 } from "./store_entry.ts";
-import { elementOf, StoreIndex } from "./store_index.ts";
+import { absent, elementOf, StoreIndex } from "./store_index.ts";
 import {
   decodeMeta,
   decodePartitionMeta,
@@ -80,10 +79,10 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   const meta = readMeta(options);
   for (const partition of meta.damaged) index.damaged.add(partition);
   for (const partition of meta.written) index.written.add(partition);
-  const reached = readPartitions(options, index, meta.sequence);
+  const { reached, empty } = readPartitions(options, index, meta.sequence);
   const lostInTable = index.damaged.size;
   const unreadable = acceptDataLoss ? takeTableAsFinal(options, index) : [];
-  const wal = await replay(options, index, meta, reached);
+  const wal = await replay(options, index, { meta, reached, empty });
   const highest = Math.max(wal.last, options.sequence, ...reached);
   const isShort = refuseLoss(options, meta, wal, highest);
   for (const said of wal.missing) {
@@ -125,7 +124,7 @@ function takeTableAsFinal({ table, ring, report }: RecoverOptions, index: StoreI
     try {
       const { summary, damaged } = sumPartition(table, ring, partition);
       index.resum(partition, summary);
-      for (const key of damaged) index.drop(partition, key);
+      for (const key of damaged) index.drop(key);
       return false;
     } catch (error) {
       if (!(error instanceof QuorateError) || error.slug !== "corruption") throw error;
@@ -161,20 +160,37 @@ function readMeta(options: RecoverOptions): TableMeta {
   return meta;
 }
 
-/** Reads every partition's summary; answers the sequence that each reaches. */
-function readPartitions(options: RecoverOptions, index: StoreIndex, whole: number): number[] {
+/** What the table says of itself and of its partitions. */
+interface Reached {
+  readonly meta: TableMeta;
+  /** By partition: the sequence that it reaches. */
+  readonly reached: readonly number[];
+  /** Partitions that were walked and hold nothing. */
+  readonly empty: ReadonlySet<number>;
+}
+
+/** Reads every partition's summary. */
+function readPartitions(
+  options: RecoverOptions,
+  index: StoreIndex,
+  whole: number,
+): Omit<Reached, "meta"> {
   const { table, report } = options;
-  return index.summaries.map((_, partition) => {
+  const empty = new Set<number>();
+  const reached = index.summaries.map((_, partition) => {
     const bytes = table.get(partitionMetaKey(partition));
     const meta = bytes === undefined ? undefined : decodePartitionMeta(bytes.slice());
     if (bytes !== undefined) index.written.add(partition);
     if (meta !== undefined) {
       index.summaries[partition] = meta.summary;
+      if (meta.isUnsummed) index.unsummed.add(partition);
       return Math.max(whole, meta.sequence);
     }
-    const { summary, damaged } = sumPartition(table, index.ring, partition);
+    const { summary, damaged, count } = sumPartition(table, index.ring, partition);
     index.summaries[partition] = summary;
     const isEmpty = summary.records + damaged.length === 0;
+    // Of what a store keeps for itself the summary says nothing.
+    if (count === 0) empty.add(partition);
     if (isEmpty && !index.written.has(partition)) return whole;
     report.log("error", "A partition's summary is damaged or missing; it was counted again.", {
       partition,
@@ -183,6 +199,7 @@ function readPartitions(options: RecoverOptions, index: StoreIndex, whole: numbe
     index.damaged.add(partition);
     return whole;
   });
+  return { reached, empty };
 }
 
 /** Sums what a partition of the table really holds; the table's keys of what is damaged in it. */
@@ -190,15 +207,17 @@ function sumPartition(
   table: Table,
   ring: Ring,
   partition: number,
-): { readonly summary: Summary; readonly damaged: readonly Uint8Array[] } {
+): { readonly summary: Summary; readonly damaged: readonly Uint8Array[]; readonly count: number } {
   const summary = emptySummary();
+  let count = 0;
   const damaged: Uint8Array[] = [];
   let { start } = partitionRange(partition);
   const { end } = partitionRange(partition);
   for (;;) {
     const entries = table.range({ start, end, limit: 10_000, bytesMax: walkChunkBytes });
     const last = entries.at(-1);
-    if (last === undefined) return { summary, damaged };
+    if (last === undefined) return { summary, damaged, count };
+    count += entries.length;
     for (const { key, value } of entries) {
       if (!addRecord(summary, ring, partition, key, value)) damaged.push(key);
     }
@@ -216,7 +235,7 @@ export function addRecord(
 ): boolean {
   if (tableKey.length <= tableKeyHeaderBytes) return false;
   const { namespaceNumber, key } = parseTableKey(tableKey);
-  if (key.length > keyBytesMax || !isIntact(record, namespaceNumber, key)) return false;
+  if (key.length > storedKeyBytesMax || !isIntact(record, namespaceNumber, key)) return false;
   const place = ring.place(namespaceNumber, key);
   if (place.partition !== partition) return false;
   add(summary, elementOf({ namespaceNumber, place }, record));
@@ -226,11 +245,9 @@ export function addRecord(
 async function replay(
   options: RecoverOptions,
   index: StoreIndex,
-  meta: TableMeta,
-  reached: readonly number[],
+  { meta, reached, empty }: Reached,
 ): Promise<Recovery> {
   const { disk, report, storeIdBytes } = options;
-  const slab = new Slab();
   let appliedSequence = meta.sequence;
   return recoverWal({
     disk,
@@ -242,9 +259,8 @@ async function replay(
       if (sequence <= appliedSequence) return;
       appliedSequence = sequence;
       if (sequence <= (reached[partition] ?? 0)) return;
-      // The log's buffer is used again: what stays in the memtable is copied.
-      const change = parseChange(slab.copy(payload));
-      if (change === undefined || !applyChange(index, change, sequence)) {
+      const change = parseChange(payload);
+      if (change === undefined || !applyChange(index, empty, change, sequence)) {
         report.log("error", "An entry of the log is damaged although its batch is whole.", {
           sequence,
           partition,
@@ -256,11 +272,20 @@ async function replay(
 }
 
 /** False when the change cannot be one that this store wrote. */
-function applyChange(index: StoreIndex, change: Change, sequence: number): boolean {
+function applyChange(
+  index: StoreIndex,
+  empty: ReadonlySet<number>,
+  change: Change,
+  sequence: number,
+): boolean {
   const { namespaceNumber, key, record } = change;
   if (record !== undefined && !isIntact(record, namespaceNumber, key)) return false;
   const spot = index.spot(namespaceNumber, key);
-  index.apply(spot, { record, sequence }, index.lookup(spot));
+  // Nothing is in the table yet where a partition of it is empty: only the memtable can have more.
+  const before = empty.has(spot.place.partition)
+    ? (index.lookupMemory(spot) ?? absent)
+    : index.lookup(spot);
+  index.apply(spot, { record, sequence }, before);
   return true;
 }
 

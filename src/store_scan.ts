@@ -14,11 +14,10 @@
  * @module
  */
 
-import { compare, fromLatin1, latin1 } from "./bytes.ts";
+import { compare } from "./bytes.ts";
 import { isIntact } from "./record.ts";
 import { parseTableKey } from "./store_entry.ts";
 import type { StoreIndex } from "./store_index.ts";
-import type { Memtable } from "./store_memtable.ts";
 
 /** The table is read in pieces of so many bytes. */
 const tablePieceBytes = 256 * 1024;
@@ -43,7 +42,7 @@ export interface ScanItem {
 }
 
 interface Source {
-  readonly name: string;
+  readonly tableKey: Uint8Array;
   readonly record: Uint8Array | undefined;
   readonly sequence: number;
 }
@@ -61,29 +60,28 @@ export function scan(
   const fromTable = index.table.range({ start, end, reverse, limit, bytesMax });
   const tableIsDone = fromTable.length < limit && tableReached(fromTable) < bytesMax;
   const tableSources = fromTable.map(({ key, value }) => ({
-    name: latin1(key),
+    tableKey: key,
     record: value,
     sequence: 0,
   }));
   // The table's piece ends at its last key: the memtables count up to there only.
-  const names = [latin1(start), latin1(end)] as const;
-  const frozen = index.frozen === undefined ? [] : sources(index.frozen, names, range);
-  const active = sources(index.active, names, range);
+  const frozen = index.frozen?.range(start, end, reverse, limit) ?? [];
+  const active = index.active.range(start, end, reverse, limit);
   const merged = mergeNewest([active, frozen, tableSources], reverse);
   const bounds = [
     boundOf(active, active.length < limit),
     boundOf(frozen, frozen.length < limit),
     boundOf(tableSources, tableIsDone),
   ].flatMap((bound) => (bound === undefined ? [] : [bound]));
-  const within = merged.filter(({ name }) =>
-    bounds.every((bound) => (reverse ? name >= bound : name <= bound)),
+  const within = merged.filter(({ tableKey }) =>
+    bounds.every((bound) => compare(tableKey, bound) * (reverse ? -1 : 1) <= 0),
   );
   const taken = within.slice(0, limit);
   const last = taken.at(-1);
   return {
     items: taken.flatMap(asItem),
     more: bounds.length > 0 || within.length > taken.length,
-    last: last === undefined ? undefined : fromLatin1(last.name),
+    last: last?.tableKey,
   };
 }
 
@@ -93,22 +91,12 @@ function tableReached(
   return entries.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
 }
 
-function sources(
-  memtable: Memtable,
-  [start, end]: readonly [string, string],
-  { reverse, limit }: ScanRange,
-): Source[] {
-  return memtable
-    .range(start, end, reverse, limit)
-    .map(([name, { record, sequence }]) => ({ name, record, sequence }));
-}
-
 /** How far a source was read; undefined when it was read to its end. */
-function boundOf(read: readonly Source[], isDone: boolean): string | undefined {
-  return isDone ? undefined : read.at(-1)?.name;
+function boundOf(read: readonly Source[], isDone: boolean): Uint8Array | undefined {
+  return isDone ? undefined : read.at(-1)?.tableKey;
 }
 
-/** Merges sorted lists; of equal names the one from the earliest list stays. */
+/** Merges sorted lists; of equal keys the one from the earliest list stays. */
 function mergeNewest(lists: readonly (readonly Source[])[], reverse: boolean): Source[] {
   const at = lists.map(() => 0);
   const merged: Source[] = [];
@@ -117,23 +105,22 @@ function mergeNewest(lists: readonly (readonly Source[])[], reverse: boolean): S
     for (let list = 0; list < lists.length; list += 1) {
       const candidate = lists[list]?.[at[list] as number];
       if (candidate === undefined) continue;
-      const isBefore =
-        next === undefined || (reverse ? candidate.name > next.name : candidate.name < next.name);
-      if (isBefore) next = candidate;
+      const order = next === undefined ? -1 : compare(candidate.tableKey, next.tableKey);
+      if (next === undefined || (reverse ? order > 0 : order < 0)) next = candidate;
     }
     if (next === undefined) return merged;
     merged.push(next);
     for (let list = 0; list < lists.length; list += 1) {
-      if (lists[list]?.[at[list] as number]?.name === next.name)
+      const candidate = lists[list]?.[at[list] as number];
+      if (candidate !== undefined && compare(candidate.tableKey, next.tableKey) === 0)
         at[list] = (at[list] as number) + 1;
     }
   }
 }
 
 /** Forgotten keys are not there. */
-function asItem({ name, record, sequence }: Source): ScanItem[] {
+function asItem({ tableKey, record, sequence }: Source): ScanItem[] {
   if (record === undefined) return [];
-  const tableKey = fromLatin1(name);
   const { namespaceNumber, key } = parseTableKey(tableKey);
   // What lies in a memtable was checked or made by this process.
   const isWhole = sequence > 0 || isIntact(record, namespaceNumber, key);

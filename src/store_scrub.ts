@@ -31,7 +31,7 @@ const walksMax = 8;
 /** The rest between two rounds. */
 const roundEveryMs = 24 * 3600 * 1000;
 /** The rest after a round in which some partition changed too often to be judged. */
-const busyRoundEveryMs = 60 * 1000;
+export const busyRoundEveryMs: number = 60 * 1000;
 
 /** What came of one partition; `busy` could not be judged. */
 type Verdict = "clean" | "damaged" | "busy";
@@ -142,6 +142,7 @@ export class Scrub {
   ): Verdict {
     const { index, onDamage, onSummed } = this.#options;
     if (this.#isStopped) return "busy";
+    if (bytes === undefined && index.isUnderWay(partition)) return "busy";
     const isNew = bytes === undefined && !index.written.has(partition);
     const expected = isNew ? emptySummary() : bytes && decodePartitionMeta(bytes)?.summary;
     if (damagedCount > 0) {

@@ -375,6 +375,7 @@ const codeNames: ReadonlyMap<number, string> = new Map([
   [-30_793, "MDB_INVALID"],
   [-30_792, "MDB_MAP_FULL"],
   [-30_788, "MDB_TXN_FULL"],
+  [-30_787, "MDB_CURSOR_FULL"],
   [-30_786, "MDB_PAGE_FULL"],
   [-30_785, "MDB_MAP_RESIZED"],
   [-30_782, "MDB_BAD_TXN"],
@@ -387,6 +388,8 @@ const damageCodes: ReadonlySet<string> = new Set([
   "MDB_PANIC",
   "MDB_VERSION_MISMATCH",
   "MDB_INVALID",
+  // Pages that lead in a circle: no tree is so deep.
+  "MDB_CURSOR_FULL",
 ]);
 
 /** Also for a transaction that was refused after it had met damage. */

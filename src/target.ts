@@ -16,8 +16,8 @@
  * @module
  */
 
-import { keyBytesMax } from "./api.ts";
-import { fromBase64url, utf8Bytes } from "./bytes.ts";
+import { checkKey } from "./api_limit.ts";
+import { fromBase64url, isWellFormed, utf8Bytes } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
 
 export interface Target {
@@ -40,7 +40,6 @@ const keyHint =
   "Give any key at all as ?key= (percent-encoded) or ?key64= (base64url without padding).";
 const namespacePattern = /^[a-z0-9_-]{1,64}$/;
 const absoluteForm = /^https?:\/\/([^/?#]*)/i;
-const loneSurrogate = /\p{Surrogate}/u;
 const queryParametersMax = 64;
 
 /** Splits a request target; throws `invalid-request` for a form that no route can have. */
@@ -106,23 +105,15 @@ export function parseKey64(text: string): Uint8Array {
 /** A key that came as text, in a JSON body. */
 export function parseTextKey(text: string): Uint8Array {
   // A lone surrogate has no UTF-8 form; the encoder would silently store U+FFFD for it.
-  if (loneSurrogate.test(text)) throw invalidKey("The key holds half of a surrogate pair.");
+  if (!isWellFormed(text)) throw invalidKey("The key holds half of a surrogate pair.");
   return checkedKey(utf8Bytes(text));
 }
 
 /** `key` when it has 1 to 1,024 bytes. */
-export function checkedKey(key: Uint8Array): Uint8Array {
+function checkedKey(key: Uint8Array): Uint8Array {
   if (key.length === 0) throw invalidKey("The key is empty; a key has 1 to 1,024 bytes.");
-  if (key.length > keyBytesMax) throw keyTooLong(key.length);
+  checkKey(key);
   return key;
-}
-
-export function keyTooLong(bytes: number): QuorateError {
-  return new QuorateError(
-    "key-too-long",
-    `The key has ${bytes.toLocaleString("en")} bytes; 1,024 are allowed.`,
-    { limit: keyBytesMax, hint: "Use a shorter key, or a hash of this one." },
-  );
 }
 
 export function invalidKey(detail: string): QuorateError {

@@ -1,42 +1,61 @@
 /**
- * Topology: the document on which a cluster agrees, and its legal next steps.
+ * Topology: the document on which a cluster agrees.
  *
- * It names the cluster, its members, its namespaces with their policies, and the number of
- * partitions. Every change makes a whole next document with the next epoch; nothing is changed in
- * place. A node that starts alone makes a cluster of one, with an id and a number of partitions that
- * stay for ever (T10).
+ * It names the cluster, its members, the voters that choose the next document, the namespaces with
+ * their policies, and for each partition its replicas in order. Every change makes a whole next
+ * document with the next epoch (`topology_steps.ts`); nothing is changed in place.
+ *
+ *     replicas  [2, 0, 1]                members 2, 0 and 1, by their place in `members`
+ *     changed   7                        these or their order are so since epoch 7
+ *     joined    [[7, 7, 7],              member 2 is among the first 1, 2 and 3 since epoch 7
+ *                [3, 3],                 member 0 among the first 2 and 3 since epoch 3
+ *                [5]]                    member 1 among the first 3 since epoch 5
+ *
+ * A namespace with n replicas uses the first n of a row, so "joined" has a meaning for each n apart:
+ * a member that comes to the front of a row joins the sets of the small n only. What a member keeps
+ * of a set under an older join is no data (T6).
  *
  * Invariants
- * 1. Each step's epoch is one above the document's that it came from.
- * 2. A namespace's number is never used again (T8); `default` is number 0 and always there.
- * 3. `parseTopology(JSON of x)` equals x, and refuses what breaks invariant 2.
+ * 1. A row has as many replicas as the largest n in use, or all members while there are fewer;
+ *    it may be longer, never shorter. No member is in it twice.
+ * 2. Node ids, store ids and names of members are unique; voters are members.
+ * 3. A namespace's number is never used again (T8); `default` is number 0 and always there.
  *
- * Effects: none. Source: rules T8, T10.
+ * Effects: none. Source: rules T1, T2, T6, T8.
  *
  * @module
  */
 
-import {
-  defaultNamespace,
-  type Namespace,
-  type NamespacePolicy,
-  type Replicas,
-  ttlSecondsMax,
-  valueBytesMaxLimit,
-} from "./api.ts";
-import { QuorateError } from "./errors.ts";
-import { isPartitionCount } from "./ring.ts";
+import type { Namespace, NamespacePolicy } from "./api.ts";
+import { assert } from "./assert.ts";
 
-export const topologyFormat = 1;
+export const topologyFormat = 2;
+export const membersMax = 300;
+export const votersMax = 5;
 export const namespacesMax = 1000;
+/** Deleted namespaces whose records are still being removed. */
+export const droppedMax = 1000;
 /** The most replicas that a namespace may ask for. */
 export const replicasMax = 9;
+export const addressesMax = 8;
+export const weightMax = 1000;
+export const weightDefault = 100;
+export const zoneDefault = "default";
 
 export interface Member {
   /** 32 hex digits each. */
   readonly nodeId: string;
   readonly storeId: string;
   readonly name: string;
+  /** `host:port` for traffic between nodes, the best first. Empty: only in a cluster of one. */
+  readonly addresses: readonly string[];
+  /** Where clients reach it, for example `http://10.0.0.7:8080`. */
+  readonly clientUrl?: string;
+  /** Members that may fail together; replicas are spread over zones, then over hosts. */
+  readonly zone: string;
+  readonly host: string;
+  /** 1 to 1,000: a member of weight 200 holds twice what one of 100 does. */
+  readonly weight: number;
 }
 
 export interface Topology {
@@ -46,6 +65,14 @@ export interface Topology {
   readonly epoch: number;
   readonly partitions: number;
   readonly members: readonly Member[];
+  /** Up to five node ids: they choose the next document (T1). */
+  readonly voters: readonly string[];
+  /** For each partition: indexes of members. */
+  readonly replicas: readonly (readonly number[])[];
+  /** For each partition: the epoch of its last change (T2). */
+  readonly changed: readonly number[];
+  /** For each partition and replica: the epochs at which it joined, see the header (T6). */
+  readonly joined: readonly (readonly (readonly number[])[])[];
   readonly namespaces: readonly Namespace[];
   readonly nextNamespaceNumber: number;
   /** Numbers of deleted namespaces whose records are still being removed. */
@@ -61,153 +88,66 @@ export const policyDefault: NamespacePolicy = {
   durability: "fsync",
 };
 
-/** The first document of a cluster of one. */
-export function genesis(clusterId: string, partitions: number, member: Member): Topology {
-  return {
-    format: topologyFormat,
-    clusterId,
-    epoch: 1,
-    partitions,
-    members: [member],
-    namespaces: [{ name: defaultNamespace, number: 0, policy: policyDefault }],
-    nextNamespaceNumber: 1,
-    dropped: [],
-  };
+/** The replicas that a namespace with n = `n` has of a partition, in order. */
+export function replicasOf(topology: Topology, partition: number, n: number): readonly Member[] {
+  return rowOf(topology, partition)
+    .slice(0, n)
+    .map((index) => memberAt(topology, index));
 }
 
-/** A namespace made, or its policy changed; undefined when nothing would change. */
-export function withNamespace(
+/** Since which epoch a node is among the first `n` replicas of a partition; undefined: it is not. */
+export function joinedAt(
   topology: Topology,
-  name: string,
-  change: Partial<NamespacePolicy>,
-): Topology | undefined {
-  const before = topology.namespaces.find((namespace) => namespace.name === name);
-  const policy = { ...(before?.policy ?? policyDefault), ...change };
-  checkPolicy(name, policy);
-  if (before === undefined) return withNewNamespace(topology, name, policy);
-  if (policy.n !== before.policy.n) {
-    throw invalid(
-      `Namespace '${name}' has n = ${before.policy.n}, and n cannot be changed to ${policy.n}.`,
-      "Make another namespace with the n you want, and copy the keys with export and import.",
-    );
+  partition: number,
+  n: number,
+  nodeId: string,
+): number | undefined {
+  const row = rowOf(topology, partition);
+  const depth = Math.min(n, row.length);
+  const position = row.findIndex((index) => memberAt(topology, index).nodeId === nodeId);
+  if (position === -1 || position >= depth) return undefined;
+  return topology.joined[partition]?.[position]?.[depth - 1 - position];
+}
+
+export function memberById(topology: Topology, nodeId: string): Member | undefined {
+  return topology.members.find((member) => member.nodeId === nodeId);
+}
+
+/** The largest n of the namespaces: so long are the rows, where there are so many members. */
+export function largestN(namespaces: readonly Namespace[]): number {
+  return namespaces.reduce((most, { policy }) => Math.max(most, policy.n), 1);
+}
+
+/** What a member holds of the ring. */
+export interface Share {
+  /** Partitions whose first replica it is. */
+  readonly first: number;
+  /** Partitions in whose rows it is. */
+  readonly all: number;
+}
+
+/** The share of each member, in the order of the document. */
+export function sharesOf(topology: Topology): readonly Share[] {
+  const shares = topology.members.map(() => ({ first: 0, all: 0 }));
+  for (const row of topology.replicas) {
+    row.forEach((index, position) => {
+      const share = shares[index];
+      assert(share !== undefined, "topology: a replica is a member");
+      share.all += 1;
+      if (position === 0) share.first += 1;
+    });
   }
-  if (samePolicy(policy, before.policy)) return undefined;
-  const namespaces = topology.namespaces.map((namespace) =>
-    namespace.name === name ? { ...namespace, policy } : namespace,
-  );
-  return { ...topology, epoch: topology.epoch + 1, namespaces };
+  return shares;
 }
 
-/** A namespace deleted, its records to be removed; undefined when there is none. */
-export function withoutNamespace(topology: Topology, name: string): Topology | undefined {
-  if (name === defaultNamespace) {
-    throw invalid("The namespace 'default' cannot be deleted.", "Delete its keys instead.");
-  }
-  const gone = topology.namespaces.find((namespace) => namespace.name === name);
-  if (gone === undefined) return undefined;
-  return {
-    ...topology,
-    epoch: topology.epoch + 1,
-    namespaces: topology.namespaces.filter((namespace) => namespace !== gone),
-    dropped: [...topology.dropped, gone.number],
-  };
+function rowOf(topology: Topology, partition: number): readonly number[] {
+  const row = topology.replicas[partition];
+  assert(row !== undefined, "topology: a partition has a row");
+  return row;
 }
 
-/** The records of a deleted namespace are gone. */
-export function withoutDropped(topology: Topology, number: number): Topology {
-  const dropped = topology.dropped.filter((other) => other !== number);
-  return { ...topology, epoch: topology.epoch + 1, dropped };
-}
-
-/** The document in parsed JSON. @throws `wrong-data-folder`, `corruption` */
-export function parseTopology(raw: unknown): Topology {
-  const document = raw as Topology;
-  if (document?.format !== topologyFormat) {
-    throw new QuorateError(
-      "wrong-data-folder",
-      `The topology has format ${String(document?.format)}, and this version of the program reads format ${topologyFormat}.`,
-      { hint: "Use the version of Quorate that wrote it, or a newer one." },
-    );
-  }
-  const numbers = Array.isArray(document.namespaces)
-    ? document.namespaces.map((namespace) => namespace?.number)
-    : [];
-  const fits =
-    /^[0-9a-f]{32}$/.test(document.clusterId) &&
-    Number.isSafeInteger(document.epoch) &&
-    isPartitionCount(document.partitions) &&
-    Array.isArray(document.members) &&
-    Array.isArray(document.dropped) &&
-    numbers.includes(0) &&
-    new Set(numbers).size === numbers.length &&
-    [...numbers, ...document.dropped].every((number) => number < document.nextNamespaceNumber);
-  if (fits) return document;
-  throw new QuorateError("corruption", "The topology in the data folder contradicts itself.", {
-    hint: "Restore topology.a and topology.b from a copy; they were not changed.",
-  });
-}
-
-function withNewNamespace(topology: Topology, name: string, policy: NamespacePolicy): Topology {
-  if (topology.namespaces.length >= namespacesMax) {
-    throw invalid(
-      `There are ${namespacesMax} namespaces, and no more are possible.`,
-      "Delete one, or use prefixes of keys.",
-    );
-  }
-  const number = topology.nextNamespaceNumber;
-  return {
-    ...topology,
-    epoch: topology.epoch + 1,
-    namespaces: [...topology.namespaces, { name, number, policy }],
-    nextNamespaceNumber: number + 1,
-  };
-}
-
-/** Each rule with its reason; the edges have checked types only. */
-function checkPolicy(name: string, policy: NamespacePolicy): void {
-  const { n, r, w, resolve, ttlSeconds, valueBytesMax } = policy;
-  if (!isWhole(n, 1, replicasMax)) {
-    throw invalid(`n of '${name}' is ${n}.`, `n is a whole number from 1 to ${replicasMax}.`);
-  }
-  checkReplicas("r", r, n);
-  checkReplicas("w", w, n);
-  if (resolve !== "lww") {
-    throw invalid(
-      `resolve of '${name}' is '${resolve}', which this version does not offer.`,
-      "Use 'lww': the highest version wins.",
-    );
-  }
-  if (ttlSeconds !== undefined && !isWhole(ttlSeconds, 1, ttlSecondsMax)) {
-    throw invalid(
-      `ttl of '${name}' is ${ttlSeconds}.`,
-      `A ttl is 1 to ${ttlSecondsMax} whole seconds.`,
-    );
-  }
-  if (!isWhole(valueBytesMax, 1, valueBytesMaxLimit)) {
-    throw invalid(
-      `maxValue of '${name}' is ${valueBytesMax}.`,
-      `It is 1 to ${valueBytesMaxLimit} bytes.`,
-    );
-  }
-}
-
-function checkReplicas(what: "r" | "w", count: Replicas, n: number): void {
-  if (typeof count !== "number" || isWhole(count, 1, n)) return;
-  throw new QuorateError("invalid-quorum", `${what} is ${count}, and n is ${n}.`, {
-    outcome: "none",
-    hint: `${what} is a whole number from 1 to n, 'quorum' or 'all'.`,
-  });
-}
-
-function isWhole(value: number, min: number, max: number): boolean {
-  return Number.isInteger(value) && value >= min && value <= max;
-}
-
-function samePolicy(a: NamespacePolicy, b: NamespacePolicy): boolean {
-  const names = Object.keys({ ...a, ...b }) as (keyof NamespacePolicy)[];
-  return names.every((name) => a[name] === b[name]);
-}
-
-function invalid(detail: string, hint: string): QuorateError {
-  return new QuorateError("invalid-request", detail, { outcome: "none", hint });
+export function memberAt(topology: Topology, index: number): Member {
+  const member = topology.members[index];
+  assert(member !== undefined, "topology: a replica is a member");
+  return member;
 }

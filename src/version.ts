@@ -38,11 +38,3 @@ export function compareVersions(a: Version, b: Version): number {
 export function versionText(version: Version): string {
   return `${hex64(version.hlc)}-${hex64(version.origin)}`;
 }
-
-const versionPattern = /^([0-9a-f]{16})-([0-9a-f]{16})$/;
-
-export function parseVersion(text: string): Version | undefined {
-  const match = versionPattern.exec(text);
-  if (match === null) return undefined;
-  return { hlc: BigInt(`0x${match[1]}`) as Hlc, origin: BigInt(`0x${match[2]}`) };
-}

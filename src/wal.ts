@@ -356,14 +356,14 @@ export class Wal {
     // At once: what is being written is no room for those who ask meanwhile.
     active.offset += bytes;
     try {
-      await active.file.write(this.#buffer.subarray(0, bytes), offset);
-      await active.file.sync();
+      await active.file.writeSynced(this.#buffer.subarray(0, bytes), offset);
     } catch (error) {
       this.#end(error);
       return;
     }
     report.observe("wal_sync_ms", clock.monotonicMs() - beganMs);
     report.observe("wal_batch_entries", entries.length);
+    report.observe("wal_batch_bytes", bytes);
     this.#syncedSequence = firstSequence + entries.length - 1;
     if (ceiling > this.#syncedCeiling) this.#syncedCeiling = ceiling;
     this.#lastWasMark = entries.length === 0;

@@ -28,8 +28,8 @@ import { crc32 } from "./hash.ts";
 
 export const blockBytes = 4096;
 export const batchHeaderBytes = 256;
-export const entryHeaderBytes = 6;
-export const walFormat = 1;
+const entryHeaderBytes = 6;
+const walFormat = 1;
 /** The most that one batch carries, unless a single entry is larger. */
 export const batchBodyBytesMax = 4 * 1024 * 1024;
 
@@ -194,36 +194,78 @@ export function batchPartitions(bytes: Uint8Array, offset: number): number[] {
   return partitions;
 }
 
-/** The entries of a batch whose header was believed; undefined when the body is damaged. */
-export function parseBatchBody(
+/** The body of a batch whose header was believed; undefined when it is damaged. */
+export function batchBody(
   bytes: Uint8Array,
   offset: number,
   header: BatchHeader,
-): WalEntry[] | undefined {
+): Uint8Array | undefined {
   const bodyAt = offset + batchHeaderBytes;
   const end = bodyAt + header.bodyBytes;
   if (end > bytes.length) return undefined;
-  if (crc32(bytes.subarray(bodyAt, end)) !== header.bodyCrc) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const entries: WalEntry[] = [];
-  let at = bodyAt;
-  while (at < end) {
-    if (at + entryHeaderBytes > end) return undefined;
-    const length = view.getUint32(at);
-    if (length > end - at - entryHeaderBytes) return undefined;
-    const payload = bytes.subarray(at + entryHeaderBytes, at + entryHeaderBytes + length);
-    entries.push({ partition: view.getUint16(at + 4), payload });
-    at += entryHeaderBytes + length;
-  }
-  return entries.length === header.count ? entries : undefined;
+  const body = bytes.subarray(bodyAt, end);
+  if (crc32(body) !== header.bodyCrc) return undefined;
+  return countEntries(body) === header.count ? body : undefined;
 }
+
+/** How many entries fill a body; undefined when it ends in the middle of one. */
+function countEntries(body: Uint8Array): number | undefined {
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  let count = 0;
+  let at = 0;
+  while (at < body.length) {
+    if (at + entryHeaderBytes > body.length) return undefined;
+    at += entryHeaderBytes + view.getUint32(at);
+    count += 1;
+  }
+  return at === body.length ? count : undefined;
+}
+
+/** Gives the entries of a body that `batchBody` gave, or of a copy of it, one by one: views of it. */
+export function visitEntries(
+  body: Uint8Array,
+  visit: (entry: WalEntry, index: number) => void,
+): void {
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  let index = 0;
+  let at = 0;
+  while (at < body.length) {
+    const payloadAt = at + entryHeaderBytes;
+    const end = payloadAt + view.getUint32(at);
+    const payload = body.subarray(payloadAt, end);
+    visit({ partition: view.getUint16(at + 4), payload }, index);
+    index += 1;
+    at = end;
+  }
+}
+
+/** All entries of a body, as `visitEntries` gives them. */
+export function bodyEntries(body: Uint8Array): WalEntry[] {
+  const entries: WalEntry[] = [];
+  visitEntries(body, (entry) => entries.push(entry));
+  return entries;
+}
+
+/** So many words are looked at together: a branch for each would cost more than the reading. */
+const zeroWords = 8;
+const noWords = new Int32Array(0);
 
 export function isZero(bytes: Uint8Array): boolean {
   // Four bytes at a time: an untouched 64 MiB segment is looked through at every opening.
-  const words = bytes.byteOffset % 4 === 0 ? Math.floor(bytes.length / 4) : 0;
-  const view = words > 0 ? new Int32Array(bytes.buffer, bytes.byteOffset, words) : [];
-  for (let index = 0; index < words; index += 1) {
-    if (view[index] !== 0) return false;
+  const words =
+    bytes.byteOffset % 4 === 0 ? Math.floor(bytes.length / 4 / zeroWords) * zeroWords : 0;
+  const view = words > 0 ? new Int32Array(bytes.buffer, bytes.byteOffset, words) : noWords;
+  for (let index = 0; index < words; index += zeroWords) {
+    const any =
+      (view[index] as number) |
+      (view[index + 1] as number) |
+      (view[index + 2] as number) |
+      (view[index + 3] as number) |
+      (view[index + 4] as number) |
+      (view[index + 5] as number) |
+      (view[index + 6] as number) |
+      (view[index + 7] as number);
+    if (any !== 0) return false;
   }
   for (let index = words * 4; index < bytes.length; index += 1) {
     if (bytes[index] !== 0) return false;

@@ -8,20 +8,22 @@
  * 1. An entry is handed on only from a batch whose header and body have good checksums.
  * 2. Nothing is changed on the disk, except that a torn tail is copied to `aside/` and unfinished
  *    spare segments are removed.
- * 3. Memory: two segments' bytes at most, the one that is read and that of the last batch.
+ * 3. Memory: one segment's bytes, and a copy of each batch from which an entry was handed on.
  *
  * Effects: Disk, Report. Source: rules D2, D4, D5.
  *
  * @module
  */
 
+import { emptyBytes } from "./bytes.ts";
 import type { Disk, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
-import type { WalEntry } from "./wal_format.ts";
+import { Slab } from "./slab.ts";
+import { bodyEntries, visitEntries, type WalEntry } from "./wal_format.ts";
 import { type Batch, type Judgement, judge, type SegmentScan, scanSegment } from "./wal_scan.ts";
 import { type SegmentFile, segmentIndex, segmentName, walFolder } from "./wal_segment.ts";
 
-export const asideFolder = "aside";
+const asideFolder = "aside";
 /** The most torn tails that are kept aside; the oldest go. */
 const asideFilesMax = 16;
 /** The largest segment file that is read: 64 MiB and the largest single entry, with room. */
@@ -34,7 +36,7 @@ export interface RecoveryOptions {
   readonly storeId: Uint8Array;
   /** Up to here the table has everything. */
   readonly checkpointSequence: number;
-  /** Gets every entry above the checkpoint; its payload is valid during the call only. */
+  /** Gets every entry above the checkpoint; its payload is not written to again. */
   readonly apply: (entry: WalEntry, sequence: number) => void;
 }
 
@@ -49,6 +51,11 @@ export interface Recovery extends Judgement {
   readonly missing: readonly string[];
 }
 
+interface BatchBody {
+  readonly batch: Batch;
+  readonly body: Uint8Array;
+}
+
 /** Reads all segments. Rejects with `wrong-data-folder` when one belongs to another store. */
 export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
   const { disk, checkpointSequence } = options;
@@ -56,8 +63,10 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
   const scans: SegmentScan[] = [];
   const files: { readonly index: number; readonly name: string }[] = [];
   const cut: { readonly at: number; readonly bytes: number }[] = [];
+  const slab = new Slab();
+  let buffer = emptyBytes;
   let applied = 0;
-  let newest: { readonly batch: Batch; readonly entries: readonly WalEntry[] } | undefined;
+  let newest: BatchBody | undefined;
   for (const name of names) {
     const path = `${walFolder}/${name}`;
     const index = segmentIndex(name);
@@ -65,18 +74,20 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
       await disk.remove(path);
       continue;
     }
-    const bytes = await readFile(disk, path);
-    const scan = scanSegment(bytes, (batch, entries) => {
-      for (let at = 0; at < entries.length; at += 1) {
-        if (batch.first + at <= checkpointSequence) continue;
-        options.apply(entries[at] as WalEntry, batch.first + at);
+    const bytes = await readFile(disk, path, buffer);
+    if (bytes.buffer !== buffer.buffer) buffer = bytes;
+    const scan = scanSegment(bytes, (batch, body) => {
+      const last = batch.first + batch.count - 1;
+      if (batch.count === 0 || last <= checkpointSequence) return;
+      // The buffer is used again; one copy of a batch costs less than one of each entry.
+      const copy = slab.copy(body);
+      visitEntries(copy, (entry, at) => {
+        if (batch.first + at <= checkpointSequence) return;
+        options.apply(entry, batch.first + at);
         applied += 1;
-      }
+      });
       const newestFirst = newest?.batch.first ?? 0;
-      if (entries.length > 0 && batch.first >= newestFirst) {
-        // Views of the segment's bytes, which so stay in memory until the log is begun.
-        newest = { batch, entries };
-      }
+      if (batch.first >= newestFirst) newest = { batch, body: copy };
     });
     refuseOtherStore(scan, options.storeId, path);
     scans.push(scan);
@@ -94,6 +105,8 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
   for (let at = 0; at < scans.length; at += 1) {
     if (scans[at]?.blank) await disk.remove((files[at] as { readonly name: string }).name);
   }
+  const used = files.filter((_, at) => scans[at]?.blank !== true);
+  const nextIndex = (used.at(-1)?.index ?? 0) + 1;
   const missing = [
     ...cut
       .filter(({ at }) => !isCovered(scans, at, checkpointSequence))
@@ -101,15 +114,14 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
         ({ at, bytes }) => `The log's segment '${files[at]?.name}' was cut: it has ${bytes} bytes.`,
       ),
     ...missingBefore(
-      files.filter((_, at) => scans[at]?.blank === true),
+      files.filter(({ index }, at) => scans[at]?.blank === true && index >= nextIndex),
       files,
     ),
   ];
-  const used = files.filter((_, at) => scans[at]?.blank !== true);
   return {
     ...judgement,
     segments: used.map((file) => ({ ...file, lastSequence: lastOf(scans, files, file.index) })),
-    nextIndex: (used.at(-1)?.index ?? 0) + 1,
+    nextIndex,
     tail: unmarkedTail(newest, judgement),
     applied,
     missing,
@@ -123,8 +135,9 @@ function isCovered(scans: readonly SegmentScan[], at: number, checkpointSequence
 }
 
 /**
- * A segment is only made ready while the one before it is in use: an unused one without the one
- * before it tells that the newest segment of the log is gone.
+ * A segment is only made ready while the one before it is in use: an unused one behind all others, without
+ * the one before it, tells that the newest segment of the log is gone. (One among them was in use as
+ * well: its batches were not durable, were copied by the next start, and went with the power.)
  */
 function missingBefore(
   blank: readonly { readonly index: number }[],
@@ -135,8 +148,12 @@ function missingBefore(
     .map(({ index }) => `The log's segment '${segmentName(index - 1)}', its newest, is missing.`);
 }
 
-/** The bytes of a whole file. */
-export async function readFile(disk: Disk, path: string): Promise<Uint8Array> {
+/** The bytes of a whole file, in `buffer` where it is large enough. */
+export async function readFile(
+  disk: Disk,
+  path: string,
+  buffer: Uint8Array = emptyBytes,
+): Promise<Uint8Array> {
   const file = await disk.open(path, "read");
   try {
     const size = await file.size();
@@ -147,7 +164,7 @@ export async function readFile(disk: Disk, path: string): Promise<Uint8Array> {
         { hint: "The file was not written by Quorate. Restore the data folder from a backup." },
       );
     }
-    const bytes = new Uint8Array(size);
+    const bytes = size <= buffer.length ? buffer.subarray(0, size) : new Uint8Array(size);
     const read = await file.read(bytes, 0);
     return bytes.subarray(0, read);
   } finally {
@@ -179,12 +196,9 @@ function lastOf(
   return last;
 }
 
-function unmarkedTail(
-  newest: { readonly batch: Batch; readonly entries: readonly WalEntry[] } | undefined,
-  judgement: Judgement,
-): readonly WalEntry[] {
+function unmarkedTail(newest: BatchBody | undefined, judgement: Judgement): readonly WalEntry[] {
   if (newest === undefined) return [];
-  return newest.batch.first > judgement.synced ? newest.entries : [];
+  return newest.batch.first > judgement.synced ? bodyEntries(newest.body) : [];
 }
 
 /** Copies a torn tail to a file of its own before the segment is used again (D2). */

@@ -20,15 +20,14 @@
  */
 
 import {
+  batchBody,
   batchBytes,
   batchPartitions,
   blockBytes,
   isZero,
-  parseBatchBody,
   parseBatchHeader,
   parseSegmentHeader,
   type SegmentHeader,
-  type WalEntry,
 } from "./wal_format.ts";
 
 /** An intact batch; for a mark `count` is 0 and `first` the next sequence. */
@@ -65,15 +64,15 @@ export interface SegmentScan {
 }
 
 /**
- * Reads a whole segment; `visit` gets the entries of each intact batch, as views of `bytes`, in the
+ * Reads a whole segment; `visit` gets the body of each intact batch, as a view of `bytes`, in the
  * order of their sequences: blocks that a disk has exchanged must not change what comes last.
  */
 export function scanSegment(
   bytes: Uint8Array,
-  visit: (batch: Batch, entries: readonly WalEntry[]) => void,
+  visit: (batch: Batch, body: Uint8Array) => void,
 ): SegmentScan {
   const header = parseSegmentHeader(bytes);
-  const intact: { readonly batch: Batch; readonly entries: readonly WalEntry[] }[] = [];
+  const intact: { readonly batch: Batch; readonly body: Uint8Array }[] = [];
   const bad: BadBatch[] = [];
   const unreadable: Region[] = [];
   let salt = header?.salt;
@@ -87,22 +86,24 @@ export function scanSegment(
     }
     // Where the segment's header is damaged, the first batch that can be believed gives the salt.
     salt ??= found.salt;
-    const entries = parseBatchBody(bytes, offset, found);
+    const body = batchBody(bytes, offset, found);
     const last = found.firstSequence + found.count - 1;
-    if (entries === undefined) {
+    if (body === undefined) {
       const partitions = batchPartitions(bytes, offset);
       bad.push({ offset, first: found.firstSequence, last, partitions });
     } else {
       const { firstSequence: first, count, syncedSequence: synced, ceiling } = found;
-      intact.push({ batch: { offset, first, count, synced, ceiling }, entries });
+      intact.push({ batch: { offset, first, count, synced, ceiling }, body });
     }
     // Where a body is damaged, a disk may have put another batch: its blocks are looked at one by one.
-    offset += entries === undefined ? blockBytes : batchBytes(found.bodyBytes);
+    offset += body === undefined ? blockBytes : batchBytes(found.bodyBytes);
   }
   const batches = intact.map(({ batch }) => batch);
   const inOrder = [...intact].sort((a, b) => a.batch.first - b.batch.first);
-  for (const { batch, entries } of inOrder) visit(batch, entries);
-  const blank = header === undefined && batches.length + bad.length === 0 && isZero(bytes);
+  for (const { batch, body } of inOrder) visit(batch, body);
+  // Every whole block was looked at above.
+  const isEmpty = header === undefined && batches.length + bad.length + unreadable.length === 0;
+  const blank = isEmpty && isZero(bytes.subarray(offset));
   return { header, blank, batches, bad, unreadable };
 }
 

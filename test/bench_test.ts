@@ -4,6 +4,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { claimsOf, type Results, reportOf } from "../bench/report.ts";
 import { byCount, expectBetween, type Figure, median, type Sample } from "../bench/sample.ts";
+import { beginnings, reached, shares } from "../bench/spread.ts";
+import type { Throughput } from "../bench/throughput.ts";
 
 const runtime = { name: "Node 24", version: "24.0.0", path: "node" };
 
@@ -57,6 +59,56 @@ bench("bench: nothing is claimed against a system that was not measured", () => 
   assert.equal(claimsOf(resultsOf({ "Quorate, Node 24": [20, 20, 20] })), []);
   assert.equal(claimsOf(resultsOf({ "Quorate, Bun": [20, 20, 20], etcd: [1, 1, 1] })), []);
 });
+
+bench("bench: a cluster is held to what it is measured by, on Node 20 to less", () => {
+  const own = "Quorate, Node 24, three nodes";
+  const old = "Quorate, Node 20, three nodes";
+  const other = "newest etcd, three nodes";
+  const groupOf = (rates: Readonly<Record<string, number>>, cpuUs: number): Throughput => ({
+    figures: Object.entries(rates).map(([peer, rate]) => ({ ...figure(peer, 256, rate), cpuUs })),
+    failures: [],
+    versions: {},
+    missing: [],
+  });
+  const lost = "Quorate, Node 24, two of three nodes";
+  const cluster = {
+    put: groupOf({ [own]: 200, [old]: 150, [lost]: 159, [other]: 100 }, 60),
+    get: groupOf({ [own]: 199, [old]: 100, [other]: 100 }, 1),
+    one: groupOf({ [own]: 70, "Quorate, Node 24, alone": 100 }, 1),
+    grpc: groupOf({ [own]: 99, [other]: 100 }, 1),
+  };
+  const results = { ...resultsOf({}), cluster };
+  const held = claimsOf(results).map(({ claim, measured, holds }) => [claim, measured, holds]);
+  const at = "256 connections";
+  assert.equal(held, [
+    [`quorum PUT, ${at}: at least 2 of ${other}`, "2.00", true],
+    [`quorum GET, ${at}: at least 2 of ${other}`, "1.99", false],
+    [`quorum PUT over gRPC, ${at}: at least 1 of ${other}`, "0.99", false],
+    [`GET at one, ${at}: at least 0.7 of Quorate, Node 24, alone`, "0.70", true],
+    [`PUT, one node down, ${at}: at least 0.8 of ${own}`, "0.80", false],
+    [`quorum PUT, ${at}: under 60 µs of CPU`, "60 µs", false],
+    [`Node 20: quorum PUT, ${at}: at least 1.5 of ${other}`, "1.50", true],
+    [`Node 20: quorum GET, ${at}: at least 1 of ${other}`, "1.00", true],
+    [`Node 20: quorum PUT, ${at}: under 90 µs of CPU`, "60 µs", true],
+  ]);
+  assert.match(reportOf(results), `| ${own} | 60 | 1 | 1 |`);
+});
+
+bench(
+  "bench: a load is shared out over nodes, and the keys that the shares reached are counted once",
+  () => {
+    assert.equal(shares(64, 3), [22, 21, 21]);
+    assert.equal(shares(16, 3), [6, 5, 5]);
+    assert.equal(beginnings(1000, 3), [0, 333, 666]);
+    assert.is(reached(1000, [0, 333, 666], [10, 20, 30]), 60);
+    assert.is(
+      reached(1000, [0, 333, 666], [400, 20, 30]),
+      430,
+      "the first reaches into the second's",
+    );
+    assert.is(reached(1000, [0, 333, 666], [5000, 1, 1]), 1000);
+  },
+);
 
 bench("bench: the table divides the main runtime by each row", () => {
   const report = reportOf(resultsOf({ "Quorate, Node 24": [3000, 1, 1], etcd: [1500, 1, 1] }));

@@ -107,6 +107,14 @@ test("hex and base64url are Buffer's, and their readers take one form only", () 
   }
 });
 
+test("base64url of a large value takes no more memory than its letters", () => {
+  const before = process.memoryUsage().heapUsed;
+  const text = bytes.toBase64url(new Uint8Array(4 * 1024 * 1024).fill(201));
+  const grownMiB = (process.memoryUsage().heapUsed - before) / (1024 * 1024);
+  assert.is(text.length, Math.ceil((4 * 1024 * 1024 * 4) / 3));
+  assert.ok(grownMiB < 32, `${grownMiB} MiB`);
+});
+
 test("hex64() has sixteen digits, and concat() puts parts together", () => {
   assert.is(bytes.hex64(0n), "0".repeat(16));
   assert.is(bytes.hex64(2n ** 64n - 1n), "f".repeat(16));

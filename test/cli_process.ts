@@ -1,14 +1,19 @@
 /**
- * CliProcess: `quorate` in a process of its own, from its sources.
+ * CliProcess: `quorate` in a process of its own: as it is built, which starts in a fifth of the time, or
+ * from its sources where these are newer than the build (`npm test` builds first).
  *
  * @module
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isBuilt } from "../deploy/built.mjs";
 
 export const root: string = fileURLToPath(new URL("..", import.meta.url));
-const cli = fileURLToPath(new URL("../src/cli.ts", import.meta.url));
+const cliWords: readonly string[] = isBuilt(root)
+  ? [join(root, "dist/src/cli.js")]
+  : ["--import", "tsx", join(root, "src/cli.ts")];
 
 export interface Ended {
   readonly code: number | null;
@@ -88,7 +93,7 @@ export interface RunningOptions {
 
 /** Starts `quorate` with some words. */
 export function startCli(words: readonly string[], options: RunningOptions = {}): Running {
-  return new Running(process.execPath, ["--import", "tsx", cli, ...words], options);
+  return new Running(process.execPath, [...cliWords, ...words], options);
 }
 
 /** Starts `quorate serve` on a free port; it is killed, if it still runs, when `use` is done. */

@@ -9,6 +9,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { utf8Bytes } from "../src/bytes.ts";
 import { commands } from "../src/cli_commands.ts";
+import { buildProgram } from "../src/cli_program.ts";
 import { programVersion } from "../src/cli_version.ts";
 import { QuorateError } from "../src/errors.ts";
 import { quorate, withFolder, withStand } from "./cli_harness.ts";
@@ -93,6 +94,24 @@ test("del deletes, and a second time too", () =>
     assert.is((await ask("del", "a")).code, 0);
     assert.is((await ask("get", "a")).code, 3);
     assert.is((await ask("del", "a")).code, 0);
+  }));
+
+test("ring prints the members, and the replicas of a key, in each form", () =>
+  withStand(async ({ ask, askWith }) => {
+    const all = JSON.parse((await ask("ring")).out);
+    assert.equal([all.clusterId, all.members[0].node, all.place], ["c", "n1", undefined]);
+    const one = JSON.parse((await ask("ring", "a/é", "-o", "json")).out);
+    assert.equal([one.place.partition, one.place.replicas[0].zone], [4, "z1"]);
+    assert.match((await ask("ring", "--key64", "_w", "-o", "yaml")).out, /partition: 1\n/);
+    assert.is((await ask("ring", "k", "-o", "raw")).out, "n1\n");
+    const members = await askWith({ columns: 80 }, "ring");
+    assert.match(members.out, /node +zone +addresses +weight +first of +replica of +share +voter/);
+    assert.match(members.out, /n1 +z1 +10\.0\.0\.1:8080 +100 +256 +256 +100\.0 % +yes/);
+    assert.match(members.err, /Cluster c: 256 partitions, epoch 1\./);
+    const key = await askWith({ columns: 80 }, "ring", "users/1");
+    assert.match(key.out, /1 +n1 +z1 +10\.0\.0\.1:8080 +http:\/\/10\.0\.0\.1:8080/);
+    assert.match(key.err, /Partition 7 of 256, n = 1 in 'default', epoch 1\./);
+    assert.is((await ask("ring", "k", "-n", "none")).code, 3);
   }));
 
 test("binary keys are given as base64url with --key64", () =>
@@ -282,7 +301,7 @@ test("wrong usage is exit code 2, with what was meant", async () => {
     [["get", "k", "--timeout", "5"], /--timeout: '5' has no unit/],
     [["config"], /Usage: quorate config/],
     [[], /Usage: quorate \[options\]/],
-    [["serve", "--peers", "a:1"], /clusters are not in it yet/],
+    [["serve", "--phi-down", "3"], /is not above --phi-suspect 3/],
     [["serve", "--host", "0.0.0.0"], /--insecure/],
     [["serve", "extra"], /Too many arguments/],
   ];
@@ -350,6 +369,27 @@ test("a config file that is missing, broken or misspelt is an error that names i
     assert.match(limits.err, /--memtable-bytes 512KiB is below --max-value 1MiB/);
   }));
 
+test("every example of the help is a command line that the program takes", async () => {
+  for (const row of commands) {
+    for (const example of row.examples) {
+      const line = /quorate ([^|>]*)/.exec(example)?.[1]?.trim() ?? "";
+      let name = "";
+      const program = buildProgram({
+        version: "0",
+        write: () => {},
+        run: async (parsed) => {
+          name = parsed.row.name;
+        },
+      });
+      await program.parseAsync(line.split(/\s+/), { from: "user" });
+      assert.ok(
+        commands.some((known) => known.name === name),
+        example,
+      );
+    }
+  }
+});
+
 test("docs/cli.md describes the commands as the program does", () => {
   assert.ok(cliText(cliFile()) === cliFile(), "run 'node --import tsx test/reference.ts'");
 });
@@ -364,7 +404,12 @@ test("a command that only talks to a node loads none of the server", () => {
     const server = loaded.filter((name) =>
       /^(?!node:|commander$|src\/(?:cli|client|config))/.test(name),
     );
-    assert.equal(server, [...small], `${row.name} loads more`);
+    // An import reads its lines as the server reads a body: by the same rules.
+    const rules = ["src/api_limit.ts", "src/json.ts", "src/target.ts"];
+    const own = row.name === "import" ? rules : [];
+    // The simulator is asked for when it is to run, and needs no client.
+    const all = row.name === "sim" ? small.filter((name) => name !== "src/bytes.ts") : small;
+    assert.equal(server, [...all, ...own].sort(), `${row.name} loads more`);
   }
   assert.ok(loadedWith(["src/cli_serve.ts"]).includes("lmdb"), "the server would be found");
 });

@@ -6,7 +6,7 @@ import * as path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { BatchRequest, BatchResult } from "../src/api.ts";
-import { parseLine } from "../src/cli_import_line.ts";
+import { parseLine, putAt } from "../src/cli_import_line.ts";
 import { QuorateClient } from "../src/client.ts";
 import { QuorateError } from "../src/errors.ts";
 import { type Stand, withFolder, withStand } from "./cli_harness.ts";
@@ -279,6 +279,9 @@ test("parseLine() says what is wrong with a line", () => {
     ['{"key":"k","value":"v","expiresAt":"soon"}', /'expiresAt' is not a time/],
     ['{"key":"k","value":"v","ttl":1,"expiresAt":"2030-01-01"}', /Both/],
     ['{"error":{"type":"/problems/internal"}}', /incomplete/],
+    ['{"key":"k","value":"v","key":"l"}', /The line has the field 'key' twice/],
+    ['{"key":"k","value":"v","val\\u0075e":"w"}', /The line has the field 'value' twice/],
+    ['{"key":"k","value":"v","meta":{"a":"1","a":"2"}}', /The line has the field 'a' twice/],
   ];
   for (const [line, expected] of cases) {
     const parsed = parseLine(Buffer.from(line), 1, 0);
@@ -288,6 +291,54 @@ test("parseLine() says what is wrong with a line", () => {
   assert.is(parseLine(Buffer.from(" "), 1, 0).kind, "nothing");
   assert.is(parseLine(Buffer.from('{"end":true,"count":3}'), 1, 0).kind, "nothing");
 });
+
+test("an expiry becomes whole seconds to live, never fewer than are left, and less than one more", () => {
+  const parsed = parseLine(
+    Buffer.from('{"key":"k","value":"v","expiresAt":"1970-01-01T00:00:10.001Z"}'),
+    1,
+    0,
+  );
+  if (parsed.kind !== "put") throw new Error(parsed.kind);
+  const { line } = parsed;
+  for (const [nowMs, ttlSeconds] of [
+    [0, 11],
+    [1, 10],
+    [2, 10],
+    [9000, 2],
+    [9001, 1],
+    [10_000, 1],
+    // Over by now: it was not when it was read, and one second is the least that a node takes.
+    [20_000, 1],
+  ] as const) {
+    assert.is(putAt(line, nowMs).ttlSeconds, ttlSeconds, `at ${nowMs}`);
+  }
+});
+
+test("a line that is sent again later has less time to live", () =>
+  withStand(async (stand) => {
+    const ttls: (number | undefined)[] = [];
+    const realNow = Date.now;
+    interceptBatches(stand, async (request, pass) => {
+      for (const operation of request.operations) {
+        if (operation.kind === "put") ttls.push(operation.ttlSeconds);
+      }
+      if (ttls.length > 1) return pass();
+      Date.now = () => realNow() + 10_000;
+      return [
+        { kind: "error", error: new QuorateError("overloaded", "Busy.", { outcome: "none" }) },
+      ];
+    });
+    try {
+      const expiresAt = new Date(realNow() + 3_600_000).toISOString();
+      const input = ndjson([{ key: "k", value: "v", expiresAt }]);
+      const { code, err } = await stand.askWith({ input }, "import");
+      assert.is(code, 0, err);
+    } finally {
+      Date.now = realNow;
+    }
+    const [first = 0, second = 0] = ttls;
+    assert.ok(first <= 3600 && first > second && second <= 3590, `${first} ${second}`);
+  }));
 
 test("bench counts what it did, and leaves no keys behind", () =>
   withStand(async ({ ask, edge }) => {

@@ -303,6 +303,42 @@ test("info tells who the node is", () =>
     assert.ok(info.startedAtMs > 0);
   }));
 
+test("ring tells the members, and where a key lives, whatever its bytes", () =>
+  withEdge(async (client) => {
+    const ring = await client.ring();
+    assert.equal([ring.clusterId, ring.epoch, ring.partitions], ["c", 1, 256]);
+    const [member] = ring.members;
+    assert.equal([member?.node, member?.zone, member?.host], ["n1", "z1", "h1"]);
+    assert.equal([member?.voter, member?.primaries, member?.replicas], [true, 256, 256]);
+    assert.equal(member?.addresses, ["10.0.0.1:8080"]);
+    assert.is(ring.place, undefined);
+    const { place } = await client.ring("a/..");
+    assert.is(place?.partition, 4, "the made-up node takes the length of a key for its partition");
+    assert.is(place?.replicas[0]?.clientUrl, "http://10.0.0.1:8080");
+    assert.is((await client.ring(Uint8Array.of(0xff, 0))).place?.partition, 2);
+    await client.putNamespace("logs", { n: 2 });
+    const logs = await client.ring("k", { namespace: "logs" });
+    assert.equal([logs.place?.namespace, logs.place?.n], ["logs", 2]);
+  }));
+
+test("cluster and hints tell what the node knows, and leave out what it has not heard", () =>
+  withEdge(async (client, edge) => {
+    const { node, epoch, voters, members } = await client.cluster();
+    assert.equal([node, epoch, voters], ["n1", 3, ["n1", "n2"]]);
+    const [first, second, third] = members;
+    assert.equal([first?.state, first?.self, first?.voter], ["alive", true, true]);
+    assert.equal(first?.disk, { freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 });
+    assert.equal([second?.state, second?.phi, second?.silentMs], ["down", 9.25, 61_000]);
+    assert.equal([second?.keys, third?.silentMs, third?.epoch], [undefined, undefined, undefined]);
+    assert.equal(await client.hints(), { node: "n1", count: 0, bytes: 0, targets: [] });
+    edge.api.hintTargets = [{ storeId: "s-2", count: 2, bytes: 30, isDelivering: true }];
+    const { count, targets } = await client.hints();
+    assert.equal(
+      [count, targets],
+      [2, [{ storeId: "s-2", count: 2, bytes: 30, delivering: true }]],
+    );
+  }));
+
 test("a problem becomes the error that the node threw, with all that it knows", () =>
   withEdge(async (client, edge) => {
     edge.api.failure = new QuorateError("write-quorum-not-met", "1 of 2 acks in 500 ms.", {

@@ -2,7 +2,7 @@
  * A fresh clone: what a stranger meets, with nothing installed and nothing built.
  *
  * The commit that is checked out is cloned into an empty folder; there `npm test` has to install,
- * compile and pass (one test file stands for all), and `npm start` to serve.
+ * compile and pass (one test file stands for all), and `npm start` to serve three nodes.
  */
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
@@ -26,18 +26,20 @@ function run(command: string, words: readonly string[], cwd: string): Promise<st
   });
 }
 
-/** The URL in the line `listening on …`. */
-function listening(child: ChildProcess): Promise<string> {
+/** The URLs of the nodes that are ready, when all are. */
+function ready(child: ChildProcess): Promise<string[]> {
   return new Promise((settle, reject) => {
     let said = "";
-    const take = (chunk: Buffer): void => {
+    let log = "";
+    child.stdout?.on("data", (chunk: Buffer) => {
       said += chunk.toString();
-      const url = /listening on (http:\S+)\n/.exec(said)?.[1];
-      if (url !== undefined) settle(url);
-    };
-    child.stdout?.on("data", take);
-    child.stderr?.on("data", take);
-    child.on("exit", (code) => reject(new Error(`npm start ended with ${code}: ${said}`)));
+      if (!said.includes("Ctrl-C stops all")) return;
+      settle([...said.matchAll(/^ {2}n\d {2}(http:\S+) /gm)].map(([, url = ""]) => url));
+    });
+    child.stderr?.on("data", (chunk: Buffer) => {
+      log += chunk.toString();
+    });
+    child.on("exit", (code) => reject(new Error(`npm start ended with ${code}: ${said}${log}`)));
   });
 }
 
@@ -52,8 +54,9 @@ test("clean-clone-builds-and-tests", () =>
     const child = spawn("npm", words, { cwd: clone, detached: true });
     const ended = new Promise((settle) => child.on("close", settle));
     try {
-      const url = await listening(child);
-      assert.is((await fetch(`${url}/readyz`)).status, 200);
+      const urls = await ready(child);
+      assert.is(urls.length, 3);
+      for (const url of urls) assert.is((await fetch(`${url}/readyz`)).status, 200);
     } finally {
       process.kill(-(child.pid ?? Number.NaN), "SIGINT");
       await ended;

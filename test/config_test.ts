@@ -2,6 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   type ConfigInputs,
+  hiddenText,
   isLoopback,
   nearestName,
   resolveConfig,
@@ -37,6 +38,8 @@ function configWith(changes: Partial<Config>): Config {
   return { ...resolveConfig(nothing, "all").config, ...changes };
 }
 
+const routeTo = (advertised: string): kinds.PeerRoute => ({ advertised, used: "127.0.0.1:9" });
+
 const test = suite("config");
 
 test("a value comes from the flag, else the variable, else the file, else the default", () => {
@@ -55,6 +58,10 @@ test("a value comes from the flag, else the variable, else the file, else the de
 
 test("every setting can be given as a flag, as a variable and in the file", () => {
   const texts: Readonly<Record<string, string>> = {
+    host: "abc",
+    "advertise-ip": "abc",
+    "hint-age": "7min",
+    "max-request-bytes": "17MiB",
     "<number>": "2",
     "<port>": "4711",
     "<size>": "2MiB",
@@ -65,18 +72,22 @@ test("every setting can be given as a flag, as a variable and in the file", () =
     "<url>": "http://127.0.0.1:1/x",
     "<origin,...>": "http://a.example,https://b.example:1",
     "<id>": "ab-12",
+    "<address>": "127.0.0.1:4711",
+    "<address,...>": "127.0.0.1:1,[::1]:2",
+    "<address=address,...>": "n2:8080=127.0.0.1:1,[::1]:2=n3:3",
+    "<secret>": "0123456789abcdef",
   };
   for (const name of settingNames) {
-    const { flag, kind, refusal, outsideFile } = settings[name];
-    if (refusal !== undefined) continue;
+    const { flag, kind, secret, outsideFile } = settings[name];
     const word = /^<([a-z]+)\|/.exec(kind.placeholder)?.[1];
-    const text = texts[kind.placeholder] ?? word ?? "abc";
+    const given = texts[flag] ?? texts[kind.placeholder] ?? word ?? "abc";
+    const text = secret === true ? hiddenText : given;
     const shown = (inputs: Partial<ConfigInputs>) =>
       valueText(name, resolveConfig({ ...nothing, ...inputs }, "all").config[name]);
-    assert.is(shown({ flags: { [flag]: text } }), text, flag);
-    assert.is(shown({ environment: { [variableOf(flag)]: text } }), text, flag);
+    assert.is(shown({ flags: { [flag]: given } }), text, flag);
+    assert.is(shown({ environment: { [variableOf(flag)]: given } }), text, flag);
     if (outsideFile === true) continue;
-    assert.is(shown({ file: { path: "q.toml", values: { [flag]: text } } }), text, flag);
+    assert.is(shown({ file: { path: "q.toml", values: { [flag]: given } } }), text, flag);
   }
 });
 
@@ -84,7 +95,7 @@ test("every default is allowed by its own kind, and fits with the others", () =>
   const { config } = resolveConfig(nothing, "all");
   for (const name of settingNames) {
     const text = valueText(name, config[name]);
-    if (text === undefined || settings[name].refusal !== undefined) continue;
+    if (text === undefined) continue;
     const again = resolveConfig({ flags: { [settings[name].flag]: text }, environment: {} }, "all");
     assert.equal(again.config[name], config[name], name);
   }
@@ -182,20 +193,6 @@ test("the file cannot name the file", () => {
   refusalOf(() => resolveConfig({ ...nothing, file }, "serve"));
 });
 
-test("settings of a cluster are refused rather than ignored", () => {
-  for (const [flag, value] of [
-    ["peers", "127.0.0.1:8081"],
-    ["gossip-port", "7000"],
-    ["bootstrap-expect", "3"],
-  ] as const) {
-    const refusal = refusalOf(() =>
-      resolveConfig({ flags: { [flag]: value }, environment: {} }, "serve"),
-    );
-    assert.match(refusal.detail, /clusters are not in it yet/);
-    assert.match(refusal.hint ?? "", new RegExp(`--${flag}`));
-  }
-});
-
 test("a data command does not read the settings of serve, but knows their names", () => {
   const environment = { QUORATE_MAX_VALUE: "nonsense", QUORATE_URL: "http://10.0.0.1:1" };
   const { config } = resolveConfig({ flags: {}, environment }, "data");
@@ -209,6 +206,16 @@ test("validate() refuses limits that do not fit together, and says what would", 
     [{ valueBytesMax: 32 * MiB, segmentBytes: 32 * MiB }, /--segment-bytes 64MiB/],
     [{ valueBytesMax: 2 * MiB, memtableBytesMax: MiB }, /--memtable-bytes 2MiB/],
     [{ diskReserveBytes: 64 * MiB }, /--disk-reserve 96MiB/],
+    [{ requestBytesMax: 2 * MiB }, /--max-request-bytes 17MiB/],
+    [{ linkQueueBytesMax: MiB }, /--link-queue-bytes 2MiB/],
+    [{ replicationBytesMax: MiB }, /--max-replication-bytes 2MiB/],
+    [{ hintBytesMax: MiB }, /--hint-bytes 2MiB/],
+    [{ phiSuspect: 8, phiDown: 8 }, /--phi-down 9/],
+    [{ bootstrapExpect: 3 }, /--bootstrap-expect 1/],
+    [{ peers: ["n2:8080"] }, /QUORATE_CLUSTER_SECRET/],
+    [{ clusterSecret: "0123456789abcdef", clusterSecretFile: "s" }, /one of them/],
+    [{ gossipPort: 8080 }, /--gossip-port/],
+    [{ peerRoutes: [routeTo("n2:1"), routeTo("n3:1"), routeTo("n2:1")] }, /one of them/],
   ];
   for (const [changes, hint] of cases) {
     assert.match(refusalOf(() => validate(configWith(changes))).hint ?? "", hint);
@@ -216,6 +223,27 @@ test("validate() refuses limits that do not fit together, and says what would", 
   validate(configWith({ host: "0.0.0.0", insecure: true }));
   const small = { segmentBytes: 256 * KiB, memtableBytesMax: 128 * KiB, valueBytesMax: 128 * KiB };
   validate(configWith({ ...small, diskReserveBytes: 512 * KiB }));
+});
+
+test("a secret is never shown: not as a value, not in the error about it", () => {
+  const secret = "too short!";
+  const flags = { "cluster-secret": secret };
+  const refusal = refusalOf(() => resolveConfig({ ...nothing, flags }, "all"));
+  assert.not.ok(refusal.message.includes(secret), refusal.message);
+  assert.is(valueText("clusterSecret", "0123456789abcdef"), hiddenText);
+});
+
+test("an address of a peer has a port from 1 to 65,535", () => {
+  for (const [text, isRight] of [
+    ["n1:8080", true],
+    ["[::1]:1", true],
+    ["n1", false],
+    ["n1:0", false],
+    ["n1:65536", false],
+    ["a b:1", false],
+  ] as const) {
+    assert.is("value" in kinds.address.parse(text), isRight, text);
+  }
 });
 
 test("isLoopback() knows the names under which only this machine is reached", () => {
@@ -263,6 +291,7 @@ test("times carry units, and show themselves in the largest whole one", () => {
     ["2s", 2000],
     ["1.5s", 1500],
     ["10min", 600_000],
+    ["10m", 600_000],
     ["1h", 3_600_000],
   ] as const) {
     assert.equal(time.parse(text), { value: ms }, text);
@@ -284,6 +313,12 @@ test("what a kind shows, it reads again", () => {
     [kinds.whole(0, 1e6) as kinds.Kind<unknown>, 65_535],
   ];
   for (const [kind, value] of cases) assert.equal(kind.parse(kind.show(value)), { value });
+});
+
+test("a way to a peer is two addresses", () => {
+  for (const text of ["n2:8080", "n2:8080=", "n2=127.0.0.1:1", "n2:1=n3:1=n4:1", "=n2:1"]) {
+    assert.ok("error" in kinds.route.parse(text), text);
+  }
 });
 
 test("docs/configuration.md says what the table says", () => {

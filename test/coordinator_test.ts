@@ -13,7 +13,7 @@ import { Coordinator } from "../src/coordinator.ts";
 import { guardMs, hlcAt, hlcWallMs } from "../src/hlc.ts";
 import type { QuorateNode } from "../src/node.ts";
 import type { StoredRecord } from "../src/record.ts";
-import { genesis } from "../src/topology.ts";
+import { genesis } from "../src/topology_steps.ts";
 import { compareVersions, type Version } from "../src/version.ts";
 import { rejectsSlug, runs } from "./samples.ts";
 import { newWorld, openIn, requestId, type World } from "./store_harness.ts";
@@ -257,6 +257,21 @@ test("a ttl counts from the write, also over a record whose stamp lies far in th
   assert.ok((expiresAtMs ?? 0) <= startMs + 10_000 + guardMs, `${expiresAtMs}`);
   assert.is(await get(node, "k"), "v");
   await world.clock.advance(10_000 + guardMs);
+  assert.is(await get(node, "k"), undefined);
+  await node.close();
+});
+
+test("R3: once a clock that was far ahead is set back, nothing is over by the stamps that it made", async () => {
+  const world = newWorld();
+  const node = await openIn(world);
+  const key = utf8Bytes("k");
+  await node.put({ ...plain, key, value: utf8Bytes("v"), ttlSeconds: 10 });
+  jump(world, 24 * hourMs);
+  await put(node, "other", "of tomorrow");
+  jump(world, -24 * hourMs);
+  // It mints nothing, so that its last stamp stays where it is.
+  assert.is(await get(node, "k"), "v");
+  await world.clock.advance(10_001);
   assert.is(await get(node, "k"), undefined);
   await node.close();
 });

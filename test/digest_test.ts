@@ -3,6 +3,7 @@
 import * as fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { decodeChecked, encodeChecked } from "../src/checked_json.ts";
 import {
   add,
   copySummary,
@@ -15,7 +16,6 @@ import {
   sameSummary,
 } from "../src/digest.ts";
 import type { Hlc } from "../src/hlc.ts";
-import { seal, unseal } from "../src/sealed.ts";
 import {
   decodeMeta,
   decodePartitionMeta,
@@ -130,8 +130,10 @@ test("a summary is read back as it was, and refused with any flipped bit, cut or
       assert.ok(sameSummary(found, summary));
       assert.equal([...found.tallies].sort(), [...summary.tallies].sort());
       assert.equal(encodeSummary(found), bytes);
-      const meta = encodePartitionMeta({ sequence, summary });
+      const isUnsummed = chance % 2 === 1;
+      const meta = encodePartitionMeta({ sequence, summary, isUnsummed });
       assert.is(decodePartitionMeta(meta)?.sequence, sequence);
+      assert.is(decodePartitionMeta(meta)?.isUnsummed, isUnsummed);
       for (const [whole, decode] of [
         [bytes, decodeSummary],
         [meta, decodePartitionMeta],
@@ -149,7 +151,7 @@ test("a summary is read back as it was, and refused with any flipped bit, cut or
 });
 
 test("every bit of a partition's sequence and of a summary's head is under a checksum", () => {
-  const meta = encodePartitionMeta({ sequence: 77, summary: emptySummary() });
+  const meta = encodePartitionMeta({ sequence: 77, summary: emptySummary(), isUnsummed: true });
   for (let bit = 0; bit < 40 * 8; bit += 1) {
     const damaged = meta.slice();
     damaged[bit >> 3] = (damaged[bit >> 3] as number) ^ (1 << (bit & 7));
@@ -157,37 +159,37 @@ test("every bit of a partition's sequence and of a summary's head is under a che
   }
 });
 
-test("arbitrary bytes are neither a summary nor a sealed document, and nothing throws", () => {
+test("arbitrary bytes are neither a summary nor a checked document, and nothing throws", () => {
   const property = fc.property(bytesUpTo(200), (bytes) => {
     assert.is(decodeSummary(bytes), undefined);
     assert.is(decodePartitionMeta(bytes), undefined);
     assert.is(decodeMeta(bytes), undefined);
-    assert.is(unseal(bytes), undefined);
+    assert.is(decodeChecked(bytes), undefined);
   });
   fc.assert(property, runs(300));
 });
 
-test("unseal(seal(x)) equals x, also when other bytes follow; damage and cuts are refused", () => {
+test("decodeChecked(encodeChecked(x)) equals x, also when other bytes follow; damage and cuts are refused", () => {
   const property = fc.property(fc.jsonValue(), bytesUpTo(20), fc.nat(), (value, rest, chance) => {
     const document = JSON.parse(JSON.stringify(value));
-    const sealed = seal(document);
-    assert.equal(unseal(sealed), document);
-    assert.equal(unseal(Uint8Array.of(...sealed, ...rest)), document);
-    assert.is(unseal(sealed.subarray(0, chance % sealed.length)), undefined);
-    const bit = chance % (sealed.length * 8);
-    const damaged = sealed.slice();
+    const checked = encodeChecked(document);
+    assert.equal(decodeChecked(checked), document);
+    assert.equal(decodeChecked(Uint8Array.of(...checked, ...rest)), document);
+    assert.is(decodeChecked(checked.subarray(0, chance % checked.length)), undefined);
+    const bit = chance % (checked.length * 8);
+    const damaged = checked.slice();
     damaged[bit >> 3] = (damaged[bit >> 3] as number) ^ (1 << (bit & 7));
-    assert.is(unseal(damaged), undefined, `bit ${bit}`);
+    assert.is(decodeChecked(damaged), undefined, `bit ${bit}`);
   });
   fc.assert(property, runs(200));
 });
 
-test("corrupt-length-allocates-nothing: a sealed length beyond its bytes is refused as it is", () => {
-  const sealed = seal({ a: 1 });
+test("corrupt-length-allocates-nothing: a length beyond the bytes is refused as it is", () => {
+  const checked = encodeChecked({ a: 1 });
   for (const length of [0, 1, 2 ** 31, 2 ** 32 - 1]) {
-    const damaged = sealed.slice();
+    const damaged = checked.slice();
     new DataView(damaged.buffer).setUint32(12, length);
-    assert.is(unseal(damaged), undefined);
+    assert.is(decodeChecked(damaged), undefined);
   }
 });
 

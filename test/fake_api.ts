@@ -11,11 +11,16 @@ import type {
   Api,
   BatchRequest,
   BatchResult,
+  ClusterAnswer,
   CountAnswer,
   CountRequest,
   DeleteRequest,
+  ExplainAnswer,
   GetAnswer,
   GetRequest,
+  HintsAnswer,
+  HintTarget,
+  KeyPlace,
   ListAnswer,
   ListRequest,
   LiveRecord,
@@ -25,11 +30,12 @@ import type {
   PutRequest,
   ReadyCheck,
   RequestOptions,
+  RingAnswer,
   WriteAnswer,
 } from "../src/api.ts";
 import { compare, fromBase64url, startsWith, toBase64url, toHex } from "../src/bytes.ts";
 import { QuorateError } from "../src/errors.ts";
-import { hlcAt, hlcNext } from "../src/hlc.ts";
+import { type Hlc, hlcAt, hlcNext } from "../src/hlc.ts";
 import type { Version } from "../src/version.ts";
 
 interface Kept {
@@ -46,6 +52,14 @@ const defaultPolicy: NamespacePolicy = {
   durability: "fsync",
 };
 
+const place = {
+  node: "n1",
+  nodeId: "n",
+  zone: "z1",
+  addresses: ["10.0.0.1:8080"],
+  clientUrl: "http://10.0.0.1:8080",
+};
+
 export class FakeApi implements Api {
   readonly #spaces = new Map<string, Namespace>([
     ["default", { name: "default", number: 0, policy: defaultPolicy }],
@@ -58,6 +72,10 @@ export class FakeApi implements Api {
   failure: Error | undefined;
   /** Lets so many pages pass, then throws `failure`. */
   pagesBeforeFailure: number | undefined;
+  /** What is kept for others. */
+  hintTargets: readonly HintTarget[] = [];
+  /** The timeouts of the waits for no hints, newest last. */
+  readonly waits: number[] = [];
   checks: readonly ReadyCheck[] = [{ name: "store", ok: true }];
 
   async get(request: GetRequest): Promise<GetAnswer> {
@@ -138,6 +156,15 @@ export class FakeApi implements Api {
     return results;
   }
 
+  async explain(request: GetRequest): Promise<ExplainAnswer> {
+    this.requests.push(request);
+    const lost = { node: "n2", status: "not reached", reason: "No link.", up: false, tookMs: 0.5 };
+    const found = { node: "n1", status: "found", up: true, counts: true, epoch: 7, tookMs: 0.25 };
+    const version = { hlc: 1n as Hlc, origin: 2n };
+    const held = { version, tombstone: false, expiresAtMs: 1_000 };
+    return { partition: 3, epoch: 7, n: 2, replicas: [{ ...found, ...held }, lost] };
+  }
+
   namespaces(): readonly Namespace[] {
     return [...this.#spaces.values()];
   }
@@ -169,6 +196,61 @@ export class FakeApi implements Api {
 
   replicas(_key: Uint8Array, count: number): readonly string[] {
     return ["n1"].slice(0, count);
+  }
+
+  ring(): RingAnswer {
+    const member = { ...place, host: "h1", weight: 100, isVoter: true };
+    const held = { firstCount: 256, replicaCount: 256, share: 1 };
+    return { clusterId: "c", epoch: 1, partitions: 256, members: [{ ...member, ...held }] };
+  }
+
+  place(namespace: string, key: Uint8Array): KeyPlace {
+    const { policy } = this.namespace(namespace);
+    return { namespace, partition: key.length, n: policy.n, replicas: [place] };
+  }
+
+  async cluster(): Promise<ClusterAnswer> {
+    const held = { firstCount: 256, replicaCount: 256, isVoter: true };
+    const hints = { count: this.hints().count, bytes: this.hints().bytes };
+    return {
+      node: "n1",
+      clusterId: "c",
+      epoch: 3,
+      partitions: 256,
+      voters: ["n1", "n2"],
+      members: [
+        {
+          ...{ ...place, ...held, storeId: "s", isSelf: true, state: "alive", phi: 0, silentMs: 0 },
+          ...{ epoch: 3, keys: this.#kept.size, bytes: 12, version: "0.0.1" },
+          disk: { freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },
+          hints: { count: 0, bytes: 0 },
+        },
+        {
+          ...{ ...place, ...held, node: "n2", nodeId: "n-2", storeId: "s-2", isSelf: false },
+          ...{ state: "down", phi: 9.25, silentMs: 61_000, epoch: 2, hints },
+        },
+        {
+          ...{ ...place, ...held, node: "n3", nodeId: "n-3", storeId: "s-3", isSelf: false },
+          ...{ isVoter: false, state: "unknown", phi: 0, hints: { count: 0, bytes: 0 } },
+        },
+      ],
+    };
+  }
+
+  hints(): HintsAnswer {
+    const { hintTargets: targets } = this;
+    return {
+      node: "n1",
+      count: targets.reduce((sum, { count }) => sum + count, 0),
+      bytes: targets.reduce((sum, { bytes }) => sum + bytes, 0),
+      targets,
+    };
+  }
+
+  async whenNoHints(timeoutMs: number): Promise<HintsAnswer> {
+    this.waits.push(timeoutMs);
+    if (this.hints().count === 0) return this.hints();
+    throw new QuorateError("timeout", `${this.hints().count} hints were left.`);
   }
 
   async info(): Promise<NodeInfo> {

@@ -18,7 +18,7 @@ everyWay(
       "/v1/kv",
       "/v1/kv/",
       "/v1/kv//a",
-      "/v1/explain/default/a",
+      "/v1/watch/default",
     ]) {
       problemIn(await edge.ask(target), 404, "no-such-route");
     }

@@ -223,7 +223,7 @@ test("V1: an origin that could not be made durable is not used, and the next min
     },
   });
   let failure: unknown;
-  await mint.mint().catch((error: unknown) => {
+  await Promise.resolve(mint.mint()).catch((error: unknown) => {
     failure = error;
   });
   assert.match(String(failure), /EIO/);

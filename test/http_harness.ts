@@ -84,6 +84,7 @@ export const defaultSettings: HttpSettings = {
   loopback: true,
   advertisedNames: [],
   bodyTimeoutMs: 5000,
+  metrics: { contentType: "text/plain; version=0.0.4", text: async () => "up 1\n" },
 };
 
 export interface EdgeOptions {

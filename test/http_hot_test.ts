@@ -6,6 +6,7 @@ import { once } from "node:events";
 import * as http2 from "node:http2";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Budget } from "../src/admission.ts";
 import { type Ask, Edge, eventually, type Heard, type Protocol } from "./http_harness.ts";
 
 const test = suite("http hot");
@@ -326,7 +327,9 @@ for (const protocol of ["HTTP/1.1", "HTTP/2"] as const) {
 }
 
 test("the bodies of all requests together have a bound, and past it a PUT is 503 at once", async () => {
-  const edge = await Edge.open({ settings: { bodyBytesMax: 1_500_000 } });
+  const edge = await Edge.open({
+    settings: { bodies: new Budget({ requestsMax: 10, bytesMax: 1_500_000 }) },
+  });
   try {
     const connection = edge.raw();
     connection.send("PUT /v1/kv/default/slow HTTP/1.1\r\nHost: localhost\r\n");

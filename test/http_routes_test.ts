@@ -290,6 +290,34 @@ withEdge("the original lines work: put, get, delete in both forms, health", asyn
   }
 });
 
+withEdge(
+  "a delete whose query and body name two keys is refused, and deletes neither",
+  async (edge) => {
+    for (const method of ["POST", "DELETE"]) {
+      const ask = (query: string, body: string) =>
+        edge.ask({ method, target: `/delete?${query}`, body });
+      for (const [query, body] of [
+        ["key=a", '{"key":"b"}'],
+        ["key64=YQ", '{"key64":"Yg"}'],
+        ["key=a", '{"key":"a","more":1}'],
+        ["key=a", "key=a"],
+        ["key=a", "{}"],
+      ] as const) {
+        const heard = await ask(query, body);
+        assert.is(heard.status, 400, `${query} ${body}`);
+        assert.is(JSON.parse(heard.text).outcome, "none");
+      }
+      assert.is(edge.api.requests.length, 0);
+      assert.is(slugIn(await ask("key=a", '{"key":"b"}')), "invalid-request");
+      assert.is(slugIn(await ask("key=a", " ".repeat(65 * 1024))), "value-too-large");
+      // The same key named twice contradicts nothing, and no body at all is the usual case.
+      assert.is((await ask("key=a", '{"key64":"YQ"}')).status, 200);
+      assert.is((await ask("key=a", "")).status, 200);
+      edge.api.requests.length = 0;
+    }
+  },
+);
+
 withEdge("the original routes refuse what they cannot mean", async (edge) => {
   const wrong: readonly (readonly [body: string, slug: string])[] = [
     ["", "invalid-request"],
@@ -338,6 +366,90 @@ withEdge("information is what the schema says", async (edge) => {
   assert.is(info.startedAt, "2023-11-14T22:13:20.000Z");
   assert.is(heard.headers["cache-control"], "private, no-cache");
 });
+
+withEdge("the ring tells the members, and with a key where that lives", async (edge) => {
+  const ring = async (query: string) => {
+    const heard = await edge.ask(`/v1/ring${query}`);
+    assert.is(heard.status, 200, heard.text);
+    return answers.ring.parse(JSON.parse(heard.text));
+  };
+  const { members, place, ...rest } = await ring("");
+  assert.equal(rest, { clusterId: "c", epoch: 1, partitions: 256 });
+  assert.is(place, undefined);
+  const where = {
+    node: "n1",
+    nodeId: "n",
+    zone: "z1",
+    addresses: ["10.0.0.1:8080"],
+    clientUrl: "http://10.0.0.1:8080",
+  };
+  const held = { primaries: 256, replicas: 256, share: 1 };
+  assert.equal(members, [{ ...where, host: "h1", weight: 100, voter: true, ...held }]);
+  // The made-up node takes the length of a key for its partition.
+  const found = { namespace: "default", n: 1, replicas: [where] };
+  assert.equal((await ring("?key=a/%C3%A9")).place, { ...found, partition: 4 });
+  assert.equal((await ring("?key64=_w")).place, { ...found, partition: 1 });
+  await edge.api.putNamespace("cars", { n: 3 });
+  const cars = await ring("?key=k&namespace=cars");
+  assert.equal(cars.place, { ...found, namespace: "cars", n: 3, partition: 1 });
+  const wrong: readonly (readonly [query: string, slug: string])[] = [
+    ["key=", "invalid-key"],
+    ["key=a&key64=YQ", "invalid-key"],
+    ["key64=*", "invalid-key"],
+    ["namespace=cars", "invalid-key"],
+    ["key=k&namespace=No", "invalid-request"],
+    ["key=k&namespace=none", "namespace-not-found"],
+    [`key=${"x".repeat(1025)}`, "key-too-long"],
+    ["r=1", "invalid-request"],
+  ];
+  for (const [query, slug] of wrong) {
+    assert.is(slugIn(await edge.ask(`/v1/ring?${query}`)), slug, query);
+  }
+});
+
+withEdge("the cluster is what the schema says, without what was not heard", async (edge) => {
+  const heard = await edge.ask("/v1/cluster");
+  assert.is(heard.status, 200, heard.text);
+  const { members, ...rest } = answers.cluster.parse(JSON.parse(heard.text));
+  const voters = ["n1", "n2"];
+  assert.equal(rest, { node: "n1", clusterId: "c", epoch: 3, partitions: 256, voters });
+  assert.equal(
+    members.map(({ node, state, self, voter, phi }) => [node, state, self, voter, phi]),
+    [
+      ["n1", "alive", true, true, 0],
+      ["n2", "down", false, true, 9.25],
+      ["n3", "unknown", false, false, 0],
+    ],
+  );
+  assert.equal([members[0]?.primaries, members[0]?.replicas], [256, 256]);
+  assert.not.ok("keys" in (members[1] ?? {}));
+  assert.is(slugIn(await edge.ask("/v1/cluster?r=1")), "invalid-request");
+});
+
+withEdge(
+  "the hints tell for whom, and a wait ends when none are left or with 504",
+  async (edge) => {
+    const hints = async (query: string) => {
+      const heard = await edge.ask(`/v1/hints${query}`);
+      assert.is(heard.status, 200, heard.text);
+      return answers.hints.parse(JSON.parse(heard.text));
+    };
+    const none = { node: "n1", count: 0, bytes: 0, targets: [] };
+    assert.equal(await hints(""), none);
+    assert.equal(await hints("?wait=1"), none);
+    assert.equal(await hints("?wait=1&timeout=250ms"), none);
+    assert.equal(edge.api.waits, [5000, 250]);
+    const target = { storeId: "s-2", node: "n2", count: 2, bytes: 300, oldestAgeMs: 5 };
+    edge.api.hintTargets = [{ ...target, isDelivering: true }];
+    assert.equal((await hints("?wait=0")).targets, [{ ...target, delivering: true }]);
+    const waited = await edge.ask("/v1/hints?wait=1");
+    assert.equal([waited.status, slugIn(waited)], [504, "timeout"]);
+    assert.is(slugIn(await edge.ask("/v1/hints?timeout=1s")), "invalid-request");
+    assert.is(slugIn(await edge.ask("/v1/hints?wait=1&timeout=61s")), "invalid-request");
+    const headers = { "quorate-timeout": "1s" };
+    assert.is((await edge.ask({ target: "/v1/hints", headers })).status, 200);
+  },
+);
 
 withEdge("every slug has its page, as text and as HTML", async (edge) => {
   for (const [slug, { about, title }] of Object.entries(slugTable)) {

@@ -4,8 +4,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
+import { encodeChecked } from "../src/checked_json.ts";
 import { Identity } from "../src/identity.ts";
-import { seal } from "../src/sealed.ts";
 import { Slots } from "../src/slots.ts";
 import { rejectsSlug } from "./samples.ts";
 
@@ -115,10 +115,10 @@ test("Identity: another name, another format and parts that are no identity's ar
     [{ clean: 1 }, "corruption"],
   ] as const) {
     const other = new SimDisk();
-    const sealed = seal({ generation: 1, document: { ...facts, ...change } });
-    for (const suffix of ["a", "b"]) other.replace(`identity.${suffix}`, sealed);
+    const checked = encodeChecked({ generation: 1, document: { ...facts, ...change } });
+    for (const suffix of ["a", "b"]) other.replace(`identity.${suffix}`, checked);
     await rejectsSlug(slug, open(other), JSON.stringify(change));
-    assert.equal([...other.bytesOf("identity.a")], [...sealed], "it is left as it was");
+    assert.equal([...other.bytesOf("identity.a")], [...checked], "it is left as it was");
   }
 });
 

@@ -38,19 +38,32 @@ const table: Readonly<Record<string, Row>> = {
   errors: { layer: "core", level: 0 },
   hash: { layer: "core", level: 0, also: ["assert"] },
   ordered: { layer: "core", level: 0 },
+  slab: { layer: "core", level: 0 },
   hlc: { layer: "core", level: 1 },
   // A version is a stamp and an origin.
   version: { layer: "core", level: 1, also: ["hlc"] },
   // What a node is asked and answers: versions are part of it.
   api: { layer: "core", level: 1, also: ["version"] },
-  sealed: { layer: "core", level: 1 },
+  checked_json: { layer: "core", level: 1 },
+  histogram: { layer: "core", level: 1 },
+  admission: { layer: "core", level: 1 },
+  traffic: { layer: "core", level: 2 },
   config: { layer: "core", level: 2 },
   record: { layer: "core", level: 2 },
   ring: { layer: "core", level: 2 },
+  placement: { layer: "core", level: 2 },
   digest: { layer: "core", level: 3 },
   level: { layer: "core", level: 3 },
+  message: { layer: "core", level: 4 },
+  handshake: { layer: "core", level: 5 },
+  standing: { layer: "core", level: 0 },
   cursor: { layer: "core", level: 3 },
   topology: { layer: "core", level: 3 },
+  detector: { layer: "core", level: 3 },
+  // What the agreement needs of a document, whatever else is in it.
+  agreed: { layer: "core", level: 2 },
+  register: { layer: "core", level: 3 },
+  quorum: { layer: "core", level: 3 },
 
   // Effects: reach the world through Clock, Random, Disk and Network only.
   wal: { layer: "effects", level: 1 },
@@ -61,19 +74,40 @@ const table: Readonly<Record<string, Row>> = {
   // What the folder says of itself and of the cluster, in slots.
   identity: { layer: "effects", level: 2 },
   document: { layer: "effects", level: 2 },
+  remembered: { layer: "effects", level: 2 },
   store: { layer: "effects", level: 2 },
+  // Promises and boot numbers, in slots; they meet their peers through ports.
+  register_store: { layer: "effects", level: 2 },
+  boots: { layer: "effects", level: 2 },
   // These three reach the store and each other through ports.
   scan: { layer: "effects", level: 3 },
-  listing: { layer: "effects", level: 4 },
+  // What this node answers for its partitions.
+  replica: { layer: "effects", level: 3 },
+  listing: { layer: "effects", level: 5 },
+  listing_page: { layer: "effects", level: 4 },
   batch: { layer: "effects", level: 4 },
+  gossip: { layer: "effects", level: 4 },
+  agreement: { layer: "effects", level: 4 },
+  founding: { layer: "effects", level: 4 },
+  join: { layer: "effects", level: 4 },
   coordinator: { layer: "effects", level: 4 },
+  deadlines: { layer: "effects", level: 1 },
+  channel: { layer: "effects", level: 1 },
+  link: { layer: "effects", level: 2 },
+  peers: { layer: "effects", level: 3 },
+  handoff: { layer: "effects", level: 4 },
+  repair: { layer: "effects", level: 4 },
+  // Composes what makes a node one of many.
+  cluster: { layer: "effects", level: 5 },
   // Composes the effects; imports no edge, so that the simulator needs none.
-  node: { layer: "effects", level: 5 },
+  node: { layer: "effects", level: 6 },
 
   // Edges: parse what comes from outside, and hand the real capabilities in.
   folder_lock: { layer: "edges", level: 0, only: levelZero },
   runtime: { layer: "edges", level: 1 },
   log: { layer: "edges", level: 1 },
+  lag: { layer: "edges", level: 1 },
+  metrics: { layer: "edges", level: 3 },
   target: { layer: "edges", level: 1 },
   json: { layer: "edges", level: 2 },
   exchange: { layer: "edges", level: 2 },
@@ -83,8 +117,6 @@ const table: Readonly<Record<string, Row>> = {
   openapi: { layer: "edges", level: 3 },
   // What applications and the command line load: small, and without any server code.
   client: { layer: "edges", level: 1, only: ["errors", "bytes", "api", "config", "version"] },
-  reflection: { layer: "edges", level: 1 },
-  health: { layer: "edges", level: 1 },
   http: { layer: "edges", level: 4 },
   rpc: { layer: "edges", level: 4 },
   server: { layer: "edges", level: 5 },
@@ -96,26 +128,29 @@ const table: Readonly<Record<string, Row>> = {
   cli_version: { layer: "edges", level: 0 },
   // These two start a node: they choose the real table and hand it in.
   cli: { layer: "edges", level: 6, also: ["node", "table"] },
-  mod: { layer: "edges", level: 6, also: ["node", "table"] },
+  // The same with a port for other nodes: apart, so that a node alone loads no server.
+  member: { layer: "edges", level: 6, also: ["node", "table"] },
+  mod: { layer: "edges", level: 7, also: ["node", "table"] },
 };
 
 /** What only one noun (or a few) may import from outside. Anything else is refused. */
 const doors: readonly { readonly what: RegExp; readonly by: readonly string[] }[] = [
-  { what: /^node:zlib$/, by: ["hash"] },
+  { what: /^node:(?:zlib|crypto)$/, by: ["hash"] },
   { what: /^xxhash-wasm$/, by: ["hash"] },
   { what: /^lmdb$/, by: ["table"] },
   { what: /^sorted-btree$/, by: ["ordered"] },
   { what: /^zod$|^@hono\/zod-openapi$/, by: ["http", "schemas", "openapi"] },
   { what: /^hono(\/|$)/, by: ["http"] },
   { what: /^@hono\/node-server$/, by: ["http", "server"] },
-  { what: /^@connectrpc\/|^@bufbuild\/protobuf/, by: ["rpc", "reflection", "health"] },
+  { what: /^@connectrpc\/|^@bufbuild\/protobuf/, by: ["rpc"] },
   { what: /^pino$/, by: ["log"] },
+  { what: /^prom-client$/, by: ["metrics"] },
   { what: /^(commander|cli-table3|smol-toml)$/, by: ["cli"] },
   {
     what: /^node:/,
-    by: ["runtime", "folder_lock", "table_verify", "server", "rpc", "log", "cli", "mod"],
+    by: ["runtime", "folder_lock", "table_verify", "server", "rpc", "log", "metrics", "cli", "mod"],
   },
-  { what: /^#gen$/, by: ["rpc", "reflection", "health"] },
+  { what: /^#gen$/, by: ["rpc"] },
 ];
 
 /** What would make an effect or the core depend on more than it is handed. */
@@ -134,6 +169,30 @@ const forbiddenNames: readonly RegExp[] = [
   /\brequire\(/,
 ];
 
+/**
+ * The simulator's own doors: the command lines, and the one to the real event loop, which is shut for
+ * everything else while a world runs.
+ */
+const simDoors = ["sim/guard.ts", "sim/main.ts", "sim/command.ts", "sim/mutations_main.ts"];
+
+/**
+ * The one file of the program that reaches the simulator, and the one that it reaches: a command, which
+ * loads it when it runs. No part of a node may.
+ */
+const simCommand = { from: "src/cli_sim.ts", to: "sim/command.ts" };
+
+/**
+ * What of the simulator real clusters are judged by: it knows nothing of simulated nodes, and is
+ * published with `chaos/`.
+ */
+const simShared = ["sim/chance.ts", "sim/check.ts", "sim/history.ts", "sim/trouble.ts"];
+
+/** The one module that loads what stands on the program, and only when its command runs. */
+const chaosCommand = "src/cli_chaos.ts";
+
+/** Stands on the whole program, as an edge above all edges, and has a door for what a test needs. */
+const chaosDoors = /^node:(?:child_process|fs|net|path|timers\/promises)$/;
+
 /** These give the same bits on every runtime; exp, log and pow do not. */
 const exactMath = /^(?:sqrt|floor|ceil|trunc|round|min|max|abs|sign|imul|clz32)$/;
 
@@ -143,7 +202,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 type Tree = ReadonlyMap<string, string>;
 
 function readTree(): Tree {
-  const paths = ["src", "sim"]
+  const paths = ["src", "sim", "chaos"]
     .filter((folder) => existsSync(join(root, folder)))
     .flatMap((folder) => readdirSync(join(root, folder)).map((name) => `${folder}/${name}`))
     .filter((path) => path.endsWith(".ts"));
@@ -190,14 +249,18 @@ function nounOf(path: string): string | undefined {
 function violations(tree: Tree): string[] {
   const found: string[] = [];
   for (const [path, source] of tree) {
-    if (!path.startsWith("sim/") && nounOf(path) === undefined) {
+    if (!/^(?:sim|chaos)\//.test(path) && nounOf(path) === undefined) {
       found.push(
         `${path} is not in the table of test/layers_test.ts: add a row that says its layer and level`,
       );
       continue;
     }
     for (const specifier of importsOf(source)) {
-      const reason = refusal(tree, path, resolveImport(path, specifier));
+      const target = resolveImport(path, specifier);
+      // It is loaded when the command runs that is about it, and stands above the program.
+      const isLazy = !importsAtLoad(source).includes(specifier);
+      if (path === chaosCommand && target === "chaos/main.ts" && isLazy) continue;
+      const reason = refusal(tree, path, target);
       if (reason !== undefined) found.push(`${path} imports ${specifier}: ${reason}`);
     }
     found.push(...forbiddenUses(path, source));
@@ -209,8 +272,14 @@ function violations(tree: Tree): string[] {
 function refusal(tree: Tree, path: string, target: string): string | undefined {
   if (target === "#gen" || !target.endsWith(".ts")) return refusalOutside(path, target);
   if (!tree.has(target)) return "there is no such file";
+  if (path.startsWith("chaos/")) return refusalOfChaos(target);
+  if (target.startsWith("chaos/")) return "only its command loads it, when it runs";
   if (path.startsWith("sim/")) return refusalOfSim(target);
-  if (target.startsWith("sim/")) return "the program never imports the simulator";
+  if (target.startsWith("sim/")) {
+    const isLater = !importsAtLoad(tree.get(path) ?? "").includes(`../${target}`);
+    if (path === simCommand.from && target === simCommand.to && isLater) return undefined;
+    return "the program never imports the simulator";
+  }
   const from = nounOf(path);
   const to = nounOf(target);
   if (from === undefined || to === undefined) return "one of the two has no row in the table";
@@ -239,8 +308,17 @@ function refusalOfSim(target: string): string | undefined {
   return undefined;
 }
 
+function refusalOfChaos(target: string): string | undefined {
+  if (!target.startsWith("sim/") || simShared.includes(target)) return undefined;
+  return `of the simulator it takes ${simShared.join(", ")} only`;
+}
+
 function refusalOutside(path: string, target: string): string | undefined {
+  if (path.startsWith("chaos/")) {
+    return chaosDoors.test(target) ? undefined : "chaos asks real nodes as their clients do";
+  }
   if (path.startsWith("sim/")) {
+    if (simDoors.includes(path) && target.startsWith("node:")) return undefined;
     return /^(node:|lmdb$)/.test(target) || target === "#gen"
       ? "the simulator touches nothing real"
       : undefined;
@@ -261,7 +339,8 @@ function forbiddenUses(path: string, source: string): string[] {
     : noun === undefined
       ? undefined
       : table[noun]?.layer;
-  if (layer === "edges" || layer === undefined) return [];
+  if (path.startsWith("chaos/")) return [];
+  if (layer === "edges" || layer === undefined || simDoors.includes(path)) return [];
   const code = withoutComments(source);
   const found = forbiddenNames
     .map((name) => name.exec(code)?.[0])
@@ -305,6 +384,9 @@ layers("layers: every import of the program follows the table", () => {
   const tree = readTree();
   assert.ok(tree.size > 10, "the sources were found");
   assert.equal(violations(tree), []);
+  const nouns = new Set([...tree.keys()].map(nounOf));
+  for (const noun of Object.keys(table))
+    assert.ok(nouns.has(noun), `a row without a file: ${noun}`);
   for (const [path, source] of tree) {
     const lines = source.split("\n").length - 1;
     if (lines > linesMax) console.log(`note: ${path} has ${lines} lines; is it two nouns?`);
@@ -373,9 +455,38 @@ const breaches: readonly {
     said: /never imports the simulator/,
   },
   {
+    rule: "a command that loads the simulator before it runs",
+    tree: {
+      "src/cli_sim.ts": `import { runSim } from "../sim/command.ts";`,
+      "sim/command.ts": "",
+    },
+    said: /never imports the simulator/,
+  },
+  {
+    rule: "another command that loads the simulator",
+    tree: {
+      "src/cli_bench.ts": `const a = await import("../sim/command.ts");`,
+      "sim/command.ts": "",
+    },
+    said: /never imports the simulator/,
+  },
+  {
     rule: "the simulator that imports an edge",
     tree: { "sim/disk.ts": `import { r } from "../src/runtime.ts";`, "src/runtime.ts": "" },
     said: /without edges/,
+  },
+  {
+    rule: "a command that loads a real cluster's troubles before they are asked for",
+    tree: {
+      "src/cli_chaos.ts": `import { runChaos } from "../chaos/main.ts";`,
+      "chaos/main.ts": "",
+    },
+    said: /only its command loads it, when it runs/,
+  },
+  {
+    rule: "a real cluster that takes the simulator's nodes",
+    tree: { "chaos/main.ts": `import { p } from "../sim/place.ts";`, "sim/place.ts": "" },
+    said: /of the simulator it takes/,
   },
   {
     rule: "a package that comes in by another door",
@@ -451,6 +562,12 @@ for (const use of impure) {
 layers("layers lets a comment name what code may not", () => {
   const source = `/**\n * Never \`Date.now()\`.\n * import { a } from "./http.ts";\n */\n// or setTimeout(…)\n`;
   assert.equal(violations(new Map([["src/wal.ts", source]])), []);
+});
+
+layers("layers lets the command load a real cluster's troubles when it runs", () => {
+  const source = `const run = async () => (await import("../chaos/main.ts")).runChaos();`;
+  const tree = { "src/cli_chaos.ts": source, "chaos/main.ts": "" };
+  assert.equal(violations(new Map(Object.entries(tree))), []);
 });
 
 layers("layers lets the parts of a noun import each other", () => {

@@ -13,7 +13,7 @@ import { Listing } from "../src/listing.ts";
 import { encodeRecord, recordBytes, type StoredRecord } from "../src/record.ts";
 import { type ScanSource, scanAll } from "../src/scan.ts";
 import { tableKey } from "../src/store_entry.ts";
-import { genesis } from "../src/topology.ts";
+import { genesis } from "../src/topology_steps.ts";
 import { rejectsSlug } from "./samples.ts";
 import { newWorld, openIn, requestId } from "./store_harness.ts";
 

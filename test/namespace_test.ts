@@ -11,8 +11,8 @@ import { newWorld, openIn, requestId, type World } from "./store_harness.ts";
 
 const test = suite("namespace");
 
-async function put(node: QuorateNode, namespace: string, key: string): Promise<void> {
-  const value = utf8Bytes("v");
+async function put(node: QuorateNode, namespace: string, key: string, bytes = 1): Promise<void> {
+  const value = new Uint8Array(bytes);
   const request = { namespace, requestId, key: utf8Bytes(key), value };
   await node.put({ ...request, contentType: "text/plain", meta: [] });
 }
@@ -49,7 +49,7 @@ test("the removal of a namespace that found no room goes on by itself when there
   const world = newWorld();
   const node = await openIn(world);
   await node.putNamespace("a", {});
-  for (let number = 0; number < 300; number += 1) await put(node, "a", `k${number}`);
+  for (let number = 0; number < 1500; number += 1) await put(node, "a", `k${number}`);
   // A checkpoint is tried once a second: the disk is full for four minutes.
   for (let commit = 1; commit <= 240; commit += 1) {
     world.table.failCommit(commit, { code: "ENOSPC" });
@@ -65,6 +65,43 @@ test("the removal of a namespace that found no room goes on by itself when there
   assert.is(await purged(world, next), 0);
   assert.is((await next.info()).epoch, epoch, "nothing was left to remove at the next start");
   await next.close();
+});
+
+test("a put that waited for room while its namespace was deleted is refused with outcome `none`, and is not counted", async () => {
+  const world = newWorld();
+  let gate = Promise.resolve();
+  const open = world.table.open.bind(world.table);
+  world.table.open = async () => {
+    const table = await open();
+    const commit = table.commit.bind(table);
+    table.commit = (changes) => gate.then(() => commit(changes));
+    return table;
+  };
+  const node = await openIn(world);
+  await node.putNamespace("a", {});
+  let openGate = () => {};
+  gate = new Promise((resolve) => {
+    openGate = resolve;
+  });
+  // Room in memory for a third of them: the others wait.
+  const puts = Array.from({ length: 50 }, (_, number) => put(node, "a", `k${number}`, 1000));
+  const settled = Promise.allSettled(puts);
+  await node.deleteNamespace("a");
+  // Made again it is another one, and no place for what was meant for the first.
+  await node.putNamespace("a", {});
+  const { epoch } = await node.info();
+  while ((await node.info()).epoch === epoch) await undefined;
+  // What had been taken is removed, and nobody will look for more; only now there is room.
+  openGate();
+  assert.is(await purged(world, node), 0);
+  const failures = (await settled).flatMap((result) =>
+    result.status === "rejected" ? [result.reason] : [],
+  );
+  assert.ok(failures.length > 0, "some waited");
+  for (const { slug, outcome } of failures) {
+    assert.equal([slug, outcome], ["namespace-not-found", "none"]);
+  }
+  await node.close();
 });
 
 test("a close waits for namespaces that are being made, and only then gives the folder back", async () => {

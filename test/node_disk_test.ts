@@ -8,6 +8,7 @@ import * as assert from "uvu/assert";
 import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
 import { utf8Bytes } from "../src/bytes.ts";
+import { QuorateError } from "../src/errors.ts";
 import type { QuorateNode } from "../src/node.ts";
 import { Ring } from "../src/ring.ts";
 import { tableKey } from "../src/store_entry.ts";
@@ -200,6 +201,29 @@ test("the scrub finds a damaged record and a vanished one, and marks their parti
   }
 });
 
+test("a write over a damaged record leaves no wrong count behind, also over a restart", async () => {
+  const world = newWorld({ seed: 5 });
+  const node = await openIn(world);
+  await put(node, "k", "first");
+  await put(node, "whole", "v");
+  await damageTable(world, node, "k", (record) => flipped(record, 700));
+  const again = await openIn(world);
+  // Nobody has read the damaged record: the write alone meets it, and counts what it cannot take off.
+  await put(again, "k", "again");
+  assert.is((await again.info()).keys, 3);
+  await again.close();
+  const scrubbed = await openIn(world, { scrubBytesPerSecond: 4096 });
+  await world.clock.advance(30_000);
+  const { keys, bytes, damagedPartitions } = await scrubbed.info();
+  assert.equal(damagedPartitions, [], "nothing is lost: the key was written again");
+  assert.equal([keys, bytes], [2, 6]);
+  await put(scrubbed, "k", "more");
+  await scrubbed.close();
+  const last = await openIn(world);
+  assert.is((await last.info()).keys, 2, "what the scrub counted is kept");
+  await last.close();
+});
+
 test("the scrub of a table that changes all the time finds nothing where nothing is", async () => {
   const world = newWorld({ seed: 6 });
   const ledger = new Ledger();
@@ -293,6 +317,49 @@ test("a disk without a byte left, met by many writers at once, ends nothing and 
     await next.close();
   }
   assert.ok(refusedCount > 0, "the disk was full now and then");
+});
+
+test("P7: a read that waits for a write whose sync fails has no outcome, the write's is unknown", async () => {
+  const world = newWorld();
+  const node = await openIn(world);
+  await put(node, "k", "v");
+  for (let turn = 0; turn < 3000; turn += 1) await undefined;
+  world.disk.failCall(2, { code: "EIO" });
+  const written = rejectsSlug("read-only", put(node, "k", "lost?"));
+  const key = utf8Bytes("k");
+  const reads: Record<string, () => Promise<unknown>> = {
+    get: () => node.get({ ...common, key }),
+    list: () => node.list({ ...common, values: true }),
+    batch: async () => {
+      const [only] = await node.batch({ ...common, operations: [{ kind: "get", key }] });
+      if (only?.kind === "error") throw only.error;
+    },
+  };
+  const failures: Promise<readonly [name: string, error: unknown]>[] = [];
+  for (let turn = 0; turn < 100; turn += 1) {
+    for (const [name, read] of Object.entries(reads)) {
+      failures.push(
+        read().then(
+          () => [name, undefined],
+          (error) => [name, error],
+        ),
+      );
+    }
+    await undefined;
+  }
+  assert.is((await written).outcome, "unknown");
+  const waited = new Set<string>();
+  for (const [name, error] of await Promise.all(failures)) {
+    if (error === undefined) continue;
+    assert.instance(error, QuorateError);
+    const { slug, outcome } = error as QuorateError;
+    assert.is(slug, "read-only");
+    // Those that came after the failure are refused at once, with outcome `none`.
+    assert.ok(outcome === undefined || outcome === "none", `${name} says ${outcome}`);
+    if (outcome === undefined) waited.add(name);
+  }
+  assert.equal([...waited].sort(), Object.keys(reads).sort());
+  await node.close();
 });
 
 test("a store whose log failed says so once, refuses from then on, and is not ready", async () => {

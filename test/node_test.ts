@@ -83,6 +83,24 @@ test("the name of a folder's node stays, and another one is refused", async () =
   const node = await openIn(world, { name: "ada" });
   assert.is(node.name, "ada");
   assert.equal(node.replicas(utf8Bytes("k"), 3), ["ada"]);
+  const { members, epoch, partitions } = node.ring();
+  assert.equal(
+    members.map(({ node: name, isVoter, firstCount, share }) => [name, isVoter, firstCount, share]),
+    [["ada", true, partitions, 1]],
+  );
+  assert.is(epoch, 1);
+  const { partition, n, replicas } = node.place("default", utf8Bytes("k"));
+  assert.equal([n, replicas.map(({ node: name }) => name)], [3, ["ada"]]);
+  assert.ok(partition >= 0 && partition < partitions);
+  assert.throws(() => node.place("none", utf8Bytes("k")), /no namespace 'none'/);
+  const { voters, members: seen } = await node.cluster();
+  assert.equal(voters, ["ada"]);
+  assert.equal(
+    seen.map(({ node: name, state, isSelf, keys, hints }) => [name, state, isSelf, keys, hints]),
+    [["ada", "alive", true, 0, { count: 0, bytes: 0 }]],
+  );
+  assert.ok((seen[0]?.disk?.totalBytes ?? 0) > 0, "the disk is told");
+  assert.equal(await node.whenNoHints(1000), { node: "ada", count: 0, bytes: 0, targets: [] });
   await node.close();
   const again = await openIn(world);
   assert.is(again.name, "ada");
@@ -90,6 +108,14 @@ test("the name of a folder's node stays, and another one is refused", async () =
   const error = await rejectsSlug("wrong-data-folder", openIn(world, { name: "bob" }));
   assert.match(error.message, /'ada'.*'bob'/);
   await (await openIn(world, { name: "ada" })).close();
+});
+
+test("a name that could not stand in a header or a log is refused before anything is made", async () => {
+  for (const name of ["", "a\nb", "x".repeat(65)]) {
+    const world = newWorld();
+    await rejectsSlug("invalid-config", openIn(world, { name }), JSON.stringify(name));
+    await (await openIn(world, { name: "ada" })).close();
+  }
 });
 
 test("the partitions are fixed at the first start, and have to be a power of two", async () => {

@@ -69,6 +69,8 @@ async function check(application: Application, ledger: Ledger, what: string): Pr
     application.tell("0 read", settle);
     application.ended.then(() => reject(new Error(`${what}: ${application.err}`)), reject);
   });
+  // The last line of a process that ended in the middle of it is no answer.
+  assert.ok(line.endsWith("}"), `${what}: the answer is cut. ${application.err}`);
   const found = JSON.parse(line.slice(2)) as Record<string, string>;
   for (const key of ledger.keys) ledger.settle(key, found[key], what);
   const unknown = Object.keys(found).filter((key) => !ledger.keys.includes(key));

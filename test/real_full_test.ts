@@ -5,22 +5,20 @@
  * grow are refused with 507 and outcome `none`, while reads and deletes go on; a process that was killed
  * starts on the full disk; and when there is room again, writes go on without anybody's help.
  */
-import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
-import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { SimRandom } from "../sim/random.ts";
 import { type Running, startCli } from "./cli_process.ts";
 import { type Answer, Client, checkAll, keyPath, Ledger, textOf } from "./real_harness.ts";
+import { enlarge, obstacle, takeTheRest, withSmallDisk } from "./small_disk.ts";
 
 const test = suite("real_full");
 const isLong = process.env["QUORATE_LONG"] === "1";
 const seed = Number(process.env["TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 console.log(`seed ${seed}: TEST_SEED=${seed} has the same choices`);
 const rounds = isLong ? 5 : 1;
-const diskSize = "24m";
 const sizes =
   "--max-value 64KiB --segment-bytes 1MiB --memtable-bytes 1MiB --disk-reserve 4MiB --scrub-rate 0";
 const writers = 8;
@@ -28,41 +26,6 @@ const deletes = 15;
 /** A start needs a little: for the lock of the folder, and a short segment of the log. */
 const startSize = "25m";
 const roomySize = "48m";
-
-function mount(folder: string): string | undefined {
-  const words = ["-t", "tmpfs", "-o", `size=${diskSize}`, "tmpfs", folder];
-  const { status, stderr, error } = spawnSync("mount", words, { encoding: "utf8" });
-  if (status === 0) return undefined;
-  return `cannot mount a tmpfs: ${error?.message ?? stderr.trim()}`;
-}
-
-function unmount(folder: string): void {
-  const { status, stderr } = spawnSync("umount", [folder], { encoding: "utf8" });
-  assert.is(status, 0, stderr);
-}
-
-/** Why there can be no small file system here; undefined when there can. */
-function obstacle(): string | undefined {
-  const folder = fs.mkdtempSync(path.join(tmpdir(), "quorate-full-"));
-  try {
-    const why = mount(folder);
-    if (why === undefined) unmount(folder);
-    return why;
-  } finally {
-    fs.rmdirSync(folder);
-  }
-}
-
-async function withSmallDisk(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = fs.mkdtempSync(path.join(tmpdir(), "quorate-full-"));
-  assert.is(mount(folder), undefined);
-  try {
-    await use(folder);
-  } finally {
-    unmount(folder);
-    fs.rmdirSync(folder);
-  }
-}
 
 async function withServer(
   folder: string,
@@ -133,24 +96,6 @@ async function readsAndDeletesGoOn(world: World, client: Client): Promise<void> 
   assert.is(ready.status, 200, ready.body);
 }
 
-/** Takes every byte that the file system has left. */
-function takeTheRest(folder: string, name: string): string {
-  const file = path.join(folder, name);
-  const fd = fs.openSync(file, "w");
-  try {
-    for (const bytes of [Buffer.alloc(65_536, 1), Buffer.alloc(4096, 1)]) {
-      try {
-        for (;;) fs.writeSync(fd, bytes);
-      } catch (error) {
-        assert.is((error as NodeJS.ErrnoException).code, "ENOSPC");
-      }
-    }
-  } finally {
-    fs.closeSync(fd);
-  }
-  return file;
-}
-
 /** Without a single byte the folder cannot even be locked: it says so, and nothing is changed. */
 async function refusesToStart(folder: string): Promise<void> {
   const rest = takeTheRest(folder, "the-last-bytes");
@@ -193,12 +138,6 @@ async function fillAndFree(round: number): Promise<void> {
       await checkAll(client, world.ledger, `${what}, with room again`);
     });
   });
-}
-
-function enlarge(folder: string, size: string): void {
-  const words = ["-o", `remount,size=${size}`, folder];
-  const { status, stderr } = spawnSync("mount", words, { encoding: "utf8" });
-  assert.is(status, 0, stderr);
 }
 
 const why = obstacle();

@@ -63,7 +63,7 @@ export function configurationText(): string {
 }
 
 function settingText(setting: Setting<Config[keyof Config]>): string {
-  const { flag, short, formula, tradeOff, refusal, outsideFile } = setting;
+  const { flag, short, formula, tradeOff, outsideFile } = setting;
   const kind = setting.kind as Kind<unknown>;
   const flags =
     short === undefined ? code(dashed(flag)) : `${code(`-${short}`)}, ${code(dashed(flag))}`;
@@ -78,7 +78,6 @@ function settingText(setting: Setting<Config[keyof Config]>): string {
     setting.meaning,
     ...(formula === undefined ? [] : [formula]),
     ...(tradeOff === undefined ? [] : [tradeOff]),
-    ...(refusal === undefined ? [] : [`\n**Refused at present.** ${refusal}.`]),
   ];
   return `${lines.join("\n")}\n`;
 }
@@ -108,7 +107,8 @@ function commandText(row: CommandRow): string {
     lines.push("", "| takes | |", "|---|---|");
     for (const [form, meaning] of own) lines.push(`| ${cell(code(form))} | ${cell(meaning)} |`);
   }
-  lines.push("", settingsLine(row), "");
+  if (row.settings.length > 0) lines.push("", settingsLine(row));
+  lines.push("");
   return lines.join("\n");
 }
 

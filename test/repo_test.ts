@@ -9,6 +9,7 @@ import { dirname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { commands } from "../src/cli_commands.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const textBytesMax = 2 * 1024 * 1024;
@@ -42,6 +43,21 @@ function linesLike(pattern: RegExp, paths: readonly string[]): string[] {
 }
 
 const repo = suite("repo");
+
+repo("repo: what a hint tells to run is a command that there is", () => {
+  const known = new Set(commands.flatMap(({ name }) => name.split(" ").slice(0, 1)));
+  const sources = files.filter((path) => /^src\/[^/]+\.ts$/.test(path));
+  // `: quorate NAME` ends a sentence of a hint; `quorate genesis 1` is text that is hashed.
+  const told = sources.flatMap((path) =>
+    [...read(path).matchAll(/[:(`] ?quorate ([a-z]+)/g)].map((match) => `${path}: ${match[1]}`),
+  );
+  assert.ok(told.length > 0, "nothing was found: the pattern is wrong");
+  const unknown = told.filter((line) => !known.has(line.slice(line.indexOf(": ") + 2)));
+  assert.equal(
+    unknown.filter((line) => !line.endsWith(": genesis")),
+    [],
+  );
+});
 
 repo("repo: the files were found", () => {
   assert.ok(files.includes("package.json"));
@@ -112,7 +128,9 @@ repo("repo: a test that is skipped has its reason in a comment right above it", 
 });
 
 repo("repo: every module of the program opens by saying what it is", () => {
-  const modules = files.filter((path) => /^(?:src\/[^/]*|sim\/[^/]*|mod)\.ts$/.test(path));
+  const modules = files.filter((path) =>
+    /^(?:src\/[^/]*|sim\/[^/]*|chaos\/[^/]*|mod)\.ts$/.test(path),
+  );
   assert.ok(modules.length > 10);
   const silent = modules.filter((path) => {
     const header =

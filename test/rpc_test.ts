@@ -1,5 +1,7 @@
 import { type Client, Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import type { Compression } from "@connectrpc/connect/protocol";
 import {
+  compressionGzip,
   createConnectTransport,
   createGrpcTransport,
   createGrpcWebTransport,
@@ -9,7 +11,8 @@ import * as assert from "uvu/assert";
 import { utf8Bytes } from "../src/bytes.ts";
 import { QuorateError, type Slug, slugTable } from "../src/errors.ts";
 import { type ErrorDetail, ErrorDetailSchema, Outcome } from "../src/gen/quorate/v1/error_pb.ts";
-import { Consistency, KvService } from "../src/gen/quorate/v1/kv_pb.ts";
+import { Consistency, KvService, MemberState } from "../src/gen/quorate/v1/kv_pb.ts";
+import { MessageGauge, readMaxBytes } from "../src/rpc_body.ts";
 import { eventually, RawConnection } from "./http_harness.ts";
 import { type Harness, withServer } from "./server_harness.ts";
 
@@ -18,6 +21,9 @@ const rpc = suite("rpc");
 const text = (bytes: Uint8Array | undefined) => Buffer.from(bytes ?? []).toString();
 
 type Kv = Client<typeof KvService>;
+
+/** A client of node:http2 counts what it has yet to send, and past 10 MB hears no answer any more. */
+const nodeOptions = { maxSessionMemory: 64 };
 
 const transports: Readonly<Record<string, (baseUrl: string) => Transport>> = {
   "Connect, HTTP/1.1": (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1" }),
@@ -29,9 +35,17 @@ const transports: Readonly<Record<string, (baseUrl: string) => Transport>> = {
       useBinaryFormat: false,
       useHttpGet: true,
     }),
-  gRPC: (baseUrl) => createGrpcTransport({ baseUrl }),
+  gRPC: (baseUrl) => createGrpcTransport({ baseUrl, nodeOptions }),
   "gRPC-Web, HTTP/1.1": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),
-  "gRPC-Web, HTTP/2": (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "2" }),
+  "gRPC-Web, HTTP/2": (baseUrl) =>
+    createGrpcWebTransport({ baseUrl, httpVersion: "2", nodeOptions }),
+};
+
+/** Clients that compress what they send. */
+const compressing: Readonly<Record<string, (baseUrl: string, by: Compression) => Transport>> = {
+  Connect: (baseUrl, sendCompression) =>
+    createConnectTransport({ baseUrl, httpVersion: "1.1", sendCompression }),
+  gRPC: (baseUrl, sendCompression) => createGrpcTransport({ baseUrl, sendCompression }),
 };
 
 /** A test that must hold over every protocol. */
@@ -155,6 +169,74 @@ everywhere("namespaces are made, read, listed and deleted", async (kv) => {
   assert.is((await kv.info({})).node, "n1");
 });
 
+everywhere("a key is explained: what each replica holds, and why one did not say", async (kv) => {
+  const { namespace, partition, epoch, n, replicas } = await kv.explain({ key: utf8Bytes("k") });
+  assert.equal([namespace, partition, epoch, n], ["default", 3, 7n, 2]);
+  const [found, lost] = replicas;
+  assert.equal([found?.node, found?.status, found?.up, found?.counts], ["n1", "found", true, true]);
+  assert.equal([found?.version?.hlc, found?.version?.origin], [1n, 2n]);
+  assert.equal([found?.tombstone, found?.expiresAtMs, found?.epoch], [false, 1000n, 7n]);
+  assert.equal([found?.tookMs, found?.error], [0.25, ""]);
+  assert.equal(
+    [lost?.node, lost?.status, lost?.up, lost?.error],
+    [...["n2", "not reached", false, "No link."]],
+  );
+  assert.equal([lost?.version, lost?.counts, lost?.epoch], [undefined, undefined, undefined]);
+  const empty = await failureOf(kv.explain({ key: new Uint8Array(0) }));
+  assert.is(empty.detail.slug, "invalid-key");
+});
+
+everywhere("the ring tells the members, and with a key where that lives", async (kv) => {
+  const { clusterId, epoch, partitions, members, place } = await kv.ring({});
+  assert.equal([clusterId, epoch, partitions, place], ["c", 1n, 256, undefined]);
+  const [member] = members;
+  assert.equal([member?.place?.node, member?.host, member?.voter], ["n1", "h1", true]);
+  assert.equal([member?.primaries, member?.replicas, member?.weight], [256, 256, 100]);
+  await kv.putNamespace({ name: "images", policy: { n: 2 } });
+  const found = await kv.ring({ namespace: "images", key: utf8Bytes("k/1") });
+  assert.equal([found.place?.namespace, found.place?.n], ["images", 2]);
+  assert.is(found.place?.partition, 3, "the made-up node takes the length of a key for it");
+  assert.equal(found.place?.replicas[0]?.addresses, ["10.0.0.1:8080"]);
+  assert.is(found.place?.replicas[0]?.clientUrl, "http://10.0.0.1:8080");
+  const long = await failureOf(kv.ring({ key: new Uint8Array(1025) }));
+  assert.is(long.detail.slug, "key-too-long");
+  const none = await failureOf(kv.ring({ namespace: "none", key: utf8Bytes("k") }));
+  assert.is(none.detail.slug, "namespace-not-found");
+});
+
+everywhere("the cluster tells each member's state, and nothing that was not heard", async (kv) => {
+  const { node, epoch, voters, members } = await kv.cluster({});
+  assert.equal([node, epoch, voters], ["n1", 3n, ["n1", "n2"]]);
+  const { ALIVE, DOWN, UNKNOWN } = MemberState;
+  assert.equal(
+    members.map(({ place, state, silentMs }) => [place?.node, state, silentMs]),
+    [
+      ["n1", ALIVE, 0n],
+      ["n2", DOWN, 61_000n],
+      ["n3", UNKNOWN, undefined],
+    ],
+  );
+  assert.equal([members[0]?.diskTotalBytes, members[1]?.keys], [4n * 1024n ** 3n, undefined]);
+});
+
+everywhere("the hints are told, and a wait for none ends by its deadline", async (kv, { api }) => {
+  assert.is((await kv.hints({ wait: true }, { timeoutMs: 30_000 })).count, 0n);
+  const waited = api.waits.at(-1) ?? 0;
+  assert.ok(waited > 20_000 && waited <= 30_000, String(waited));
+  api.hintTargets = [{ storeId: "s-2", count: 2, bytes: 300, isDelivering: true }];
+  try {
+    const { count, targets } = await kv.hints({});
+    assert.is(count, 2n);
+    const [target] = targets;
+    assert.equal([target?.storeId, target?.node, target?.bytes], ["s-2", "", 300n]);
+    assert.equal([target?.oldestAgeMs, target?.delivering], [undefined, true]);
+    const late = await failureOf(kv.hints({ wait: true }));
+    assert.is(late.detail.slug, "timeout");
+  } finally {
+    api.hintTargets = [];
+  }
+});
+
 everywhere(
   "the client's deadline reaches the node, and one that is too long is cut",
   async (kv, { api }) => {
@@ -275,6 +357,60 @@ for (const [name, call, slug] of invalid) {
     }),
   );
 }
+
+everywhere("a message that is too large is refused with an ErrorDetail", async (kv, { api }) => {
+  const put = kv.put({ key: utf8Bytes("k"), value: new Uint8Array(readMaxBytes) });
+  const { error, detail } = await failureOf(put);
+  assert.is(error.code, Code.ResourceExhausted);
+  assert.is(detail.slug, "value-too-large");
+  assert.is(detail.limit, BigInt(readMaxBytes));
+  assert.is(detail.outcome, Outcome.NONE);
+  assert.is(api.requests.length, 0);
+});
+
+for (const [protocol, make] of Object.entries(compressing)) {
+  rpc(
+    `rpc: a message that expands to too much, or is not compressed at all, says why [${protocol}]`,
+    withServer(async ({ url, api }) => {
+      const put = (compression: Compression) =>
+        createClient(KvService, make(url, compression)).put({
+          key: utf8Bytes("k"),
+          value: new Uint8Array(readMaxBytes),
+        });
+      const large = await failureOf(put(compressionGzip));
+      assert.is(large.error.code, Code.ResourceExhausted);
+      assert.is(large.detail.slug, "value-too-large");
+      assert.is(large.detail.limit, BigInt(readMaxBytes));
+      const lie = await failureOf(
+        put({ ...compressionGzip, compress: async () => new Uint8Array(9).fill(1) }),
+      );
+      assert.is(lie.error.code, Code.InvalidArgument);
+      assert.is(lie.detail.slug, "invalid-request");
+      assert.is(api.requests.length, 0);
+    }),
+  );
+}
+
+rpc("rpc: a gauge measures each message, however the bytes are cut", () => {
+  const head = (length: number) => [
+    0,
+    length >>> 24,
+    (length >>> 16) & 255,
+    (length >>> 8) & 255,
+    length & 255,
+  ];
+  const fits = [...head(3), 1, 2, 3, ...head(0), ...head(1), 9];
+  for (const size of [1, 2, 5, 7, 100]) {
+    const gauge = new MessageGauge(true);
+    const take = (bytes: readonly number[]) => {
+      for (let from = 0; from < bytes.length; from += size) {
+        gauge.take(Uint8Array.from(bytes.slice(from, from + size)));
+      }
+    };
+    take(fits);
+    assert.throws(() => take(head(readMaxBytes + 1)), /has 33619969/);
+  }
+});
 
 rpc(
   "rpc: the bodies of all calls together are bounded, and room comes back",

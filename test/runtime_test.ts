@@ -7,6 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   addressSpaceBytesMax,
+  descriptorsMax,
   openDisk,
   realClock,
   realRandom,
@@ -47,6 +48,23 @@ test("openDisk() rejects where the system makes no folder although its parent is
   // It answers ENOENT, as for a missing parent: making that one again and again would never end.
   if (process.platform === "linux") await rejectsWith("ENOENT", openDisk("/proc/quorate/data"));
 });
+
+test("writeSynced() writes on a descriptor of its own that syncs, also after a rename", () =>
+  withFolder(async (folder) => {
+    if (process.platform !== "linux") return;
+    const disk = await openDisk(folder);
+    const file = await disk.open("spare", "create");
+    await disk.rename("spare", "named");
+    await file.writeSynced(pattern(10), 0);
+    const flags = fs
+      .readdirSync("/proc/self/fd")
+      .filter((fd) => linkOf(`/proc/self/fd/${fd}`) === join(fs.realpathSync(folder), "named"))
+      .map((fd) => /^flags:\s+([0-7]+)$/m.exec(fs.readFileSync(`/proc/self/fdinfo/${fd}`, "utf8")))
+      .map((match) => Number.parseInt(match?.[1] ?? "0", 8) & fs.constants.O_DSYNC);
+    assert.equal(flags.sort(), [0, fs.constants.O_DSYNC]);
+    await file.close();
+    assert.ok(Buffer.from(await readFile(disk, "named")).equals(pattern(10)));
+  }));
 
 test("openDisk() rejects with the system's code where a file stands in the way", () =>
   withFolder(async (folder) => {
@@ -177,6 +195,12 @@ test("realRandom gives bytes and numbers of any count, spread evenly, never the 
 
 test("runtimeName() names this runtime and its version", () => {
   assert.match(runtimeName(), /^(node|bun|deno) \d+\.\d+/);
+});
+
+test("descriptorsMax() is undefined or a number of files that this process may open", async () => {
+  const count = await descriptorsMax();
+  assert.is(count !== undefined, process.platform === "linux");
+  assert.ok(count === undefined || count > 10);
 });
 
 test("addressSpaceBytesMax() is undefined or a number of bytes in which this process fits", async () => {

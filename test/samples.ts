@@ -57,7 +57,7 @@ export async function rejectsSlug(
   return requireSlug(slug, thrown, what);
 }
 
-function requireSlug(slug: Slug, thrown: unknown, what: string): QuorateError {
+export function requireSlug(slug: Slug, thrown: unknown, what: string): QuorateError {
   if (thrown === undefined) throw new Error(`${what} should have failed with ${slug}`);
   assert.instance(thrown, QuorateError, `${what}: ${String(thrown)}`);
   assert.is((thrown as QuorateError).slug, slug, `${what}: ${String(thrown)}`);

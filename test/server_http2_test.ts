@@ -82,6 +82,32 @@ server(
 );
 
 server(
+  "server: a client that leaves in the middle of a stream is forgotten, and a stop does not wait for it",
+  withServer(async (harness) => {
+    const client = new FrameClient(harness.port).start();
+    await client.until(frameTypes.settings);
+    const put = headerBlock({
+      ":method": "PUT",
+      ":scheme": "http",
+      ":authority": "localhost",
+      ":path": "/v1/kv/default/a",
+    });
+    client.send(frame(frameTypes.headers, flags.endHeaders, 1, put));
+    client.send(frame(frameTypes.data, 0, 1, Buffer.from("half")));
+    await harness.settle();
+    assert.is(harness.server.connections, 1);
+    client.socket.end();
+    await harness.settle();
+    await harness.pass(2000);
+    await client.closed();
+    await eventually(() => harness.server.connections === 0);
+    assert.is(harness.counts.get("connections_cut"), undefined, "it went by itself");
+    await harness.server.drain();
+    assert.is(harness.api.waiting, 0);
+  }),
+);
+
+server(
   "server: a header block without end, or past 16 KiB, does not take memory or the server",
   withServer(async (harness) => {
     const endless = new FrameClient(harness.port).start();

@@ -123,15 +123,37 @@ pipeline(
     const { api, port } = harness;
     api.isGated = true;
     const raw = new RawConnection(port);
+    raw.send(ask("GET", "/livez"));
+    await raw.until("ok");
     raw.send(put + remove + remove);
     await eventually(() => api.waiting === 1);
     await harness.settle();
     const drained = harness.server.drain();
     api.release();
     const text = await raw.closed();
-    assert.equal(statusesIn(text), [204, 503, 503]);
+    assert.equal(statusesIn(text), [200, 204, 503, 503]);
     assert.is([...text.matchAll(/connection: close/gi)].length, 1);
     await drained;
+  }),
+);
+
+pipeline(
+  "pipeline: a drain answers a plain write, and does nothing of what waits behind it",
+  withServer(async (harness) => {
+    const { api, port } = harness;
+    api.isGated = true;
+    const raw = new RawConnection(port);
+    raw.send(put + remove + remove);
+    await eventually(() => api.waiting === 1);
+    await harness.settle();
+    const drained = harness.server.drain();
+    api.release();
+    const text = await raw.closed();
+    // The first refusal says that it is the last answer: the client knows that no more was done.
+    assert.equal(statusesIn(text), [204, 503]);
+    assert.is([...text.matchAll(/connection: close/gi)].length, 1);
+    await drained;
+    assert.is(api.requests.length, 1);
   }),
 );
 
@@ -156,6 +178,8 @@ pipeline(
     const { api, counts, port } = harness;
     api.isGated = true;
     const raw = new RawConnection(port);
+    raw.send(ask("GET", "/livez"));
+    await raw.until("ok");
     raw.send(put);
     await eventually(() => api.waiting === 1);
     const flood = ask("GET", "/livez").repeat(100_000);
@@ -163,6 +187,26 @@ pipeline(
     await eventually(() => (counts.get("requests_refused") ?? 0) > 0);
     for (let round = 0; round < 10; round += 1) await harness.settle();
     assert.ok((counts.get("requests_refused") ?? 0) < 10_000, "refusals are bounded");
+    raw.socket.destroy();
+    await raw.closed();
+  }),
+);
+
+pipeline(
+  "pipeline: plain requests are taken one by one, and what comes behind one under way is not read",
+  withServer(async (harness) => {
+    const { api, port } = harness;
+    api.isGated = true;
+    const raw = new RawConnection(port);
+    raw.send(put);
+    await eventually(() => api.waiting === 1);
+    raw.send(get.repeat(500_000));
+    for (let round = 0; round < 10; round += 1) await harness.settle();
+    // What the system takes for a receiver who does not read, and no more.
+    assert.ok(raw.socket.writableLength > 0, "the flood stops");
+    assert.is(api.waiting, 1);
+    api.release();
+    await raw.until("200 OK");
     raw.socket.destroy();
     await raw.closed();
   }),

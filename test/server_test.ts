@@ -155,6 +155,29 @@ server(
   }),
 );
 
+for (const [form, head] of [
+  ["HTTP", "PUT /v1/kv/default/a HTTP/1.1\r\nContent-Length: 1"],
+  ["a routed path", "POST /put HTTP/1.1\r\nContent-Length: 1"],
+  [
+    "an RPC",
+    "POST /quorate.v1.KvService/Put HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1",
+  ],
+] as const) {
+  server(
+    `server: a second Host header is 400 on ${form}, also where it says the same, and nothing is done`,
+    withServer(async ({ port, api }) => {
+      for (const second of ["HOST: 127.0.0.1", "Host: localhost", "host: example.com"]) {
+        const raw = new RawConnection(port);
+        raw.send(`${head}\r\nHost: localhost\r\nConnection: close\r\n${second}\r\n\r\nv`);
+        const answer = await raw.closed();
+        assert.match(answer, /^HTTP\/1.1 400 /);
+        assert.match(answer, /more than one Host header/);
+      }
+      assert.is(api.requests.length, 0);
+    }),
+  );
+}
+
 server(
   "server: a body that breaks its chunks is never stored, and the client hears why",
   withServer(async ({ port, api }) => {
@@ -173,10 +196,28 @@ server(
   withServer(async ({ port, api }) => {
     api.isGated = true;
     const raw = new RawConnection(port);
+    raw.send(get("/livez"));
+    await raw.until("ok");
     raw.send(put("/v1/kv/default/a", "v"));
     await eventually(() => api.waiting === 1);
     raw.send("GARBAGE\r\n\r\n");
-    assert.is(await raw.closed(), "");
+    assert.is([...(await raw.closed()).matchAll(/HTTP\/1.1 /g)].length, 1);
+  }),
+);
+
+server(
+  "server: garbage behind a plain write waits for the write's answer, and is answered then",
+  withServer(async ({ port, api }) => {
+    api.isGated = true;
+    const raw = new RawConnection(port);
+    raw.send(put("/v1/kv/default/a", "v"));
+    await eventually(() => api.waiting === 1);
+    raw.send("GARBAGE\r\n\r\n");
+    api.release();
+    const statuses = [...(await raw.closed()).matchAll(/HTTP\/1.1 (\d+)/g)].map(
+      (match) => match[1],
+    );
+    assert.equal(statuses, ["204", "400"]);
   }),
 );
 
@@ -376,12 +417,14 @@ server(
     async (harness) => {
       harness.api.isGated = true;
       const raw = new RawConnection(harness.port);
+      raw.send(get("/livez"));
+      await raw.until("ok");
       raw.send(put("/v1/kv/default/a", "v").repeat(3));
       await eventually(() => harness.counts.get("requests_refused") === 1);
       harness.api.release();
       const text = await raw.until("overloaded");
       const statuses = [...text.matchAll(/HTTP\/1.1 (\d+)/g)].map((match) => match[1]);
-      assert.equal(statuses, ["204", "204", "503"]);
+      assert.equal(statuses, ["200", "204", "204", "503"]);
       raw.socket.destroy();
     },
     { pipelinedMax: 2 },

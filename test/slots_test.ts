@@ -7,6 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type CallFault, SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
+import { systemErrorCode } from "../src/capability.ts";
 import { Slots } from "../src/slots.ts";
 import { isLong, rejectsSlug } from "./samples.ts";
 
@@ -23,6 +24,11 @@ async function numberIn(disk: SimDisk): Promise<number> {
   const { number } = found as { number: number };
   assert.equal(found, document(number), "the document is whole");
   return number;
+}
+
+async function rejectsCode(work: Promise<unknown>): Promise<void> {
+  const error: unknown = await work.catch((reason: unknown) => reason);
+  assert.is(systemErrorCode(error), "ENOSPC");
 }
 
 async function written(last: number): Promise<SimDisk> {
@@ -168,6 +174,19 @@ test("Slots: two damaged copies are a refusal, and an older whole one is not pas
   const newer = await written(3);
   older.replace("s.b", newer.bytesOf("s.b"));
   assert.is(await numberIn(older), 3, "the higher generation counts, whichever copy it is");
+});
+
+test("Slots: first writes that fail on a full disk, one after the other, leave nothing that refuses a start", async () => {
+  const disk = new SimDisk();
+  const slots = await Slots.open(disk, "s");
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    disk.failNext("file.write", "s.", { code: "ENOSPC", writtenBytes: 100 });
+    await rejectsCode(slots.write(document(1)));
+  }
+  assert.is(await numberIn(disk), 0);
+  const again = await Slots.open(disk, "s");
+  await again.write(document(1));
+  assert.is(await numberIn(disk), 1);
 });
 
 test("Slots: a write that fails at any call leaves the old document or the new one, and the next succeeds", async () => {

@@ -4,13 +4,21 @@
 
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { SimClock } from "../sim/clock.ts";
+import { SimDisk } from "../sim/disk.ts";
+import { SimRandom } from "../sim/random.ts";
 import { utf8Bytes } from "../src/bytes.ts";
+import { silentReport } from "../src/capability.ts";
 import type { QuorateError } from "../src/errors.ts";
 import type { NodeSettings, QuorateNode } from "../src/node.ts";
-import { newWorld, openIn, requestId, type World } from "./store_harness.ts";
+import { Ring } from "../src/ring.ts";
+import { Store } from "../src/store.ts";
+import { MemoryTableDisk } from "../src/table_memory.ts";
+import { newWorld, openIn, requestId, smallSettings, type World } from "./store_harness.ts";
 
 const test = suite("store_bounds");
 const common = { namespace: "default", requestId };
+const storeId = "0".repeat(32);
 
 async function put(node: QuorateNode, key: string): Promise<void> {
   await node.put({
@@ -78,6 +86,50 @@ test("deletes on a full disk are taken up to a bound, then told `overloaded`, an
   const closing = node.close();
   await world.clock.advance(5000);
   await closing;
+});
+
+/** To remove it takes a kilobyte of the log. */
+function longKey(number: number): Uint8Array {
+  return utf8Bytes(String(number).padStart(1000, "k"));
+}
+
+test("what is removed before the log has no more room is told, although the rest stays", async () => {
+  const clock = new SimClock();
+  const disk = new SimDisk();
+  const store = await Store.open({
+    ...{ clock, disk, random: new SimRandom(1), report: silentReport },
+    table: await new MemoryTableDisk().open(),
+    ring: new Ring(storeId, 1),
+    settings: { ...smallSettings, ...roomy },
+    owner: {
+      ...{ storeId, clusterId: storeId, storeIdBytes: new Uint8Array(16).fill(1), origin: 1n },
+      ...{ sequence: 0, needsLog: false, renewOrigin: async () => 1n, trusted: async () => {} },
+    },
+  });
+  disk.totalBytes = 4 * segmentBytes;
+  let refused: QuorateError | undefined;
+  for (let number = 0; refused === undefined; number += 1) {
+    const plain = { tombstone: false, contentType: "text/plain", meta: [] };
+    const version = await store.mint.mint();
+    const write = {
+      ...{ namespaceNumber: 0, key: longKey(number), isVital: true, durability: "fsync" as const },
+      record: { ...plain, version, value: new Uint8Array(20_000) },
+    };
+    const writing = store.write(write).catch((error: QuorateError) => {
+      refused = error;
+    });
+    await clock.advance(5000);
+    await writing;
+  }
+  const piece = { prefix: new Uint8Array(0), reverse: false, limit: 1000 };
+  const { items } = store.scan(0, 0, piece);
+  const forgetting = store.forget(items);
+  await clock.advance(60_000);
+  const gone = await forgetting;
+  assert.ok(gone.length > 0 && gone.length < items.length, `${gone.length} of ${items.length}`);
+  assert.is(store.scan(0, 0, piece).items.length, items.length - gone.length);
+  disk.totalBytes = 64 * segmentBytes;
+  await store.close();
 });
 
 test.run();

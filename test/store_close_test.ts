@@ -91,6 +91,7 @@ function handlesOf({ disk }: World): Handles {
         return {
           read: (target, position) => file.read(target, position),
           write: (source, position) => file.write(source, position),
+          writeSynced: (source, position) => file.writeSynced(source, position),
           sync: () => file.sync(),
           size: () => file.size(),
           close: async () => {

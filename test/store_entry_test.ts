@@ -7,6 +7,7 @@ import { contentTypeDefault } from "../src/api.ts";
 import { compare, latin1, prefixEnd, startsWith } from "../src/bytes.ts";
 import type { Hlc } from "../src/hlc.ts";
 import { isIntact } from "../src/record.ts";
+import { Slab } from "../src/slab.ts";
 import {
   encodeForget,
   encodePut,
@@ -16,7 +17,6 @@ import {
   partitionRange,
   prefixRange,
   putBytes,
-  Slab,
   tableKey,
 } from "../src/store_entry.ts";
 import { anyKey, bytesUpTo, runs } from "./samples.ts";

@@ -14,6 +14,7 @@ import { utf8Bytes } from "../src/bytes.ts";
 import { QuorateError } from "../src/errors.ts";
 import type { QuorateNode } from "../src/node.ts";
 import { Ring } from "../src/ring.ts";
+import { segmentName } from "../src/wal_segment.ts";
 import {
   check,
   Ledger,
@@ -439,5 +440,20 @@ fault(
     }
   },
 );
+
+fault("an empty segment among used ones says nothing of the log's newest", async () => {
+  const { world } = await filled(400);
+  const disk = await copyOf(world.disk.kill());
+  const [oldest = ""] = disk.files().filter((path) => path.endsWith(".wal"));
+  const before = Number(/\d+/.exec(oldest)?.[0]) - 1;
+  assert.ok(before > 1, "the first segments are not needed any more");
+  // Its sync had failed, what it held was copied, and the power took the rest; its turn to go is next.
+  disk.replace(segmentName(before), new Uint8Array(disk.bytesOf(oldest).length));
+  const { image } = world.table;
+  const after = newWorld({ seed: 3, nowMs: world.clock.nowMs() + 1000, disk, image });
+  const node = await openIn(after);
+  assert.equal((await node.info()).damagedPartitions, []);
+  await node.close();
+});
 
 fault.run();

@@ -13,18 +13,17 @@ import { emptySummary, sameSummary } from "../src/digest.ts";
 import type { Hlc } from "../src/hlc.ts";
 import { decodeRecord, type StoredRecord } from "../src/record.ts";
 import { Ring } from "../src/ring.ts";
-import { type Found, type ScanPlan, scanAll } from "../src/scan.ts";
+import { type Found, type ScanPlan, type ScanSource, scanAll } from "../src/scan.ts";
+import { Slab } from "../src/slab.ts";
 import { writeCheckpoint } from "../src/store_checkpoint.ts";
 import {
   encodeForget,
   encodePut,
   partitionRange,
   prefixRange,
-  Slab,
   tableKey,
 } from "../src/store_entry.ts";
 import { StoreIndex } from "../src/store_index.ts";
-import { Memtable } from "../src/store_memtable.ts";
 import { addRecord } from "../src/store_recover.ts";
 import { isInOrder, type ScanItem, scan } from "../src/store_scan.ts";
 import type { Table } from "../src/table.ts";
@@ -281,7 +280,19 @@ function sourceOf(index: StoreIndex, damaged: ReadonlySet<number> = new Set()) {
   };
 }
 
-async function allOf(source: ReturnType<typeof sourceOf>, asked: ScanPlan): Promise<Found[]> {
+/** The same, whose answers come later, those of some partitions later than others. */
+function farFrom(near: ScanSource, readsAtOnce: number): ScanSource {
+  return {
+    ...near,
+    readsAtOnce,
+    scan: async (partition, namespaceNumber, piece) => {
+      for (let turn = (partition * 7) % 5; turn > 0; turn -= 1) await undefined;
+      return near.scan(partition, namespaceNumber, piece);
+    },
+  };
+}
+
+async function allOf(source: ScanSource, asked: ScanPlan): Promise<Found[]> {
   const found: Found[] = [];
   for await (const one of scanAll(source, asked, new SimClock())) found.push(one);
   return found;
@@ -302,11 +313,14 @@ test("scan.scanAll() merges the partitions: the live keys of the range in order,
       pieceCount: fc.integer({ min: 1, max: 5 }),
     }),
     fc.constantFrom(1, 4, 64),
-    async (steps, asked, partitions) => {
+    fc.constantFrom(undefined, 1, 3, 100),
+    async (steps, asked, partitions, readsAtOnce) => {
       const home = await Home.open(partitions);
       await home.run(steps);
       const { prefix, start, end, reverse } = asked;
-      const found = await allOf(sourceOf(home.index), { ...plan, ...asked });
+      const near = sourceOf(home.index);
+      const source = readsAtOnce === undefined ? near : farFrom(near, readsAtOnce);
+      const found = await allOf(source, { ...plan, ...asked });
       const keys = [...home.models[0]]
         .filter(([, { tombstone }]) => !tombstone)
         .map(([name]) => Uint8Array.from(name, (letter) => letter.charCodeAt(0)))
@@ -335,50 +349,27 @@ test("scan.scanAll() says corruption for a partition that lost records, rather t
   await rejectsSlug("corruption", allOf(source, { ...plan, prefix: new Uint8Array(0) }));
 });
 
-test("Memtable: `bytes` is what its entries take, a range has any part of it in either direction", () => {
-  const anyEntry = fc.record({ key: anyKey, bytes: fc.option(fc.nat(50), { nil: undefined }) });
-  const property = fc.property(
-    fc.array(anyEntry, { maxLength: 40 }),
-    anyKey,
-    anyKey,
-    fc.boolean(),
-    fc.integer({ min: 1, max: 10 }),
-    (entries, one, other, reverse, limit) => {
-      const memtable = new Memtable();
-      const model = new Map<string, number>();
-      for (const [at, { key, bytes }] of entries.entries()) {
-        const name = latin1(key);
-        const record = bytes === undefined ? undefined : new Uint8Array(bytes);
-        memtable.set(name, at % 3, { record, sequence: at });
-        model.set(name, at);
-      }
-      const names = [...model.keys()].sort((a, b) => (a < b ? -1 : 1));
-      assert.equal(
-        [...memtable.entries()].map(([name]) => name),
-        names,
-      );
-      // A value that was written over still lies in the slab until the whole memtable goes.
-      const written = entries.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0);
-      const total = names.reduce((sum, name) => sum + 256 + name.length, written);
-      assert.is(memtable.bytes, total);
-      assert.is(memtable.count, names.length);
-      const [start, end] = [one, other].sort(compare).map(latin1) as [string, string];
-      const within = names.filter((name) => name >= start && name < end);
-      const expected = (reverse ? within.reverse() : within).slice(0, limit);
-      const range = memtable.range(start, end, reverse, limit);
-      assert.equal(
-        range.map(([name, { sequence }]) => [name, sequence]),
-        expected.map((name) => [name, model.get(name)]),
-      );
+test("scan.scanAll() reads no further partitions side by side once one of them has failed", async () => {
+  const home = await Home.open(64);
+  const near = sourceOf(home.index);
+  let reads = 0;
+  const source = farFrom(
+    {
+      ...near,
+      scan: (partition, namespaceNumber, piece) => {
+        reads += 1;
+        if (partition === 5) throw new Error("no replica answers");
+        return near.scan(partition, namespaceNumber, piece);
+      },
     },
+    4,
   );
-  fc.assert(property, runs(300));
-});
-
-test("Memtable: a frozen one refuses every change", () => {
-  const memtable = new Memtable();
-  memtable.freeze();
-  assert.throws(() => memtable.set("a", 0, { record: undefined, sequence: 1 }));
+  await allOf(source, { ...plan, prefix: new Uint8Array(0) }).then(
+    () => assert.unreachable(),
+    ({ message }: Error) => assert.is(message, "no replica answers"),
+  );
+  for (let turn = 0; turn < 1000; turn += 1) await undefined;
+  assert.ok(reads < 16, `${reads} partitions were read`);
 });
 
 test.run();

@@ -12,7 +12,7 @@ import { Ring } from "../src/ring.ts";
 import { writeCheckpoint } from "../src/store_checkpoint.ts";
 import { StoreIndex } from "../src/store_index.ts";
 import { metaKey, tableFormat } from "../src/store_meta.ts";
-import { Scrub } from "../src/store_scrub.ts";
+import { busyRoundEveryMs, Scrub } from "../src/store_scrub.ts";
 import type { Table } from "../src/table.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 import type { Origin } from "../src/version.ts";
@@ -96,6 +96,38 @@ test("scrub: a walk is not compared with a summary that was committed in the mid
   assert.equal(damaged, []);
   assert.is(counts.clean, 1, "it walked again, and compared that walk");
   assert.is(index.summaries[0]?.records, 3);
+  await walker.stop();
+});
+
+test("scrub: a partition whose first checkpoint is under way is not damaged for the summary it lacks", async () => {
+  let isHeld = true;
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const { clock, damaged, counts, put, checkpoint, scrub } = await stand((table) => ({
+    get: (key) => table.get(key),
+    range: (range) => table.range(range),
+    async commit(changes) {
+      if (isHeld) await held;
+      await table.commit(changes);
+    },
+    flushed: () => table.flushed(),
+    fileBytes: () => table.fileBytes(),
+    close: () => table.close(),
+  }));
+  put("a", 1);
+  const checkpointed = checkpoint();
+  const walker = scrub();
+  await clock.advance(60_000);
+  assert.equal(damaged, []);
+  assert.is(counts.clean, 0, "nor is it called clean");
+  isHeld = false;
+  release();
+  await checkpointed;
+  await clock.advance(busyRoundEveryMs + 60_000);
+  assert.equal(damaged, []);
+  assert.is(counts.clean, 1);
   await walker.stop();
 });
 

@@ -9,16 +9,16 @@ import { Document } from "../src/document.ts";
 import { QuorateError } from "../src/errors.ts";
 import { levelOf, majority } from "../src/level.ts";
 import {
-  genesis,
+  droppedMax,
   namespacesMax,
-  parseTopology,
   policyDefault,
   replicasMax,
   type Topology,
-  withNamespace,
-  withoutDropped,
-  withoutNamespace,
 } from "../src/topology.ts";
+import { withNamespace, withoutDropped, withoutNamespace } from "../src/topology_namespaces.ts";
+import { parseTopology } from "../src/topology_parse.ts";
+import { genesis, memberOf } from "../src/topology_steps.ts";
+import { whyNotSuccessor } from "../src/topology_successor.ts";
 import { rejectsSlug, runs, throwsSlug } from "./samples.ts";
 
 const test = suite("topology");
@@ -31,7 +31,7 @@ function step(topology: Topology, name: string, policy: Partial<NamespacePolicy>
 
 test("genesis() is a cluster of one, with `default` under number 0", () => {
   assert.is(first.epoch, 1);
-  assert.equal(first.members, [member]);
+  assert.equal(first.members, [memberOf(member)]);
   assert.equal(first.namespaces, [{ name: "default", number: 0, policy: policyDefault }]);
   assert.equal(parseTopology(JSON.parse(JSON.stringify(first))), first);
 });
@@ -52,6 +52,7 @@ test("T8: along any steps the epoch goes up by one, numbers are never used again
       else if (name !== "default") next = withoutNamespace(present, name);
       if (next === undefined) continue;
       assert.is(next.epoch, present.epoch + 1);
+      assert.is(whyNotSuccessor(present, next), undefined);
       assert.is(next.clusterId, present.clusterId);
       assert.is(next.partitions, present.partitions);
       for (const namespace of next.namespaces) {
@@ -119,6 +120,20 @@ test("there are at most so many namespaces, and a deleted one makes room", () =>
   assert.is(step(room, "one-more").namespaces.at(-1)?.number, namespacesMax);
 });
 
+test("there are at most so many deleted namespaces whose records are still there", () => {
+  const dropped = Array.from({ length: droppedMax }, (_, index) => index + 1);
+  const full = { ...step(first, "cars"), dropped, nextNamespaceNumber: droppedMax + 2 };
+  const cars = {
+    ...full,
+    namespaces: full.namespaces.map((one) =>
+      one.number === 1 ? { ...one, number: droppedMax + 1 } : one,
+    ),
+  };
+  assert.is(throwsSlug("overloaded", () => withoutNamespace(cars, "cars")).outcome, "none");
+  const room = withoutDropped(cars, 7);
+  assert.is(withoutNamespace(room, "cars")?.dropped.length, droppedMax);
+});
+
 test("parseTopology() refuses what contradicts itself or has another format, and throws nothing else", () => {
   const text = JSON.stringify(step(first, "cars"));
   const changes: readonly ((raw: Record<string, unknown>) => void)[] = [
@@ -140,7 +155,7 @@ test("parseTopology() refuses what contradicts itself or has another format, and
     change(raw);
     throwsSlug("corruption", () => parseTopology(raw), change.toString());
   }
-  for (const raw of [null, undefined, 1, "x", [], {}, { ...first, format: 2 }]) {
+  for (const raw of [null, undefined, 1, "x", [], {}, { ...first, format: 3 }]) {
     throwsSlug("wrong-data-folder", () => parseTopology(raw), JSON.stringify(raw));
   }
   const property = fc.property(

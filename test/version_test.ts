@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Hlc } from "../src/hlc.ts";
-import { compareVersions, parseVersion, type Version, versionText } from "../src/version.ts";
+import { compareVersions, type Version, versionText } from "../src/version.ts";
 import { runs } from "./samples.ts";
 
 const test = suite("version");
@@ -36,35 +36,13 @@ test("the stamp decides before the origin", () => {
   fc.assert(property, runs(200));
 });
 
-test("versionText() is read back, has one form only, and sorts as the versions do", () => {
+test("versionText() has one form, and sorts as the versions do", () => {
   const property = fc.property(anyVersion, anyVersion, (a, b) => {
     const [one, other] = [versionText(a), versionText(b)];
-    assert.equal(parseVersion(one), a);
     assert.match(one, /^[0-9a-f]{16}-[0-9a-f]{16}$/);
     assert.is(one < other ? -1 : one > other ? 1 : 0, compareVersions(a, b));
   });
   fc.assert(property, runs(500));
-});
-
-test("parseVersion() refuses every other text", () => {
-  const whole = versionText({ hlc: 0xabcdefn as Hlc, origin: 0x1234n });
-  const wrong = [
-    "",
-    "-",
-    whole.toUpperCase(),
-    ` ${whole}`,
-    `${whole}\n`,
-    `"${whole}"`,
-    whole.slice(1),
-  ];
-  for (const text of [...wrong, `${whole}0`, whole.replace("-", "_"), `0x${whole.slice(2)}`]) {
-    assert.is(parseVersion(text), undefined, JSON.stringify(text));
-  }
-  const property = fc.property(fc.string(), (text) => {
-    const version = parseVersion(text);
-    assert.ok(version === undefined || versionText(version) === text);
-  });
-  fc.assert(property, runs(200));
 });
 
 test.run();

@@ -11,15 +11,16 @@ import { silentReport } from "../src/capability.ts";
 import { crc32 } from "../src/hash.ts";
 import {
   alignUp,
+  batchBody,
   batchBytes,
   batchHeaderBytes,
   batchPartitions,
   blockBytes,
+  bodyEntries,
   encodeBatch,
   encodeSegmentHeader,
   entryBytes,
   isZero,
-  parseBatchBody,
   parseBatchHeader,
   parseSegmentHeader,
   type WalEntry,
@@ -83,9 +84,11 @@ function scanned(bytes: Uint8Array): {
 } {
   const entries = new Map<number, string>();
   let before = 0;
-  const scan = scanSegment(bytes, (batch, found) => {
+  const scan = scanSegment(bytes, (batch, body) => {
     assert.ok(batch.first >= before, "batches come in the order of their sequences");
     before = batch.first;
+    const found = bodyEntries(body);
+    assert.is(found.length, batch.count);
     for (const [at, entry] of found.entries()) entries.set(batch.first + at, shown(entry));
   });
   return { scan, entries };
@@ -474,6 +477,7 @@ function recoveryOn(disk: SimDisk, size: number): Parameters<typeof recoverWal>[
         throw new Error("it was read");
       },
       write: (source, position) => file.write(source, position),
+      writeSynced: (source, position) => file.writeSynced(source, position),
       sync: () => file.sync(),
       size: async () => size,
       close: () => file.close(),
@@ -482,17 +486,33 @@ function recoveryOn(disk: SimDisk, size: number): Parameters<typeof recoverWal>[
   return { disk: lying, report: silentReport, storeId, checkpointSequence: 0, apply: () => {} };
 }
 
-test("parseBatchBody() gives nothing for a body that reaches beyond the bytes", () => {
+test("batchBody() gives nothing for a body that reaches beyond the bytes", () => {
   const { bytes, batches } = segmentOf([[{ partition: 1, payload: new Uint8Array(6000).fill(1) }]]);
   const [batch] = batches as [Written];
   const header = parseBatchHeader(bytes, batch.offset, salt);
   assert.ok(header !== undefined);
   if (header === undefined) return;
-  assert.is(parseBatchBody(bytes, batch.offset, header)?.length, 1);
-  assert.is(
-    parseBatchBody(bytes.subarray(0, batch.offset + 5000), batch.offset, header),
-    undefined,
-  );
+  const body = batchBody(bytes, batch.offset, header);
+  assert.is(body === undefined ? 0 : bodyEntries(body).length, 1);
+  assert.is(batchBody(bytes.subarray(0, batch.offset + 5000), batch.offset, header), undefined);
+});
+
+test("isZero() finds a single bit wherever it is, and however the bytes lie", () => {
+  const anyCase = fc.record({
+    start: fc.nat(8),
+    length: fc.nat(100),
+    at: fc.nat(99),
+    bit: fc.nat(7),
+  });
+  const property = fc.property(anyCase, ({ start, length, at, bit }) => {
+    const buffer = new Uint8Array(128).fill(255);
+    const bytes = buffer.subarray(start, start + length).fill(0);
+    assert.ok(isZero(bytes));
+    if (at >= length) return;
+    bytes[at] = 1 << bit;
+    assert.not(isZero(bytes));
+  });
+  fc.assert(property, runs(500));
 });
 
 test.run();

@@ -1,8 +1,8 @@
 // A Go client, generated from proto/ with protoc-gen-go and protoc-gen-go-grpc: every operation, as
 // grpc-go sees it.
 //
-// Usage: client HOST:PORT. Prints a line for each check ("ok name", "not ok name: why") and "done N"
-// at the end.
+// Usage: client HOST:PORT,... Requests go in turn to the nodes n1, n2 and so on at these addresses.
+// Prints a line for each check ("ok name", "not ok name: why") and "done N" at the end.
 package main
 
 import (
@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
 	"quorate/gen/kv"
@@ -31,6 +33,8 @@ type client struct {
 	connection *grpc.ClientConn
 	store      quoratev1.KvServiceClient
 	original   kv.KVStoreClient
+	// The names of the nodes, in order.
+	nodes []string
 }
 
 type check struct {
@@ -40,11 +44,24 @@ type check struct {
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: client HOST:PORT")
+		fmt.Fprintln(os.Stderr, "usage: client HOST:PORT,...")
 		os.Exit(2)
 	}
+	nodes := manual.NewBuilderWithScheme("nodes")
+	var state resolver.State
+	var names []string
+	for index, address := range strings.Split(os.Args[1], ",") {
+		endpoint := resolver.Endpoint{Addresses: []resolver.Address{{Addr: address}}}
+		state.Endpoints = append(state.Endpoints, endpoint)
+		names = append(names, fmt.Sprintf("n%d", index+1))
+	}
+	nodes.InitialState(state)
 	connection, err := grpc.NewClient(
-		os.Args[1],
+		// The authority is what a node has to take for its own name.
+		"nodes://localhost/all",
+		grpc.WithResolvers(nodes),
+		grpc.WithAuthority("localhost"),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(8*mib)),
 	)
@@ -52,7 +69,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	all := &client{connection, quoratev1.NewKvServiceClient(connection), kv.NewKVStoreClient(connection)}
+	all := &client{
+		connection, quoratev1.NewKvServiceClient(connection), kv.NewKVStoreClient(connection), names,
+	}
 	for _, one := range checks {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*limit)
 		err := one.run(ctx, all)

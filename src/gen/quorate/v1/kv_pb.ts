@@ -20,7 +20,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file quorate/v1/kv.proto.
  */
 export const file_quorate_v1_kv: GenFile = /*@__PURE__*/
-  fileDesc("ChNxdW9yYXRlL3YxL2t2LnByb3RvEgpxdW9yYXRlLnYxIiYKB1ZlcnNpb24SCwoDaGxjGAEgASgGEg4KBm9yaWdpbhgCIAEoBiJRCghSZXBsaWNhcxIPCgVjb3VudBgBIAEoDUgAEigKBWxldmVsGAIgASgOMhcucXVvcmF0ZS52MS5Db25zaXN0ZW5jeUgAQgoKCHJlcGxpY2FzIr0BCg5SZXF1ZXN0T3B0aW9ucxIsCgtjb25zaXN0ZW5jeRgBIAEoDjIXLnF1b3JhdGUudjEuQ29uc2lzdGVuY3kSHwoBchgCIAEoCzIULnF1b3JhdGUudjEuUmVwbGljYXMSHwoBdxgDIAEoCzIULnF1b3JhdGUudjEuUmVwbGljYXMSKgoKZHVyYWJpbGl0eRgEIAEoDjIWLnF1b3JhdGUudjEuRHVyYWJpbGl0eRIPCgdleHBsYWluGAUgASgIIp8BCgZBbnN3ZXISDAoEbm9kZRgBIAEoCRINCgVlcG9jaBgCIAEoBBIsCgtjb25zaXN0ZW5jeRgDIAEoDjIXLnF1b3JhdGUudjEuQ29uc2lzdGVuY3kSDwoHcmVwbGllcxgEIAEoDRIQCghyZXBsaWNhcxgFIAEoDRInCgdleHBsYWluGAYgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlIigKCU1ldGFFbnRyeRIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIqYBCgZSZWNvcmQSDQoFdmFsdWUYASABKAwSJAoHdmVyc2lvbhgCIAEoCzITLnF1b3JhdGUudjEuVmVyc2lvbhIUCgxjb250ZW50X3R5cGUYAyABKAkSIwoEbWV0YRgEIAMoCzIVLnF1b3JhdGUudjEuTWV0YUVudHJ5EhoKDWV4cGlyZXNfYXRfbXMYBSABKARIAIgBAUIQCg5fZXhwaXJlc19hdF9tcyJZCgpHZXRSZXF1ZXN0EhEKCW5hbWVzcGFjZRgBIAEoCRILCgNrZXkYAiABKAwSKwoHb3B0aW9ucxgDIAEoCzIaLnF1b3JhdGUudjEuUmVxdWVzdE9wdGlvbnMiVQoLR2V0UmVzcG9uc2USIgoGcmVjb3JkGAEgASgLMhIucXVvcmF0ZS52MS5SZWNvcmQSIgoGYW5zd2VyGAIgASgLMhIucXVvcmF0ZS52MS5BbnN3ZXIizQEKClB1dFJlcXVlc3QSEQoJbmFtZXNwYWNlGAEgASgJEgsKA2tleRgCIAEoDBINCgV2YWx1ZRgDIAEoDBIUCgxjb250ZW50X3R5cGUYBCABKAkSIwoEbWV0YRgFIAMoCzIVLnF1b3JhdGUudjEuTWV0YUVudHJ5EhgKC3R0bF9zZWNvbmRzGAYgASgNSACIAQESKwoHb3B0aW9ucxgHIAEoCzIaLnF1b3JhdGUudjEuUmVxdWVzdE9wdGlvbnNCDgoMX3R0bF9zZWNvbmRzIrEBCgtQdXRSZXNwb25zZRIkCgd2ZXJzaW9uGAEgASgLMhMucXVvcmF0ZS52MS5WZXJzaW9uEioKCmR1cmFiaWxpdHkYAiABKA4yFi5xdW9yYXRlLnYxLkR1cmFiaWxpdHkSGgoNZXhwaXJlc19hdF9tcxgDIAEoBEgAiAEBEiIKBmFuc3dlchgEIAEoCzISLnF1b3JhdGUudjEuQW5zd2VyQhAKDl9leHBpcmVzX2F0X21zIlwKDURlbGV0ZVJlcXVlc3QSEQoJbmFtZXNwYWNlGAEgASgJEgsKA2tleRgCIAEoDBIrCgdvcHRpb25zGAMgASgLMhoucXVvcmF0ZS52MS5SZXF1ZXN0T3B0aW9ucyKGAQoORGVsZXRlUmVzcG9uc2USJAoHdmVyc2lvbhgBIAEoCzITLnF1b3JhdGUudjEuVmVyc2lvbhIqCgpkdXJhYmlsaXR5GAIgASgOMhYucXVvcmF0ZS52MS5EdXJhYmlsaXR5EiIKBmFuc3dlchgDIAEoCzISLnF1b3JhdGUudjEuQW5zd2VyItUBCgtMaXN0UmVxdWVzdBIRCgluYW1lc3BhY2UYASABKAkSDgoGcHJlZml4GAIgASgMEhIKBXN0YXJ0GAMgASgMSACIAQESEAoDZW5kGAQgASgMSAGIAQESDQoFbGltaXQYBSABKA0SDgoGY3Vyc29yGAYgASgJEg8KB3JldmVyc2UYByABKAgSDgoGdmFsdWVzGAggASgIEisKB29wdGlvbnMYCSABKAsyGi5xdW9yYXRlLnYxLlJlcXVlc3RPcHRpb25zQggKBl9zdGFydEIGCgRfZW5kIq4BCghMaXN0SXRlbRILCgNrZXkYASABKAwSJAoHdmVyc2lvbhgCIAEoCzITLnF1b3JhdGUudjEuVmVyc2lvbhINCgVieXRlcxgDIAEoBBIUCgxjb250ZW50X3R5cGUYBCABKAkSGgoNZXhwaXJlc19hdF9tcxgFIAEoBEgAiAEBEhIKBXZhbHVlGAYgASgMSAGIAQFCEAoOX2V4cGlyZXNfYXRfbXNCCAoGX3ZhbHVlImUKDExpc3RSZXNwb25zZRIjCgVpdGVtcxgBIAMoCzIULnF1b3JhdGUudjEuTGlzdEl0ZW0SDAoEbmV4dBgCIAEoCRIiCgZhbnN3ZXIYAyABKAsyEi5xdW9yYXRlLnYxLkFuc3dlciJeCgxDb3VudFJlcXVlc3QSEQoJbmFtZXNwYWNlGAEgASgJEg4KBnByZWZpeBgCIAEoDBIrCgdvcHRpb25zGAMgASgLMhoucXVvcmF0ZS52MS5SZXF1ZXN0T3B0aW9ucyJfCg1Db3VudFJlc3BvbnNlEgwKBGtleXMYASABKAQSDQoFYnl0ZXMYAiABKAQSDQoFZXhhY3QYAyABKAgSIgoGYW5zd2VyGAQgASgLMhIucXVvcmF0ZS52MS5BbnN3ZXIifgoMQmF0Y2hSZXF1ZXN0EhEKCW5hbWVzcGFjZRgBIAEoCRIuCgpvcGVyYXRpb25zGAIgAygLMhoucXVvcmF0ZS52MS5CYXRjaE9wZXJhdGlvbhIrCgdvcHRpb25zGAMgASgLMhoucXVvcmF0ZS52MS5SZXF1ZXN0T3B0aW9ucyKSAQoOQmF0Y2hPcGVyYXRpb24SIwoDZ2V0GAEgASgLMhQucXVvcmF0ZS52MS5CYXRjaEdldEgAEiMKA3B1dBgCIAEoCzIULnF1b3JhdGUudjEuQmF0Y2hQdXRIABIpCgZkZWxldGUYAyABKAsyFy5xdW9yYXRlLnYxLkJhdGNoRGVsZXRlSABCCwoJb3BlcmF0aW9uIhcKCEJhdGNoR2V0EgsKA2tleRgBIAEoDCKLAQoIQmF0Y2hQdXQSCwoDa2V5GAEgASgMEg0KBXZhbHVlGAIgASgMEhQKDGNvbnRlbnRfdHlwZRgDIAEoCRIjCgRtZXRhGAQgAygLMhUucXVvcmF0ZS52MS5NZXRhRW50cnkSGAoLdHRsX3NlY29uZHMYBSABKA1IAIgBAUIOCgxfdHRsX3NlY29uZHMiGgoLQmF0Y2hEZWxldGUSCwoDa2V5GAEgASgMIjkKDUJhdGNoUmVzcG9uc2USKAoHcmVzdWx0cxgBIAMoCzIXLnF1b3JhdGUudjEuQmF0Y2hSZXN1bHQizAEKC0JhdGNoUmVzdWx0EgsKA2tleRgBIAEoDBImCgNnZXQYAiABKAsyFy5xdW9yYXRlLnYxLkdldFJlc3BvbnNlSAASJgoDcHV0GAMgASgLMhcucXVvcmF0ZS52MS5QdXRSZXNwb25zZUgAEiwKBmRlbGV0ZRgEIAEoCzIaLnF1b3JhdGUudjEuRGVsZXRlUmVzcG9uc2VIABIoCgVlcnJvchgFIAEoCzIXLnF1b3JhdGUudjEuRXJyb3JEZXRhaWxIAEIICgZyZXN1bHQilwIKD05hbWVzcGFjZVBvbGljeRIOCgFuGAEgASgNSACIAQESHwoBchgCIAEoCzIULnF1b3JhdGUudjEuUmVwbGljYXMSHwoBdxgDIAEoCzIULnF1b3JhdGUudjEuUmVwbGljYXMSJAoHcmVzb2x2ZRgEIAEoDjITLnF1b3JhdGUudjEuUmVzb2x2ZRIYCgt0dGxfc2Vjb25kcxgFIAEoDUgBiAEBEhwKD3ZhbHVlX2J5dGVzX21heBgGIAEoDUgCiAEBEioKCmR1cmFiaWxpdHkYByABKA4yFi5xdW9yYXRlLnYxLkR1cmFiaWxpdHlCBAoCX25CDgoMX3R0bF9zZWNvbmRzQhIKEF92YWx1ZV9ieXRlc19tYXgiVgoJTmFtZXNwYWNlEgwKBG5hbWUYASABKAkSDgoGbnVtYmVyGAIgASgNEisKBnBvbGljeRgDIAEoCzIbLnF1b3JhdGUudjEuTmFtZXNwYWNlUG9saWN5IiMKE0dldE5hbWVzcGFjZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSJAChRHZXROYW1lc3BhY2VSZXNwb25zZRIoCgluYW1lc3BhY2UYASABKAsyFS5xdW9yYXRlLnYxLk5hbWVzcGFjZSIXChVMaXN0TmFtZXNwYWNlc1JlcXVlc3QiQwoWTGlzdE5hbWVzcGFjZXNSZXNwb25zZRIpCgpuYW1lc3BhY2VzGAEgAygLMhUucXVvcmF0ZS52MS5OYW1lc3BhY2UiUAoTUHV0TmFtZXNwYWNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEisKBnBvbGljeRgCIAEoCzIbLnF1b3JhdGUudjEuTmFtZXNwYWNlUG9saWN5IkAKFFB1dE5hbWVzcGFjZVJlc3BvbnNlEigKCW5hbWVzcGFjZRgBIAEoCzIVLnF1b3JhdGUudjEuTmFtZXNwYWNlIiYKFkRlbGV0ZU5hbWVzcGFjZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSIZChdEZWxldGVOYW1lc3BhY2VSZXNwb25zZSINCgtJbmZvUmVxdWVzdCKpAgoMSW5mb1Jlc3BvbnNlEgwKBG5vZGUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIPCgdydW50aW1lGAMgASgJEhIKCmNsdXN0ZXJfaWQYBCABKAkSDwoHbm9kZV9pZBgFIAEoCRIQCghzdG9yZV9pZBgGIAEoCRIMCgRib290GAcgASgEEg0KBWVwb2NoGAggASgEEhIKCnBhcnRpdGlvbnMYCSABKA0SFQoNc3RhcnRlZF9hdF9tcxgKIAEoBBIMCgRrZXlzGAsgASgEEg0KBWJ5dGVzGAwgASgEEhcKD2Rpc2tfZnJlZV9ieXRlcxgNIAEoBBIYChBkaXNrX3RvdGFsX2J5dGVzGA4gASgEEhoKEmRhbWFnZWRfcGFydGl0aW9ucxgPIAMoDSqGAQoLQ29uc2lzdGVuY3kSGwoXQ09OU0lTVEVOQ1lfVU5TUEVDSUZJRUQQABITCg9DT05TSVNURU5DWV9PTkUQARIWChJDT05TSVNURU5DWV9RVU9SVU0QAhITCg9DT05TSVNURU5DWV9BTEwQAxIYChRDT05TSVNURU5DWV9FVkVOVFVBTBAEKlUKCkR1cmFiaWxpdHkSGgoWRFVSQUJJTElUWV9VTlNQRUNJRklFRBAAEhQKEERVUkFCSUxJVFlfRlNZTkMQARIVChFEVVJBQklMSVRZX01FTU9SWRACKkkKB1Jlc29sdmUSFwoTUkVTT0xWRV9VTlNQRUNJRklFRBAAEg8KC1JFU09MVkVfTFdXEAESFAoQUkVTT0xWRV9TSUJMSU5HUxACMrsGCglLdlNlcnZpY2USOwoDR2V0EhYucXVvcmF0ZS52MS5HZXRSZXF1ZXN0GhcucXVvcmF0ZS52MS5HZXRSZXNwb25zZSIDkAIBEjsKA1B1dBIWLnF1b3JhdGUudjEuUHV0UmVxdWVzdBoXLnF1b3JhdGUudjEuUHV0UmVzcG9uc2UiA5ACAhJECgZEZWxldGUSGS5xdW9yYXRlLnYxLkRlbGV0ZVJlcXVlc3QaGi5xdW9yYXRlLnYxLkRlbGV0ZVJlc3BvbnNlIgOQAgISPgoETGlzdBIXLnF1b3JhdGUudjEuTGlzdFJlcXVlc3QaGC5xdW9yYXRlLnYxLkxpc3RSZXNwb25zZSIDkAIBEkEKBUNvdW50EhgucXVvcmF0ZS52MS5Db3VudFJlcXVlc3QaGS5xdW9yYXRlLnYxLkNvdW50UmVzcG9uc2UiA5ACARI8CgVCYXRjaBIYLnF1b3JhdGUudjEuQmF0Y2hSZXF1ZXN0GhkucXVvcmF0ZS52MS5CYXRjaFJlc3BvbnNlElYKDEdldE5hbWVzcGFjZRIfLnF1b3JhdGUudjEuR2V0TmFtZXNwYWNlUmVxdWVzdBogLnF1b3JhdGUudjEuR2V0TmFtZXNwYWNlUmVzcG9uc2UiA5ACARJcCg5MaXN0TmFtZXNwYWNlcxIhLnF1b3JhdGUudjEuTGlzdE5hbWVzcGFjZXNSZXF1ZXN0GiIucXVvcmF0ZS52MS5MaXN0TmFtZXNwYWNlc1Jlc3BvbnNlIgOQAgESVgoMUHV0TmFtZXNwYWNlEh8ucXVvcmF0ZS52MS5QdXROYW1lc3BhY2VSZXF1ZXN0GiAucXVvcmF0ZS52MS5QdXROYW1lc3BhY2VSZXNwb25zZSIDkAICEl8KD0RlbGV0ZU5hbWVzcGFjZRIiLnF1b3JhdGUudjEuRGVsZXRlTmFtZXNwYWNlUmVxdWVzdBojLnF1b3JhdGUudjEuRGVsZXRlTmFtZXNwYWNlUmVzcG9uc2UiA5ACAhI+CgRJbmZvEhcucXVvcmF0ZS52MS5JbmZvUmVxdWVzdBoYLnF1b3JhdGUudjEuSW5mb1Jlc3BvbnNlIgOQAgFCIlogcXVvcmF0ZS9nZW4vcXVvcmF0ZS92MTtxdW9yYXRldjFiBnByb3RvMw", [file_google_protobuf_struct, file_quorate_v1_error]);
+  fileDesc("ChNxdW9yYXRlL3YxL2t2LnByb3RvEgpxdW9yYXRlLnYxIiYKB1ZlcnNpb24SCwoDaGxjGAEgASgGEg4KBm9yaWdpbhgCIAEoBiJRCghSZXBsaWNhcxIPCgVjb3VudBgBIAEoDUgAEigKBWxldmVsGAIgASgOMhcucXVvcmF0ZS52MS5Db25zaXN0ZW5jeUgAQgoKCHJlcGxpY2FzIr0BCg5SZXF1ZXN0T3B0aW9ucxIsCgtjb25zaXN0ZW5jeRgBIAEoDjIXLnF1b3JhdGUudjEuQ29uc2lzdGVuY3kSHwoBchgCIAEoCzIULnF1b3JhdGUudjEuUmVwbGljYXMSHwoBdxgDIAEoCzIULnF1b3JhdGUudjEuUmVwbGljYXMSKgoKZHVyYWJpbGl0eRgEIAEoDjIWLnF1b3JhdGUudjEuRHVyYWJpbGl0eRIPCgdleHBsYWluGAUgASgIIp8BCgZBbnN3ZXISDAoEbm9kZRgBIAEoCRINCgVlcG9jaBgCIAEoBBIsCgtjb25zaXN0ZW5jeRgDIAEoDjIXLnF1b3JhdGUudjEuQ29uc2lzdGVuY3kSDwoHcmVwbGllcxgEIAEoDRIQCghyZXBsaWNhcxgFIAEoDRInCgdleHBsYWluGAYgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlIigKCU1ldGFFbnRyeRIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIqYBCgZSZWNvcmQSDQoFdmFsdWUYASABKAwSJAoHdmVyc2lvbhgCIAEoCzITLnF1b3JhdGUudjEuVmVyc2lvbhIUCgxjb250ZW50X3R5cGUYAyABKAkSIwoEbWV0YRgEIAMoCzIVLnF1b3JhdGUudjEuTWV0YUVudHJ5EhoKDWV4cGlyZXNfYXRfbXMYBSABKARIAIgBAUIQCg5fZXhwaXJlc19hdF9tcyJZCgpHZXRSZXF1ZXN0EhEKCW5hbWVzcGFjZRgBIAEoCRILCgNrZXkYAiABKAwSKwoHb3B0aW9ucxgDIAEoCzIaLnF1b3JhdGUudjEuUmVxdWVzdE9wdGlvbnMiVQoLR2V0UmVzcG9uc2USIgoGcmVjb3JkGAEgASgLMhIucXVvcmF0ZS52MS5SZWNvcmQSIgoGYW5zd2VyGAIgASgLMhIucXVvcmF0ZS52MS5BbnN3ZXIizQEKClB1dFJlcXVlc3QSEQoJbmFtZXNwYWNlGAEgASgJEgsKA2tleRgCIAEoDBINCgV2YWx1ZRgDIAEoDBIUCgxjb250ZW50X3R5cGUYBCABKAkSIwoEbWV0YRgFIAMoCzIVLnF1b3JhdGUudjEuTWV0YUVudHJ5EhgKC3R0bF9zZWNvbmRzGAYgASgNSACIAQESKwoHb3B0aW9ucxgHIAEoCzIaLnF1b3JhdGUudjEuUmVxdWVzdE9wdGlvbnNCDgoMX3R0bF9zZWNvbmRzIrEBCgtQdXRSZXNwb25zZRIkCgd2ZXJzaW9uGAEgASgLMhMucXVvcmF0ZS52MS5WZXJzaW9uEioKCmR1cmFiaWxpdHkYAiABKA4yFi5xdW9yYXRlLnYxLkR1cmFiaWxpdHkSGgoNZXhwaXJlc19hdF9tcxgDIAEoBEgAiAEBEiIKBmFuc3dlchgEIAEoCzISLnF1b3JhdGUudjEuQW5zd2VyQhAKDl9leHBpcmVzX2F0X21zIlwKDURlbGV0ZVJlcXVlc3QSEQoJbmFtZXNwYWNlGAEgASgJEgsKA2tleRgCIAEoDBIrCgdvcHRpb25zGAMgASgLMhoucXVvcmF0ZS52MS5SZXF1ZXN0T3B0aW9ucyKGAQoORGVsZXRlUmVzcG9uc2USJAoHdmVyc2lvbhgBIAEoCzITLnF1b3JhdGUudjEuVmVyc2lvbhIqCgpkdXJhYmlsaXR5GAIgASgOMhYucXVvcmF0ZS52MS5EdXJhYmlsaXR5EiIKBmFuc3dlchgDIAEoCzISLnF1b3JhdGUudjEuQW5zd2VyItUBCgtMaXN0UmVxdWVzdBIRCgluYW1lc3BhY2UYASABKAkSDgoGcHJlZml4GAIgASgMEhIKBXN0YXJ0GAMgASgMSACIAQESEAoDZW5kGAQgASgMSAGIAQESDQoFbGltaXQYBSABKA0SDgoGY3Vyc29yGAYgASgJEg8KB3JldmVyc2UYByABKAgSDgoGdmFsdWVzGAggASgIEisKB29wdGlvbnMYCSABKAsyGi5xdW9yYXRlLnYxLlJlcXVlc3RPcHRpb25zQggKBl9zdGFydEIGCgRfZW5kIq4BCghMaXN0SXRlbRILCgNrZXkYASABKAwSJAoHdmVyc2lvbhgCIAEoCzITLnF1b3JhdGUudjEuVmVyc2lvbhINCgVieXRlcxgDIAEoBBIUCgxjb250ZW50X3R5cGUYBCABKAkSGgoNZXhwaXJlc19hdF9tcxgFIAEoBEgAiAEBEhIKBXZhbHVlGAYgASgMSAGIAQFCEAoOX2V4cGlyZXNfYXRfbXNCCAoGX3ZhbHVlImUKDExpc3RSZXNwb25zZRIjCgVpdGVtcxgBIAMoCzIULnF1b3JhdGUudjEuTGlzdEl0ZW0SDAoEbmV4dBgCIAEoCRIiCgZhbnN3ZXIYAyABKAsyEi5xdW9yYXRlLnYxLkFuc3dlciJeCgxDb3VudFJlcXVlc3QSEQoJbmFtZXNwYWNlGAEgASgJEg4KBnByZWZpeBgCIAEoDBIrCgdvcHRpb25zGAMgASgLMhoucXVvcmF0ZS52MS5SZXF1ZXN0T3B0aW9ucyJfCg1Db3VudFJlc3BvbnNlEgwKBGtleXMYASABKAQSDQoFYnl0ZXMYAiABKAQSDQoFZXhhY3QYAyABKAgSIgoGYW5zd2VyGAQgASgLMhIucXVvcmF0ZS52MS5BbnN3ZXIifgoMQmF0Y2hSZXF1ZXN0EhEKCW5hbWVzcGFjZRgBIAEoCRIuCgpvcGVyYXRpb25zGAIgAygLMhoucXVvcmF0ZS52MS5CYXRjaE9wZXJhdGlvbhIrCgdvcHRpb25zGAMgASgLMhoucXVvcmF0ZS52MS5SZXF1ZXN0T3B0aW9ucyKSAQoOQmF0Y2hPcGVyYXRpb24SIwoDZ2V0GAEgASgLMhQucXVvcmF0ZS52MS5CYXRjaEdldEgAEiMKA3B1dBgCIAEoCzIULnF1b3JhdGUudjEuQmF0Y2hQdXRIABIpCgZkZWxldGUYAyABKAsyFy5xdW9yYXRlLnYxLkJhdGNoRGVsZXRlSABCCwoJb3BlcmF0aW9uIhcKCEJhdGNoR2V0EgsKA2tleRgBIAEoDCKLAQoIQmF0Y2hQdXQSCwoDa2V5GAEgASgMEg0KBXZhbHVlGAIgASgMEhQKDGNvbnRlbnRfdHlwZRgDIAEoCRIjCgRtZXRhGAQgAygLMhUucXVvcmF0ZS52MS5NZXRhRW50cnkSGAoLdHRsX3NlY29uZHMYBSABKA1IAIgBAUIOCgxfdHRsX3NlY29uZHMiGgoLQmF0Y2hEZWxldGUSCwoDa2V5GAEgASgMIjkKDUJhdGNoUmVzcG9uc2USKAoHcmVzdWx0cxgBIAMoCzIXLnF1b3JhdGUudjEuQmF0Y2hSZXN1bHQizAEKC0JhdGNoUmVzdWx0EgsKA2tleRgBIAEoDBImCgNnZXQYAiABKAsyFy5xdW9yYXRlLnYxLkdldFJlc3BvbnNlSAASJgoDcHV0GAMgASgLMhcucXVvcmF0ZS52MS5QdXRSZXNwb25zZUgAEiwKBmRlbGV0ZRgEIAEoCzIaLnF1b3JhdGUudjEuRGVsZXRlUmVzcG9uc2VIABIoCgVlcnJvchgFIAEoCzIXLnF1b3JhdGUudjEuRXJyb3JEZXRhaWxIAEIICgZyZXN1bHQilwIKD05hbWVzcGFjZVBvbGljeRIOCgFuGAEgASgNSACIAQESHwoBchgCIAEoCzIULnF1b3JhdGUudjEuUmVwbGljYXMSHwoBdxgDIAEoCzIULnF1b3JhdGUudjEuUmVwbGljYXMSJAoHcmVzb2x2ZRgEIAEoDjITLnF1b3JhdGUudjEuUmVzb2x2ZRIYCgt0dGxfc2Vjb25kcxgFIAEoDUgBiAEBEhwKD3ZhbHVlX2J5dGVzX21heBgGIAEoDUgCiAEBEioKCmR1cmFiaWxpdHkYByABKA4yFi5xdW9yYXRlLnYxLkR1cmFiaWxpdHlCBAoCX25CDgoMX3R0bF9zZWNvbmRzQhIKEF92YWx1ZV9ieXRlc19tYXgiVgoJTmFtZXNwYWNlEgwKBG5hbWUYASABKAkSDgoGbnVtYmVyGAIgASgNEisKBnBvbGljeRgDIAEoCzIbLnF1b3JhdGUudjEuTmFtZXNwYWNlUG9saWN5IiMKE0dldE5hbWVzcGFjZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSJAChRHZXROYW1lc3BhY2VSZXNwb25zZRIoCgluYW1lc3BhY2UYASABKAsyFS5xdW9yYXRlLnYxLk5hbWVzcGFjZSIXChVMaXN0TmFtZXNwYWNlc1JlcXVlc3QiQwoWTGlzdE5hbWVzcGFjZXNSZXNwb25zZRIpCgpuYW1lc3BhY2VzGAEgAygLMhUucXVvcmF0ZS52MS5OYW1lc3BhY2UiUAoTUHV0TmFtZXNwYWNlUmVxdWVzdBIMCgRuYW1lGAEgASgJEisKBnBvbGljeRgCIAEoCzIbLnF1b3JhdGUudjEuTmFtZXNwYWNlUG9saWN5IkAKFFB1dE5hbWVzcGFjZVJlc3BvbnNlEigKCW5hbWVzcGFjZRgBIAEoCzIVLnF1b3JhdGUudjEuTmFtZXNwYWNlIiYKFkRlbGV0ZU5hbWVzcGFjZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSIZChdEZWxldGVOYW1lc3BhY2VSZXNwb25zZSINCgtJbmZvUmVxdWVzdCKpAgoMSW5mb1Jlc3BvbnNlEgwKBG5vZGUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIPCgdydW50aW1lGAMgASgJEhIKCmNsdXN0ZXJfaWQYBCABKAkSDwoHbm9kZV9pZBgFIAEoCRIQCghzdG9yZV9pZBgGIAEoCRIMCgRib290GAcgASgEEg0KBWVwb2NoGAggASgEEhIKCnBhcnRpdGlvbnMYCSABKA0SFQoNc3RhcnRlZF9hdF9tcxgKIAEoBBIMCgRrZXlzGAsgASgEEg0KBWJ5dGVzGAwgASgEEhcKD2Rpc2tfZnJlZV9ieXRlcxgNIAEoBBIYChBkaXNrX3RvdGFsX2J5dGVzGA4gASgEEhoKEmRhbWFnZWRfcGFydGl0aW9ucxgPIAMoDSItCgtSaW5nUmVxdWVzdBIRCgluYW1lc3BhY2UYASABKAkSCwoDa2V5GAIgASgMIl8KCU5vZGVQbGFjZRIMCgRub2RlGAEgASgJEg8KB25vZGVfaWQYAiABKAkSDAoEem9uZRgDIAEoCRIRCglhZGRyZXNzZXMYBCADKAkSEgoKY2xpZW50X3VybBgFIAEoCSKEAQoKUmluZ01lbWJlchIkCgVwbGFjZRgBIAEoCzIVLnF1b3JhdGUudjEuTm9kZVBsYWNlEgwKBGhvc3QYAiABKAkSDgoGd2VpZ2h0GAMgASgNEg0KBXZvdGVyGAQgASgIEhEKCXByaW1hcmllcxgFIAEoDRIQCghyZXBsaWNhcxgGIAEoDSJkCghLZXlQbGFjZRIRCgluYW1lc3BhY2UYASABKAkSEQoJcGFydGl0aW9uGAIgASgNEgkKAW4YAyABKA0SJwoIcmVwbGljYXMYBCADKAsyFS5xdW9yYXRlLnYxLk5vZGVQbGFjZSKTAQoMUmluZ1Jlc3BvbnNlEhIKCmNsdXN0ZXJfaWQYASABKAkSDQoFZXBvY2gYAiABKAQSEgoKcGFydGl0aW9ucxgDIAEoDRInCgdtZW1iZXJzGAQgAygLMhYucXVvcmF0ZS52MS5SaW5nTWVtYmVyEiMKBXBsYWNlGAUgASgLMhQucXVvcmF0ZS52MS5LZXlQbGFjZSIQCg5DbHVzdGVyUmVxdWVzdCLbAwoNQ2x1c3Rlck1lbWJlchIkCgVwbGFjZRgBIAEoCzIVLnF1b3JhdGUudjEuTm9kZVBsYWNlEhAKCHN0b3JlX2lkGAIgASgJEg0KBXZvdGVyGAMgASgIEgwKBHNlbGYYBCABKAgSJgoFc3RhdGUYBSABKA4yFy5xdW9yYXRlLnYxLk1lbWJlclN0YXRlEgsKA3BoaRgGIAEoARIWCglzaWxlbnRfbXMYByABKARIAIgBARISCgVlcG9jaBgIIAEoBEgBiAEBEhEKCXByaW1hcmllcxgJIAEoDRIQCghyZXBsaWNhcxgKIAEoDRIRCgRrZXlzGAsgASgESAKIAQESEgoFYnl0ZXMYDCABKARIA4gBARIcCg9kaXNrX2ZyZWVfYnl0ZXMYDSABKARIBIgBARIdChBkaXNrX3RvdGFsX2J5dGVzGA4gASgESAWIAQESDwoHdmVyc2lvbhgPIAEoCRISCgpoaW50X2NvdW50GBAgASgEEhIKCmhpbnRfYnl0ZXMYESABKARCDAoKX3NpbGVudF9tc0IICgZfZXBvY2hCBwoFX2tleXNCCAoGX2J5dGVzQhIKEF9kaXNrX2ZyZWVfYnl0ZXNCEwoRX2Rpc2tfdG90YWxfYnl0ZXMikgEKD0NsdXN0ZXJSZXNwb25zZRIMCgRub2RlGAEgASgJEhIKCmNsdXN0ZXJfaWQYAiABKAkSDQoFZXBvY2gYAyABKAQSEgoKcGFydGl0aW9ucxgEIAEoDRIOCgZ2b3RlcnMYBSADKAkSKgoHbWVtYmVycxgGIAMoCzIZLnF1b3JhdGUudjEuQ2x1c3Rlck1lbWJlciIwCg5FeHBsYWluUmVxdWVzdBIRCgluYW1lc3BhY2UYASABKAkSCwoDa2V5GAIgASgMIoECChBFeHBsYWluZWRSZXBsaWNhEgwKBG5vZGUYASABKAkSDgoGc3RhdHVzGAIgASgJEiQKB3ZlcnNpb24YAyABKAsyEy5xdW9yYXRlLnYxLlZlcnNpb24SEQoJdG9tYnN0b25lGAQgASgIEhoKDWV4cGlyZXNfYXRfbXMYBSABKARIAIgBARITCgZjb3VudHMYBiABKAhIAYgBARIKCgJ1cBgHIAEoCBISCgVlcG9jaBgIIAEoBEgCiAEBEg8KB3Rvb2tfbXMYCSABKAESDQoFZXJyb3IYCiABKAlCEAoOX2V4cGlyZXNfYXRfbXNCCQoHX2NvdW50c0IICgZfZXBvY2gigQEKD0V4cGxhaW5SZXNwb25zZRIRCgluYW1lc3BhY2UYASABKAkSEQoJcGFydGl0aW9uGAIgASgNEg0KBWVwb2NoGAMgASgEEgkKAW4YBCABKA0SLgoIcmVwbGljYXMYBSADKAsyHC5xdW9yYXRlLnYxLkV4cGxhaW5lZFJlcGxpY2EiHAoMSGludHNSZXF1ZXN0EgwKBHdhaXQYASABKAgijAEKCkhpbnRUYXJnZXQSEAoIc3RvcmVfaWQYASABKAkSDAoEbm9kZRgCIAEoCRINCgVjb3VudBgDIAEoBBINCgVieXRlcxgEIAEoBBIaCg1vbGRlc3RfYWdlX21zGAUgASgESACIAQESEgoKZGVsaXZlcmluZxgGIAEoCEIQCg5fb2xkZXN0X2FnZV9tcyJkCg1IaW50c1Jlc3BvbnNlEgwKBG5vZGUYASABKAkSDQoFY291bnQYAiABKAQSDQoFYnl0ZXMYAyABKAQSJwoHdGFyZ2V0cxgEIAMoCzIWLnF1b3JhdGUudjEuSGludFRhcmdldCqGAQoLQ29uc2lzdGVuY3kSGwoXQ09OU0lTVEVOQ1lfVU5TUEVDSUZJRUQQABITCg9DT05TSVNURU5DWV9PTkUQARIWChJDT05TSVNURU5DWV9RVU9SVU0QAhITCg9DT05TSVNURU5DWV9BTEwQAxIYChRDT05TSVNURU5DWV9FVkVOVFVBTBAEKlUKCkR1cmFiaWxpdHkSGgoWRFVSQUJJTElUWV9VTlNQRUNJRklFRBAAEhQKEERVUkFCSUxJVFlfRlNZTkMQARIVChFEVVJBQklMSVRZX01FTU9SWRACKkkKB1Jlc29sdmUSFwoTUkVTT0xWRV9VTlNQRUNJRklFRBAAEg8KC1JFU09MVkVfTFdXEAESFAoQUkVTT0xWRV9TSUJMSU5HUxACKo4BCgtNZW1iZXJTdGF0ZRIcChhNRU1CRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJNRU1CRVJfU1RBVEVfQUxJVkUQARIYChRNRU1CRVJfU1RBVEVfU1VTUEVDVBACEhUKEU1FTUJFUl9TVEFURV9ET1dOEAMSGAoUTUVNQkVSX1NUQVRFX1VOS05PV04QBDLQCAoJS3ZTZXJ2aWNlEjsKA0dldBIWLnF1b3JhdGUudjEuR2V0UmVxdWVzdBoXLnF1b3JhdGUudjEuR2V0UmVzcG9uc2UiA5ACARI7CgNQdXQSFi5xdW9yYXRlLnYxLlB1dFJlcXVlc3QaFy5xdW9yYXRlLnYxLlB1dFJlc3BvbnNlIgOQAgISRAoGRGVsZXRlEhkucXVvcmF0ZS52MS5EZWxldGVSZXF1ZXN0GhoucXVvcmF0ZS52MS5EZWxldGVSZXNwb25zZSIDkAICEj4KBExpc3QSFy5xdW9yYXRlLnYxLkxpc3RSZXF1ZXN0GhgucXVvcmF0ZS52MS5MaXN0UmVzcG9uc2UiA5ACARJBCgVDb3VudBIYLnF1b3JhdGUudjEuQ291bnRSZXF1ZXN0GhkucXVvcmF0ZS52MS5Db3VudFJlc3BvbnNlIgOQAgESPAoFQmF0Y2gSGC5xdW9yYXRlLnYxLkJhdGNoUmVxdWVzdBoZLnF1b3JhdGUudjEuQmF0Y2hSZXNwb25zZRJWCgxHZXROYW1lc3BhY2USHy5xdW9yYXRlLnYxLkdldE5hbWVzcGFjZVJlcXVlc3QaIC5xdW9yYXRlLnYxLkdldE5hbWVzcGFjZVJlc3BvbnNlIgOQAgESXAoOTGlzdE5hbWVzcGFjZXMSIS5xdW9yYXRlLnYxLkxpc3ROYW1lc3BhY2VzUmVxdWVzdBoiLnF1b3JhdGUudjEuTGlzdE5hbWVzcGFjZXNSZXNwb25zZSIDkAIBElYKDFB1dE5hbWVzcGFjZRIfLnF1b3JhdGUudjEuUHV0TmFtZXNwYWNlUmVxdWVzdBogLnF1b3JhdGUudjEuUHV0TmFtZXNwYWNlUmVzcG9uc2UiA5ACAhJfCg9EZWxldGVOYW1lc3BhY2USIi5xdW9yYXRlLnYxLkRlbGV0ZU5hbWVzcGFjZVJlcXVlc3QaIy5xdW9yYXRlLnYxLkRlbGV0ZU5hbWVzcGFjZVJlc3BvbnNlIgOQAgISPgoESW5mbxIXLnF1b3JhdGUudjEuSW5mb1JlcXVlc3QaGC5xdW9yYXRlLnYxLkluZm9SZXNwb25zZSIDkAIBEj4KBFJpbmcSFy5xdW9yYXRlLnYxLlJpbmdSZXF1ZXN0GhgucXVvcmF0ZS52MS5SaW5nUmVzcG9uc2UiA5ACARJHCgdDbHVzdGVyEhoucXVvcmF0ZS52MS5DbHVzdGVyUmVxdWVzdBobLnF1b3JhdGUudjEuQ2x1c3RlclJlc3BvbnNlIgOQAgESRwoHRXhwbGFpbhIaLnF1b3JhdGUudjEuRXhwbGFpblJlcXVlc3QaGy5xdW9yYXRlLnYxLkV4cGxhaW5SZXNwb25zZSIDkAIBEkEKBUhpbnRzEhgucXVvcmF0ZS52MS5IaW50c1JlcXVlc3QaGS5xdW9yYXRlLnYxLkhpbnRzUmVzcG9uc2UiA5ACAUIiWiBxdW9yYXRlL2dlbi9xdW9yYXRlL3YxO3F1b3JhdGV2MWIGcHJvdG8z", [file_google_protobuf_struct, file_quorate_v1_error]);
 
 /**
  * Which write it is: unique, and newer writes of a key have a higher one (compare hlc, then origin).
@@ -1162,6 +1162,625 @@ export const InfoResponseSchema: GenMessage<InfoResponse> = /*@__PURE__*/
   messageDesc(file_quorate_v1_kv, 35);
 
 /**
+ * @generated from message quorate.v1.RingRequest
+ */
+export type RingRequest = Message<"quorate.v1.RingRequest"> & {
+  /**
+   * Empty: "default".
+   *
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * Empty: no key is asked for.
+   *
+   * @generated from field: bytes key = 2;
+   */
+  key: Uint8Array;
+};
+
+/**
+ * Describes the message quorate.v1.RingRequest.
+ * Use `create(RingRequestSchema)` to create a new message.
+ */
+export const RingRequestSchema: GenMessage<RingRequest> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 36);
+
+/**
+ * A node, and where it is.
+ *
+ * @generated from message quorate.v1.NodePlace
+ */
+export type NodePlace = Message<"quorate.v1.NodePlace"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string node_id = 2;
+   */
+  nodeId: string;
+
+  /**
+   * @generated from field: string zone = 3;
+   */
+  zone: string;
+
+  /**
+   * "host:port" for traffic between nodes.
+   *
+   * @generated from field: repeated string addresses = 4;
+   */
+  addresses: string[];
+
+  /**
+   * Where clients reach it; empty when it does not say so.
+   *
+   * @generated from field: string client_url = 5;
+   */
+  clientUrl: string;
+};
+
+/**
+ * Describes the message quorate.v1.NodePlace.
+ * Use `create(NodePlaceSchema)` to create a new message.
+ */
+export const NodePlaceSchema: GenMessage<NodePlace> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 37);
+
+/**
+ * @generated from message quorate.v1.RingMember
+ */
+export type RingMember = Message<"quorate.v1.RingMember"> & {
+  /**
+   * @generated from field: quorate.v1.NodePlace place = 1;
+   */
+  place?: NodePlace | undefined;
+
+  /**
+   * @generated from field: string host = 2;
+   */
+  host: string;
+
+  /**
+   * @generated from field: uint32 weight = 3;
+   */
+  weight: number;
+
+  /**
+   * Whether it is one of those that choose the next topology.
+   *
+   * @generated from field: bool voter = 4;
+   */
+  voter: boolean;
+
+  /**
+   * Partitions of which it is the first replica, and of which it is any.
+   *
+   * @generated from field: uint32 primaries = 5;
+   */
+  primaries: number;
+
+  /**
+   * @generated from field: uint32 replicas = 6;
+   */
+  replicas: number;
+};
+
+/**
+ * Describes the message quorate.v1.RingMember.
+ * Use `create(RingMemberSchema)` to create a new message.
+ */
+export const RingMemberSchema: GenMessage<RingMember> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 38);
+
+/**
+ * Where a key lives.
+ *
+ * @generated from message quorate.v1.KeyPlace
+ */
+export type KeyPlace = Message<"quorate.v1.KeyPlace"> & {
+  /**
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: uint32 partition = 2;
+   */
+  partition: number;
+
+  /**
+   * As the policy has it; there are fewer replicas while there are fewer members.
+   *
+   * @generated from field: uint32 n = 3;
+   */
+  n: number;
+
+  /**
+   * In order.
+   *
+   * @generated from field: repeated quorate.v1.NodePlace replicas = 4;
+   */
+  replicas: NodePlace[];
+};
+
+/**
+ * Describes the message quorate.v1.KeyPlace.
+ * Use `create(KeyPlaceSchema)` to create a new message.
+ */
+export const KeyPlaceSchema: GenMessage<KeyPlace> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 39);
+
+/**
+ * @generated from message quorate.v1.RingResponse
+ */
+export type RingResponse = Message<"quorate.v1.RingResponse"> & {
+  /**
+   * @generated from field: string cluster_id = 1;
+   */
+  clusterId: string;
+
+  /**
+   * @generated from field: uint64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: uint32 partitions = 3;
+   */
+  partitions: number;
+
+  /**
+   * @generated from field: repeated quorate.v1.RingMember members = 4;
+   */
+  members: RingMember[];
+
+  /**
+   * Only when a key was asked for.
+   *
+   * @generated from field: quorate.v1.KeyPlace place = 5;
+   */
+  place?: KeyPlace | undefined;
+};
+
+/**
+ * Describes the message quorate.v1.RingResponse.
+ * Use `create(RingResponseSchema)` to create a new message.
+ */
+export const RingResponseSchema: GenMessage<RingResponse> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 40);
+
+/**
+ * @generated from message quorate.v1.ClusterRequest
+ */
+export type ClusterRequest = Message<"quorate.v1.ClusterRequest"> & {
+};
+
+/**
+ * Describes the message quorate.v1.ClusterRequest.
+ * Use `create(ClusterRequestSchema)` to create a new message.
+ */
+export const ClusterRequestSchema: GenMessage<ClusterRequest> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 41);
+
+/**
+ * A member as one node sees it. What it has not heard is unset.
+ *
+ * @generated from message quorate.v1.ClusterMember
+ */
+export type ClusterMember = Message<"quorate.v1.ClusterMember"> & {
+  /**
+   * @generated from field: quorate.v1.NodePlace place = 1;
+   */
+  place?: NodePlace | undefined;
+
+  /**
+   * @generated from field: string store_id = 2;
+   */
+  storeId: string;
+
+  /**
+   * Whether it is one of those that choose the next topology.
+   *
+   * @generated from field: bool voter = 3;
+   */
+  voter: boolean;
+
+  /**
+   * Whether it is the node that answers.
+   *
+   * @generated from field: bool self = 4;
+   */
+  self: boolean;
+
+  /**
+   * @generated from field: quorate.v1.MemberState state = 5;
+   */
+  state: MemberState;
+
+  /**
+   * The suspicion that it is down: -log10 of the chance that it is only late.
+   *
+   * @generated from field: double phi = 6;
+   */
+  phi: number;
+
+  /**
+   * Since it was last heard of, through others too.
+   *
+   * @generated from field: optional uint64 silent_ms = 7;
+   */
+  silentMs?: bigint | undefined;
+
+  /**
+   * The epoch of the topology that it has.
+   *
+   * @generated from field: optional uint64 epoch = 8;
+   */
+  epoch?: bigint | undefined;
+
+  /**
+   * Partitions of which it is the first replica, and of which it is any.
+   *
+   * @generated from field: uint32 primaries = 9;
+   */
+  primaries: number;
+
+  /**
+   * @generated from field: uint32 replicas = 10;
+   */
+  replicas: number;
+
+  /**
+   * Live records on it, and the bytes of their values.
+   *
+   * @generated from field: optional uint64 keys = 11;
+   */
+  keys?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint64 bytes = 12;
+   */
+  bytes?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint64 disk_free_bytes = 13;
+   */
+  diskFreeBytes?: bigint | undefined;
+
+  /**
+   * @generated from field: optional uint64 disk_total_bytes = 14;
+   */
+  diskTotalBytes?: bigint | undefined;
+
+  /**
+   * The version of its program; empty when it is not known.
+   *
+   * @generated from field: string version = 15;
+   */
+  version: string;
+
+  /**
+   * What the node that answers keeps for it.
+   *
+   * @generated from field: uint64 hint_count = 16;
+   */
+  hintCount: bigint;
+
+  /**
+   * @generated from field: uint64 hint_bytes = 17;
+   */
+  hintBytes: bigint;
+};
+
+/**
+ * Describes the message quorate.v1.ClusterMember.
+ * Use `create(ClusterMemberSchema)` to create a new message.
+ */
+export const ClusterMemberSchema: GenMessage<ClusterMember> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 42);
+
+/**
+ * @generated from message quorate.v1.ClusterResponse
+ */
+export type ClusterResponse = Message<"quorate.v1.ClusterResponse"> & {
+  /**
+   * The name of the node that answers.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: string cluster_id = 2;
+   */
+  clusterId: string;
+
+  /**
+   * @generated from field: uint64 epoch = 3;
+   */
+  epoch: bigint;
+
+  /**
+   * @generated from field: uint32 partitions = 4;
+   */
+  partitions: number;
+
+  /**
+   * Names of the members that choose the next topology.
+   *
+   * @generated from field: repeated string voters = 5;
+   */
+  voters: string[];
+
+  /**
+   * @generated from field: repeated quorate.v1.ClusterMember members = 6;
+   */
+  members: ClusterMember[];
+};
+
+/**
+ * Describes the message quorate.v1.ClusterResponse.
+ * Use `create(ClusterResponseSchema)` to create a new message.
+ */
+export const ClusterResponseSchema: GenMessage<ClusterResponse> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 43);
+
+/**
+ * @generated from message quorate.v1.ExplainRequest
+ */
+export type ExplainRequest = Message<"quorate.v1.ExplainRequest"> & {
+  /**
+   * Empty: "default".
+   *
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * 1 to 1,024 bytes.
+   *
+   * @generated from field: bytes key = 2;
+   */
+  key: Uint8Array;
+};
+
+/**
+ * Describes the message quorate.v1.ExplainRequest.
+ * Use `create(ExplainRequestSchema)` to create a new message.
+ */
+export const ExplainRequestSchema: GenMessage<ExplainRequest> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 44);
+
+/**
+ * What one replica of a key says now.
+ *
+ * @generated from message quorate.v1.ExplainedReplica
+ */
+export type ExplainedReplica = Message<"quorate.v1.ExplainedReplica"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * "found", "nothing", "refused", "no answer" or "not reached".
+   *
+   * @generated from field: string status = 2;
+   */
+  status: string;
+
+  /**
+   * Of what it holds, be it a deleted key's.
+   *
+   * @generated from field: quorate.v1.Version version = 3;
+   */
+  version?: Version | undefined;
+
+  /**
+   * Whether what it holds says that the key was deleted.
+   *
+   * @generated from field: bool tombstone = 4;
+   */
+  tombstone: boolean;
+
+  /**
+   * Milliseconds since 1970.
+   *
+   * @generated from field: optional uint64 expires_at_ms = 5;
+   */
+  expiresAtMs?: bigint | undefined;
+
+  /**
+   * Whether its answers count towards quorums; unset when it did not answer.
+   *
+   * @generated from field: optional bool counts = 6;
+   */
+  counts?: boolean | undefined;
+
+  /**
+   * Whether it is believed to be up.
+   *
+   * @generated from field: bool up = 7;
+   */
+  up: boolean;
+
+  /**
+   * The epoch of the topology that it has.
+   *
+   * @generated from field: optional uint64 epoch = 8;
+   */
+  epoch?: bigint | undefined;
+
+  /**
+   * @generated from field: double took_ms = 9;
+   */
+  tookMs: number;
+
+  /**
+   * Why it did not say; empty when it did.
+   *
+   * @generated from field: string error = 10;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message quorate.v1.ExplainedReplica.
+ * Use `create(ExplainedReplicaSchema)` to create a new message.
+ */
+export const ExplainedReplicaSchema: GenMessage<ExplainedReplica> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 45);
+
+/**
+ * @generated from message quorate.v1.ExplainResponse
+ */
+export type ExplainResponse = Message<"quorate.v1.ExplainResponse"> & {
+  /**
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: uint32 partition = 2;
+   */
+  partition: number;
+
+  /**
+   * @generated from field: uint64 epoch = 3;
+   */
+  epoch: bigint;
+
+  /**
+   * How many replicas there are for the key.
+   *
+   * @generated from field: uint32 n = 4;
+   */
+  n: number;
+
+  /**
+   * @generated from field: repeated quorate.v1.ExplainedReplica replicas = 5;
+   */
+  replicas: ExplainedReplica[];
+};
+
+/**
+ * Describes the message quorate.v1.ExplainResponse.
+ * Use `create(ExplainResponseSchema)` to create a new message.
+ */
+export const ExplainResponseSchema: GenMessage<ExplainResponse> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 46);
+
+/**
+ * @generated from message quorate.v1.HintsRequest
+ */
+export type HintsRequest = Message<"quorate.v1.HintsRequest"> & {
+  /**
+   * Answers when no hints are left on this node, nor on any other that it hears of; the call's
+   * deadline ends that (5 s without one) as deadline_exceeded.
+   *
+   * @generated from field: bool wait = 1;
+   */
+  wait: boolean;
+};
+
+/**
+ * Describes the message quorate.v1.HintsRequest.
+ * Use `create(HintsRequestSchema)` to create a new message.
+ */
+export const HintsRequestSchema: GenMessage<HintsRequest> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 47);
+
+/**
+ * What is kept for one store.
+ *
+ * @generated from message quorate.v1.HintTarget
+ */
+export type HintTarget = Message<"quorate.v1.HintTarget"> & {
+  /**
+   * @generated from field: string store_id = 1;
+   */
+  storeId: string;
+
+  /**
+   * Its name; empty when it is no member any more.
+   *
+   * @generated from field: string node = 2;
+   */
+  node: string;
+
+  /**
+   * @generated from field: uint64 count = 3;
+   */
+  count: bigint;
+
+  /**
+   * @generated from field: uint64 bytes = 4;
+   */
+  bytes: bigint;
+
+  /**
+   * The age of the oldest one that is known.
+   *
+   * @generated from field: optional uint64 oldest_age_ms = 5;
+   */
+  oldestAgeMs?: bigint | undefined;
+
+  /**
+   * @generated from field: bool delivering = 6;
+   */
+  delivering: boolean;
+};
+
+/**
+ * Describes the message quorate.v1.HintTarget.
+ * Use `create(HintTargetSchema)` to create a new message.
+ */
+export const HintTargetSchema: GenMessage<HintTarget> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 48);
+
+/**
+ * @generated from message quorate.v1.HintsResponse
+ */
+export type HintsResponse = Message<"quorate.v1.HintsResponse"> & {
+  /**
+   * The name of the node that answers.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: uint64 count = 2;
+   */
+  count: bigint;
+
+  /**
+   * @generated from field: uint64 bytes = 3;
+   */
+  bytes: bigint;
+
+  /**
+   * @generated from field: repeated quorate.v1.HintTarget targets = 4;
+   */
+  targets: HintTarget[];
+};
+
+/**
+ * Describes the message quorate.v1.HintsResponse.
+ * Use `create(HintsResponseSchema)` to create a new message.
+ */
+export const HintsResponseSchema: GenMessage<HintsResponse> = /*@__PURE__*/
+  messageDesc(file_quorate_v1_kv, 49);
+
+/**
  * @generated from enum quorate.v1.Consistency
  */
 export const Consistency = {
@@ -1275,6 +1894,49 @@ export const ResolveSchema: GenEnum<Resolve> = /*@__PURE__*/
   enumDesc(file_quorate_v1_kv, 2);
 
 /**
+ * @generated from enum quorate.v1.MemberState
+ */
+export const MemberState = {
+  /**
+   * @generated from enum value: MEMBER_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: MEMBER_STATE_ALIVE = 1;
+   */
+  ALIVE: 1,
+
+  /**
+   * @generated from enum value: MEMBER_STATE_SUSPECT = 2;
+   */
+  SUSPECT: 2,
+
+  /**
+   * @generated from enum value: MEMBER_STATE_DOWN = 3;
+   */
+  DOWN: 3,
+
+  /**
+   * Not heard of since the node that answers was started.
+   *
+   * @generated from enum value: MEMBER_STATE_UNKNOWN = 4;
+   */
+  UNKNOWN: 4,
+} as const;
+
+/**
+ * @generated from enum quorate.v1.MemberState
+ */
+export type MemberState = (typeof MemberState)[keyof typeof MemberState] | UnknownEnum;
+
+/**
+ * Describes the enum quorate.v1.MemberState.
+ */
+export const MemberStateSchema: GenEnum<MemberState> = /*@__PURE__*/
+  enumDesc(file_quorate_v1_kv, 3);
+
+/**
  * @generated from service quorate.v1.KvService
  */
 export const KvService: GenService<{
@@ -1385,6 +2047,46 @@ export const KvService: GenService<{
     methodKind: "unary";
     input: typeof InfoRequestSchema;
     output: typeof InfoResponseSchema;
+  },
+  /**
+   * The members and what each holds; with a key, also where that lives.
+   *
+   * @generated from rpc quorate.v1.KvService.Ring
+   */
+  ring: {
+    methodKind: "unary";
+    input: typeof RingRequestSchema;
+    output: typeof RingResponseSchema;
+  },
+  /**
+   * The members as this node sees them: who is alive, and what each holds.
+   *
+   * @generated from rpc quorate.v1.KvService.Cluster
+   */
+  cluster: {
+    methodKind: "unary";
+    input: typeof ClusterRequestSchema;
+    output: typeof ClusterResponseSchema;
+  },
+  /**
+   * Where a key lives, and what each replica holds of it now.
+   *
+   * @generated from rpc quorate.v1.KvService.Explain
+   */
+  explain: {
+    methodKind: "unary";
+    input: typeof ExplainRequestSchema;
+    output: typeof ExplainResponseSchema;
+  },
+  /**
+   * The writes that this node keeps for others.
+   *
+   * @generated from rpc quorate.v1.KvService.Hints
+   */
+  hints: {
+    methodKind: "unary";
+    input: typeof HintsRequestSchema;
+    output: typeof HintsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_quorate_v1_kv, 0);

@@ -1,5 +1,5 @@
 /**
- * Sealed: a small JSON document under a checksum.
+ * Checked JSON: a small JSON document under a checksum.
  *
  * What a folder says about itself (who it belongs to, up to where its table reaches) is read once at
  * a start and written rarely. JSON keeps it readable with a pager; the envelope tells a whole
@@ -8,8 +8,8 @@
  *     0 magic "QSEAL1\n\0" 8 | 8 crc32 u32 | 12 length u32 | 16 JSON
  *
  * Invariants
- * 1. `unseal(seal(x))` equals x, also when other bytes follow.
- * 2. `unseal` never throws and allocates nothing by a length that it read.
+ * 1. `decodeChecked(encodeChecked(x))` equals x, also when other bytes follow.
+ * 2. `decodeChecked` never throws and allocates nothing by a length that it read.
  *
  * Effects: none.
  *
@@ -22,7 +22,7 @@ import { crc32 } from "./hash.ts";
 const magic = utf8Bytes("QSEAL1\n\0");
 const headerBytes = 16;
 
-export function seal(document: unknown): Uint8Array {
+export function encodeChecked(document: unknown): Uint8Array {
   const text = utf8Bytes(JSON.stringify(document));
   const bytes = new Uint8Array(headerBytes + text.length);
   bytes.set(magic);
@@ -34,7 +34,7 @@ export function seal(document: unknown): Uint8Array {
 }
 
 /** The document; undefined when the bytes are not a whole one. */
-export function unseal(bytes: Uint8Array): unknown {
+export function decodeChecked(bytes: Uint8Array): unknown {
   if (bytes.length < headerBytes) return undefined;
   if (!magic.every((byte, at) => bytes[at] === byte)) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,0 +1,62 @@
+/**
+ * Bounds: whether what a node holds stays below what it says it may hold.
+ *
+ * Links, hints, budgets and the memtable are looked at between events, so that a burst is seen too,
+ * and not only what is left of it. A message or a change is taken where there is room, however little:
+ * so one may be beyond the bound, and no more than one.
+ *
+ * Effects: none. Source: style, "a limit on everything".
+ *
+ * @module
+ */
+
+import type { Queue } from "../src/node.ts";
+import type { Place } from "./place.ts";
+import type { Violation } from "./violation.ts";
+
+/** What is beside the value in a change: key, metadata, version. In a message: or a whole document. */
+const besideBytes = 1024;
+const documentBytes = 8 * 1024;
+
+/** Those that hold more than they may; values have so many bytes at most. */
+export function overBounds(queues: readonly Queue[], valueBytesMax: number): readonly Queue[] {
+  return queues.filter((queue) => queue.held > queue.max + slackOf(queue, valueBytesMax));
+}
+
+/** Hints and budgets are counted before they are taken; the others have taken one when they are full. */
+function slackOf({ name }: Queue, valueBytesMax: number): number {
+  if (name === "memtable") return valueBytesMax + besideBytes;
+  return name.startsWith("link ") ? Math.max(valueBytesMax, documentBytes) + besideBytes : 0;
+}
+
+export class Bounds {
+  readonly #places: readonly Place[];
+  readonly #valueBytesMax: number;
+  /** The highest that was seen of each kind, as a share of what it may be. */
+  readonly highest = new Map<string, number>();
+
+  constructor(places: readonly Place[], valueBytesMax: number) {
+    this.#places = places;
+    this.#valueBytesMax = valueBytesMax;
+  }
+
+  /** What is over its bound at this moment. */
+  look(): readonly Violation[] {
+    const found: Violation[] = [];
+    for (const { name: node, node: running } of this.#places) {
+      if (running === undefined) continue;
+      const queues = running.queues();
+      for (const { name, held, max } of overBounds(queues, this.#valueBytesMax)) {
+        found.push({
+          promise: "bound",
+          detail: `${node} holds ${held} of ${name}, at most ${max}`,
+        });
+      }
+      for (const { name, held, max } of queues) {
+        const kind = name.replace(/^(link|hints) .*$/, "$1");
+        this.highest.set(kind, Math.max(this.highest.get(kind) ?? 0, held / max));
+      }
+    }
+    return found;
+  }
+}

@@ -1,0 +1,219 @@
+/**
+ * Check: whether a history keeps the promises.
+ *
+ * The rules, each for one key, "before" meaning that the one had ended when the other began:
+ *
+ *   P2  a strict read returns no older version than a strict write that was acknowledged before,
+ *       and a strict write has a newer one than whatever was written or read before
+ *   P3  nor than a strict read that returned before
+ *   P4  and finds nothing only where a delete is named that is newer than these
+ *   P7  what was answered with outcome `none` is never read
+ *   P8  what is read was written, under this key, and a version has one value
+ *   P1  at the end, read from all replicas, nothing that was ever acknowledged is missing
+ *   L1  a weak read sees what all replicas took before
+ *   R3  what lives for a time is not read when that is over, and not called over before
+ *
+ * Invariants
+ * 1. A history that the protocol allows passes: a write without a success may appear at any time
+ *    after its beginning, over newer ones, or never, unless its outcome was `none`.
+ * 2. One that asked for `memory` may be gone once a process has died.
+ *
+ * Effects: none. Source: design, section 2; rules L1, L2, W3.
+ *
+ * @module
+ */
+
+import { checkOrder, clockSlackMs, isStrict, isWrite } from "./check_order.ts";
+import { type Circumstances, calm, type History, type Operation } from "./history.ts";
+import { type Violation, violation } from "./violation.ts";
+
+export type { Promised, Violation } from "./violation.ts";
+
+/** `final` are reads at `all` after everything was well again. */
+export function checkHistory(
+  history: History,
+  final: History = [],
+  around: Circumstances = calm,
+): Violation[] {
+  const byKey = new Map<string, Operation[]>();
+  for (const operation of history) {
+    if (operation.kind === "list") continue;
+    const before = byKey.get(operation.key);
+    if (before === undefined) byKey.set(operation.key, [operation]);
+    else before.push(operation);
+  }
+  const found: Violation[] = [];
+  for (const operations of byKey.values()) {
+    found.push(...checkValues(operations), ...checkOrder(operations, around));
+  }
+  found.push(
+    ...checkVersions(history),
+    ...checkExpired(history),
+    ...checkFinal(byKey, final, around),
+    ...checkLists(history, byKey, around),
+  );
+  return found;
+}
+
+/** P7 and P8: what is read was written, is whole, and was not denied. */
+function checkValues(operations: readonly Operation[]): Violation[] {
+  const writes = new Map<string, Operation>();
+  for (const operation of operations) {
+    if (operation.kind === "put") writes.set(operation.value ?? "", operation);
+  }
+  const found: Violation[] = [];
+  for (const read of operations) {
+    if (read.told.kind !== "found") continue;
+    const write = writes.get(read.told.value);
+    if (write === undefined || (read.ended ?? 0) < write.begun) {
+      found.push(violation("P8", "a value that nobody had written was read", read));
+    } else if (write.told.kind === "failed" && write.told.outcome === "none") {
+      found.push(
+        violation("P7", "a write that was told to have done nothing is read", write, read),
+      );
+    } else if (!isLifeOf(write, read.told.expiresAtMs)) {
+      found.push(violation("P8", "a value has another life than it was given", write, read));
+    }
+  }
+  return found;
+}
+
+/** Whether a value that ends at a time can be what a write made. */
+function isLifeOf({ ttlMs, clocks }: Operation, expiresAtMs: number | undefined): boolean {
+  if (ttlMs === undefined || expiresAtMs === undefined) return ttlMs === expiresAtMs;
+  const beganMs = expiresAtMs - ttlMs;
+  return beganMs >= clocks.leastMs && beganMs <= clocks.mostMs + clockSlackMs;
+}
+
+/** P8: no version stands for two values. */
+function checkVersions(history: History): Violation[] {
+  const seen = new Map<string, { readonly what: string; readonly by: Operation }>();
+  const found: Violation[] = [];
+  for (const by of history) {
+    const { told, key, value } = by;
+    if (told.kind !== "found" && told.kind !== "written") continue;
+    const written = told.kind === "found" ? told.value : (value ?? "deleted");
+    const what = `${key} ${written} ${told.expiresAtMs}`;
+    const before = seen.get(told.version);
+    if (before === undefined) seen.set(told.version, { what, by });
+    else if (before.what !== what) {
+      found.push(violation("P8", "one version stands for two writes", before.by, by));
+    }
+  }
+  return found;
+}
+
+/** R3: what was over before it was asked for is not read, by the clock of the node that was asked. */
+function checkExpired(history: History): Violation[] {
+  const found: Violation[] = [];
+  for (const read of history) {
+    const { told, clocks } = read;
+    const seen = told.kind === "found" ? [told] : told.kind === "listed" ? told.items : [];
+    if (
+      seen.some(({ expiresAtMs }) => expiresAtMs !== undefined && expiresAtMs <= clocks.leastMs)
+    ) {
+      found.push(violation("R3", "a value is read that is over", read));
+    }
+  }
+  return found;
+}
+
+/** P1: whatever was acknowledged, at any level, is there in the end, or something newer. */
+function checkFinal(
+  byKey: ReadonlyMap<string, readonly Operation[]>,
+  final: History,
+  around: Circumstances,
+): Violation[] {
+  const found: Violation[] = [];
+  for (const read of final) {
+    const written = (byKey.get(read.key) ?? []).filter(
+      (operation) =>
+        isWrite(operation) && operation.told.kind === "written" && isKept(operation, read, around),
+    );
+    for (const write of written) {
+      const version = write.told.kind === "written" ? write.told.version : "";
+      const { told } = read;
+      const held =
+        told.kind === "found" ? told.version : told.kind === "absent" ? told.named : undefined;
+      if (told.kind !== "found" && told.kind !== "absent") continue;
+      if (held === undefined || held < version) {
+        found.push(violation("P1", "an acknowledged write is lost", write, read));
+        break;
+      }
+    }
+  }
+  return found;
+}
+
+/** Whether what was acknowledged has to be there: a death takes what was in memory alone. */
+function isKept({ durability, begun }: Operation, read: Operation, { deaths }: Circumstances) {
+  if (durability === "fsync") return true;
+  const ended = read.ended ?? Number.POSITIVE_INFINITY;
+  return !deaths.some((tick) => tick > begun && tick < ended);
+}
+
+/** A key that was there throughout is listed once, in order, and nothing that was denied. */
+function checkLists(
+  history: History,
+  byKey: ReadonlyMap<string, readonly Operation[]>,
+  around: Circumstances,
+): Violation[] {
+  const found: Violation[] = [];
+  for (const list of history) {
+    if (list.kind !== "list" || list.told.kind !== "listed") continue;
+    const { items, isWhole } = list.told;
+    for (let index = 1; index < items.length; index += 1) {
+      if ((items[index - 1]?.key ?? "") >= (items[index]?.key ?? "")) {
+        found.push(violation("P8", "a list is not in order, or names a key twice", list));
+      }
+    }
+    if (!isWhole || !isStrict(list)) continue;
+    const listed = new Map(items.map(({ key, version }) => [key, version]));
+    for (const [key, operations] of byKey) {
+      found.push(...checkListed(list, listed.get(key), operations, around));
+    }
+  }
+  return found;
+}
+
+function checkListed(
+  list: Operation,
+  version: string | undefined,
+  operations: readonly Operation[],
+  around: Circumstances,
+): Violation[] {
+  const ended = list.ended ?? 0;
+  const least = operations
+    .filter((write) => isWrite(write) && isStrict(write) && write.told.kind === "written")
+    .filter((write) => write.ended !== undefined && write.ended < list.begun)
+    .filter((write) => isKept(write, list, around))
+    .reduce<Operation | undefined>(
+      (most, write) => (versionOf(write) > versionOf(most) ? write : most),
+      undefined,
+    );
+  if (least === undefined) return [];
+  if (version !== undefined) {
+    if (version >= versionOf(least)) return [];
+    return [violation("P2", "a list has an older version", least, list)];
+  }
+  // Not there: a delete explains it, or an end of its life, of a write whose own end need not be known.
+  const mayBeGone = operations.some(
+    (write) =>
+      (write.kind === "delete" || (write.kind === "put" && mayBeOver(write, list))) &&
+      write.begun < ended &&
+      (write.told.kind !== "written" || versionOf(write) >= versionOf(least)) &&
+      !(write.told.kind === "failed" && write.told.outcome === "none"),
+  );
+  return mayBeGone ? [] : [violation("P2", "a list misses a key", least, list)];
+}
+
+/** Whether some clock may have said, before an operation ended, that a value's life is over. */
+function mayBeOver({ ttlMs, clocks, told }: Operation, { clocks: then }: Operation): boolean {
+  if (ttlMs === undefined) return false;
+  const exact = told.kind === "written" ? told.expiresAtMs : undefined;
+  return (exact ?? clocks.leastMs + ttlMs) <= then.mostMs + clockSlackMs;
+}
+
+function versionOf(write: Operation | undefined): string {
+  return write?.told.kind === "written" ? write.told.version : "";
+}

@@ -1,0 +1,116 @@
+/**
+ * History: what clients asked of the cluster, what they were told, and in which order.
+ *
+ * The checkers know nothing else. Order is told by ticks: an operation that ended at a lower tick
+ * than another began was over before it. Versions are kept as text, which sorts as they do.
+ *
+ * Effects: none (types, and a list).
+ *
+ * @module
+ */
+
+import type { Consistency, Durability } from "../src/api.ts";
+import type { Outcome, Slug } from "../src/errors.ts";
+
+export type OperationKind = "put" | "get" | "delete" | "list";
+
+/** What a client was told. */
+export type Told =
+  /** The node died, or the world ended, before there was an answer. */
+  | { readonly kind: "nothing" }
+  | { readonly kind: "failed"; readonly slug: Slug; readonly outcome: Outcome | undefined }
+  | { readonly kind: "written"; readonly version: string; readonly expiresAtMs?: number }
+  | {
+      readonly kind: "found";
+      readonly version: string;
+      readonly value: string;
+      readonly expiresAtMs?: number;
+    }
+  /** There is no such key; the highest version that any replica named, of a delete it must be. */
+  | { readonly kind: "absent"; readonly named: string | undefined }
+  | {
+      readonly kind: "listed";
+      readonly items: readonly ListedKey[];
+      readonly isWhole: boolean;
+    };
+
+export interface ListedKey {
+  readonly key: string;
+  readonly version: string;
+  readonly expiresAtMs?: number;
+}
+
+/** What the machines' clocks said while an operation was under way. */
+export interface Clocks {
+  /** No earlier than this was it on the node that was asked. */
+  leastMs: number;
+  /** No later than this had it been on any node, ever. */
+  mostMs: number;
+}
+
+export interface Operation {
+  readonly number: number;
+  readonly client: string;
+  readonly kind: OperationKind;
+  /** Of a list: empty. */
+  readonly key: string;
+  /** Of a put: what no other write has. */
+  readonly value: string | undefined;
+  readonly level: Consistency;
+  /** Of a write: what was asked for. */
+  readonly durability: Durability;
+  /** Of a put: how long it is to live; undefined: for ever. */
+  readonly ttlMs: number | undefined;
+  /** Replicas that had to answer, and how many there are. */
+  readonly needed: number;
+  readonly replicas: number;
+  readonly node: string;
+  readonly begun: number;
+  ended: number | undefined;
+  readonly clocks: Clocks;
+  told: Told;
+}
+
+export type History = readonly Operation[];
+
+/** What the checkers know of the world, beside what clients were told. */
+export interface Circumstances {
+  /** Ticks at which a process died, or lost its power: what was in memory alone may be gone. */
+  readonly deaths: readonly number[];
+  /** Whether no two clocks were ever further apart than the guard (R3). */
+  readonly areClocksClose: boolean;
+}
+
+/** Nobody died, and all clocks are right. */
+export const calm: Circumstances = { deaths: [], areClocksClose: true };
+
+/** One line, for a report. */
+export function operationText(operation: Operation): string {
+  const { number, client, kind, key, value, level, node, begun, ended } = operation;
+  const { durability, ttlMs } = operation;
+  const what = `#${number} ${client} ${kind} ${key}${value === undefined ? "" : ` = ${value}`}`;
+  const life = ttlMs === undefined ? "" : ` for ${ttlMs} ms`;
+  const how = `${life} at ${level}${durability === "memory" ? ", in memory" : ""}`;
+  return `${what}${how} through ${node} [${begun}, ${ended ?? "…"}]: ${toldText(operation.told)}`;
+}
+
+function toldText(told: Told): string {
+  switch (told.kind) {
+    case "nothing":
+      return "no answer";
+    case "failed":
+      return `failed, ${told.slug}, outcome ${told.outcome ?? "-"}`;
+    case "written":
+      return `written as ${told.version}${expiryText(told.expiresAtMs)}`;
+    case "found":
+      return `${told.value} of ${told.version}${expiryText(told.expiresAtMs)}`;
+    case "absent":
+      return `nothing (named: ${told.named ?? "nothing"})`;
+    case "listed":
+      return `${told.items.length} keys${told.isWhole ? "" : ", more to come"}`;
+  }
+}
+
+function expiryText(expiresAtMs: number | undefined): string {
+  return expiresAtMs === undefined ? "" : `, until ${expiresAtMs}`;
+}

@@ -1,0 +1,141 @@
+/**
+ * Knobs: everything about a run that its seed draws before it begins.
+ *
+ * Small sizes on purpose: segments that are full after a few writes and tables that are written out
+ * all the time make rare paths common. Each run is a world of its own kind: a fast network or a slow
+ * one, a few hot keys or many cold ones, patient clients or hasty ones.
+ *
+ * Invariants
+ * 1. The same seed draws the same knobs.
+ *
+ * Effects: none.
+ *
+ * @module
+ */
+
+import type { Chance } from "./chance.ts";
+import type { NetworkKnobs } from "./network.ts";
+
+export interface DiskKnobs {
+  readonly callMs: number;
+  readonly syncMs: number;
+  readonly slowShare: number;
+  readonly slowFactor: number;
+}
+
+export interface WorkloadKnobs {
+  readonly clients: number;
+  readonly keys: number;
+  /** How many of the requests go to the first key. */
+  readonly hotShare: number;
+  readonly pauseMsMax: number;
+  readonly timeoutMsMin: number;
+  readonly timeoutMsMax: number;
+  readonly putShare: number;
+  readonly deleteShare: number;
+  readonly listShare: number;
+  readonly weakShare: number;
+  readonly allShare: number;
+  readonly valueBytesMax: number;
+  /** How many of the writes ask for `memory`. */
+  readonly memoryShare: number;
+  /** How many of the puts are to live for a time, and for which. */
+  readonly ttlShare: number;
+  readonly ttlSeconds: readonly number[];
+}
+
+export interface Knobs {
+  readonly nodes: number;
+  /** The namespace's number of replicas. */
+  readonly n: number;
+  readonly partitions: number;
+  readonly segmentBytes: number;
+  readonly memtableBytesMax: number;
+  readonly hintBytesPerSecond: number;
+  /** Bounds of a node that are seldom reached unless they are small; undefined: as in the real one. */
+  readonly linkQueueBytes: number | undefined;
+  readonly hintBytesMax: number | undefined;
+  /** Requests of other nodes that a node takes on at once. */
+  readonly peerRequestsMax: number | undefined;
+  readonly network: NetworkKnobs;
+  readonly disk: DiskKnobs;
+  readonly workload: WorkloadKnobs;
+  /** How far each wall clock is ahead at the start, and how much too fast it runs. */
+  readonly clocks: readonly { readonly aheadMs: number; readonly drift: number }[];
+  readonly safetyMs: number;
+  /** How long lies between two rounds of changes to the document; undefined: there are none. */
+  readonly changeGapMs: number | undefined;
+}
+
+const KiB = 1024;
+/** Many nodes take long to run. */
+const largeShare = 0.04;
+
+export function drawKnobs(chance: Chance): Knobs {
+  const nodes = chance.happens(largeShare)
+    ? chance.whole(6, 9)
+    : chance.pick([1, 2, 3, 3, 3, 3, 4, 5]);
+  const skewMsMax = chance.pick([0, 5, 200, 2000]);
+  const driftMax = chance.pick([0, 0, 0.0001, 0.01]);
+  return {
+    nodes,
+    n: chance.pick([3, 3, 3, 3, chance.whole(1, 5), chance.whole(1, 2)]),
+    partitions: chance.pick([1, 2, 4, 8]),
+    segmentBytes: chance.pick([16, 32, 64, 256]) * KiB,
+    memtableBytesMax: chance.pick([2, 8, 32, 128]) * KiB,
+    hintBytesPerSecond: chance.pick([64 * KiB, 8 * KiB * KiB]),
+    network: drawNetwork(chance),
+    disk: {
+      callMs: chance.pick([0.01, 0.1, 1]),
+      syncMs: chance.pick([0.1, 1, 8, 40]),
+      slowShare: chance.pick([0, 0.01]),
+      slowFactor: chance.pick([10, 100]),
+    },
+    workload: drawWorkload(chance),
+    clocks: Array.from({ length: nodes }, () => ({
+      aheadMs: Math.floor(chance.between(-skewMsMax, skewMsMax)),
+      drift: chance.between(-driftMax, driftMax),
+    })),
+    safetyMs: chance.whole(4_000, 25_000),
+    changeGapMs: chance.pick([undefined, undefined, 300, 2000]),
+    linkQueueBytes: chance.pick([undefined, undefined, undefined, 64 * KiB]),
+    hintBytesMax: chance.pick([undefined, undefined, undefined, 2 * KiB, 32 * KiB]),
+    peerRequestsMax: chance.pick([undefined, undefined, undefined, 4, 32]),
+  };
+}
+
+function drawNetwork(chance: Chance): NetworkKnobs {
+  const leastMs = chance.pick([0.05, 0.2, 1, 15]);
+  return {
+    leastMs,
+    mostMs: leastMs * chance.pick([1.5, 4, 20]),
+    slowShare: chance.pick([0, 0.01, 0.1]),
+    slowFactor: chance.pick([5, 50]),
+    bytesPerMs: chance.pick([10_000, 125_000]),
+    windowBytes: chance.pick([64, 1024]) * KiB,
+    pingPeriodMs: 5000,
+    answerMsMax: 5000,
+  };
+}
+
+function drawWorkload(chance: Chance): WorkloadKnobs {
+  const timeoutMsMin = chance.pick([50, 200, 1000]);
+  return {
+    clients: chance.whole(2, 6),
+    keys: chance.pick([1, 2, 5, 20, 60]),
+    hotShare: chance.pick([0, 0.3, 0.8]),
+    pauseMsMax: chance.pick([20, 100, 400]),
+    timeoutMsMin,
+    timeoutMsMax: timeoutMsMin * chance.pick([1, 4, 10]),
+    putShare: chance.between(0.2, 0.6),
+    deleteShare: chance.pick([0, 0.1, 0.3]),
+    listShare: chance.pick([0, 0.03]),
+    weakShare: chance.pick([0, 0.2]),
+    allShare: chance.pick([0, 0.1, 0.3]),
+    valueBytesMax: chance.pick([20, 200, 3000]),
+    memoryShare: chance.pick([0, 0, 0.1, 0.5]),
+    ttlShare: chance.pick([0, 0, 0.1, 0.5]),
+    // The long ones outlive every clock that is set.
+    ttlSeconds: chance.pick([[1], [1, 2, 5], [2, 86_400], [86_400]]),
+  };
+}

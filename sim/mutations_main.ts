@@ -1,0 +1,66 @@
+/**
+ * Mutations main: how many seeds it takes until each broken rule is noticed, and by what.
+ *
+ *     npm run sim:mutations -- [--seeds 400] [--seed 1] [--only "superseded counts"] [--time 20m]
+ *
+ * The last line is `N passed, N failed`: a mutation that no seed noticed has failed.
+ *
+ * Effects: the command's arguments, stdout, the exit code.
+ *
+ * @module
+ */
+
+import { parseArgs } from "node:util";
+import type { Mutation } from "./mutation.ts";
+import { mutations } from "./mutations.ts";
+import { simulate } from "./simulate.ts";
+
+interface Row {
+  readonly mutation: Mutation;
+  /** How many seeds it took; undefined: none of them noticed. */
+  readonly seeds: number | undefined;
+  readonly seed: number;
+  readonly promise: string;
+  readonly detail: string;
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      seeds: { type: "string", default: "400" },
+      seed: { type: "string", default: "1" },
+      only: { type: "string", default: "" },
+      details: { type: "boolean", default: false },
+    },
+  });
+  const meant = mutations.filter(({ name }) => name.includes(values.only));
+  const rows: Row[] = [];
+  for (const mutation of meant) {
+    const row = await hunt(mutation, Number(values.seed), Number(values.seeds));
+    rows.push(row);
+    const took = row.seeds === undefined ? "not found" : `${row.seeds} seeds`;
+    console.log(
+      `${took.padStart(10)}  ${row.promise.padEnd(5)}  ${mutation.name}  (${mutation.rule})`,
+    );
+    if (values.details) console.log(`            seed ${row.seed}: ${row.detail.slice(0, 600)}`);
+  }
+  const found = rows.map(({ seeds }) => seeds).filter((seeds) => seeds !== undefined);
+  found.sort((a, b) => a - b);
+  console.log(`median ${found[found.length >> 1] ?? "-"} seeds`);
+  console.log(`${found.length} passed, ${rows.length - found.length} failed`);
+  return found.length === rows.length && rows.length > 0 ? 0 : 1;
+}
+
+async function hunt(mutation: Mutation, first: number, seedsMax: number): Promise<Row> {
+  for (let tried = 1; tried <= seedsMax; tried += 1) {
+    const seed = first + tried - 1;
+    const { violations } = await simulate({ seed, mutation });
+    const [violation] = violations;
+    if (violation === undefined) continue;
+    const { promise, detail } = violation;
+    return { mutation, seeds: tried, seed, promise, detail };
+  }
+  return { mutation, seeds: undefined, seed: first, promise: "-", detail: "" };
+}
+
+process.exitCode = await main();

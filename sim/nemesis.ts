@@ -1,0 +1,363 @@
+/**
+ * Nemesis: what goes wrong in a run, and when: a list drawn before it begins.
+ *
+ * Each trouble has its time, its kind, whom it meets and how long it lasts. As a list it can be
+ * printed, run again, and shortened until only what matters is left.
+ *
+ * Invariants
+ * 1. A run with the same seed and the same list is the same run.
+ * 2. `heal` takes back everything that a trouble has done, but for what is lost.
+ *
+ * Effects: none; it acts on the world that it is given.
+ *
+ * @module
+ */
+
+import type { Chance } from "./chance.ts";
+import type { SimNetwork } from "./network.ts";
+import { type Place, worldStartMs } from "./place.ts";
+import type { Scheduler } from "./scheduler.ts";
+import type { TroubleOf } from "./trouble.ts";
+
+export const troubleKinds = [
+  "kill",
+  "power loss",
+  "power loss in a sync",
+  "kill all",
+  "power loss of all",
+  "restart",
+  "isolate",
+  "split",
+  "cut pair",
+  "one way",
+  "reset",
+  "stall",
+  "slow node",
+  "slow disk",
+  "clock jump",
+  "clock stop",
+  "disk fault",
+  "sync fault",
+  "disk full",
+  "table at the commit before",
+  "bit flip",
+  "roll back",
+] as const;
+export type TroubleKind = (typeof troubleKinds)[number];
+
+export type Trouble = TroubleOf<TroubleKind>;
+
+/** Draws the troubles of a run: some kinds of them, some often and some seldom. */
+export function drawTroubles(
+  chance: Chance,
+  { nodes, safetyMs }: { readonly nodes: number; readonly safetyMs: number },
+  only: readonly TroubleKind[] = troubleKinds,
+): Trouble[] {
+  const calm = chance.happens(0.05);
+  // Without a death all that is kept is delivered: then nothing may differ in the end.
+  const pool = chance.happens(0.25) ? only.filter((kind) => !isDeadly(kind)) : only;
+  const share = chance.pick([0.15, 0.5]);
+  const kinds = pool.filter(() => chance.happens(share));
+  const gapMs = chance.pick([200, 600, 2000]);
+  const troubles: Trouble[] = [];
+  if (calm || kinds.length === 0) return troubles;
+  for (let atMs = chance.between(0, gapMs); atMs < safetyMs; ) {
+    const one = chance.below(nodes);
+    const kind = chance.pick(kinds);
+    const lastsMs = Math.floor(chance.skewed(20, 8000));
+    const other = nodes === 1 ? 0 : (one + 1 + chance.below(nodes - 1)) % nodes;
+    troubles.push({ kind, atMs: Math.floor(atMs), lastsMs, one, other, much: chance.fraction() });
+    atMs += chance.between(0, 2 * gapMs);
+  }
+  return troubles;
+}
+
+const deadly: readonly TroubleKind[] = [
+  "kill",
+  "power loss",
+  "power loss in a sync",
+  "kill all",
+  "power loss of all",
+  "disk fault",
+  "sync fault",
+  "disk full",
+  "table at the commit before",
+  "bit flip",
+  "roll back",
+];
+
+/** Whether a coordinator may die with a write under way, or fail to keep a hint. */
+export function isDeadly(kind: TroubleKind): boolean {
+  return deadly.includes(kind);
+}
+
+/** One line, for a report. */
+export function troubleText({ kind, atMs, lastsMs, one, other, much }: Trouble): string {
+  const second = ["cut pair", "one way", "reset"].includes(kind) ? `, n${other + 1}` : "";
+  return `${atMs} ms: ${kind} n${one + 1}${second} for ${lastsMs} ms (${much.toFixed(2)})`;
+}
+
+export interface NemesisParts {
+  readonly scheduler: Scheduler;
+  readonly network: SimNetwork;
+  readonly places: readonly Place[];
+  /** How many replicas a key has. */
+  readonly replicas: number;
+}
+
+/** Whether a node was told is looked at so often. */
+const tellPollMs = 50;
+/** How long one that has lost its data is left alone with one that has missed it. */
+const withoutMs = 2500;
+
+export class Nemesis {
+  readonly #parts: NemesisParts;
+  #isOver = false;
+  /** Who has to be told first what others remember of it: until then nothing else goes wrong. */
+  #toBeTold: Place | undefined;
+
+  constructor(parts: NemesisParts) {
+    this.#parts = parts;
+  }
+
+  /** Plans every trouble of a list, its times counted from now. */
+  begin(troubles: readonly Trouble[]): void {
+    const { scheduler, network } = this.#parts;
+    network.begin();
+    for (const trouble of troubles) {
+      scheduler.after(trouble.atMs, () => {
+        if (this.#mustRest) return;
+        scheduler.trace(`trouble: ${troubleText(trouble)}`);
+        this.#make(trouble);
+      });
+    }
+  }
+
+  /** No more of it: the network and the disks are well, the clocks are right, and all run. */
+  heal(): void {
+    this.#isOver = true;
+    const { network, places } = this.#parts;
+    network.heal();
+    for (const place of places) place.heal();
+  }
+
+  #make(trouble: Trouble): void {
+    const { places, network } = this.#parts;
+    const { kind, lastsMs, much } = trouble;
+    const place = places[trouble.one % places.length] as Place;
+    const other = places[trouble.other % places.length] as Place;
+    const others = places.filter((each) => each !== place);
+    switch (kind) {
+      case "kill":
+      case "power loss":
+        this.#down([place], kind, lastsMs);
+        return;
+      case "power loss in a sync":
+        place.inNextSync(() => {
+          if (this.#mustRest) return;
+          this.#down(much < 0.5 ? [place] : places, "power loss", lastsMs);
+        });
+        return;
+      case "kill all":
+        this.#down(places, "kill", lastsMs);
+        return;
+      case "power loss of all":
+        this.#down(places, "power loss", lastsMs);
+        return;
+      case "restart":
+        place.isKept = false;
+        void place.close().then(() => {
+          // One that took until all was healed is started at once.
+          if (this.#isOver) place.start();
+          else this.#later(lastsMs / 4, () => place.start());
+        });
+        return;
+      case "isolate":
+        for (const each of others) this.#block(place, each, lastsMs);
+        return;
+      case "split": {
+        const side = places.filter((_, index) => (index + Math.floor(much * 8)) % 2 === 0);
+        for (const each of side) {
+          for (const far of places) if (!side.includes(far)) this.#block(each, far, lastsMs);
+        }
+        return;
+      }
+      case "cut pair":
+        this.#block(place, other, lastsMs);
+        return;
+      case "one way":
+        network.block(place.address, other.address);
+        this.#later(lastsMs, () => network.unblock(place.address, other.address));
+        return;
+      case "reset":
+        network.cut(place.address, other.address);
+        return;
+      default:
+        this.#trouble(place, trouble);
+    }
+  }
+
+  /** What meets one machine, and leaves its process running. */
+  #trouble(place: Place, trouble: Trouble): void {
+    const { network, places } = this.#parts;
+    const { kind, lastsMs, much } = trouble;
+    const other = places[trouble.other % places.length] as Place;
+    switch (kind) {
+      case "stall":
+        place.life?.stall(lastsMs);
+        return;
+      case "slow node":
+        network.slow(place.address, 1 + 20 * much);
+        this.#later(lastsMs, () => network.slow(place.address, 1));
+        return;
+      case "slow disk":
+        place.diskFactor = 1 + 300 * much;
+        this.#later(lastsMs, () => {
+          place.diskFactor = 1;
+        });
+        return;
+      case "clock jump": {
+        const small = (much - 0.5) * 2000;
+        place.wall.set(lastsMs % 2 === 0 ? small : (much - 0.5) * 7_200_000, worldStartMs);
+        return;
+      }
+      case "clock stop":
+        place.wall.stop();
+        this.#later(lastsMs, () => place.wall.set(0, worldStartMs));
+        return;
+      case "disk fault":
+        place.mayEnd = true;
+        place.disk.failCall(1 + Math.floor(much * much * 60), { code: "EIO" });
+        return;
+      case "sync fault":
+        // What the sync was for may be on the disk or not: a power loss a moment later shows it.
+        place.mayEnd = true;
+        place.disk.failNext("file.sync", "wal/", { code: "EIO" });
+        if (much < 0.7) {
+          this.#later(much * 4000, () => {
+            if (!this.#mustRest) this.#down([place], "power loss", lastsMs);
+          });
+        }
+        return;
+      case "table at the commit before":
+        place.isKept = false;
+        place.tableRollBack();
+        this.#later(lastsMs / 2, () => place.start());
+        return;
+      case "bit flip":
+        if (this.#mayLose(place)) this.#flip(place, much, lastsMs);
+        return;
+      case "roll back":
+        this.#rollBack(place, other, trouble);
+        return;
+      case "disk full":
+        this.#fill(place, lastsMs, much);
+        return;
+      default:
+        return;
+    }
+  }
+
+  /** Only one node's disk may lose what it had: the others have to have it all. */
+  #mayLose(place: Place): boolean {
+    const { places, replicas } = this.#parts;
+    return replicas >= 3 && places.every((each) => each === place || !each.hasLost);
+  }
+
+  /**
+   * A copy is taken now, and put back after a while, in which another node may miss everything. The
+   * node that is put back is told so while all the others are up; what only others had seen that
+   * cannot be asked is beyond what is promised (I3). For a while it is then alone with the one that has
+   * missed it all. Nothing else goes wrong until then.
+   */
+  #rollBack(place: Place, other: Place, { lastsMs, much }: Trouble): void {
+    const { places, network, scheduler } = this.#parts;
+    if (!this.#mayLose(place) || network.hasBlocks) return;
+    if (places.some(({ isReady }) => !isReady)) return;
+    this.#toBeTold = place;
+    place.backUp();
+    const missedMs = Math.min(3000, 500 + lastsMs);
+    const isMissing = other !== place && much < 0.7;
+    // Who has missed it must not get it from the others while the one put back is left alone with it.
+    const block = (each: Place): void => {
+      network.block(other.address, each.address);
+      network.block(each.address, other.address);
+    };
+    const unblock = (each: Place): void => {
+      network.unblock(other.address, each.address);
+      network.unblock(each.address, other.address);
+    };
+    const rest = places.filter((each) => each !== other && each !== place);
+    if (isMissing) for (const each of [place, ...rest]) block(each);
+    const untilTold = (): void => {
+      if (this.#isOver) return;
+      if (!place.isTold) {
+        scheduler.after(tellPollMs, untilTold);
+        return;
+      }
+      const [third] = rest;
+      if (isMissing && third !== undefined && much < 0.35) this.#down([third], "kill", withoutMs);
+      this.#later(withoutMs, () => {
+        this.#toBeTold = undefined;
+        for (const each of rest) unblock(each);
+      });
+    };
+    this.#later(missedMs, () => {
+      if (isMissing) unblock(place);
+      place.rollBack();
+      place.start();
+      untilTold();
+    });
+  }
+
+  get #mustRest(): boolean {
+    return this.#isOver || this.#toBeTold !== undefined;
+  }
+
+  #flip(place: Place, much: number, lastsMs: number): void {
+    place.isKept = false;
+    place.kill();
+    place.flip(much);
+    this.#later(lastsMs / 4, () => place.start());
+  }
+
+  #fill(place: Place, lastsMs: number, much: number): void {
+    const { disk } = place;
+    place.mayEnd = true;
+    void disk.space().then(
+      ({ freeBytes, totalBytes }) => {
+        disk.totalBytes = totalBytes - freeBytes + Math.floor(much * 64) * 1024;
+        this.#later(lastsMs, () => {
+          place.disk.totalBytes = 2 ** 40;
+        });
+      },
+      () => {},
+    );
+  }
+
+  #down(places: readonly Place[], how: "kill" | "power loss", lastsMs: number): void {
+    for (const [index, place] of places.entries()) {
+      place.isKept = false;
+      if (how === "kill") place.kill();
+      else place.powerLoss();
+      // Not all at once: one is up alone for a while.
+      this.#later(lastsMs * (0.25 + (index * 0.75) / places.length), () => place.start());
+    }
+  }
+
+  #block(one: Place, other: Place, lastsMs: number): void {
+    const { network } = this.#parts;
+    network.block(one.address, other.address);
+    network.block(other.address, one.address);
+    this.#later(lastsMs, () => {
+      network.unblock(one.address, other.address);
+      network.unblock(other.address, one.address);
+    });
+  }
+
+  #later(delayMs: number, run: () => void): void {
+    this.#parts.scheduler.after(delayMs, () => {
+      if (!this.#isOver) run();
+    });
+  }
+}

@@ -1,0 +1,337 @@
+/**
+ * Place: a machine in the simulated world: its disk, its table, its clock, and the node on it.
+ *
+ * The node is the real one; only what it reaches the world through is simulated. A process is killed
+ * (what it wrote is in the page cache), or the power fails (what was not synced is lost in part, as
+ * chance has it), and the next process begins with what is left.
+ *
+ * Invariants
+ * 1. One process at a time works on the disk and on the table.
+ * 2. A node that ends by itself, or does not start, has met a fault of its disk; else it is a finding.
+ *
+ * Effects: none; time passes in the scheduler.
+ *
+ * @module
+ */
+
+import { Budget } from "../src/admission.ts";
+import type { LogLevel, Report } from "../src/capability.ts";
+import { QuorateError } from "../src/errors.ts";
+import { openNode, type PeerBudgets, type QuorateNode } from "../src/node.ts";
+import { MemoryTableDisk, type TableImage } from "../src/table_memory.ts";
+import type { Chance } from "./chance.ts";
+import { type DiskCall, SimDisk } from "./disk.ts";
+import type { Knobs } from "./knobs.ts";
+import type { Mutation } from "./mutation.ts";
+import type { SimNetwork } from "./network.ts";
+import { SimProcess, WallClock } from "./node_process.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+/** Wall clocks begin here: 14 November 2023. */
+export const worldStartMs = 1_700_000_000_000;
+/** Whoever looks after the machine starts a process again after so long. */
+const restartMs = 500;
+
+export interface PlaceParts {
+  readonly scheduler: Scheduler;
+  readonly network: SimNetwork;
+  readonly chance: Chance;
+  readonly knobs: Knobs;
+  readonly index: number;
+  /** All addresses of the world. */
+  readonly addresses: readonly string[];
+  /** What the node is told instead of the truth, when a rule is to be broken. */
+  readonly mutation: Pick<Mutation, "disk" | "table"> | undefined;
+  readonly onSometimes: (name: string) => void;
+  /** A process died that was not closed: what was in memory alone is gone. */
+  readonly onDeath: () => void;
+  /** A node did what no fault explains. */
+  readonly onFinding: (detail: string) => void;
+}
+
+export class Place {
+  readonly name: string;
+  readonly address: string;
+  readonly wall: WallClock;
+  readonly #parts: PlaceParts;
+  readonly #chance: Chance;
+  #disk: SimDisk;
+  #table: MemoryTableDisk;
+  #isTableDamaged = false;
+  #backup: { readonly disk: SimDisk; readonly image: TableImage } | undefined;
+  #life: SimProcess | undefined;
+  #node: QuorateNode | undefined;
+  /** How many times as long the disk takes. */
+  diskFactor = 1;
+  /** Whether its disk has failed, so that the node may end. */
+  mayEnd = false;
+  /** Whether it is to be started again when it ends. */
+  isKept = true;
+  starts = 0;
+  /** Its disk may have lost what it had acknowledged: it need not serve again. */
+  hasLost = false;
+  #inSync: (() => void) | undefined;
+
+  constructor(parts: PlaceParts) {
+    const { scheduler, knobs, index, addresses, chance } = parts;
+    this.#parts = parts;
+    this.#chance = chance;
+    this.name = `n${index + 1}`;
+    this.address = addresses[index] as string;
+    const { aheadMs, drift } = knobs.clocks[index] ?? { aheadMs: 0, drift: 0 };
+    this.wall = new WallClock(scheduler, worldStartMs + aheadMs, drift);
+    this.#disk = new SimDisk({ isRecorded: false, pause: (call) => this.#diskPause(call) });
+    this.#table = this.#newTable();
+  }
+
+  get disk(): SimDisk {
+    return this.#disk;
+  }
+
+  get table(): MemoryTableDisk {
+    return this.#table;
+  }
+
+  get life(): SimProcess | undefined {
+    return this.#life;
+  }
+
+  get node(): QuorateNode | undefined {
+    return this.#node;
+  }
+
+  /** Whether it has been told what others remember of its store. */
+  get isTold(): boolean {
+    const check = this.#node?.readiness().find(({ name }) => name === "replica");
+    return check !== undefined && (check.ok || check.detail?.includes("rolled back") === true);
+  }
+
+  get isReady(): boolean {
+    return this.#node?.readiness().every(({ ok }) => ok) === true;
+  }
+
+  /** What it waits for, in words. */
+  get waitsFor(): string {
+    if (this.#life === undefined) return "down";
+    if (this.#node === undefined) return "opening";
+    const open = this.#node.readiness().filter(({ ok }) => !ok);
+    return open.map(({ name, detail }) => `${name}: ${detail ?? ""}`).join("; ");
+  }
+
+  start(): void {
+    if (this.#life !== undefined) return;
+    const { scheduler, network, knobs, addresses, mutation } = this.#parts;
+    this.starts += 1;
+    this.isKept = true;
+    const life = new SimProcess(scheduler, this.wall);
+    this.#life = life;
+    scheduler.trace(`${this.name} starts`);
+    const opening = openNode({
+      clock: life,
+      random: this.#chance.fork(),
+      disk: mutation?.disk?.(this.#disk) ?? this.#disk,
+      report: this.#report(),
+      openTable: async () => {
+        const table = await this.#table.open();
+        return mutation?.table?.(table) ?? table;
+      },
+      settings: {
+        name: this.name,
+        version: "0.0.0",
+        runtime: "sim",
+        partitions: knobs.partitions,
+        segmentBytes: knobs.segmentBytes,
+        memtableBytesMax: knobs.memtableBytesMax,
+        diskReserveBytes: 0,
+        scrubBytesPerSecond: 0,
+      },
+      cluster: {
+        network: network.from(this.address, life),
+        hintBytesPerSecond: knobs.hintBytesPerSecond,
+        ...(knobs.hintBytesMax === undefined ? {} : { hintBytesMax: knobs.hintBytesMax }),
+        ...(knobs.peerRequestsMax === undefined ? {} : { budgets: budgetsOf(knobs) }),
+        settings: {
+          peers: addresses,
+          secret: "simulated",
+          addresses: [this.address],
+          expect: addresses.length,
+          queueBytesMax: knobs.linkQueueBytes,
+        },
+      },
+    });
+    opening.then(
+      (node) => {
+        this.#node = node;
+        if (node.accept !== undefined) network.listen(this.address, node.accept, life);
+        void node.ended.then((error) => this.#ended(life, error));
+      },
+      (error) => this.#ended(life, error),
+    );
+  }
+
+  /** The process is killed; what it wrote stays, synced or not. */
+  kill(): void {
+    this.#die("kill");
+  }
+
+  /** The power fails; of what was not synced, chance keeps some. */
+  powerLoss(): void {
+    this.#die("power loss");
+  }
+
+  /** In the middle of the next sync, when what is being synced is on its way. */
+  inNextSync(run: () => void): void {
+    this.#inSync = run;
+  }
+
+  /** Keeps a copy of its disk, as a backup of the running machine does. */
+  backUp(): void {
+    this.#backup = { disk: this.#disk.copy(), image: this.#table.image };
+  }
+
+  /** Its disk is put back to the copy. */
+  rollBack(): void {
+    const backup = this.#backup;
+    if (backup === undefined) return;
+    this.kill();
+    this.#disk = backup.disk.copy();
+    this.#table = this.#newTable(backup.image);
+    this.#lose("is rolled back");
+  }
+
+  /** The table opens as it was a commit ago, as LMDB's does when its last meta page is damaged. */
+  tableRollBack(): void {
+    this.kill();
+    const { older, possible } = this.#table.image;
+    // There are two such pages: once both are damaged, nothing is left.
+    if (this.#isTableDamaged || older.length + possible.length < 2) return;
+    this.#isTableDamaged = true;
+    this.#table.rollBack(1);
+  }
+
+  /** A bit of some file is another one: `much`, 0 to 1, tells where. */
+  flip(much: number): void {
+    const files = this.#disk.files().filter((path) => this.#disk.bytesOf(path).length > 0);
+    const path = files[Math.floor(much * files.length)];
+    if (path === undefined) return;
+    // What is above the last byte that was written is zeros, and zeros are no damage there.
+    const bytes = this.#disk.bytesOf(path);
+    const end = bytes.findLastIndex((byte) => byte !== 0) + 1;
+    if (end === 0) return;
+    const position = this.#chance.below(end);
+    this.#disk.flip(path, position, 1 << this.#chance.below(8));
+    this.#lose(`has a bit flipped in ${path} at ${position}`);
+  }
+
+  #lose(how: string): void {
+    this.hasLost = true;
+    // It may refuse to start, or end when it finds out.
+    this.mayEnd = true;
+    this.#parts.scheduler.trace(`${this.name} ${how}`);
+  }
+
+  /** Its disk and its clock are well again, and it runs. */
+  heal(): void {
+    this.diskFactor = 1;
+    this.#inSync = undefined;
+    this.#disk.totalBytes = 2 ** 40;
+    this.#disk.repair();
+    this.wall.set(0, worldStartMs);
+    this.start();
+  }
+
+  /** An orderly end. */
+  async close(): Promise<void> {
+    const node = this.#node;
+    const life = this.#life;
+    if (node === undefined || life === undefined) return;
+    let isClosed = true;
+    try {
+      await node.close();
+    } catch (error) {
+      isClosed = false;
+      const { detail } = QuorateError.from(error);
+      if (!this.mayEnd) this.#parts.onFinding(`${this.name} could not be closed: ${detail}`);
+    }
+    if (life !== this.#life) return;
+    this.#parts.scheduler.trace(`${this.name} is closed`);
+    this.#die("kill", isClosed);
+  }
+
+  #die(how: "kill" | "power loss", isClosed = false): void {
+    if (this.#life === undefined) return;
+    this.#parts.scheduler.trace(`${this.name}: ${how}`);
+    if (!isClosed) this.#parts.onDeath();
+    this.#leave(how);
+    if (how === "kill") this.#disk = this.#disk.kill();
+    else this.#disk = this.#disk.crash(this.#chance.fork());
+    if (how === "kill") this.#table.kill();
+    else this.#table.crash({ keep: this.#chance.below(3) });
+  }
+
+  #leave(how: "kill" | "power loss"): void {
+    this.#life?.kill();
+    this.#life = undefined;
+    this.#node = undefined;
+    this.#parts.network.gone(this.address, how);
+  }
+
+  #ended(life: SimProcess, error: unknown): void {
+    if (life !== this.#life) return;
+    const { slug, detail } = QuorateError.from(error);
+    this.#parts.scheduler.trace(`${this.name} ended: ${slug}: ${detail}`);
+    if (!this.mayEnd) this.#parts.onFinding(`${this.name} ended by itself: [${slug}] ${detail}`);
+    // The process exits when what is ready has run.
+    this.#parts.scheduler.after(0, () => {
+      if (life !== this.#life) return;
+      this.kill();
+      this.#parts.scheduler.after(restartMs, () => {
+        if (this.isKept) this.start();
+      });
+    });
+  }
+
+  #newTable(image?: TableImage): MemoryTableDisk {
+    const { scheduler, knobs } = this.#parts;
+    const pause = (): Promise<void> =>
+      scheduler.sleep(this.#diskMs(knobs.disk.syncMs / 2), this.#life);
+    return new MemoryTableDisk({ pause }, image);
+  }
+
+  #diskPause(call: DiskCall): Promise<void> {
+    const { callMs, syncMs } = this.#parts.knobs.disk;
+    const isSync = call.method === "file.sync" || call.method === "syncFolder";
+    const ms = this.#diskMs(isSync ? syncMs : callMs);
+    const { scheduler } = this.#parts;
+    const run = this.#inSync;
+    if (isSync && run !== undefined) {
+      this.#inSync = undefined;
+      scheduler.after(ms * this.#chance.fraction(), run);
+    }
+    return scheduler.sleep(ms, this.#life);
+  }
+
+  #diskMs(meanMs: number): number {
+    const { slowShare, slowFactor } = this.#parts.knobs.disk;
+    let ms = this.#chance.between(meanMs * 0.5, meanMs * 1.5) * this.diskFactor;
+    if (slowShare > 0 && this.#chance.happens(slowShare)) ms *= this.#chance.between(1, slowFactor);
+    return ms;
+  }
+
+  #report(): Report {
+    const { scheduler, onSometimes } = this.#parts;
+    const log = (level: LogLevel, message: string, fields?: object): void => {
+      if (level === "debug" || level === "info") return;
+      if (scheduler.onTrace === undefined) return;
+      scheduler.onTrace(`${this.name} ${level}: ${message} ${JSON.stringify(fields ?? {})}`);
+    };
+    return { log, count: () => {}, observe: () => {}, sometimes: onSometimes };
+  }
+}
+
+/** A value of every request that a node takes on at once has room: requests are the bound that counts. */
+function budgetsOf({ peerRequestsMax = 0, workload }: Knobs): PeerBudgets {
+  const bytesMax = peerRequestsMax * (workload.valueBytesMax + 1024);
+  const budget = (): Budget => new Budget({ requestsMax: peerRequestsMax, bytesMax });
+  return { replication: budget(), hint: budget() };
+}

@@ -1,0 +1,367 @@
+/**
+ * Simulate: one run of a cluster of real nodes, decided by a seed.
+ *
+ *     found the cluster -> safety: clients and troubles -> heal -> liveness: all serve, all converge
+ *
+ * In the safety phase everything may fail, and nothing that is promised may be broken. Then the
+ * troubles end, and the cluster has to come to itself: every node serves, hints are delivered, every
+ * key is read from all replicas, and all replicas hold the same.
+ *
+ * Invariants
+ * 1. The same seed, troubles and mutation give the same run, event for event.
+ * 2. A run ends: with its findings, when nothing is left to happen, or after `eventsMax` events.
+ *
+ * Effects: those of the guard. Source: design, section 9.
+ *
+ * @module
+ */
+
+import type { ExplainedReplica } from "../src/api.ts";
+import { utf8Bytes } from "../src/bytes.ts";
+import type { QuorateNode } from "../src/node.ts";
+import { Bounds } from "./bounds.ts";
+import { Chance } from "./chance.ts";
+import { Changes } from "./changes.ts";
+import { checkHistory, type Violation } from "./check.ts";
+import { checkReplicas } from "./check_replicas.ts";
+import { Clients, simNamespace } from "./client.ts";
+import { drive } from "./guard.ts";
+import type { Operation } from "./history.ts";
+import { drawKnobs, type Knobs } from "./knobs.ts";
+import type { Mutation } from "./mutation.ts";
+import { drawTroubles, isDeadly, Nemesis, type Trouble, type TroubleKind } from "./nemesis.ts";
+import { SimNetwork } from "./network.ts";
+import { Place } from "./place.ts";
+import { Scheduler } from "./scheduler.ts";
+import { Workload } from "./workload.ts";
+
+export interface SimulateOptions {
+  readonly seed: number;
+  /** Instead of those that the seed draws. */
+  readonly troubles?: readonly Trouble[];
+  /** Only these are drawn. */
+  readonly only?: readonly TroubleKind[];
+  /** A rule that is broken, to see whether it is noticed. */
+  readonly mutation?: Mutation;
+  /** Told of every line of the trace. */
+  readonly onTrace?: (line: string) => void;
+}
+
+export interface Run {
+  readonly seed: number;
+  readonly violations: readonly Violation[];
+  readonly hash: string;
+  readonly knobs: Knobs;
+  readonly troubles: readonly Trouble[];
+  readonly history: readonly Operation[];
+  /** How often each rare path was taken. */
+  readonly sometimes: ReadonlyMap<string, number>;
+  /** The most that was held of each thing that is bounded, as a share of its bound. */
+  readonly fullest: ReadonlyMap<string, number>;
+  readonly simulatedMs: number;
+  readonly events: number;
+}
+
+const eventsMax = 1_000_000;
+const readyMsMax = 120_000;
+const hintMsMax = 240_000;
+const pollMs = 100;
+const boundsEveryEvents = 32;
+const finalTimeoutMs = 5000;
+/** A link that was long away is tried again after 7.5 s at most. */
+const finalTries = 12;
+
+/**
+ * Runs a cluster of real nodes, with the faults that a seed draws, and checks every promise.
+ *
+ * It takes the whole process: until it is over there is no real time, no chance and no `fetch`, and
+ * one run is all that there can be. What a broken promise looks like is in the answer; nothing is
+ * thrown for it.
+ *
+ * @example
+ * ```ts
+ * import { simulate } from "quorate/sim";
+ *
+ * const { violations } = await simulate({ seed: 7 });
+ * for (const { promise, detail } of violations) console.log(promise, detail);
+ * ```
+ */
+export async function simulate(options: SimulateOptions): Promise<Run> {
+  const end = options.mutation?.begin?.();
+  try {
+    return await new World(options).run();
+  } finally {
+    end?.();
+  }
+}
+
+function hasAnswered({ status }: ExplainedReplica): boolean {
+  return status === "found" || status === "nothing" || status === "answered";
+}
+
+class World {
+  readonly #options: SimulateOptions;
+  readonly #scheduler = new Scheduler();
+  readonly #knobs: Knobs;
+  readonly #troubles: readonly Trouble[];
+  readonly #network: SimNetwork;
+  readonly #places: readonly Place[];
+  readonly #clients: Clients;
+  readonly #workload: Workload;
+  readonly #changes: Changes;
+  readonly #findings: Violation[] = [];
+  readonly #sometimes = new Map<string, number>();
+  /** When a process died that was not closed. */
+  readonly #deaths: number[] = [];
+  readonly #bounds: Bounds;
+  #isBoundBroken = false;
+  #isOver = false;
+
+  constructor(options: SimulateOptions) {
+    this.#options = options;
+    const chance = new Chance(options.seed);
+    const knobs = drawKnobs(chance.fork());
+    const drawn = drawTroubles(chance.fork(), knobs, options.only);
+    const scheduler = this.#scheduler;
+    scheduler.onTrace = options.onTrace;
+    this.#knobs = knobs;
+    this.#troubles = options.troubles ?? drawn;
+    this.#network = new SimNetwork(scheduler, chance.fork(), knobs.network);
+    const addresses = Array.from({ length: knobs.nodes }, (_, index) => `10.0.0.${index + 1}:80`);
+    this.#places = addresses.map(
+      (_, index) =>
+        new Place({
+          scheduler,
+          network: this.#network,
+          chance: chance.fork(),
+          knobs,
+          index,
+          addresses,
+          mutation: options.mutation,
+          onSometimes: (name) => this.#mark(name),
+          onDeath: () => void this.#deaths.push(scheduler.tick()),
+          onFinding: (detail) => this.#find("other", detail),
+        }),
+    );
+    this.#bounds = new Bounds(this.#places, knobs.workload.valueBytesMax);
+    const replicas = Math.min(knobs.n, knobs.nodes);
+    this.#clients = new Clients(scheduler, chance.fork(), {
+      replicas,
+      places: this.#places,
+    });
+    this.#changes = new Changes({
+      scheduler,
+      chance: chance.fork(),
+      places: this.#places,
+      gapMs: knobs.changeGapMs,
+    });
+    const { workload } = knobs;
+    this.#workload = new Workload({
+      scheduler,
+      chance: chance.fork(),
+      knobs: workload,
+      places: this.#places,
+      clients: this.#clients,
+    });
+  }
+
+  async run(): Promise<Run> {
+    const scenario = this.#live().catch((error: unknown) => {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#find("other", `the run itself failed: ${text}`);
+      this.#isOver = true;
+    });
+    const scheduler = this.#scheduler;
+    try {
+      await drive(scheduler, () => {
+        if (scheduler.steps % boundsEveryEvents === 0) this.#lookAtBounds();
+        return this.#isOver || scheduler.steps >= eventsMax;
+      });
+      if (!this.#isOver) this.#find("other", "nothing was left to happen, or too much");
+    } catch (error) {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#find("other", `an error that nobody handled: ${text}`);
+    }
+    if (this.#isOver) await scenario;
+    const { seed } = this.#options;
+    return {
+      seed,
+      violations: this.#findings,
+      hash: scheduler.hash,
+      knobs: this.#knobs,
+      troubles: this.#troubles,
+      history: this.#clients.history,
+      sometimes: this.#sometimes,
+      fullest: this.#bounds.highest,
+      simulatedMs: scheduler.nowMs,
+      events: scheduler.steps,
+    };
+  }
+
+  /** Once broken, a bound is told once: what comes of it is no other finding. */
+  #lookAtBounds(): void {
+    if (this.#isBoundBroken) return;
+    for (const { promise, detail } of this.#bounds.look()) {
+      this.#isBoundBroken = true;
+      this.#find(promise, detail);
+    }
+  }
+
+  async #live(): Promise<void> {
+    for (const place of this.#places) place.start();
+    if (!(await this.#allReady("the cluster is founded"))) return this.#end();
+    await this.#makeNamespace();
+    const nemesis = new Nemesis({
+      scheduler: this.#scheduler,
+      network: this.#network,
+      places: this.#places,
+      replicas: Math.min(this.#knobs.n, this.#knobs.nodes),
+    });
+    nemesis.begin(this.#troubles);
+    this.#workload.begin();
+    this.#changes.begin();
+    await this.#scheduler.sleep(this.#knobs.safetyMs);
+    this.#scheduler.trace("the troubles end");
+    nemesis.heal();
+    this.#changes.stop();
+    await this.#workload.end();
+    if (await this.#allReady("all serve again")) await this.#settle();
+    this.#end();
+  }
+
+  /** Liveness: hints are delivered, all is read from all, and all hold the same. */
+  async #settle(): Promise<void> {
+    const noHints = (): boolean =>
+      this.#whole.every(({ node, isReady }) => isReady && !this.#hasHints(node));
+    if (!(await this.#until(noHints, hintMsMax))) {
+      const left = this.#places.map(({ name, node }) => `${name}: ${node?.hints().count ?? "-"}`);
+      this.#find("P5", `hints are left: ${left.join(", ")}`);
+      return;
+    }
+    const isAgreed = (): boolean =>
+      !this.#changes.isOpen &&
+      new Set(this.#whole.map(({ node }) => node?.ring().epoch)).size === 1;
+    if (!(await this.#until(isAgreed, readyMsMax))) {
+      const epochs = this.#whole.map(({ name, node }) => `${name}: ${node?.ring().epoch}`);
+      this.#find("P5", `not all have the newest document: ${epochs.join(", ")}`);
+      return;
+    }
+    if (this.#mayCompareUnread) await this.#compare("before anything was read");
+    const finals: Operation[] = [];
+    const isWhole = this.#whole.length === this.#places.length;
+    for (const key of this.#workload.keys) {
+      for (const [index, place] of this.#whole.entries()) {
+        const level = index === 0 && isWhole ? "all" : "quorum";
+        const read = await this.#finalRead(place, key, level);
+        if (read !== undefined && level === "all") finals.push(read);
+      }
+    }
+    const inHistory = checkHistory(this.#clients.history, finals, {
+      deaths: this.#deaths,
+      areClocksClose: this.#clients.areClocksClose,
+    });
+    for (const violation of [...inHistory, ...this.#changes.check(this.#whole)]) {
+      this.#findings.push(violation);
+      this.#scheduler.trace(`violation of ${violation.promise}: ${violation.detail}`);
+    }
+    if (isWhole) await this.#compare("after all was read");
+  }
+
+  /** Those whose disks have lost nothing; of the others nothing is asked. */
+  get #whole(): readonly Place[] {
+    return this.#places.filter(({ hasLost }) => !hasLost);
+  }
+
+  /** Whether every write that a replica missed must have been kept for it. */
+  get #mayCompareUnread(): boolean {
+    const isDeadlyRun = this.#troubles.some(({ kind }) => isDeadly(kind));
+    return !isDeadlyRun && !this.#sometimes.has("handoff: hint dropped");
+  }
+
+  /** In a world that is well, every key can be read. */
+  async #finalRead(
+    place: Place,
+    key: string,
+    level: "all" | "quorum",
+  ): Promise<Operation | undefined> {
+    const ask = { client: "final", place, kind: "get", key, level } as const;
+    let last: Operation | undefined;
+    for (let tried = 0; tried < finalTries; tried += 1) {
+      last = await this.#clients.ask({ ...ask, timeoutMs: finalTimeoutMs });
+      if (last.told.kind === "found" || last.told.kind === "absent") return last;
+      await this.#scheduler.sleep(1000);
+    }
+    this.#find(
+      "other",
+      `'${key}' cannot be read at ${level} through ${place.name}: ${JSON.stringify(last?.told)}`,
+    );
+    return undefined;
+  }
+
+  /** P5: every replica holds the same. */
+  async #compare(when: string): Promise<void> {
+    await this.#scheduler.sleep(2000);
+    for (const key of this.#workload.keys) {
+      let replicas = await this.#explained(key);
+      // A link may still be on its way.
+      for (let tried = 1; tried < finalTries && !replicas.every(hasAnswered); tried += 1) {
+        await this.#scheduler.sleep(1000);
+        replicas = await this.#explained(key);
+      }
+      for (const { promise, detail } of checkReplicas(key, replicas, when)) {
+        this.#find(promise, detail);
+      }
+    }
+  }
+
+  async #explained(key: string): Promise<readonly ExplainedReplica[]> {
+    const [place] = this.#places;
+    const request = { namespace: simNamespace, requestId: "compare", key: utf8Bytes(key) };
+    return (await place?.node?.explain(request))?.replicas ?? [];
+  }
+
+  async #makeNamespace(): Promise<void> {
+    const [place] = this.#places;
+    await place?.node?.putNamespace(simNamespace, { n: this.#knobs.n });
+    const knows = (each: Place): boolean =>
+      each.node?.namespaces().some(({ name }) => name === simNamespace) === true;
+    await this.#until(() => this.#places.every(knows), readyMsMax);
+  }
+
+  /** Those for one that has lost its data are not counted: it may take none. */
+  #hasHints(node: QuorateNode | undefined): boolean {
+    const lost = this.#places.filter(({ hasLost }) => hasLost).map(({ name }) => name);
+    return node?.hints().targets.some(({ node: name }) => !lost.includes(name ?? "")) !== false;
+  }
+
+  async #allReady(what: string): Promise<boolean> {
+    if (await this.#until(() => this.#whole.every(({ isReady }) => isReady), readyMsMax)) {
+      return true;
+    }
+    const waits = this.#places.map(({ name, waitsFor }) => `${name} ${waitsFor}`);
+    this.#find("other", `not so within ${readyMsMax} ms: ${what}; ${waits.join(" | ")}`);
+    return false;
+  }
+
+  async #until(holds: () => boolean, msMax: number): Promise<boolean> {
+    const endMs = this.#scheduler.nowMs + msMax;
+    while (!holds()) {
+      if (this.#scheduler.nowMs > endMs) return false;
+      await this.#scheduler.sleep(pollMs);
+    }
+    return true;
+  }
+
+  #end(): void {
+    this.#isOver = true;
+  }
+
+  #mark(name: string): void {
+    this.#sometimes.set(name, (this.#sometimes.get(name) ?? 0) + 1);
+  }
+
+  #find(promise: Violation["promise"], detail: string): void {
+    this.#scheduler.trace(`finding: ${detail}`);
+    this.#findings.push({ promise, detail });
+  }
+}

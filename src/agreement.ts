@@ -1,0 +1,452 @@
+/**
+ * Agreement: how a cluster comes to its next topology document.
+ *
+ * Whoever wants a change computes the next document from the present one with a step, and proposes
+ * it to the voters that the present one names (`register`). One document is chosen. It is adopted
+ * durably here, and then told to all members; gossip carries it to those that were away.
+ *
+ *     propose(step)   present e -> next e+1 -> prepare, accept at the voters of e
+ *       ours chosen     -> adopt, tell everyone, { kind: "won" }
+ *       another chosen  -> adopt that one,       { kind: "lost" }: the caller decides anew
+ *
+ * A voter that is behind is given the document; one that is ahead makes us take its. Proposers that
+ * meet begin again after a random while that grows, so that one of them gets through.
+ *
+ * Invariants
+ * 1. Only a chosen document is adopted, told or handed out, and epochs only go up.
+ * 2. A document is durable here before it is told to anyone (T2).
+ * 3. The proposals of this node run one after another.
+ * 4. `outcome` is `none` only when no voter was sent our value.
+ *
+ * Effects: Clock, Random; nodes are asked through a port, the voter's disk is `register_store`'s.
+ * Source: rules T1, T2, I2; Lamport, "Paxos made simple" (2001).
+ *
+ * @module
+ */
+
+import {
+  type AgreedDocument,
+  type AskNode,
+  type DocumentRules,
+  isCount,
+  isFields,
+  isId,
+  nonsense,
+  sameDocument,
+} from "./agreed.ts";
+import { type BootReply, type Boots, parseBootReply, parseStart, type Start } from "./boots.ts";
+import type { Clock, Random, Report } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import { majority } from "./level.ts";
+import { Proposer, parseVoterReply, parseVoterRequest, type VoterRequest } from "./register.ts";
+import type { RegisterStore, StoreReply } from "./register_store.ts";
+
+/** What nodes ask each other for here. */
+export const agreementTopics = ["paxos", "document", "learn", "boot"] as const;
+
+export interface AgreementPorts<Document extends AgreedDocument> {
+  /** The durable document; undefined while this node is in no cluster. */
+  present(): Document | undefined;
+  /** Makes a chosen document the present one, durably; one that is not newer changes nothing. */
+  adopt(document: Document): Promise<void>;
+  readonly ask: AskNode;
+  /** Why this node's vote is void (I3); undefined: it counts. */
+  whyNoVote?(): string | undefined;
+}
+
+export interface AgreementSettings {
+  /** How long a proposal may take. */
+  readonly deadlineMs: number;
+  /** How long the voters' answers to one question are waited for. */
+  readonly answerMs: number;
+  /** The random pause before another try: 0 to this, doubled with each, up to the most. */
+  readonly pauseMs: number;
+  readonly pauseMsMax: number;
+}
+
+const agreementDefault = {
+  deadlineMs: 10_000,
+  answerMs: 2000,
+  pauseMs: 50,
+  pauseMsMax: 2000,
+};
+
+export type Proposed<Document> =
+  /** The document is chosen, durable here, and what was proposed. */
+  | { readonly kind: "won"; readonly document: Document }
+  /** The step found nothing to change. */
+  | { readonly kind: "unchanged"; readonly document: Document }
+  /** Another document was chosen. `outcome`: whether ours may have been one in between. */
+  | {
+      readonly kind: "lost";
+      readonly document: Document;
+      readonly outcome: "none" | "unknown";
+    };
+
+export interface AgreementParts<Document extends AgreedDocument> {
+  readonly nodeId: string;
+  readonly rules: DocumentRules<Document>;
+  readonly ports: AgreementPorts<Document>;
+  readonly voter: RegisterStore;
+  readonly boots: Boots;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly report: Report;
+  readonly settings?: AgreementSettings;
+}
+
+/** One proposal on its way. */
+interface Attempt<Document> {
+  readonly base: Document;
+  readonly next: Document;
+  readonly endMs: number;
+  hasProposed: boolean;
+}
+
+export class Agreement<Document extends AgreedDocument> {
+  readonly #parts: AgreementParts<Document>;
+  readonly #settings: AgreementSettings;
+  #last: Promise<unknown> = Promise.resolve();
+  /** Resolves when the members have heard of what this node had chosen last, or do not answer. */
+  #told: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: AgreementParts<Document>) {
+    this.#parts = parts;
+    this.#settings = parts.settings ?? agreementDefault;
+  }
+
+  /**
+   * Proposes what `step` makes of the present document.
+   *
+   * @throws `timeout` with what is known, `not-ready` in no cluster, and what `step` throws
+   */
+  propose(step: (present: Document) => Document | undefined): Promise<Proposed<Document>> {
+    const turn = this.#last.then(() => this.#propose(step));
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+
+  /**
+   * The same for a client, which may go on at any other member: those that answer have adopted the
+   * document by then. @throws `contention` with the new epoch when another document won
+   */
+  async change(step: (present: Document) => Document | undefined): Promise<Document> {
+    const proposed = await this.propose(step);
+    if (proposed.kind !== "lost") {
+      await this.#told;
+      return proposed.document;
+    }
+    const { document, outcome } = proposed;
+    throw new QuorateError(
+      "contention",
+      `Another change of the topology came first; the epoch is ${document.epoch} now.`,
+      {
+        outcome,
+        epoch: document.epoch,
+        hint: "Look at the topology, and ask for the change again.",
+      },
+    );
+  }
+
+  /** Takes a chosen document that a member handed out; answers the present one after that. */
+  async learn(raw: unknown): Promise<Document> {
+    const document = this.#parts.rules.parse(raw);
+    const present = this.#parts.ports.present();
+    if (present !== undefined && present.clusterId !== document.clusterId) {
+      throw foreignCluster(present, document);
+    }
+    if (present === undefined || document.epoch > present.epoch) {
+      await this.#parts.ports.adopt(document);
+      this.#parts.report.sometimes("agreement learned a document");
+    }
+    return this.#parts.ports.present() ?? document;
+  }
+
+  /** Takes the document of a node that told a newer epoch. */
+  async catchUp(nodeId: string): Promise<void> {
+    const epoch = this.#parts.ports.present()?.epoch ?? 0;
+    const reply = await this.#askInTime(nodeId, "document", { above: epoch });
+    if (isFields(reply) && isFields(reply["document"])) await this.learn(reply["document"]);
+  }
+
+  /** Answers another node on one of `agreementTopics`. */
+  async handle(topic: string, body: unknown): Promise<unknown> {
+    switch (topic) {
+      case "paxos":
+        return this.#vote(body);
+      case "document":
+        return this.#handOut(body);
+      case "learn":
+        return { epoch: (await this.learn(body)).epoch };
+      case "boot":
+        return this.#registered(parseStart(body));
+      default:
+        throw nonsense(`the topic '${topic}'`);
+    }
+  }
+
+  /**
+   * Registers this start with a majority of the voters (I2); tries until it has, or `isEnded`.
+   *
+   * @throws `data-folder-in-use` when a later start, or a copy of the folder, is registered
+   */
+  async registerStart(start: Start, isEnded: () => boolean = () => false): Promise<void> {
+    for (let attempt = 0; !isEnded(); attempt += 1) {
+      const present = this.#parts.ports.present();
+      if (present !== undefined && (await this.#registerOnce(start, present.voters))) return;
+      if (attempt % 5 === 4) {
+        this.#parts.report.log(
+          "warn",
+          "Waiting for a majority of the voters to register this start.",
+          {
+            voters: present?.voters.length ?? 0,
+            boot: start.boot,
+          },
+        );
+      }
+      await this.#pause(attempt);
+    }
+  }
+
+  async #registerOnce(start: Start, voters: readonly string[]): Promise<boolean> {
+    const asks = voters.map(async (voter) => {
+      if (voter === this.#parts.nodeId) return this.#registered(start);
+      return parseBootReply(await this.#askInTime(voter, "boot", start));
+    });
+    const replies = (await Promise.allSettled(asks)).filter((one) => one.status === "fulfilled");
+    for (const { value } of replies) {
+      if (value.kind === "outdated") throw startedTwice(start, value.boot);
+    }
+    return replies.length >= majority(voters.length);
+  }
+
+  #registered(start: Start): Promise<BootReply> {
+    const isMember = (nodeId: string): boolean =>
+      this.#parts.ports.present()?.members.some((member) => member.nodeId === nodeId) ?? false;
+    return this.#parts.boots.register(start, isMember);
+  }
+
+  async #propose(step: (present: Document) => Document | undefined): Promise<Proposed<Document>> {
+    const { ports, rules, clock } = this.#parts;
+    const base = ports.present();
+    if (base === undefined) {
+      throw new QuorateError("not-ready", "This node is in no cluster yet.", {
+        outcome: "none",
+        hint: "GET /readyz?verbose says what it waits for.",
+      });
+    }
+    const made = step(base);
+    if (made === undefined) return { kind: "unchanged", document: base };
+    // As the others will read it, so that it can be compared with what they choose.
+    const next = rules.parse(JSON.parse(JSON.stringify(made)));
+    const why = rules.whyNotSuccessor(base, next);
+    if (why !== undefined)
+      throw new QuorateError("internal", `The next topology is wrong: ${why}.`);
+    const endMs = clock.monotonicMs() + this.#settings.deadlineMs;
+    return this.#choose({ base, next, endMs, hasProposed: false });
+  }
+
+  async #choose(attempt: Attempt<Document>): Promise<Proposed<Document>> {
+    const { ports, nodeId, clock, report } = this.#parts;
+    const { base, next, endMs } = attempt;
+    let round = 0;
+    for (let ballots = 0; ; ballots += 1) {
+      const present = ports.present() ?? base;
+      if (present.epoch > base.epoch) return verdict(attempt, present);
+      if (clock.monotonicMs() >= endMs) throw outOfTime(attempt, this.#settings.deadlineMs);
+      const proposer = new Proposer({ round: round + 1, nodeId }, base.voters, next);
+      const chosen = await this.#ballot(attempt, proposer);
+      round = Math.max(round + 1, proposer.roundSeen);
+      if (chosen !== undefined) {
+        const document = this.#parts.rules.parse(chosen);
+        await ports.adopt(document);
+        this.#told = this.#tell(document);
+        return verdict(attempt, document);
+      }
+      report.sometimes("agreement began another ballot");
+      await this.#pause(ballots);
+    }
+  }
+
+  /** One ballot, until it is decided or nobody answers any more. */
+  async #ballot(attempt: Attempt<Document>, proposer: Proposer): Promise<unknown> {
+    let request: VoterRequest | undefined = proposer.begin();
+    while (request !== undefined) {
+      if (proposer.hasProposed) attempt.hasProposed = true;
+      const decision = await this.#askVoters(attempt.base, proposer, request);
+      if (decision.kind === "chosen") return decision.value;
+      request = decision.kind === "ask" ? decision.request : undefined;
+    }
+    return undefined;
+  }
+
+  /** Asks all voters at once; resolves with the first decision, or `wait` when all have answered. */
+  #askVoters(
+    base: Document,
+    proposer: Proposer,
+    request: VoterRequest,
+  ): Promise<ReturnType<Proposer["step"]>> {
+    const instance = { clusterId: base.clusterId, epoch: base.epoch };
+    return new Promise((resolve, reject) => {
+      let open = base.voters.length;
+      const askOne = async (voter: string): Promise<void> => {
+        const body = { ...instance, request };
+        try {
+          const isOwn = voter === this.#parts.nodeId;
+          if (isOwn && this.#parts.ports.whyNoVote?.() !== undefined) {
+            this.#parts.report.sometimes("agreement: own vote is void");
+          } else {
+            const raw = isOwn
+              ? await this.#vote(body)
+              : await this.#askInTime(voter, "paxos", body);
+            const reply = parseVoterReply(raw);
+            if (reply === undefined) await this.#level(voter, base, raw);
+            else {
+              const decision = proposer.step(voter, reply);
+              if (decision.kind !== "wait") resolve(decision);
+            }
+          }
+        } catch (error) {
+          // Our own disk has failed: that is no silence of a voter.
+          if (voter === this.#parts.nodeId) reject(error);
+          this.#parts.report.count("agreement_voters_silent");
+        }
+        open -= 1;
+        if (open === 0) resolve({ kind: "wait" });
+      };
+      for (const voter of base.voters) void askOne(voter);
+    });
+  }
+
+  /** Brings a voter that is behind our document, or takes that of one that is ahead. */
+  async #level(voter: string, base: Document, raw: unknown): Promise<void> {
+    const reply = isFields(raw) ? raw : {};
+    if (reply["kind"] === "behind") await this.#askInTime(voter, "learn", base);
+    else if (reply["kind"] === "closed" && voter !== this.#parts.nodeId) await this.catchUp(voter);
+  }
+
+  async #vote(body: unknown): Promise<StoreReply> {
+    const raw = isFields(body) ? body : {};
+    const { clusterId, epoch } = raw;
+    const request = parseVoterRequest(raw["request"]);
+    if (!isId(clusterId) || !isCount(epoch) || request === undefined) {
+      throw nonsense("a proposal of a topology");
+    }
+    const { ports, voter, rules, nodeId } = this.#parts;
+    const whyNoVote = ports.whyNoVote?.();
+    if (whyNoVote !== undefined) throw voidVote(whyNoVote);
+    const present = ports.present();
+    if (present?.epoch === epoch && !present.voters.includes(nodeId)) {
+      throw refused(`node ${nodeId} is no voter in epoch ${epoch}`);
+    }
+    if (present?.epoch === epoch && request.kind === "accept") {
+      const why = rules.whyNotSuccessor(present, rules.parse(request.value));
+      if (why !== undefined) throw refused(why);
+    }
+    return voter.answer({ clusterId, epoch }, request, () => ports.present());
+  }
+
+  /** Our document, to a node that holds an older one. */
+  #handOut(body: unknown): { readonly document: Document | null } {
+    const above = isFields(body) && isCount(body["above"]) ? body["above"] : 0;
+    const present = this.#parts.ports.present();
+    return { document: present !== undefined && present.epoch > above ? present : null };
+  }
+
+  /** Tells all members; never rejects. Gossip reaches those that miss it. */
+  async #tell(document: Document): Promise<void> {
+    const others = document.members.filter(({ nodeId }) => nodeId !== this.#parts.nodeId);
+    const tellOne = async (nodeId: string): Promise<void> => {
+      try {
+        await this.#askInTime(nodeId, "learn", document);
+      } catch {
+        this.#parts.report.count("agreement_members_not_told");
+      }
+    };
+    await Promise.all(others.map(({ nodeId }) => tellOne(nodeId)));
+  }
+
+  /** An answer in `answerMs`, or a rejection, whatever the port does. */
+  #askInTime(nodeId: string, topic: string, body: unknown): Promise<unknown> {
+    const { clock, ports } = this.#parts;
+    return new Promise((resolve, reject) => {
+      const { answerMs } = this.#settings;
+      const cancel = clock.after(answerMs, () => {
+        reject(new QuorateError("timeout", `Node ${nodeId} did not answer in ${answerMs} ms.`));
+      });
+      ports.ask(nodeId, topic, body).then(resolve, reject).finally(cancel);
+    });
+  }
+
+  #pause(attempts: number): Promise<void> {
+    const { clock, random } = this.#parts;
+    const { pauseMs, pauseMsMax } = this.#settings;
+    let mostMs = pauseMs;
+    for (let time = 0; time < attempts && mostMs < pauseMsMax; time += 1) mostMs *= 2;
+    const delayMs = (Math.min(mostMs, pauseMsMax) * random.u32()) / 2 ** 32;
+    return new Promise((resolve) => void clock.after(delayMs, resolve));
+  }
+}
+
+/** Whether ours won, seen from a chosen document that came after its base. */
+function verdict<Document extends AgreedDocument>(
+  { base, next, hasProposed }: Attempt<Document>,
+  document: Document,
+): Proposed<Document> {
+  if (document.epoch === base.epoch + 1) {
+    if (sameDocument(document, next)) return { kind: "won", document };
+    return { kind: "lost", document, outcome: "none" };
+  }
+  // The one in between is not known here: it was ours, or not.
+  return { kind: "lost", document, outcome: hasProposed ? "unknown" : "none" };
+}
+
+function outOfTime(
+  { base, hasProposed }: Attempt<AgreedDocument>,
+  deadlineMs: number,
+): QuorateError {
+  const needed = majority(base.voters.length);
+  return new QuorateError(
+    "timeout",
+    `The topology after epoch ${base.epoch} was not chosen in ${deadlineMs} ms: ${needed} of ${base.voters.length} voters have to answer.`,
+    {
+      outcome: hasProposed ? "unknown" : "none",
+      needed,
+      epoch: base.epoch,
+      hint: "Bring the voters back, look at the topology, and ask for the change again.",
+    },
+  );
+}
+
+function startedTwice({ boot }: Start, registered: number): QuorateError {
+  const what =
+    registered === boot
+      ? `Start ${boot} of this node is registered by another process`
+      : `This is start ${boot} of this node, and start ${registered} is registered`;
+  return new QuorateError(
+    "data-folder-in-use",
+    `${what}: the data folder was copied, or an old copy was brought back.`,
+    {
+      hint: "Stop the other copy, and keep the newer folder. Never start a copy beside its original.",
+    },
+  );
+}
+
+function foreignCluster(present: AgreedDocument, other: AgreedDocument): QuorateError {
+  return new QuorateError(
+    "wrong-data-folder",
+    `A topology of the cluster ${other.clusterId} came to a node of ${present.clusterId}.`,
+    { outcome: "none", hint: "Give each cluster peers of its own." },
+  );
+}
+
+function voidVote(why: string): QuorateError {
+  return new QuorateError("not-ready", `This node does not vote: ${why}.`, { outcome: "none" });
+}
+
+function refused(why: string): QuorateError {
+  return new QuorateError("invalid-request", `The proposal of a topology is refused: ${why}.`, {
+    outcome: "none",
+    hint: "Run the same version of Quorate on all nodes.",
+  });
+}

@@ -1,0 +1,114 @@
+/**
+ * ApiCluster: what a node tells of the cluster: who holds what, who lives, what is kept for whom.
+ *
+ * Two of these answers differ from node to node. The ring comes from the topology, which all agree on;
+ * states, silences and hints are what the node that answers has seen itself, and another may see it
+ * otherwise. What a node has not heard is left out: a member without `keys` has not told them.
+ *
+ * Effects: none (types only).
+ *
+ * @module
+ */
+
+/** A node, and where it is. */
+export interface NodePlace {
+  /** Its name. */
+  readonly node: string;
+  readonly nodeId: string;
+  readonly zone: string;
+  /** `host:port` for traffic between nodes. */
+  readonly addresses: readonly string[];
+  /** Where clients reach it, when it says so. */
+  readonly clientUrl?: string;
+}
+
+export interface RingMember extends NodePlace {
+  readonly host: string;
+  readonly weight: number;
+  /** Whether it is one of those that choose the next topology. */
+  readonly isVoter: boolean;
+  /** Partitions of which it is the first replica, and of which it is any. */
+  readonly firstCount: number;
+  readonly replicaCount: number;
+  /** Its part of all replicas, 0 to 1. */
+  readonly share: number;
+}
+
+export interface RingAnswer {
+  readonly clusterId: string;
+  readonly epoch: number;
+  readonly partitions: number;
+  readonly members: readonly RingMember[];
+}
+
+/** Where a key lives. */
+export interface KeyPlace {
+  readonly namespace: string;
+  readonly partition: number;
+  /** As the namespace's policy has it; there are fewer replicas while there are fewer members. */
+  readonly n: number;
+  /** In order. */
+  readonly replicas: readonly NodePlace[];
+}
+
+/** `unknown`: not heard of since the node that answers was started. */
+export type MemberState = "alive" | "suspect" | "down" | "unknown";
+
+/** A member as one node sees it. */
+export interface ClusterMember extends NodePlace {
+  readonly storeId: string;
+  /** Whether it is one of those that choose the next topology. */
+  readonly isVoter: boolean;
+  /** Whether it is the node that answers. */
+  readonly isSelf: boolean;
+  readonly state: MemberState;
+  /** The suspicion that it is down: -log10 of the chance that it is only late; at most 1,000. */
+  readonly phi: number;
+  /** Milliseconds since it was last heard of, through others too. */
+  readonly silentMs?: number;
+  /** The epoch of the topology that it has. */
+  readonly epoch?: number;
+  /** Partitions of which it is the first replica, and of which it is any. */
+  readonly firstCount: number;
+  readonly replicaCount: number;
+  /** Live records on it, and the bytes of their values. */
+  readonly keys?: number;
+  readonly bytes?: number;
+  readonly disk?: { readonly freeBytes: number; readonly totalBytes: number };
+  /** The version of its program. */
+  readonly version?: string;
+  /** What the node that answers keeps for it. */
+  readonly hints: { readonly count: number; readonly bytes: number };
+}
+
+export interface ClusterAnswer {
+  /** The name of the node that answers. */
+  readonly node: string;
+  readonly clusterId: string;
+  readonly epoch: number;
+  readonly partitions: number;
+  /** Names of the members that choose the next topology. */
+  readonly voters: readonly string[];
+  readonly members: readonly ClusterMember[];
+}
+
+/** What is kept for one store. */
+export interface HintTarget {
+  readonly storeId: string;
+  /** Its name; left out when it is no member any more. */
+  readonly node?: string;
+  readonly count: number;
+  readonly bytes: number;
+  /** The age of the oldest one that is known. */
+  readonly oldestAgeMs?: number;
+  readonly isDelivering: boolean;
+}
+
+/** The writes that one node keeps for others. */
+export interface HintsAnswer {
+  /** The name of the node that answers. */
+  readonly node: string;
+  readonly count: number;
+  readonly bytes: number;
+  readonly targets: readonly HintTarget[];
+}

@@ -1,0 +1,100 @@
+/**
+ * Cli status: `status`, the members of the cluster as one node sees them.
+ *
+ * Effects: the network through the client; with `--watch` the clock.
+ *
+ * @module
+ */
+
+import type { Invocation } from "./cli_commands.ts";
+import { clientOf } from "./cli_data.ts";
+import { type Io, printError } from "./cli_io.ts";
+import { ageText, documentText, formatOf, shown, sizeText, tableText } from "./cli_output.ts";
+import type { ClusterInfo, MemberInfo } from "./client.ts";
+import { grouped } from "./config_kinds.ts";
+import { exitCode, QuorateError } from "./errors.ts";
+
+const redrawMs = 1000;
+/** Home, and nothing from there on. */
+const clearScreen = "\u001b[H\u001b[J";
+
+/** `quorate status`. */
+export async function status(invocation: Invocation, io: Io): Promise<number> {
+  const { config, options } = invocation;
+  if (options["watch"] === true) return watchStatus(invocation, io, () => pause(redrawMs));
+  const info = await clientOf(config).cluster();
+  const format = formatOf(config, io, "table", "json");
+  if (format === "table") {
+    await io.write(await membersTable(info));
+    io.note(io.paint("dim", summaryOf(info)));
+  } else if (format === "raw") {
+    const lines = info.members.map(({ node, state }) => `${shown(node)}\t${state}\n`);
+    await io.write(lines.join(""));
+  } else await io.write(documentText(format, info));
+  return exitCode.done;
+}
+
+/** Draws the table again and again, until `next` says that it is enough. */
+export async function watchStatus(
+  { config }: Pick<Invocation, "config">,
+  io: Io,
+  next: () => Promise<boolean>,
+): Promise<number> {
+  if (!io.outputIsTerminal || (config.output ?? "table") !== "table") {
+    throw new QuorateError("invalid-request", "--watch redraws a table, and needs a terminal.", {
+      hint: "Leave out --watch, or -o and the pipe.",
+    });
+  }
+  const client = clientOf(config);
+  do {
+    try {
+      const info = await client.cluster();
+      // One write, so that it does not flicker.
+      await io.write(`${clearScreen}${await membersTable(info)}${summaryOf(info)}\n`);
+    } catch (error) {
+      // A node that is away may come back: that is what one watches for.
+      await io.write(clearScreen);
+      printError(io, error);
+    }
+  } while (await next());
+  return exitCode.done;
+}
+
+function membersTable({ members }: ClusterInfo): Promise<string> {
+  const head = [
+    ...["node", "state", "phi", "heard", "epoch", "first of", "replica of"],
+    ...["keys", "hints for it", "disk free", "url"],
+  ];
+  // In the document they are in the order of their ids, which nobody knows by heart.
+  const byName = members.toSorted((a, b) => a.node.localeCompare(b.node, "en", { numeric: true }));
+  return tableText(head, byName.map(rowOf));
+}
+
+/** What was not heard is empty. */
+function rowOf(member: MemberInfo): string[] {
+  const { node, state, phi, self, silentMs, epoch, keys, disk, hints } = member;
+  return [
+    shown(node),
+    state,
+    phi.toFixed(1),
+    self ? "this node" : silentMs === undefined ? "never" : `${ageText(silentMs)} ago`,
+    epoch === undefined ? "" : `${epoch}`,
+    `${member.primaries}`,
+    `${member.replicas}`,
+    keys === undefined ? "" : grouped(keys),
+    hints.count === 0 ? "" : `${grouped(hints.count)}, ${sizeText(hints.bytes)}`,
+    disk === undefined ? "" : `${sizeText(disk.freeBytes)} of ${sizeText(disk.totalBytes)}`,
+    shown(member.clientUrl ?? ""),
+  ];
+}
+
+function summaryOf({ node, clusterId, epoch, partitions, voters }: ClusterInfo): string {
+  const agreed = `${partitions} partitions, epoch ${epoch}, voters ${voters.map(shown).join(", ")}`;
+  return `Cluster ${shown(clusterId)} as ${shown(node)} sees it: ${agreed}.`;
+}
+
+function pause(ms: number): Promise<boolean> {
+  return new Promise((settle) => {
+    setTimeout(() => settle(true), ms);
+  });
+}

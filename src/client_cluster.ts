@@ -1,0 +1,195 @@
+/**
+ * Client cluster: what a node tells of the cluster, as it comes over the wire.
+ *
+ * Invariants
+ * 1. What a node has not heard is left out, never 0.
+ *
+ * Effects: none.
+ *
+ * @module
+ */
+
+import type { MemberState } from "./api.ts";
+import { type Fields, isObject, keyIn, textIn } from "./client_fetch.ts";
+import { malformed, msOf, type ReplicaInfo, replicaInfo } from "./client_shapes.ts";
+
+/** A member as one node sees it. */
+export interface MemberInfo extends ReplicaInfo {
+  readonly storeId: string;
+  readonly state: MemberState;
+  /** Whether it is the node that answers. */
+  readonly self: boolean;
+  readonly voter: boolean;
+  /** The suspicion that it is down. */
+  readonly phi: number;
+  /** Milliseconds since it was last heard of. */
+  readonly silentMs?: number;
+  readonly epoch?: number;
+  /** Partitions of which it is the first replica, and of which it is any. */
+  readonly primaries: number;
+  readonly replicas: number;
+  readonly keys?: number;
+  readonly bytes?: number;
+  readonly disk?: { readonly freeBytes: number; readonly totalBytes: number };
+  readonly version?: string;
+  /** What the node that answers keeps for it. */
+  readonly hints: { readonly count: number; readonly bytes: number };
+}
+
+export interface ClusterInfo {
+  /** The node that answers. */
+  readonly node: string;
+  readonly clusterId: string;
+  readonly epoch: number;
+  readonly partitions: number;
+  /** Names. */
+  readonly voters: readonly string[];
+  readonly members: readonly MemberInfo[];
+}
+
+export interface HintTargetInfo {
+  readonly storeId: string;
+  /** Left out when it is no member any more. */
+  readonly node?: string;
+  readonly count: number;
+  readonly bytes: number;
+  readonly oldestAgeMs?: number;
+  readonly delivering: boolean;
+}
+
+/** The writes that a node keeps for others. */
+export interface HintsInfo {
+  /** The node that answers. */
+  readonly node: string;
+  readonly count: number;
+  readonly bytes: number;
+  readonly targets: readonly HintTargetInfo[];
+}
+
+/** What one replica of a key said. */
+export interface ExplainedReplica {
+  readonly node: string;
+  /** For example `found`, `nothing`, `no answer`. */
+  readonly status: string;
+  readonly version?: string;
+  /** Whether what it holds is a deletion. */
+  readonly tombstone?: boolean;
+  readonly expiresAtMs?: number;
+  /** The length of the value. */
+  readonly bytes?: number;
+  readonly tookMs?: number;
+  readonly error?: string;
+}
+
+/** Where a key lives, and what each of its replicas holds. */
+export interface ExplainInfo {
+  readonly namespace: string;
+  readonly key: Uint8Array;
+  readonly partition: number;
+  readonly epoch: number;
+  /** In order. */
+  readonly replicas: readonly ExplainedReplica[];
+}
+
+const states: readonly MemberState[] = ["alive", "suspect", "down", "unknown"];
+
+export function clusterInfo(body: Fields): ClusterInfo {
+  const { voters, members } = body;
+  if (!Array.isArray(members)) return malformed("no members");
+  return {
+    node: textIn(body, "node") ?? malformed("no node"),
+    clusterId: textIn(body, "clusterId") ?? malformed("no clusterId"),
+    epoch: Number(body.epoch),
+    partitions: Number(body.partitions),
+    voters: Array.isArray(voters) ? voters.filter((name) => typeof name === "string") : [],
+    members: members.filter(isObject).map(memberInfo),
+  };
+}
+
+export function hintsInfo(body: Fields): HintsInfo {
+  const { targets } = body;
+  if (!Array.isArray(targets)) return malformed("no targets");
+  return {
+    node: textIn(body, "node") ?? malformed("no node"),
+    count: Number(body.count),
+    bytes: Number(body.bytes),
+    targets: targets.filter(isObject).map((target) => ({
+      storeId: textIn(target, "storeId") ?? malformed("a target without a store"),
+      ...textField(target, "node"),
+      count: Number(target.count),
+      bytes: Number(target.bytes),
+      ...numberField(target, "oldestAgeMs"),
+      delivering: target.delivering === true,
+    })),
+  };
+}
+
+export function explainInfo(body: Fields): ExplainInfo {
+  const { replicas } = body;
+  if (!Array.isArray(replicas)) return malformed("no replicas");
+  return {
+    namespace: textIn(body, "namespace") ?? malformed("no namespace"),
+    key: keyIn(body) ?? malformed("no key"),
+    partition: Number(body.partition),
+    epoch: Number(body.epoch),
+    replicas: replicas.filter(isObject).map(explainedReplica),
+  };
+}
+
+function memberInfo(member: Fields): MemberInfo {
+  const { hints, disk } = member;
+  return {
+    ...replicaInfo(member),
+    storeId: textIn(member, "storeId") ?? "",
+    // A newer node may know a state that this client does not.
+    state: states.find((state) => state === member.state) ?? "unknown",
+    self: member.self === true,
+    voter: member.voter === true,
+    phi: Number(member.phi),
+    ...numberField(member, "silentMs"),
+    ...numberField(member, "epoch"),
+    primaries: Number(member.primaries),
+    replicas: Number(member.replicas),
+    ...numberField(member, "keys"),
+    ...numberField(member, "bytes"),
+    ...(isObject(disk)
+      ? { disk: { freeBytes: Number(disk.freeBytes), totalBytes: Number(disk.totalBytes) } }
+      : {}),
+    ...textField(member, "version"),
+    hints: isObject(hints)
+      ? { count: Number(hints.count), bytes: Number(hints.bytes) }
+      : malformed("a member without hints"),
+  };
+}
+
+function explainedReplica(replica: Fields): ExplainedReplica {
+  const expiresAtMs = msOf(replica.expiresAt);
+  return {
+    node: textIn(replica, "node") ?? malformed("a replica without a name"),
+    status: textIn(replica, "status") ?? malformed("a replica without a status"),
+    ...textField(replica, "version"),
+    ...(typeof replica.tombstone === "boolean" ? { tombstone: replica.tombstone } : {}),
+    ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
+    ...numberField(replica, "bytes"),
+    ...numberField(replica, "tookMs"),
+    ...textField(replica, "error"),
+  };
+}
+
+/** A field that may be missing, as an object to spread. */
+function textField<Name extends string>(
+  fields: Fields,
+  name: Name,
+): { readonly [N in Name]?: string } {
+  const value = textIn(fields, name);
+  return (value === undefined ? {} : { [name]: value }) as { readonly [N in Name]?: string };
+}
+
+function numberField<Name extends string>(
+  fields: Fields,
+  name: Name,
+): { readonly [N in Name]?: number } {
+  const value = fields[name];
+  const has = typeof value === "number";
+  return (has ? { [name]: value } : {}) as { readonly [N in Name]?: number };
+}

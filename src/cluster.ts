@@ -1,0 +1,510 @@
+/**
+ * Cluster: this node among the others: who they are, whether they live, and what they agree on.
+ *
+ * It composes the links, gossip, the agreement on the topology, the founding of a cluster and the
+ * admission of members, and leads their questions to the part that has the topic. It knows no keys:
+ * writes and reads of other nodes go to the replica, once there is one.
+ *
+ *     links up -> a document? --no--> found one together (T9), or ask to join
+ *              -> register this start (I2) -> gossip -> the node serves
+ *
+ * Invariants
+ * 1. A document is durable before it is the present one, and its epoch never goes back.
+ * 2. Who is no member is heard on the topics of founding, joining and the agreement alone.
+ *
+ * Effects: those of its parts. Source: rules T1, T7, T9, I1, I2, I3.
+ *
+ * @module
+ */
+
+import { isFields } from "./agreed.ts";
+import { Agreement, agreementTopics } from "./agreement.ts";
+import { Boots } from "./boots.ts";
+import { toHex } from "./bytes.ts";
+import type { Clock, Disk, Network, Random, Report } from "./capability.ts";
+import type { Document } from "./document.ts";
+import { QuorateError } from "./errors.ts";
+import { type Candidate, Founding, foundingTopic, parseCandidate } from "./founding.ts";
+import { Gossip, type GossipChoices, gossipOf, gossipTopics, type PeerView } from "./gossip.ts";
+import type { Hello } from "./handshake.ts";
+import { Admission, joinAt, joinTopics } from "./join.ts";
+import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
+import { Peers } from "./peers.ts";
+import { RegisterStore } from "./register_store.ts";
+import { type Life, Remembered } from "./remembered.ts";
+import { memberById, type Topology } from "./topology.ts";
+import { readTopology } from "./topology_parse.ts";
+import { genesisOf, type MemberFacts, withAddresses, withMember } from "./topology_steps.ts";
+import { whyNotSuccessor } from "./topology_successor.ts";
+
+/** How a node takes part in a cluster. */
+export interface ClusterSettings {
+  /** Where others are to be found, `host:port`; this node's own address may be among them. */
+  readonly peers: readonly string[];
+  /** How many nodes begin a new cluster together; undefined: this one begins none. */
+  readonly expect?: number | undefined;
+  readonly clusterId?: string | undefined;
+  /** What all nodes of the cluster know; empty: nothing is asked for. */
+  readonly secret: string;
+  /** Where this node is reached by others, `host:port`. */
+  readonly addresses: readonly string[];
+  readonly clientUrl?: string | undefined;
+  readonly zone?: string | undefined;
+  readonly host?: string | undefined;
+  readonly weight?: number | undefined;
+  readonly queueBytesMax?: number | undefined;
+  readonly gossip?: GossipChoices | undefined;
+}
+
+export interface ClusterOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly disk: Disk;
+  readonly report: Report;
+  readonly network: Network;
+  readonly settings: ClusterSettings;
+  readonly partitions: number;
+  readonly self: { readonly nodeId: string; readonly storeId: string; readonly name: string };
+  readonly boot: () => number;
+  /** Undefined while the node has no document. */
+  readonly document: () => Document | undefined;
+  /** The first document of this folder: makes it durable. */
+  readonly create: (topology: Topology) => Promise<void>;
+  /** A newer document is the present one. */
+  readonly onDocument: (topology: Topology) => void;
+  /** Another process serves a copy of this folder (I2). */
+  readonly onOutdated: (error: QuorateError) => void;
+}
+
+/** What the node's store does for others, once it is open. */
+export interface ServingPorts {
+  answer(request: PeerRequest): Promise<{ readonly facts: ReplyFacts; readonly reply: PeerReply }>;
+  facts(): ReplyFacts;
+  /** A node has answered the handshake; what it remembers of this store (I3). */
+  told(nodeId: string, remembered: number): void;
+  /** All records, of the log and deleted ones too. */
+  records(): Promise<number>;
+  seal(epoch: number): Promise<void>;
+  load(): Readonly<Record<string, number>>;
+  /** Why this store's vote is void (I3); undefined: it counts. */
+  whyNoVote(): string | undefined;
+}
+
+const askMs = 2000;
+const noFacts: ReplyFacts = {
+  epoch: 0,
+  syncedSequence: 0,
+  clockHlc: 0n as ReplyFacts["clockHlc"],
+  counts: false,
+};
+
+export class Cluster {
+  readonly peers: Peers;
+  readonly agreement: Agreement<Topology>;
+  readonly #options: ClusterOptions;
+  readonly #remembered: Remembered;
+  /** Tells this start from every other, of the same boot number too (I2). */
+  readonly #start: string;
+  readonly #boots: Boots;
+  readonly #admission: Admission<Topology, MemberFacts>;
+  #founding: Founding<Topology> | undefined;
+  #gossip: Gossip | undefined;
+  #serving: ServingPorts | undefined;
+  /** What was told before there was a store to compare it with. */
+  readonly #told = new Map<string, number>();
+  #isClosed = false;
+  #waitingFor = "The node is starting.";
+  #isRegistering = false;
+
+  private constructor(
+    options: ClusterOptions,
+    kept: {
+      readonly voter: RegisterStore;
+      readonly boots: Boots;
+      readonly remembered: Remembered;
+    },
+  ) {
+    this.#options = options;
+    const { clock, random, report, network, settings, self } = options;
+    this.#boots = kept.boots;
+    this.#remembered = kept.remembered;
+    this.#start = toHex(random.bytes(8));
+    this.peers = new Peers({
+      clock,
+      random,
+      report,
+      network,
+      secret: settings.secret,
+      limits: settings.queueBytesMax === undefined ? {} : { queueBytesMax: settings.queueBytesMax },
+      ports: {
+        hello: () => this.#hello(),
+        whyNot: (other) => this.#whyNot(other),
+        remembers: (other) => this.#remembered.meet(other.storeId, lifeOf(other)),
+        onMet: (other) => this.#onMet(other),
+        onFacts: (other, { syncedSequence }) =>
+          this.#remembered.note(other.storeId, lifeOf(other), syncedSequence),
+        handle: (request, { hello }) => this.#handle(request, hello),
+        facts: () => this.#facts(),
+      },
+    });
+    const present = (): Topology | undefined => options.document()?.present;
+    const ask = (nodeId: string, topic: string, body: unknown) =>
+      this.peers.ask(nodeId, topic, body, askMs);
+    this.agreement = new Agreement<Topology>({
+      nodeId: self.nodeId,
+      rules: { parse: parseDocument, whyNotSuccessor },
+      ports: {
+        present,
+        adopt: (document) => this.#adopt(document),
+        ask,
+        // Before its store is open, a node cannot know whether it was rolled back.
+        whyNoVote: () =>
+          this.#serving === undefined ? "it is starting" : this.#serving.whyNoVote(),
+      },
+      voter: kept.voter,
+      boots: kept.boots,
+      clock,
+      random,
+      report,
+    });
+    this.#admission = new Admission<Topology, MemberFacts>({
+      nodeId: self.nodeId,
+      storeId: self.storeId,
+      ports: {
+        present,
+        ask,
+        propose: (step) => this.agreement.propose(step),
+        parseFacts: (raw) => parseCandidate(raw) as MemberFacts,
+        withMember: (document, facts, seals) => withMember(document, facts, seals),
+        records: () => this.#whenServing().records(),
+        seal: (epoch) => this.#whenServing().seal(epoch),
+      },
+    });
+  }
+
+  static async open(options: ClusterOptions): Promise<Cluster> {
+    const { disk, clock } = options;
+    return new Cluster(options, {
+      voter: await RegisterStore.open(disk),
+      boots: await Boots.open(disk),
+      remembered: await Remembered.open(disk, clock),
+    });
+  }
+
+  /** What a node that is not ready waits for. */
+  get waitingFor(): string {
+    if (this.#founding !== undefined) return this.#founding.waitingFor;
+    return this.#isRegistering ? this.#waitingFor + this.#unreached() : this.#waitingFor;
+  }
+
+  /** Which members have no link, and why. */
+  #unreached(): string {
+    const members = this.#options.document()?.present.members ?? [];
+    const nameOf = (id: string): string => members.find((one) => one.nodeId === id)?.name ?? id;
+    const closed = this.peers.status().filter(({ isOpen }) => !isOpen);
+    if (closed.length === 0) return "";
+    return ` Not reached: ${closed.map(({ nodeId, why }) => `${nameOf(nodeId)} (${why})`).join(", ")}.`;
+  }
+
+  /** Comes to a document in which this node is a member; false when the node is closed before. */
+  async enter(): Promise<boolean> {
+    const options = this.#options;
+    if (options.document() !== undefined) return true;
+    this.#founding = await Founding.open<Topology>({
+      self: this.#candidate(),
+      settings: {
+        expect: options.settings.expect,
+        partitions: options.partitions,
+        clusterId: options.settings.clusterId,
+      },
+      peers: options.settings.peers,
+      rules: {
+        parse: parseDocument,
+        genesisOf: (nodes, { expect, partitions, clusterId }) => {
+          const document = genesisOf(nodes as readonly MemberFacts[], {
+            expect: expect ?? nodes.length,
+            partitions,
+          });
+          return clusterId === undefined ? document : { ...document, clusterId };
+        },
+      },
+      ask: (address, topic, body) => this.peers.askAt(address, topic, body, askMs),
+      present: () => options.document()?.present,
+      adopt: (document) => options.create(document),
+      clock: options.clock,
+      disk: options.disk,
+      report: options.report,
+    });
+    const found = await this.#founding.run(() => this.#isClosed);
+    if (found === undefined) return false;
+    if (found.kind === "join") await this.#join(found.address);
+    return !this.#isClosed;
+  }
+
+  /** Registers this start, then takes part: from now on the others are talked to. */
+  async begin(serving: ServingPorts): Promise<void> {
+    const { document, self, boot, random, clock, report, settings } = this.#options;
+    this.#serving = serving;
+    for (const [nodeId, remembered] of this.#told) serving.told(nodeId, remembered);
+    const present = document()?.present;
+    if (present === undefined) throw new QuorateError("internal", "There is no document.");
+    this.peers.setMembers(present.members);
+    this.#waitingFor = "A majority of the voters has to register this start.";
+    this.#isRegistering = true;
+    await this.agreement.registerStart(
+      { nodeId: self.nodeId, boot: boot(), word: this.#start },
+      () => this.#isClosed,
+    );
+    this.#isRegistering = false;
+    if (this.#isClosed) return;
+    this.#gossip = new Gossip({
+      nodeId: self.nodeId,
+      boot: boot(),
+      addresses: settings.addresses,
+      ports: {
+        present: () => document()?.present,
+        ask: (nodeId, topic, body) => this.peers.ask(nodeId, topic, body, askMs),
+        reach: (nodeId, addresses) => this.peers.reach(nodeId, addresses),
+        catchUp: (nodeId) => this.agreement.catchUp(nodeId),
+        load: () => serving.load(),
+        outdated: (newer) => this.#options.onOutdated(startedTwice(newer)),
+      },
+      clock,
+      random,
+      report,
+      bootHeard: (nodeId) => this.#boots.heard(nodeId),
+      ...(settings.gossip === undefined ? {} : { settings: gossipOf(settings.gossip) }),
+    });
+    this.#gossip.start();
+    this.#waitingFor = "";
+    this.#tellAddresses();
+  }
+
+  /** A member that is reached elsewhere now says so in the topology, for those who come later. */
+  #tellAddresses(): void {
+    const { self, settings, document, report } = this.#options;
+    const { addresses, clientUrl, host } = settings;
+    const own = document()?.present.members.find(({ nodeId }) => nodeId === self.nodeId);
+    if (own === undefined || addresses.length === 0) return;
+    if (addresses.join(" ") === own.addresses.join(" ") && clientUrl === own.clientUrl) return;
+    const step = (present: Topology): Topology | undefined =>
+      withAddresses(present, self.nodeId, {
+        addresses,
+        ...(clientUrl === undefined ? {} : { clientUrl }),
+        ...(host === undefined ? {} : { host }),
+      });
+    this.agreement.propose(step).catch((error: unknown) => {
+      const why = QuorateError.from(error).detail;
+      report.log("warn", "The new address of this node is not in the topology yet.", { why });
+    });
+  }
+
+  /** What is known of the other members. */
+  view(): readonly PeerView[] {
+    return this.#gossip?.view() ?? [];
+  }
+
+  /** Whether a node is to be asked first: its link is open, and it is not believed to be down. */
+  isUp(nodeId: string): boolean {
+    return this.peers.isOpen(nodeId) && this.#gossip?.stateOf(nodeId) !== "down";
+  }
+
+  /** Learns of at least this epoch from whoever has it. */
+  async learnEpoch(epoch: number): Promise<void> {
+    for (const { nodeId, epoch: other } of this.view()) {
+      if (other < epoch) continue;
+      await this.agreement.catchUp(nodeId).catch(() => {});
+      if ((this.#options.document()?.present.epoch ?? 0) >= epoch) return;
+    }
+    for (const { nodeId, isOpen } of this.peers.status()) {
+      if (!isOpen) continue;
+      await this.agreement.catchUp(nodeId).catch(() => {});
+      if ((this.#options.document()?.present.epoch ?? 0) >= epoch) return;
+    }
+  }
+
+  /** Gives up a seal that no next epoch followed (T7). */
+  async release(epoch: number): Promise<void> {
+    await this.#admission.release(epoch).catch(() => {});
+  }
+
+  /** Says goodbye: the others ask this node nothing more, and have what they had asked. */
+  leave(timeoutMs: number): Promise<void> {
+    return this.peers.leave(timeoutMs);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#gossip?.stop();
+    this.peers.close();
+    await this.#remembered.close();
+  }
+
+  async #join(address: string): Promise<void> {
+    const { clock, report, create } = this.#options;
+    this.#founding = undefined;
+    this.#waitingFor = `The cluster at ${address} has to take this node in.`;
+    await joinAt<Topology>(
+      address,
+      {
+        facts: this.#candidate(),
+        parse: parseDocument,
+        adopt: create,
+        ask: (at, topic, body) => this.peers.askAt(at, topic, body, 5 * askMs),
+        clock,
+        report,
+      },
+      () => this.#isClosed,
+    );
+  }
+
+  #candidate(): Candidate {
+    const { self, settings } = this.#options;
+    const { addresses, clientUrl, zone, host, weight } = settings;
+    return {
+      ...self,
+      addresses,
+      ...(clientUrl === undefined ? {} : { clientUrl }),
+      ...(zone === undefined ? {} : { zone }),
+      ...(host === undefined ? {} : { host }),
+      ...(weight === undefined ? {} : { weight }),
+    };
+  }
+
+  #hello(): Omit<Hello, "protocol" | "remembers"> {
+    const { self, settings, boot, document } = this.#options;
+    const present = document()?.present;
+    return {
+      ...self,
+      clusterId: present?.clusterId,
+      boot: boot(),
+      start: this.#start,
+      epoch: present?.epoch ?? 0,
+      addresses: settings.addresses,
+    };
+  }
+
+  /** I1, I2: another store under a known name, or an older start of a node. */
+  #whyNot(other: Hello): string | undefined {
+    const present = this.#options.document()?.present;
+    const member = present === undefined ? undefined : memberById(present, other.nodeId);
+    if (member !== undefined && member.storeId !== other.storeId) {
+      return `node '${other.name}' comes with another store than the cluster knows: its folder was lost, or is another one`;
+    }
+    if (this.#gossip?.takesBoot(other.nodeId, other.boot) === false) {
+      return `a later start of node '${other.name}' is known`;
+    }
+    return undefined;
+  }
+
+  #onMet(other: Hello): void {
+    const { nodeId, storeId, remembers } = other;
+    this.#remembered.meet(storeId, lifeOf(other));
+    if (remembers === undefined) return;
+    if (this.#serving === undefined) this.#told.set(nodeId, remembers);
+    else this.#serving.told(nodeId, remembers);
+  }
+
+  async #adopt(topology: Topology): Promise<void> {
+    const document = this.#options.document();
+    if (document === undefined) {
+      throw notReady("This node is in no cluster yet.");
+    }
+    if (!(await document.adopt(topology))) return;
+    this.peers.setMembers(topology.members);
+    this.#options.onDocument(topology);
+  }
+
+  #facts(): ReplyFacts {
+    return this.#serving?.facts() ?? noFacts;
+  }
+
+  #whenServing(): ServingPorts {
+    if (this.#serving !== undefined) return this.#serving;
+    throw notReady("The node is starting.");
+  }
+
+  async #handle(
+    request: PeerRequest,
+    hello: Hello,
+  ): Promise<{ readonly facts: ReplyFacts; readonly reply: PeerReply }> {
+    if (request.kind === "cold") {
+      const body = await this.#say(request.topic, request.body, hello);
+      return { facts: this.#facts(), reply: { kind: "said", body } };
+    }
+    if (!this.#isMember(hello.nodeId)) {
+      const detail = "the node that asks is no member";
+      return { facts: this.#facts(), reply: { kind: "refused", reason: "not-ready", detail } };
+    }
+    const serving = this.#serving;
+    if (serving !== undefined) return serving.answer(request);
+    const detail = "the node is starting";
+    return { facts: this.#facts(), reply: { kind: "refused", reason: "not-ready", detail } };
+  }
+
+  async #say(topic: string, body: unknown, hello: Hello): Promise<unknown> {
+    if (topic === foundingTopic) return this.#sayFounding();
+    if (isOneOf(agreementTopics, topic)) return this.agreement.handle(topic, body);
+    if (isOneOf(joinTopics, topic)) return this.#admission.handle(topic, body);
+    if (!this.#isMember(hello.nodeId)) {
+      throw new QuorateError("forbidden", "The node that asks is no member of this cluster.", {
+        outcome: "none",
+        hint: "Start it with --peers of this cluster, so that it asks to join, before it asks for more.",
+      });
+    }
+    if (isOneOf(gossipTopics, topic)) {
+      if (this.#gossip !== undefined) return this.#gossip.handle(topic, body);
+      throw notReady("The node is starting.");
+    }
+    throw new QuorateError("invalid-request", `There is no topic '${topic.slice(0, 64)}'.`, {
+      outcome: "none",
+      hint: "Run the same version of Quorate on all nodes.",
+    });
+  }
+
+  /** A member answers a founding with its document, whether it ever founded one itself or not. */
+  #sayFounding(): unknown {
+    const document = this.#options.document()?.present;
+    if (document !== undefined) return { kind: "member", document };
+    if (this.#founding !== undefined) return this.#founding.handle();
+    throw notReady("The node is starting.");
+  }
+
+  #isMember(nodeId: string): boolean {
+    const present = this.#options.document()?.present;
+    return present !== undefined && memberById(present, nodeId) !== undefined;
+  }
+}
+
+function isOneOf(topics: readonly string[], topic: string): boolean {
+  return topics.includes(topic);
+}
+
+/** @throws `invalid-request` for what is no document */
+function parseDocument(raw: unknown): Topology {
+  const read = readTopology(isFields(raw) ? raw : undefined);
+  if ("value" in read) return read.value;
+  throw new QuorateError("invalid-request", `A node sent no topology: ${read.error}`, {
+    outcome: "none",
+    hint: "Run the same version of Quorate on all nodes.",
+  });
+}
+
+function lifeOf({ boot, start = "" }: Hello): Life {
+  return { boot, start };
+}
+
+function startedTwice(boot: number): QuorateError {
+  return new QuorateError(
+    "data-folder-in-use",
+    `Another process serves a copy of this data folder, or a later start of it (boot ${boot}).`,
+    { hint: "Stop one of the two; a copied folder needs 'replace' to become a node of its own." },
+  );
+}
+
+function notReady(detail: string): QuorateError {
+  return new QuorateError("not-ready", detail, {
+    outcome: "none",
+    hint: "Repeat the request: /readyz?verbose of that node says what it waits for.",
+  });
+}

@@ -1,0 +1,499 @@
+/**
+ * CoordinatorRead: one read, from the replicas asked to the answer that may be given.
+ *
+ *     nearest r (value from the first, versions from the others) -> late? one more -> ReadQuorum
+ *       -> value not here? fetch it -> too few hold it? write it back -> expired? cover that -> answer
+ *
+ * Invariants
+ * 1. A strict read answers a version only when n-m+1 replicas hold it or have passed it (R1).
+ * 2. "Expired" is answered only when n-m+1 replicas durably have a clock of at least that time (R3).
+ * 3. Repairs in the background are bounded (`coordinator_repair`), and never delay an answer.
+ *
+ * Effects: Clock, Report; replicas and peers through ports. Source: rules R1 to R4, T2, P7.
+ *
+ * @module
+ */
+
+import type { Durability } from "./api.ts";
+import { ReadAsks } from "./coordinator_ask.ts";
+import {
+  type ClusterPorts,
+  type KeyPlace,
+  lostOf,
+  noteReply,
+  type ReplicaNode,
+  type ReplicaNote,
+  type Replied,
+  rounded,
+} from "./coordinator_ports.ts";
+import { ReadRepairs } from "./coordinator_repair.ts";
+import { acked, sendHeld } from "./coordinator_spread.ts";
+import { QuorateError } from "./errors.ts";
+import { hlcAt } from "./hlc.ts";
+import type { Level } from "./level.ts";
+import type { Lost, ReadReply, WriteReply } from "./quorum_message.ts";
+import { holdersNeeded, type ReadDecision, ReadQuorum } from "./quorum_read.ts";
+import { decodeRecord, type StoredRecord } from "./record.ts";
+import { compareVersions } from "./version.ts";
+
+/** A repair that nobody waits for. */
+const repairTimeoutMs = 5000;
+
+export interface ReadJob {
+  readonly namespaceNumber: number;
+  readonly key: Uint8Array;
+  readonly n: number;
+  readonly level: Level;
+  readonly durability: Durability;
+  readonly timeoutMs: number;
+  readonly requestId: string;
+}
+
+export interface ReadResult {
+  /** Undefined: no such key, deleted, or expired. */
+  readonly record: StoredRecord | undefined;
+  readonly replies: number;
+  readonly epoch: number;
+  /** What happened: a JSON value. */
+  readonly explain: () => unknown;
+}
+
+type AnswerDecision = Extract<ReadDecision, { kind: "answer" }>;
+
+/** What the reads of one coordinator share. */
+interface Shared {
+  readonly ports: ClusterPorts;
+  readonly asks: ReadAsks;
+  readonly repairs: ReadRepairs;
+}
+
+/** The reads of one coordinator. */
+export class ClusterReads {
+  readonly #shared: Shared;
+
+  constructor(ports: ClusterPorts) {
+    this.#shared = { ports, asks: new ReadAsks(ports), repairs: new ReadRepairs(ports.report) };
+  }
+
+  get ports(): ClusterPorts {
+    return this.#shared.ports;
+  }
+
+  /** @throws `read-quorum-not-met`, `timeout` */
+  run(job: ReadJob): Promise<ReadResult> {
+    return new Promise((resolve, reject) => {
+      new OneRead(this.#shared, job, { resolve, reject }).begin();
+    });
+  }
+}
+
+interface Client {
+  readonly resolve: (result: ReadResult) => void;
+  readonly reject: (error: QuorateError) => void;
+}
+
+class OneRead {
+  readonly #shared: Shared;
+  readonly #job: ReadJob;
+  readonly #client: Client;
+  readonly #beganMs: number;
+  readonly #cancelDeadline: () => void;
+  #cancelHedge: () => void = () => {};
+  #place: KeyPlace;
+  #quorum: ReadQuorum;
+  /** The replicas' numbers, the nearest first, those believed down last. */
+  #order: readonly number[];
+  #notes: ReplicaNote[];
+  /** Answers to what was sent under an older document are dropped. */
+  #attempt = 0;
+  #isLearning = false;
+  /** What is told when a newer document was learned. */
+  #postponed: (() => void)[] = [];
+  /** The value is asked of one replica; of another when that one is late or has failed. */
+  #wantsNow: "record" | "version" = "record";
+  /** Answers are complete, and what has to be durable first is being made so. */
+  #isSettling = false;
+  #isOver = false;
+  readonly #repaired: string[] = [];
+  /** Replicas whose own record is damaged: they get a good one (P8). */
+  readonly #damaged = new Set<number>();
+  #hedges = 0;
+
+  constructor(shared: Shared, job: ReadJob, client: Client) {
+    this.#shared = shared;
+    this.#job = job;
+    this.#client = client;
+    const { ports } = shared;
+    this.#beganMs = ports.clock.monotonicMs();
+    this.#place = ports.place(job.namespaceNumber, job.key, job.n);
+    this.#order = shared.asks.nearestFirst(this.#place.replicas);
+    this.#quorum = this.#newQuorum();
+    this.#notes = this.#newNotes();
+    this.#cancelDeadline = ports.deadlines.start(job.timeoutMs, () => {
+      this.#fail("timeout", `There was no answer within ${job.timeoutMs} ms.`);
+    });
+  }
+
+  begin(): void {
+    this.#askMore();
+  }
+
+  #newQuorum(): ReadQuorum {
+    const { needed } = this.#job.level;
+    const replicas = this.#place.replicas.length;
+    return new ReadQuorum(
+      { replicas, needed: Math.min(needed, replicas), isStrict: 2 * needed > replicas },
+      hlcAt(this.#shared.ports.mint.nowMs()),
+    );
+  }
+
+  #newNotes(): ReplicaNote[] {
+    return this.#place.replicas.map(({ name }) => ({ node: name, status: "not asked" }));
+  }
+
+  /** Asks as many as r answers need; the first of all for the value. */
+  #askMore(): void {
+    let count = this.#quorum.toAsk;
+    if (count === 0) return;
+    for (const replica of this.#order) {
+      if (count === 0) break;
+      if (this.#quorum.hasAsked(replica)) continue;
+      this.#ask(replica, this.#wantsNow);
+      count -= 1;
+    }
+    this.#armHedge();
+  }
+
+  #armHedge(): void {
+    this.#cancelHedge();
+    const { ports, asks } = this.#shared;
+    let waitMs = 0;
+    for (const [replica, note] of this.#notes.entries()) {
+      if (note.status !== "asked") continue;
+      waitMs = Math.max(waitMs, asks.hedgeMs(this.#place.replicas[replica] as ReplicaNode));
+    }
+    const hasNext = this.#order.some((replica) => !this.#quorum.hasAsked(replica));
+    if (waitMs === 0 || !hasNext) return;
+    this.#cancelHedge = ports.deadlines.start(waitMs, () => this.#hedge());
+  }
+
+  #hedge(): void {
+    if (this.#isOver || this.#isSettling) return;
+    const next = this.#order.find((replica) => !this.#quorum.hasAsked(replica));
+    if (next === undefined) return;
+    this.#hedges += 1;
+    this.#shared.ports.report.sometimes("coordinator: hedged read");
+    // The one that is late may be the one that was asked for the value.
+    this.#ask(next, "record");
+    this.#armHedge();
+  }
+
+  #ask(replica: number, wants: "record" | "version"): void {
+    this.#wantsNow = "version";
+    this.#quorum.ask(replica);
+    const note = this.#notes[replica] as ReplicaNote;
+    note.status = "asked";
+    const attempt = this.#attempt;
+    const sentMs = this.#shared.ports.clock.monotonicMs();
+    const told = (reply: ReadReply | Lost, from: Replied<ReadReply>["from"] | undefined): void => {
+      if (attempt !== this.#attempt || this.#isOver) return;
+      const tookMs = this.#shared.ports.clock.monotonicMs() - sentMs;
+      noteReply(note, reply);
+      note.tookMs = rounded(tookMs);
+      if (reply.kind === "refused" && reply.reason === "corruption") this.#damaged.add(replica);
+      this.#told(replica, reply, from);
+    };
+    this.#request(replica, wants, 0).then(
+      (reply) => told(reply, reply.from),
+      (error) => told(lostOf(error), undefined),
+    );
+  }
+
+  #request(
+    replica: number,
+    wants: "record" | "version",
+    coverMs: number,
+  ): Promise<Replied<ReadReply>> {
+    const { epoch, replicas } = this.#place;
+    const question = { epoch, wants, coverMs, timeoutMs: this.#leftMs };
+    return this.#shared.asks.ask(this.#job, replicas[replica] as ReplicaNode, question);
+  }
+
+  get #leftMs(): number {
+    const { clock } = this.#shared.ports;
+    return Math.max(1, this.#job.timeoutMs - (clock.monotonicMs() - this.#beganMs));
+  }
+
+  #told(
+    replica: number,
+    reply: ReadReply | Lost,
+    from: Replied<ReadReply>["from"] | undefined,
+  ): void {
+    const isOld = reply.kind === "refused" && reply.reason === "epoch";
+    if (isOld && this.#attempt === 0 && !this.#isSettling) {
+      this.#learn(reply.document, () => this.#step(replica, reply, from));
+      return;
+    }
+    this.#step(replica, reply, from);
+  }
+
+  #step(
+    replica: number,
+    reply: ReadReply | Lost,
+    from: Replied<ReadReply>["from"] | undefined,
+  ): void {
+    if (this.#isOver) return;
+    const counts = from?.counts === true;
+    const before = this.#quorum.replies;
+    const decision = this.#quorum.step(replica, reply, counts, from?.clockHlc);
+    // What is being settled takes no notice: it would begin again with each answer.
+    if (this.#isSettling) return;
+    if (decision.kind === "answer") {
+      this.#cancelHedge();
+      void this.#settle(decision);
+    } else if (decision.kind === "failed" && !this.#isLearning) this.#failQuorum();
+    else if (this.#quorum.replies === before) {
+      // It failed or does not count: another is asked, for the value if that was the task.
+      if (!this.#hasRecord) this.#wantsNow = "record";
+      this.#askMore();
+    }
+  }
+
+  get #hasRecord(): boolean {
+    const { decision } = this.#quorum;
+    return decision.kind === "answer" && decision.found?.record !== undefined;
+  }
+
+  /** T2: takes the newer document and asks again under that, once. */
+  #learn(document: unknown, tell: () => void): void {
+    this.#postponed.push(tell);
+    if (this.#isLearning) return;
+    this.#isLearning = true;
+    const { ports } = this.#shared;
+    const after = (): void => {
+      this.#isLearning = false;
+      const postponed = this.#postponed;
+      this.#postponed = [];
+      if (this.#isOver || this.#isSettling) return;
+      const { namespaceNumber, key, n } = this.#job;
+      const place = ports.place(namespaceNumber, key, n);
+      if (place.epoch <= this.#place.epoch) {
+        for (const each of postponed) each();
+        return;
+      }
+      ports.report.sometimes("coordinator: asked again under a newer epoch");
+      this.#attempt += 1;
+      this.#place = place;
+      this.#order = this.#shared.asks.nearestFirst(place.replicas);
+      this.#quorum = this.#newQuorum();
+      this.#notes = this.#newNotes();
+      this.#wantsNow = "record";
+      this.#askMore();
+    };
+    ports.learn(document).then(after, after);
+  }
+
+  /** Makes durable what has to be, then answers. */
+  async #settle(decision: AnswerDecision): Promise<void> {
+    this.#isSettling = true;
+    try {
+      const whole = await this.#withRecord(decision);
+      if (this.#isOver) return;
+      if (whole === undefined) {
+        this.#isSettling = false;
+        this.#wantsNow = "record";
+        this.#askMore();
+        return;
+      }
+      const { record, decided } = whole;
+      const { found } = decided;
+      if (found === undefined) {
+        this.#finish(undefined, decided);
+        return;
+      }
+      if (decided.writeBack > 0 && record !== undefined) await this.#writeBack(decided, record);
+      else if (record !== undefined) {
+        this.#repairLater([...decided.behind, ...this.#damaged], record);
+      } else this.#repairDeleteLater(decided);
+      const { expiresAtMs, tombstone } = found;
+      const isExpired = !tombstone && this.#quorum.isExpired(expiresAtMs);
+      if (isExpired && expiresAtMs !== undefined) await this.#coverExpiry(expiresAtMs);
+      if (tombstone || isExpired || record === undefined) this.#finish(undefined, decided);
+      else this.#finish(decodeRecord(record), decided);
+    } catch (error) {
+      this.#over(QuorateError.from(error));
+    }
+  }
+
+  /**
+   * Fetches the bytes from a holder where the answers told the version alone; undefined when no holder
+   * gives them, and other replicas have to answer in place of those.
+   */
+  async #withRecord(
+    decision: AnswerDecision,
+  ): Promise<
+    { readonly record: Uint8Array | undefined; readonly decided: AnswerDecision } | undefined
+  > {
+    let decided = decision;
+    const failed = new Set<number>();
+    for (;;) {
+      const { found, holders } = decided;
+      const isNeeded = found !== undefined && !(found.tombstone && decided.writeBack === 0);
+      if (!isNeeded || found.record !== undefined) return { record: found?.record, decided };
+      const holder = holders.find((replica) => !failed.has(replica));
+      if (this.#isOver) throw this.#quorumError();
+      if (holder === undefined) {
+        this.#shared.ports.report.sometimes("coordinator: a holder was gone");
+        for (const replica of holders) this.#quorum.drop(replica);
+        const { decision: without } = this.#quorum;
+        if (without.kind === "failed") throw this.#quorumError();
+        if (without.kind === "wait") return undefined;
+        decided = without;
+        continue;
+      }
+      this.#shared.ports.report.sometimes("coordinator: value fetched from a holder");
+      const reply = await this.#request(holder, "record", 0).then(
+        (told) => ({ told, from: told.from }),
+        (error) => ({ told: lostOf(error), from: undefined }),
+      );
+      if (reply.told.kind !== "found" || reply.from?.counts !== true) failed.add(holder);
+      // The explanation names what was decided by; what it said before it failed stands there too.
+      else noteReply(this.#notes[holder] as ReplicaNote, reply.told);
+      // Something newer may stand there by now: then that is the answer, on the same terms.
+      const next = this.#quorum.step(
+        holder,
+        reply.told,
+        reply.from?.counts === true,
+        reply.from?.clockHlc,
+      );
+      if (next.kind === "answer") decided = next;
+    }
+  }
+
+  /** R1: to all who are not known to hold it, until n-m+1 do. */
+  async #writeBack({ holders, writeBack }: AnswerDecision, record: Uint8Array): Promise<void> {
+    this.#shared.ports.report.sometimes("coordinator: write-back");
+    const { replicas } = this.#place;
+    const targets = replicas.map((_, replica) => replica).filter((one) => !holders.includes(one));
+    const ask = async (replica: number): Promise<boolean> => {
+      const reply = await this.#send(replica, record, "write-back", this.#leftMs);
+      const isHeld = reply.kind === "took" || reply.kind === "superseded";
+      if (isHeld) this.#repaired.push((replicas[replica] as ReplicaNode).name);
+      return isHeld && reply.from.counts;
+    };
+    await acked({ needed: writeBack, asked: targets, ask, error: () => this.#quorumError() });
+  }
+
+  /** R3: until n-m+1 replicas can never say again that it is not over. */
+  async #coverExpiry(expiresAtMs: number): Promise<void> {
+    const { replicas } = this.#place;
+    const all = replicas.map((_, replica) => replica);
+    const isStrict = 2 * this.#job.level.needed > replicas.length;
+    const needed = isStrict ? holdersNeeded(replicas.length) : 1;
+    const ask = async (replica: number): Promise<boolean> => {
+      const reply = await this.#request(replica, "version", expiresAtMs);
+      return reply.kind !== "refused" && reply.from.clockHlc >= hlcAt(expiresAtMs);
+    };
+    await acked({ needed, asked: all, ask, error: () => this.#quorumError() });
+  }
+
+  #send(
+    replica: number,
+    record: Uint8Array,
+    source: "write-back" | "repair",
+    timeoutMs: number,
+  ): Promise<Replied<WriteReply>> {
+    const { replicas, epoch } = this.#place;
+    const { nodeId } = replicas[replica] as ReplicaNode;
+    const held = { record, source, epoch, timeoutMs };
+    return sendHeld(this.#shared.ports, this.#job, nodeId, held);
+  }
+
+  /** What nobody waits for: the others get the version that was answered. */
+  #repairLater(behind: readonly number[], record: Uint8Array): void {
+    const { repairs, ports } = this.#shared;
+    const bytes = record.slice();
+    for (const replica of behind) {
+      const send = () => this.#send(replica, bytes, "repair", repairTimeoutMs);
+      if (!repairs.begin(send)) return;
+      ports.report.sometimes("coordinator: read repaired");
+      this.#repaired.push((this.#place.replicas[replica] as ReplicaNode).name);
+    }
+  }
+
+  /** Of a delete the versions are enough for an answer; who is behind needs its bytes. */
+  #repairDeleteLater({ found, behind, holders }: AnswerDecision): void {
+    const needing = [...behind, ...this.#damaged];
+    if (found === undefined || needing.length === 0) return;
+    this.#shared.repairs.begin(async () => {
+      for (const holder of holders) {
+        const reply = await this.#request(holder, "record", 0).catch(lostOf);
+        if (reply.kind !== "found" || reply.record === undefined) continue;
+        if (compareVersions(reply.version, found.version) < 0) continue;
+        this.#repairLater(needing, reply.record);
+        return;
+      }
+    });
+  }
+
+  #finish(record: StoredRecord | undefined, { replies }: AnswerDecision): void {
+    if (this.#isOver) return;
+    this.#end();
+    const { epoch } = this.#place;
+    this.#client.resolve({ record, replies, epoch, explain: () => this.#explain() });
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#cancelDeadline();
+    this.#cancelHedge();
+  }
+
+  #over(error: QuorateError): void {
+    if (this.#isOver) return;
+    this.#end();
+    this.#client.reject(error);
+  }
+
+  #fail(slug: "timeout" | "read-quorum-not-met", detail: string): void {
+    this.#over(this.#error(slug, detail));
+  }
+
+  #failQuorum(): void {
+    this.#over(this.#quorumError());
+  }
+
+  #quorumError(): QuorateError {
+    const { needed } = this.#job.level;
+    const tookMs = Math.round(this.#shared.ports.clock.monotonicMs() - this.#beganMs);
+    const { replies } = this.#quorum;
+    return this.#error(
+      "read-quorum-not-met",
+      replies < needed
+        ? `${replies} of ${needed} replicas answered the read, after ${tookMs} ms, and no more can.`
+        : `${replies} replicas answered, but too few could be given the newest version in ${tookMs} ms.`,
+    );
+  }
+
+  #error(slug: "timeout" | "read-quorum-not-met", detail: string): QuorateError {
+    return new QuorateError(slug, detail, {
+      needed: this.#job.level.needed,
+      acks: this.#quorum.replies,
+      key: this.#job.key,
+      epoch: this.#place.epoch,
+      replicas: this.#notes.map(({ node, status, reason }) =>
+        reason === undefined ? { node, status } : { node, status, reason },
+      ),
+      hint: "Repeat the request, or ask for fewer replicas: consistency=one reads whatever is there.",
+    });
+  }
+
+  #explain(): unknown {
+    return {
+      replicas: this.#notes.map((note) => ({ ...note })),
+      hedges: this.#hedges,
+      repairs: this.#repaired,
+      tookMs: rounded(this.#shared.ports.clock.monotonicMs() - this.#beganMs),
+    };
+  }
+}

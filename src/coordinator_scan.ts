@@ -1,0 +1,241 @@
+/**
+ * CoordinatorScan: pieces of a partition's keys as r of its replicas hold them, for lists and counts.
+ *
+ * Invariants
+ * 1. A piece is merged from r replicas that count, or the list fails: none of an acknowledged write's
+ *    keys is left out because one replica missed it.
+ * 2. A replica that takes longer than it usually does is not waited for where another can answer, and
+ *    is asked last for the rest of the list.
+ *
+ * Effects: Clock; replicas and peers through ports. Source: rules L1, R2, R4, T2.
+ *
+ * @module
+ */
+
+import type { Clock } from "./capability.ts";
+import type { Latencies } from "./coordinator_latency.ts";
+import { lostOf, type ReplicaNode, type Replied } from "./coordinator_ports.ts";
+import type { Deadlines } from "./deadlines.ts";
+import { QuorateError } from "./errors.ts";
+import type { Lost, ScanEntry, ScanReply, ScanRequest } from "./quorum_message.ts";
+import { mergePages, type ScanPage } from "./quorum_scan.ts";
+import type { ScanPiece } from "./scan.ts";
+
+/** What is needed of the other parts. */
+export interface ScanPorts {
+  readonly clock: Clock;
+  readonly deadlines: Deadlines;
+  /** Of pieces of lists, which take longer than reads of a key. */
+  readonly latencies: Latencies;
+  readonly nodeId: string;
+  readonly partitions: number;
+  tableKey(partition: number, namespaceNumber: number, key: Uint8Array): Uint8Array;
+  /** The first n of the partition's list, by the document of now. */
+  replicasOf(
+    partition: number,
+    n: number,
+  ): { readonly epoch: number; readonly replicas: readonly ReplicaNode[] };
+  readonly local: { scan(request: ScanRequest): Promise<Replied<ScanReply>> };
+  readonly peers: {
+    scan(
+      nodeId: string,
+      request: ScanRequest,
+      options: { readonly timeoutMs: number },
+    ): Promise<Replied<ScanReply>>;
+    isUp(nodeId: string): boolean;
+  };
+  readonly learn: (document: unknown) => Promise<void>;
+}
+
+/** A message to a peer that goes alone costs several times what one among others does. */
+const readsAtOnce = 32;
+
+/** One list or count: what it asks of every partition. */
+export interface ScanJob {
+  readonly n: number;
+  /** r. */
+  readonly needed: number;
+  readonly timeoutMs: number;
+  readonly requestId: string;
+}
+
+/** Reads pieces from the replicas of each partition, as a store gives them of its own. */
+export class ClusterScan {
+  readonly readsAtOnce = readsAtOnce;
+  readonly #ports: ScanPorts;
+  readonly #job: ScanJob;
+  /** Another was asked in their place: one wait is enough for a list of many pieces. */
+  readonly #late = new Set<string>();
+
+  constructor(ports: ScanPorts, job: ScanJob) {
+    this.#ports = ports;
+    this.#job = job;
+  }
+
+  get partitions(): number {
+    return this.#ports.partitions;
+  }
+
+  tableKey(partition: number, namespaceNumber: number, key: Uint8Array): Uint8Array {
+    return this.#ports.tableKey(partition, namespaceNumber, key);
+  }
+
+  /** @throws `read-quorum-not-met` */
+  async scan(
+    partition: number,
+    namespaceNumber: number,
+    piece: ScanPiece,
+  ): Promise<{
+    readonly items: readonly ShownItem[];
+    readonly more: boolean;
+    readonly last: Uint8Array | undefined;
+    readonly isDamaged: boolean;
+  }> {
+    const first = await this.#pages(partition, namespaceNumber, piece);
+    let { pages } = first;
+    if (pages.length < first.needed && first.document !== undefined) {
+      await this.#ports.learn(first.document);
+      pages = (await this.#pages(partition, namespaceNumber, piece)).pages;
+    }
+    if (pages.length < first.needed) throw this.#notMet(partition, pages.length);
+    const { entries, more, last } = mergePages(pages, piece.reverse);
+    return { items: entries.map(shownItem), more, last, isDamaged: false };
+  }
+
+  /** r pages, the nearest replicas' first, and under what document they were asked. */
+  async #pages(
+    partition: number,
+    namespaceNumber: number,
+    piece: ScanPiece,
+  ): Promise<{ readonly pages: ScanPage[]; readonly needed: number; readonly document: unknown }> {
+    const { n, requestId } = this.#job;
+    const { epoch, replicas } = this.#ports.replicasOf(partition, n);
+    const needed = Math.min(this.#job.needed, replicas.length);
+    const place = { epoch, partition, namespaceNumber, n, requestId };
+    const request: ScanRequest = { kind: "scan", ...place, ...piece };
+    const order = this.#nearestFirst(replicas);
+    const read = new OnePiece({
+      ports: this.#ports,
+      needed,
+      order,
+      ask: (nodeId) => this.#ask(nodeId, request),
+      onLate: (nodeId) => this.#late.add(nodeId),
+    });
+    await read.done;
+    return { pages: read.pages, needed, document: read.document };
+  }
+
+  #nearestFirst(replicas: readonly ReplicaNode[]): string[] {
+    const { nodeId: own, peers } = this.#ports;
+    const cost = (nodeId: string): number => {
+      if (nodeId === own) return 0;
+      if (!peers.isUp(nodeId)) return 3;
+      return this.#late.has(nodeId) ? 2 : 1;
+    };
+    return replicas.map(({ nodeId }) => nodeId).sort((a, b) => cost(a) - cost(b));
+  }
+
+  async #ask(nodeId: string, request: ScanRequest): Promise<Replied<ScanReply> | Lost> {
+    const { nodeId: own, local, peers, clock, latencies } = this.#ports;
+    const { timeoutMs } = this.#job;
+    try {
+      if (nodeId === own) return await local.scan(request);
+      const sentMs = clock.monotonicMs();
+      const reply = await peers.scan(nodeId, request, { timeoutMs });
+      latencies.note(nodeId, clock.monotonicMs() - sentMs);
+      return reply;
+    } catch (error) {
+      return lostOf(error);
+    }
+  }
+
+  #notMet(partition: number, acks: number): QuorateError {
+    const { needed } = this.#job;
+    return new QuorateError(
+      "read-quorum-not-met",
+      `${acks} of ${needed} replicas of partition ${partition} answered: a list or count would leave keys out.`,
+      { acks, needed, hint: "Repeat the request, or ask for fewer replicas: consistency=one." },
+    );
+  }
+}
+
+interface PieceParts {
+  readonly ports: Pick<ScanPorts, "nodeId" | "deadlines" | "latencies">;
+  readonly needed: number;
+  /** Who is asked first. */
+  readonly order: readonly string[];
+  readonly ask: (nodeId: string) => Promise<Replied<ScanReply> | Lost>;
+  readonly onLate: (nodeId: string) => void;
+}
+
+/** One piece, asked of as many as are needed, and of others where these fail or are late. */
+class OnePiece {
+  readonly done: Promise<void>;
+  readonly pages: ScanPage[] = [];
+  /** A newer one, from whoever has refused this one's epoch. */
+  document: unknown;
+  readonly #parts: PieceParts;
+  readonly #waiting: string[];
+  readonly #unanswered = new Set<string>();
+  #cancelHedge: () => void = () => {};
+  #finish: () => void = () => {};
+  #isOver = false;
+
+  constructor(parts: PieceParts) {
+    this.#parts = parts;
+    this.#waiting = [...parts.order];
+    this.done = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+    this.#askMore(parts.needed);
+  }
+
+  #askMore(count: number): void {
+    const asked = this.#waiting.splice(0, count);
+    for (const nodeId of asked) this.#unanswered.add(nodeId);
+    for (const nodeId of asked) {
+      void this.#parts.ask(nodeId).then((reply) => this.#told(nodeId, reply));
+    }
+    this.#armHedge();
+  }
+
+  #armHedge(): void {
+    this.#cancelHedge();
+    if (this.#waiting.length === 0) return;
+    const { nodeId: own, deadlines, latencies } = this.#parts.ports;
+    const others = [...this.#unanswered].filter((nodeId) => nodeId !== own);
+    if (others.length === 0) return;
+    const waitMs = Math.max(...others.map((nodeId) => latencies.hedgeMs(nodeId)));
+    this.#cancelHedge = deadlines.start(waitMs, () => {
+      for (const nodeId of others) if (this.#unanswered.has(nodeId)) this.#parts.onLate(nodeId);
+      this.#askMore(1);
+    });
+  }
+
+  #told(nodeId: string, reply: Replied<ScanReply> | Lost): void {
+    if (this.#isOver) return;
+    this.#unanswered.delete(nodeId);
+    if (reply.kind === "refused" && reply.document !== undefined) this.document = reply.document;
+    if (reply.kind === "page" && reply.from.counts) this.pages.push(reply);
+    const missing = this.#parts.needed - this.pages.length;
+    const unanswered = this.#unanswered.size;
+    if (missing === 0 || unanswered + this.#waiting.length < missing) {
+      this.#isOver = true;
+      this.#cancelHedge();
+      this.#finish();
+    } else if (unanswered < missing) this.#askMore(missing - unanswered);
+  }
+}
+
+/** A key as a list shows it: without its value. */
+export interface ShownItem {
+  readonly key: Uint8Array;
+  readonly record: undefined;
+  readonly sequence: number;
+  readonly shown: ScanEntry;
+}
+
+function shownItem(shown: ScanEntry): ShownItem {
+  // 0: whoever answered has synced it.
+  return { key: shown.key, record: undefined, sequence: 0, shown };
+}

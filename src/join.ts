@@ -1,0 +1,280 @@
+/**
+ * Join: how an empty node becomes a member of a cluster that holds nothing yet.
+ *
+ * The node asks a member at an address. That member checks what can be refused at once (a name that
+ * is taken, an unknown store under a known id), asks all members whether they hold records, then has
+ * them seal the present epoch (they take no write under it any more) and say so again, and proposes
+ * the document with one member more. The next epoch ends the seal, whether it brought the node or not.
+ *
+ *     empty -> n1: join      n1 -> all: records?  0 0 0
+ *                            n1 -> all: seal e    sealed, 0 0 0
+ *                            n1: propose e+1      chosen -> empty: joined, document e+1
+ *
+ * Invariants
+ * 1. Nothing is sealed before every member has said that it holds no record.
+ * 2. The document is proposed upon exactly the epoch that was sealed (T7).
+ * 3. A seal whose join failed is ended by an epoch that changes nothing else.
+ *
+ * Effects: Clock; nodes are asked through ports. Source: rules T7, I1.
+ *
+ * @module
+ */
+
+import {
+  type AgreedDocument,
+  type AskNode,
+  isCount,
+  isFields,
+  isId,
+  nonsense,
+  refusalOf,
+} from "./agreed.ts";
+import type { Clock, Report } from "./capability.ts";
+import { isSlug, QuorateError, type Slug } from "./errors.ts";
+
+export const joinTopics = ["join", "seal"] as const;
+
+/** What a member says of its store under an epoch. */
+export interface JoinSeal {
+  readonly nodeId: string;
+  readonly storeId: string;
+  readonly epoch: number;
+  /** Those in the log and deleted ones included. */
+  readonly records: number;
+}
+
+export interface JoinPorts<Document extends AgreedDocument, Facts> {
+  present(): Document | undefined;
+  readonly ask: AskNode;
+  /** As `Agreement.propose`. */
+  propose(
+    step: (present: Document) => Document | undefined,
+  ): Promise<{ readonly kind: "won" | "unchanged" | "lost"; readonly document: Document }>;
+  /** @throws when the facts are none */
+  parseFacts(raw: unknown): Facts;
+  /** The next document; undefined when it is a member. @throws the refusal */
+  withMember(document: Document, facts: Facts, seals: readonly JoinSeal[]): Document | undefined;
+  /** How many records this node's store holds. */
+  records(): Promise<number>;
+  /** Takes no write under this epoch any more, durably; resolves when those under way have ended. */
+  seal(epoch: number): Promise<void>;
+}
+
+export interface JoinParts<Document extends AgreedDocument, Facts> {
+  readonly nodeId: string;
+  readonly storeId: string;
+  readonly ports: JoinPorts<Document, Facts>;
+}
+
+const triesMax = 4;
+
+/** The member's side. */
+export class Admission<Document extends AgreedDocument, Facts> {
+  readonly #parts: JoinParts<Document, Facts>;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: JoinParts<Document, Facts>) {
+    this.#parts = parts;
+  }
+
+  /** Answers another node on one of `joinTopics`. */
+  async handle(topic: string, body: unknown): Promise<unknown> {
+    try {
+      if (topic === "seal") return await this.#seal(body);
+      const facts = this.#parts.ports.parseFacts(body);
+      // One after another: each join seals an epoch, and two would end each other's.
+      const turn = this.#last.then(() => this.#admit(facts));
+      this.#last = turn.catch(() => {});
+      return { kind: "joined", document: await turn };
+    } catch (error) {
+      return refusalOf(error);
+    }
+  }
+
+  /** Ends the seal of an epoch, should it still be the present one. */
+  async release(epoch: number): Promise<void> {
+    await this.#parts.ports.propose((present) =>
+      present.epoch === epoch ? { ...present, epoch: epoch + 1 } : undefined,
+    );
+  }
+
+  async #admit(facts: Facts): Promise<Document> {
+    for (let tries = 0; tries < triesMax; tries += 1) {
+      const present = this.#present();
+      // What can be refused without asking anyone is refused before anything is sealed.
+      if (this.#withMember(present, facts, emptySeals(present)) === undefined) return present;
+      this.#withMember(present, facts, await this.#collect(present, false));
+      const document = await this.#admitOnce(present, facts);
+      if (document !== undefined) return document;
+    }
+    throw busy(`The topology changed ${triesMax} times while a node was joining.`);
+  }
+
+  /** Undefined when another change came first. */
+  async #admitOnce(present: Document, facts: Facts): Promise<Document | undefined> {
+    try {
+      const seals = await this.#collect(present, true);
+      const proposed = await this.#parts.ports.propose((document) => {
+        if (document.epoch !== present.epoch)
+          throw busy("Another change of the topology came first.");
+        return this.#withMember(document, facts, seals);
+      });
+      return proposed.kind === "lost" ? undefined : proposed.document;
+    } catch (error) {
+      await this.release(present.epoch).catch(() => {});
+      const isOvertaken = QuorateError.from(error).slug === "contention";
+      if (isOvertaken && this.#present().epoch > present.epoch) return undefined;
+      throw error;
+    }
+  }
+
+  #withMember(document: Document, facts: Facts, seals: readonly JoinSeal[]): Document | undefined {
+    return this.#parts.ports.withMember(document, facts, seals);
+  }
+
+  /** What every member says; all must. */
+  async #collect(present: Document, isSealing: boolean): Promise<readonly JoinSeal[]> {
+    const body = { clusterId: present.clusterId, epoch: present.epoch, isSealing };
+    return Promise.all(
+      present.members.map(async ({ nodeId, name }) => {
+        const isOwn = nodeId === this.#parts.nodeId;
+        let raw: unknown;
+        try {
+          raw = isOwn ? await this.#seal(body) : await this.#parts.ports.ask(nodeId, "seal", body);
+        } catch (error) {
+          throw new QuorateError(
+            "not-ready",
+            `A node can join only while all members answer, and '${name}' does not.`,
+            { outcome: "none", hint: "Bring it back, then try again.", cause: error },
+          );
+        }
+        return parseSeal(raw);
+      }),
+    );
+  }
+
+  async #seal(body: unknown): Promise<JoinSeal> {
+    const { clusterId, epoch, isSealing } = isFields(body) ? body : {};
+    if (!isId(clusterId) || !isCount(epoch)) throw nonsense("a request to seal an epoch");
+    const present = this.#present();
+    if (present.clusterId !== clusterId || present.epoch !== epoch) {
+      throw busy(`The epoch is ${present.epoch} here, and ${epoch} was to be sealed.`);
+    }
+    const { ports, nodeId, storeId } = this.#parts;
+    // A store that holds something is not sealed: the join fails anyway, and writes must go on.
+    let records = await ports.records();
+    if (isSealing === true && records === 0) {
+      await ports.seal(epoch);
+      records = await ports.records();
+    }
+    return { nodeId, storeId, epoch, records };
+  }
+
+  #present(): Document {
+    const present = this.#parts.ports.present();
+    if (present !== undefined) return present;
+    throw new QuorateError(
+      "not-ready",
+      "This node is in no cluster yet, so none can be joined at it.",
+      {
+        outcome: "none",
+        hint: "Ask a member of the cluster.",
+      },
+    );
+  }
+}
+
+export interface JoinerParts<Document extends AgreedDocument> {
+  /** What this node says of itself. */
+  readonly facts: unknown;
+  readonly parse: (raw: unknown) => Document;
+  readonly adopt: (document: Document) => Promise<void>;
+  readonly ask: (address: string, topic: string, body: unknown) => Promise<unknown>;
+  readonly clock: Clock;
+  readonly report: Report;
+}
+
+const retryMs = 1000;
+const sayMs = 10_000;
+
+/** These go away by themselves; the others are an operator's business. */
+const passing: readonly Slug[] = [
+  "contention",
+  "not-ready",
+  "timeout",
+  "overloaded",
+  "unreachable",
+];
+
+/**
+ * The empty node's side: asks at an address until it is a member; undefined when `isEnded`.
+ *
+ * @throws what the member refused it with
+ */
+export async function joinAt<Document extends AgreedDocument>(
+  address: string,
+  parts: JoinerParts<Document>,
+  isEnded: () => boolean,
+): Promise<Document | undefined> {
+  const { clock, report } = parts;
+  let saidMs = clock.monotonicMs();
+  while (!isEnded()) {
+    const answer = await askOnce(address, parts);
+    if (!(answer instanceof QuorateError)) {
+      await parts.adopt(answer);
+      return answer;
+    }
+    if (!passing.includes(answer.slug)) throw answer;
+    if (clock.monotonicMs() - saidMs >= sayMs) {
+      saidMs = clock.monotonicMs();
+      report.log("warn", `Not ready: waiting to join at ${address}. ${answer.detail}`, {});
+    }
+    await new Promise<void>((resolve) => void clock.after(retryMs, resolve));
+  }
+  return undefined;
+}
+
+async function askOnce<Document extends AgreedDocument>(
+  address: string,
+  parts: JoinerParts<Document>,
+): Promise<Document | QuorateError> {
+  let raw: unknown;
+  try {
+    raw = await parts.ask(address, "join", parts.facts);
+  } catch (error) {
+    return new QuorateError("unreachable", `Nobody answers at ${address}.`, { cause: error });
+  }
+  try {
+    const answer = isFields(raw) ? raw : {};
+    if (answer["kind"] === "joined") return parts.parse(answer["document"]);
+    return refusalFrom(raw) ?? nonsense("an answer to a join");
+  } catch (error) {
+    return QuorateError.from(error);
+  }
+}
+
+function parseSeal(raw: unknown): JoinSeal {
+  const { nodeId, storeId, epoch, records } = isFields(raw) ? raw : {};
+  if (isId(nodeId) && isId(storeId) && isCount(epoch) && isCount(records)) {
+    return { nodeId, storeId, epoch, records };
+  }
+  throw refusalFrom(raw) ?? nonsense("an answer to a seal");
+}
+
+/** The error in a refusal that came over the wire; undefined when it is none. */
+function refusalFrom(raw: unknown): QuorateError | undefined {
+  const { kind, slug, detail, hint } = isFields(raw) ? raw : {};
+  if (kind !== "refused" || typeof slug !== "string" || typeof detail !== "string")
+    return undefined;
+  if (!isSlug(slug)) return undefined;
+  const facts = typeof hint === "string" ? { hint } : {};
+  return new QuorateError(slug, detail, { outcome: "none", ...facts });
+}
+
+function emptySeals({ members, epoch }: AgreedDocument): readonly JoinSeal[] {
+  return members.map(({ nodeId, storeId }) => ({ nodeId, storeId, epoch, records: 0 }));
+}
+
+function busy(detail: string): QuorateError {
+  return new QuorateError("contention", detail, { outcome: "none", hint: "Try again." });
+}

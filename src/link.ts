@@ -1,0 +1,326 @@
+/**
+ * Link: the way of this node's requests to one other node.
+ *
+ *     idle -> dialing -> handshake -> open -> (cut) -> waiting, longer each time -> dialing ...
+ *                                      \-> leaving: the last replies come in -> (ended) -> waiting ...
+ *
+ * One long-lived stream carries the requests there and their replies back. While it is not open a
+ * request is refused at once: whoever waits for several nodes must not wait for one that is away.
+ *
+ * Invariants
+ * 1. A request settles once: with its reply, at its deadline, or when the stream ends. Its error has
+ *    outcome `none` exactly when it was certainly not sent.
+ * 2. Between two attempts lies a pause that doubles up to `pauseMsMax`, with chance in it, so that nodes
+ *    that lost each other together do not come back together. It ends when the other has come by itself.
+ * 3. A node that leaves is sent nothing more, and its stream ends when it owes no reply.
+ *
+ * Effects: Clock, Random, Network, Report. Source: design, "Peer links".
+ *
+ * @module
+ */
+
+import type { Clock, Network, PeerStream, Random, Report } from "./capability.ts";
+import { Channel, type ChannelLimits } from "./channel.ts";
+import type { Deadlines } from "./deadlines.ts";
+import { QuorateError } from "./errors.ts";
+import {
+  firstFrame,
+  type Hello,
+  isLaterStart,
+  leavingWhy,
+  type Nonces,
+  nonceBytes,
+  parseFourth,
+  parseSecond,
+  provenFrame,
+  startOf,
+} from "./handshake.ts";
+import type { Message, PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
+
+export interface LinkParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly report: Report;
+  readonly network: Network;
+  readonly deadlines: Deadlines;
+  readonly secret: string;
+  readonly limits: ChannelLimits;
+  readonly hello: () => Hello;
+  /** Why the node at the other end is not to be talked to; undefined: it may. */
+  readonly whyNot: (other: Hello) => string | undefined;
+  /** The other end is known, and requests go to it from now on. */
+  readonly onOpen: (other: Hello) => void;
+  /** `isOrderly`: the node has said before that it leaves. */
+  readonly onCut: (why: string, isOrderly: boolean) => void;
+  /** Somebody is there, and it cannot be talked to: an operator has to see to it. */
+  readonly onUnfit: (why: string) => void;
+}
+
+export interface LinkReply {
+  readonly other: Hello;
+  readonly facts: ReplyFacts;
+  readonly reply: PeerReply;
+}
+
+interface Pending {
+  resolve(reply: LinkReply): void;
+  reject(error: QuorateError): void;
+  readonly finish: () => void;
+}
+
+const pauseMsMin = 100;
+const pauseMsMax = 5000;
+const handshakeMsMax = 5000;
+/** Deadlines are rounded up to these: waits of the same length share a timer. */
+const longStepMs = 100;
+const shortStepMs = 10;
+
+export class Link {
+  readonly #parts: LinkParts;
+  /** In the order in which they are tried. */
+  #addresses: readonly string[];
+  #attempt = 0;
+  #stream: PeerStream | undefined;
+  #channel: Channel | undefined;
+  #other: Hello | undefined;
+  #pauseMs = pauseMsMin;
+  #cancelPause: () => void = () => {};
+  #isClosed = false;
+  /** The start of the node that has said that it leaves. */
+  #leaving: string | undefined;
+  readonly #pending = new Map<number, Pending>();
+  #lastId = 0;
+  #why = "it was not tried yet";
+  #refusal: QuorateError | undefined;
+
+  constructor(parts: LinkParts, addresses: readonly string[]) {
+    this.#parts = parts;
+    this.#addresses = addresses;
+    this.#dial();
+  }
+
+  /** Whether requests are taken. */
+  get isOpen(): boolean {
+    return this.#other !== undefined && !this.#isLeaving;
+  }
+
+  get queueBytes(): number {
+    return this.#channel?.queueBytes ?? 0;
+  }
+
+  /** Why it is not open. */
+  get why(): string {
+    return this.#isLeaving ? leavingWhy : this.#why;
+  }
+
+  /** Where the node may be reached from now on; another place is tried at once. */
+  reach(addresses: readonly string[]): void {
+    const isSame =
+      addresses.length === this.#addresses.length &&
+      addresses.every((address, index) => address === this.#addresses[index]);
+    if (isSame) return;
+    this.#addresses = addresses;
+    this.#attempt = 0;
+    this.#hurry();
+  }
+
+  /**
+   * The node has come by itself, and so is there: the next attempt is made now. A stream to an earlier
+   * start of it leads nowhere, however open it looks: the machine or the way to it may have vanished
+   * without a word.
+   */
+  met(other: Hello): void {
+    if (this.#isClosed) return;
+    if (this.#other !== undefined && isLaterStart(other, this.#other)) {
+      this.#parts.report.sometimes("link: redialled to a later start");
+      this.#channel?.end(new Error("the node was started again"));
+    }
+    this.#hurry();
+  }
+
+  /** The node, in this start of it, wants no more requests. */
+  leave(start: string): void {
+    this.#leaving = start;
+    this.#endIfLeft();
+  }
+
+  request(request: PeerRequest, timeoutMs: number): Promise<LinkReply> {
+    return new Promise((resolve, reject) => {
+      const channel = this.#channel;
+      if (channel === undefined || !this.isOpen) {
+        reject(this.#notOpen());
+        return;
+      }
+      this.#lastId = (this.#lastId + 1) >>> 0;
+      const id = this.#lastId;
+      if (!channel.send({ is: "request", id, timeoutMs, request })) {
+        const detail = `${channel.queueBytes} bytes wait to be sent to it.`;
+        reject(new QuorateError("overloaded", detail, { outcome: "none" }));
+        return;
+      }
+      const finish = this.#parts.deadlines.start(patienceOf(timeoutMs), () => {
+        this.#settled(id);
+        const detail = `It did not answer within ${Math.round(timeoutMs)} ms.`;
+        reject(new QuorateError("timeout", detail, { outcome: "unknown" }));
+      });
+      this.#pending.set(id, { resolve, reject, finish });
+    });
+  }
+
+  /** One for all whom it meets: while a node is down, every write would trace a stack of its own. */
+  #notOpen(): QuorateError {
+    const detail = `No link: ${this.why}.`;
+    if (this.#refusal?.detail !== detail) {
+      this.#refusal = new QuorateError("not-ready", detail, { outcome: "none" });
+    }
+    return this.#refusal;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#cancelPause();
+    this.#channel?.end();
+    this.#stream?.close();
+  }
+
+  #dial(): void {
+    const address = this.#addresses[this.#attempt % Math.max(1, this.#addresses.length)];
+    if (this.#isClosed) return;
+    if (address === undefined) {
+      this.#why = "no address of it is known";
+      this.#dialLater();
+      return;
+    }
+    const { clock, random, network, limits } = this.#parts;
+    this.#attempt += 1;
+    const nonce = random.bytes(nonceBytes);
+    let nonces: Nonces | undefined;
+    const cancelLate = clock.after(handshakeMsMax, () =>
+      channel.end(new Error("it did not introduce itself in time")),
+    );
+    const channel = new Channel(
+      clock,
+      {
+        onRaw: (frame) => {
+          if (nonces === undefined) nonces = this.#second(channel, nonce, frame);
+          else if (this.#fourth(channel, nonces, frame)) cancelLate();
+        },
+        onMessage: (message) => this.#onMessage(message),
+        onEnd: (reason) => {
+          cancelLate();
+          this.#onEnd(channel, reason);
+        },
+      },
+      limits,
+    );
+    this.#channel = channel;
+    channel.sendRaw(firstFrame(nonce));
+    const stream = network.dial(address, channel, channel);
+    if (this.#channel === channel) this.#stream = stream;
+    else stream.close();
+  }
+
+  /** Whoever is there has the secret: now it may know who asks. */
+  #second(channel: Channel, nonce: Uint8Array, frame: Uint8Array): Nonces | undefined {
+    const { secret, hello } = this.#parts;
+    const nonces = parseSecond(secret, nonce, frame);
+    if (nonces === undefined) {
+      this.#unfit(channel, "it does not have this cluster's secret, or is no node");
+      return undefined;
+    }
+    channel.sendRaw(provenFrame(secret, "dial", nonces, hello()));
+    return nonces;
+  }
+
+  /** Whether the handshake is over. */
+  #fourth(channel: Channel, nonces: Nonces, frame: Uint8Array): boolean {
+    const other = parseFourth(this.#parts.secret, nonces, frame);
+    const why = typeof other === "string" ? other : this.#parts.whyNot(other);
+    if (typeof other === "string" || why !== undefined) {
+      this.#unfit(channel, why ?? "");
+      return false;
+    }
+    channel.open();
+    this.#other = other;
+    this.#pauseMs = pauseMsMin;
+    this.#why = "";
+    this.#parts.onOpen(other);
+    this.#endIfLeft();
+    return true;
+  }
+
+  #unfit(channel: Channel, why: string): void {
+    if (!why.endsWith(leavingWhy)) this.#parts.onUnfit(why);
+    channel.end(new Error(why));
+  }
+
+  #onMessage(message: Message): void {
+    const other = this.#other;
+    if (message.is !== "reply" || other === undefined) return;
+    const pending = this.#pending.get(message.id);
+    // Its deadline has passed.
+    if (pending === undefined) return;
+    pending.finish();
+    pending.resolve({ other, facts: message.facts, reply: message.reply });
+    this.#settled(message.id);
+  }
+
+  get #isLeaving(): boolean {
+    if (this.#leaving === undefined || this.#other === undefined) return false;
+    return startOf(this.#other) === this.#leaving;
+  }
+
+  /** Whoever waits between two attempts makes the next one now. */
+  #hurry(): void {
+    if (this.#isClosed || this.#channel !== undefined) return;
+    this.#pauseMs = pauseMsMin;
+    this.#cancelPause();
+    this.#dial();
+  }
+
+  #settled(id: number): void {
+    this.#pending.delete(id);
+    this.#endIfLeft();
+  }
+
+  /** Nothing is owed any more: the node that leaves waits for this end. */
+  #endIfLeft(): void {
+    if (this.#isLeaving && this.#pending.size === 0) this.#channel?.end(new Error(leavingWhy));
+  }
+
+  #onEnd(channel: Channel, reason: Error | undefined): void {
+    if (this.#channel !== channel) return;
+    this.#why = reason?.message ?? "it ended the connection";
+    const wasOpen = this.#other !== undefined;
+    const isOrderly = this.#isLeaving && this.#pending.size === 0;
+    this.#channel = undefined;
+    this.#other = undefined;
+    const stream = this.#stream;
+    this.#stream = undefined;
+    stream?.close();
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { finish, reject } of pending) {
+      finish();
+      const detail = `The connection was lost: ${this.#why}.`;
+      reject(new QuorateError("unreachable", detail, { outcome: "unknown" }));
+    }
+    if (wasOpen && !isOrderly) this.#parts.report.count("links_cut");
+    this.#parts.onCut(this.#why, isOrderly);
+    this.#dialLater();
+  }
+
+  #dialLater(): void {
+    if (this.#isClosed) return;
+    const { clock, random } = this.#parts;
+    const delayMs = this.#pauseMs * (0.5 + random.u32() / 2 ** 32);
+    this.#pauseMs = Math.min(pauseMsMax, this.#pauseMs * 2);
+    this.#cancelPause = clock.after(delayMs, () => this.#dial());
+  }
+}
+
+/** What is left of a client's time is another fraction for each request; whoever asks has it exact. */
+function patienceOf(timeoutMs: number): number {
+  const stepMs = timeoutMs > 10 * longStepMs ? longStepMs : shortStepMs;
+  return Math.ceil(timeoutMs / stepMs) * stepMs;
+}

@@ -1,0 +1,90 @@
+/**
+ * Node open: what every start does with the table and the store, alone or among others.
+ *
+ * Effects: those of the store. Source: rule D6.
+ *
+ * @module
+ */
+
+import { QuorateError } from "./errors.ts";
+import type { Identity } from "./identity.ts";
+import type { NodeOptions } from "./node_options.ts";
+import type { Ring } from "./ring.ts";
+import { Store } from "./store.ts";
+import type { Table } from "./table.ts";
+import type { Topology } from "./topology.ts";
+import { isMember } from "./topology_steps.ts";
+
+/** From this attempt on, with no orderly end in between, the table is not opened unseen (D6). */
+const uncleanStartsMax = 3;
+
+/** A damaged table can end the process: a start counts itself first, and looks after a few of these. */
+export async function approachTable(options: NodeOptions, identity: Identity): Promise<void> {
+  await identity.attempt();
+  const { uncleanStarts } = identity;
+  if (uncleanStarts < uncleanStartsMax || options.verifyTable === undefined) return;
+  options.report.log("warn", "The last starts did not end in order: the table is verified first.", {
+    uncleanStarts,
+  });
+  if (await options.verifyTable()) await identity.trusted();
+}
+
+export function openNodeStore(
+  options: NodeOptions,
+  identity: Identity,
+  {
+    clusterId,
+    ring,
+    table,
+  }: { readonly clusterId: string; readonly ring: Ring; readonly table: Table },
+): Promise<Store> {
+  const { clock, random, disk, report, settings } = options;
+  return Store.open({
+    clock,
+    random,
+    disk,
+    report,
+    table,
+    ring,
+    settings,
+    owner: {
+      storeId: identity.storeId,
+      clusterId,
+      storeIdBytes: identity.storeIdBytes,
+      origin: identity.origin,
+      sequence: identity.sequence,
+      needsLog: identity.boot > 0 && !identity.clean,
+      renewOrigin: () => identity.renewOrigin(random),
+      trusted: () => identity.trusted(),
+    },
+  });
+}
+
+/** I1: the folder and its document name the same store, and the number of partitions is the cluster's. */
+export function checkDocument(
+  topology: Topology,
+  { nodeId, storeId, name }: Identity,
+  partitions: number | undefined,
+): void {
+  if (!isMember(topology, { nodeId, storeId, name })) {
+    throw new QuorateError(
+      "wrong-data-folder",
+      "The topology in the data folder names another store: files of two folders were mixed.",
+      { hint: "Put back the folder as it was." },
+    );
+  }
+  if (partitions === undefined || partitions === topology.partitions) return;
+  throw new QuorateError(
+    "invalid-config",
+    `partitions is ${partitions}, and this cluster was made with ${topology.partitions}.`,
+    { hint: "The number is fixed when a cluster is made. Leave the setting out." },
+  );
+}
+
+export function missingTopology(): QuorateError {
+  return new QuorateError(
+    "corruption",
+    "The data folder was in use before, and its topology (topology.a, topology.b) is missing.",
+    { hint: "Restore these two files from a copy: without them no key can be found." },
+  );
+}

@@ -1,0 +1,436 @@
+/**
+ * Node replicas: what a node holds and keeps for others: its replica, its hints, and repair.
+ *
+ * It joins the store with the cluster: requests of other nodes go to the replica, writes that others
+ * missed are kept and delivered, and what this node may have missed is compared with theirs. Until
+ * those who remember this store have told, nothing is answered (I3).
+ *
+ * Invariants
+ * 1. A partition answers only in the standing that it has, judged when the answer is given.
+ * 2. No write begins under an epoch that is sealed (T7).
+ *
+ * Effects: those of its parts. Source: rules W1, H1 to H3, I3, D3, T2, T7.
+ *
+ * @module
+ */
+
+import type { Clock, Disk, Report } from "./capability.ts";
+import type { Cluster, ServingPorts } from "./cluster.ts";
+import { Latencies } from "./coordinator_latency.ts";
+import type { ClusterPorts, LocalPort, PeerPort } from "./coordinator_ports.ts";
+import type { ScanPorts } from "./coordinator_scan.ts";
+import { Deadlines } from "./deadlines.ts";
+import type { Document } from "./document.ts";
+import { QuorateError } from "./errors.ts";
+import { Handoff, type Hint, type HintReply, type HintStatus } from "./handoff.ts";
+import type { Hlc } from "./hlc.ts";
+import type { Identity } from "./identity.ts";
+import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
+import type { PeerBudgets, Queue } from "./node_options.ts";
+import { RepairRounds } from "./node_repair.ts";
+import { EpochSeal } from "./node_seal.ts";
+import { TopologyView } from "./node_view.ts";
+import type { ReadReply, ReplyFrom, ScanReply, WriteReply } from "./quorum_message.ts";
+import { encodeRecord, recordBytes } from "./record.ts";
+import { Replica, type Replied } from "./replica.ts";
+import type { Ring } from "./ring.ts";
+import { Slots } from "./slots.ts";
+import { Standings } from "./standing.ts";
+import type { Store } from "./store.ts";
+import type { Member } from "./topology.ts";
+import { type Load, loadOf } from "./topology_status.ts";
+
+export interface ReplicasParts {
+  readonly clock: Clock;
+  readonly report: Report;
+  readonly disk: Disk;
+  readonly identity: Identity;
+  readonly document: Document;
+  readonly ring: Ring;
+  readonly store: Store;
+  readonly cluster: Cluster;
+  readonly limits: {
+    readonly hintBytesMax: number;
+    readonly hintAgeMaxMs: number;
+    readonly hintBytesPerSecond: number;
+  };
+  readonly budgets?: PeerBudgets | undefined;
+}
+
+/** How long a peer that does not answer the handshake is waited for (I3). */
+const handshakeWaitMs = 2000;
+const hintTimeoutMs = 5000;
+const lossSlot = "lost";
+const noFence = { promise: 0n as Hlc, watermark: 0n as Hlc };
+
+/** What is in the folder beside the store. */
+interface Kept {
+  readonly seal: EpochSeal;
+  readonly losses: Slots;
+}
+
+export class NodeReplicas {
+  readonly replica: Replica;
+  readonly handoff: Handoff;
+  readonly standings: Standings;
+  readonly #parts: ReplicasParts;
+  readonly #repair: RepairRounds;
+  readonly #seal: EpochSeal;
+  readonly #losses: Slots;
+  readonly #scanTimes: Pick<ScanPorts, "clock" | "deadlines" | "latencies">;
+  #view: TopologyView;
+  /** As it was last looked at. */
+  #space: { readonly freeBytes: number; readonly totalBytes: number } | undefined;
+
+  private constructor(parts: ReplicasParts, kept: Kept) {
+    const { clock, report, identity, document, store, cluster, ring, limits } = parts;
+    this.#parts = parts;
+    this.#seal = kept.seal;
+    this.#losses = kept.losses;
+    this.#scanTimes = { clock, deadlines: new Deadlines(clock), latencies: new Latencies() };
+    this.#view = new TopologyView(document.present, ring, identity.nodeId);
+    this.standings = new Standings({
+      openedSequence: store.openedSequence,
+      wasCut: store.wasCut,
+      wasLost: kept.losses.found !== undefined,
+      partitions: ring.partitions,
+      othersOf: (partition) => this.#topology().othersOf(partition),
+      isDown: (nodeId) =>
+        !cluster.peers.isOpen(nodeId) && cluster.peers.seekingMs(nodeId) >= handshakeWaitMs,
+    });
+    const { nodeId, storeId, boot } = identity;
+    this.replica = new Replica({
+      clock,
+      report,
+      store,
+      self: { nodeId, storeId, boot },
+      topology: () => this.#topology(),
+      learn: (epoch) => cluster.learnEpoch(epoch),
+      notReady: (partition) => this.#notReady(partition),
+      counts: (partition) => this.standings.of(partition) === "whole",
+      fence: () => noFence,
+    });
+    this.#repair = new RepairRounds({
+      clock,
+      report,
+      store,
+      standings: this.standings,
+      topology: () => document.present,
+      ownNodeId: nodeId,
+      peers: cluster.peers,
+      isUp: (other) => cluster.isUp(other),
+    });
+    this.handoff = Handoff.open({
+      clock,
+      report,
+      store,
+      port: {
+        deliver: (hint) => this.#deliver(hint),
+        isUp: (store) => this.#isReached(store),
+        mark: (partition, n, store) => this.#repair.mark(partition, n, store),
+      },
+      limits: {
+        bytesMax: limits.hintBytesMax,
+        ageMaxMs: limits.hintAgeMaxMs,
+        bytesPerSecond: limits.hintBytesPerSecond,
+      },
+    });
+  }
+
+  static async open(parts: ReplicasParts): Promise<NodeReplicas> {
+    const { clock, disk, cluster, document } = parts;
+    const seal = await EpochSeal.open({
+      clock,
+      disk,
+      giveUp: (epoch) => {
+        if (document.present.epoch === epoch) void cluster.release(epoch);
+      },
+    });
+    const losses = await Slots.open(disk, lossSlot);
+    if (losses.found !== undefined) await losses.settle();
+    return new NodeReplicas(parts, { seal, losses });
+  }
+
+  /** Whether the present epoch takes no writes, because a node is joining (T7). */
+  get isSealed(): boolean {
+    return this.#seal.isSealed(this.#parts.document.present.epoch);
+  }
+
+  /** What the coordinator needs of the other parts. */
+  get coordinatorPorts(): Omit<ClusterPorts, "clock" | "deadlines" | "mint"> {
+    const { report, identity } = this.#parts;
+    return {
+      report,
+      nodeId: identity.nodeId,
+      local: this.#local,
+      peers: this.#peerPort,
+      hints: {
+        keep: async (hint) => {
+          await this.handoff.keep(hint);
+        },
+      },
+      place: (namespaceNumber, key, n) => this.#topology().place(namespaceNumber, key, n),
+      learn: (document) => this.#learn(document),
+    };
+  }
+
+  /** What lists and counts need. */
+  get scanPorts(): ScanPorts {
+    const { identity, ring, store } = this.#parts;
+    return {
+      ...this.#scanTimes,
+      nodeId: identity.nodeId,
+      partitions: ring.partitions,
+      tableKey: (partition, number, key) => store.tableKey(partition, number, key),
+      replicasOf: (partition, n) => this.#topology().replicasOf(partition, n),
+      local: { scan: (request) => this.replica.scan(request) },
+      peers: {
+        scan: async (nodeId, request, { timeoutMs }) =>
+          replyAs<ScanReply>(await this.#parts.cluster.peers.request(nodeId, request, timeoutMs)),
+        isUp: (nodeId) => this.#parts.cluster.isUp(nodeId),
+      },
+      learn: (document) => this.#learn(document),
+    };
+  }
+
+  /** What other nodes are answered. */
+  get serving(): ServingPorts {
+    const { store, clock } = this.#parts;
+    return {
+      answer: (request) => this.#answer(request),
+      facts: () => factsOf(this.replica.from(0, 1)),
+      told: (nodeId, remembered) => this.#told(nodeId, remembered),
+      records: async () => store.recordCount,
+      seal: (epoch) => this.#seal.seal(epoch),
+      whyNoVote: () => this.standings.whyNoVote(this.#otherMembers()),
+      load: () => ({ ...this.#load(), uptimeMs: Math.round(clock.monotonicMs()) }),
+    };
+  }
+
+  #otherMembers(): readonly string[] {
+    const { document, identity } = this.#parts;
+    return document.present.members
+      .map(({ nodeId }) => nodeId)
+      .filter((nodeId) => nodeId !== identity.nodeId);
+  }
+
+  /** What the others are told in every heartbeat. */
+  #load(): Load {
+    const { store, disk } = this.#parts;
+    // For the next one: a heartbeat does not wait for a disk.
+    disk.space().then(
+      (space) => {
+        this.#space = space;
+      },
+      () => {},
+    );
+    const hints = this.hints().reduce((sum, { count }) => sum + count, 0);
+    return loadOf({ ...store.tally(), disk: this.#space, hints });
+  }
+
+  /** See `QuorateNode`. */
+  queues(): readonly Queue[] {
+    const { cluster, limits, budgets } = this.#parts;
+    const { queueBytesMax } = cluster.peers;
+    const links = cluster.peers.status().map(({ nodeId, queueBytes }) => ({
+      ...{ name: `link ${nodeId}`, held: queueBytes, max: queueBytesMax },
+    }));
+    const hints = this.hints().map(({ storeId, bytes }) => ({
+      ...{ name: `hints ${storeId}`, held: bytes, max: limits.hintBytesMax },
+    }));
+    const admitted = (["replication", "hint"] as const).flatMap((work): Queue[] => {
+      const budget = budgets?.[work];
+      if (budget === undefined) return [];
+      const { requests, bytes, limits: most } = budget;
+      return [
+        { name: `${work} requests`, held: requests, max: most.requestsMax },
+        { name: `${work} bytes`, held: bytes, max: most.bytesMax },
+      ];
+    });
+    return [...links, ...hints, ...admitted];
+  }
+
+  hints(): readonly HintStatus[] {
+    return this.handoff.status();
+  }
+
+  /** A write of this node's own, counted so that a seal waits for it. */
+  counted<Value>(run: () => Promise<Value>): Promise<Value> {
+    return this.#seal.counted(this.#parts.document.present.epoch, run);
+  }
+
+  /** Whether this node's answers count for all that it holds. */
+  get isWhole(): boolean {
+    return this.#repair.isWhole();
+  }
+
+  /** A peer's state changed: what waits for it is tried. */
+  wake(nodeId: string): void {
+    const member = this.#parts.document.present.members.find((one) => one.nodeId === nodeId);
+    if (member !== undefined) this.handoff.wake(member.storeId);
+  }
+
+  begin(): void {
+    this.#repair.begin();
+  }
+
+  async close(): Promise<void> {
+    await this.#repair.close();
+    await this.handoff.close();
+  }
+
+  #topology(): TopologyView {
+    const { document, ring, identity } = this.#parts;
+    if (this.#view.topology !== document.present) {
+      this.#view = new TopologyView(document.present, ring, identity.nodeId);
+    }
+    return this.#view;
+  }
+
+  #notReady(partition: number): string | undefined {
+    if (this.isSealed) return "a node is joining the cluster";
+    if (this.standings.isWhole || this.standings.of(partition) !== "asked") return undefined;
+    return "it has started, and the other replicas have not told yet what they remember of it";
+  }
+
+  #told(nodeId: string, remembered: number): void {
+    const wasLost = this.standings.isLost;
+    this.standings.tell(nodeId, remembered);
+    if (wasLost || !this.standings.isLost) return;
+    const { report, store } = this.#parts;
+    report.sometimes("node: rolled back");
+    const facts = { opened: store.openedSequence, remembered, nodeId };
+    report.log(
+      "error",
+      "This store has been rolled back: a node remembers more of it than it has.",
+      {
+        ...facts,
+        hint: "Its answers count for nothing from now on. Restore the disk as it was.",
+      },
+    );
+    // For ever: what it takes from now on would soon hide what it lacks (P9).
+    this.#losses.write(facts).catch((error: unknown) => {
+      const why = QuorateError.from(error).detail;
+      report.log("error", "That this store was rolled back could not be kept.", { why });
+    });
+  }
+
+  readonly #local: LocalPort = {
+    write: (request, isOwn) => this.counted(() => this.replica.write(request, isOwn)),
+    read: (request) => this.replica.read(request),
+    coverStamp: (stamp) => this.#parts.store.coverStamp(stamp),
+  };
+
+  readonly #peerPort: PeerPort = {
+    write: async (nodeId, request, { timeoutMs }) =>
+      replyAs<WriteReply>(await this.#parts.cluster.peers.request(nodeId, request, timeoutMs)),
+    read: async (nodeId, request, { timeoutMs }) =>
+      replyAs<ReadReply>(await this.#parts.cluster.peers.request(nodeId, request, timeoutMs)),
+    isUp: (nodeId) => this.#parts.cluster.isUp(nodeId),
+  };
+
+  async #answer(
+    request: PeerRequest,
+  ): Promise<{ readonly facts: ReplyFacts; readonly reply: PeerReply }> {
+    const { budgets } = this.#parts;
+    const bytes = request.kind === "write" ? request.record.length : 0;
+    const budget = isCatchingUp(request) ? budgets?.hint : budgets?.replication;
+    const refusal = budget?.admit(bytes);
+    if (refusal !== undefined) return this.#overloaded(refusal.detail);
+    try {
+      const { from, ...reply } = await this.#ask(request);
+      return { facts: factsOf(from), reply };
+    } finally {
+      budget?.leave(bytes);
+    }
+  }
+
+  #overloaded(detail: string): { readonly facts: ReplyFacts; readonly reply: PeerReply } {
+    this.#parts.report.count("peer_requests_refused");
+    const facts = factsOf(this.replica.from(0, 1));
+    return { facts, reply: { kind: "refused", reason: "overloaded", detail } };
+  }
+
+  #ask(request: PeerRequest): Promise<Replied<WriteReply | ReadReply | ScanReply>> {
+    switch (request.kind) {
+      case "write":
+        return this.counted(() => this.replica.write(request));
+      case "read":
+        return this.replica.read(request);
+      case "scan":
+        return this.replica.scan(request);
+      default:
+        throw new QuorateError("invalid-request", "The replica has no topics.", {});
+    }
+  }
+
+  async #learn(document: unknown): Promise<void> {
+    await this.#parts.cluster.agreement.learn(document);
+  }
+
+  #nodeOf(storeId: string): Member | undefined {
+    return this.#parts.document.present.members.find((member) => member.storeId === storeId);
+  }
+
+  #isReached(storeId: string): boolean {
+    const { cluster, identity } = this.#parts;
+    if (storeId === identity.storeId) return true;
+    const member = this.#nodeOf(storeId);
+    return member !== undefined && cluster.isUp(member.nodeId);
+  }
+
+  async #deliver(hint: Hint): Promise<HintReply> {
+    const { document, cluster, identity } = this.#parts;
+    const { present } = document;
+    const member = this.#nodeOf(hint.storeId);
+    const { namespaceNumber, key, n, record } = hint;
+    // The store was replaced, or the namespace deleted: nobody waits for it any more.
+    if (member === undefined) return "done";
+    if (!present.namespaces.some(({ number }) => number === namespaceNumber)) return "done";
+    const bytes = new Uint8Array(recordBytes(record));
+    encodeRecord(record, { namespaceNumber, key }, bytes, 0);
+    const request = {
+      kind: "write",
+      epoch: present.epoch,
+      namespaceNumber,
+      n,
+      key,
+      record: bytes,
+      durability: "fsync",
+      source: "hint",
+      requestId: "hint",
+    } as const;
+    // Its own replica did not take it either, while it waited to be told what others remember of it.
+    const isOwn = member.nodeId === identity.nodeId;
+    const reply = isOwn
+      ? await this.counted(() => this.replica.write(request, true))
+      : await cluster.peers.request(member.nodeId, request, hintTimeoutMs);
+    switch (reply.kind) {
+      case "took":
+      case "superseded":
+      case "covered":
+        return "done";
+      default:
+        return "later";
+    }
+  }
+}
+
+/** What a node sends to make up for what was missed, and nobody waits for. */
+function isCatchingUp(request: PeerRequest): boolean {
+  return request.kind === "write" && (request.source === "hint" || request.source === "repair");
+}
+
+function factsOf({ epoch, syncedSequence, clockHlc, counts }: ReplyFrom): ReplyFacts {
+  return { epoch, syncedSequence, clockHlc, counts };
+}
+
+/** A reply of the kind that was asked for; a node that answers otherwise runs something else. */
+function replyAs<Reply>(reply: PeerReply & { readonly from: ReplyFrom }): Replied<Reply> {
+  if (reply.kind === "said" || reply.kind === "failed") {
+    throw new QuorateError("internal", "A node answered a request about a key with words.", {
+      outcome: "unknown",
+    });
+  }
+  return reply as unknown as Replied<Reply>;
+}

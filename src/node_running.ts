@@ -1,0 +1,414 @@
+/**
+ * Node running: a node whose store is open, and what it answers.
+ *
+ * It has no protocol of its own: requests about keys go to the coordinator, lists to the listing,
+ * changes of the topology to whoever decides on them.
+ *
+ * Invariants
+ * 1. A close waits for what is under way, here and of other nodes, then for the checkpoint, then gives
+ *    the folder back.
+ * 2. `clean` is written only after everything acknowledged is in the table.
+ *
+ * Effects: those of its parts.
+ *
+ * @module
+ */
+
+import type {
+  Api,
+  ClusterAnswer,
+  ExplainAnswer,
+  GetRequest,
+  HintsAnswer,
+  KeyPlace,
+  Namespace,
+  NamespacePolicy,
+  NodeInfo,
+  ReadyCheck,
+  RequestOptions,
+  RingAnswer,
+  WriteAnswer,
+} from "./api.ts";
+import { runBatch } from "./batch.ts";
+import { emptyBytes, successor } from "./bytes.ts";
+import type { Cluster } from "./cluster.ts";
+import { Coordinator } from "./coordinator.ts";
+import { ClusterScan } from "./coordinator_scan.ts";
+import type { Document } from "./document.ts";
+import { QuorateError } from "./errors.ts";
+import { whenNoHints } from "./handoff_wait.ts";
+import type { Identity } from "./identity.ts";
+import { Listing } from "./listing.ts";
+import {
+  leaveMsMax,
+  type NodeOptions,
+  type PeerLink,
+  type Queue,
+  type QuorateNode,
+} from "./node_options.ts";
+import type { NodeReplicas } from "./node_replicas.ts";
+import type { Ring } from "./ring.ts";
+import type { Store } from "./store.ts";
+import type { Topology } from "./topology.ts";
+import { getN, keyPlace, ringAnswer } from "./topology_answer.ts";
+import { withNamespace, withoutDropped, withoutNamespace } from "./topology_namespaces.ts";
+import { clusterAnswer, hintsAnswer, hintsTold, loadOf } from "./topology_status.ts";
+
+/** So many keys of a deleted namespace are removed at a time. */
+const purgePieceCount = 500;
+/** A removal that found no room goes on after so long. */
+const purgeRetryMs = 60_000;
+
+export interface RunningParts {
+  readonly options: NodeOptions;
+  readonly identity: Identity;
+  readonly document: Document;
+  readonly ring: Ring;
+  readonly store: Store;
+  readonly unlock: () => Promise<void>;
+  /** What it is among others; undefined: it is alone, and always will be. */
+  readonly among?: { readonly cluster: Cluster; readonly replicas: NodeReplicas } | undefined;
+}
+
+export class RunningNode implements QuorateNode {
+  readonly name: string;
+  readonly ended: Promise<QuorateError>;
+  readonly get: Api["get"];
+  readonly put: Api["put"];
+  readonly delete: Api["delete"];
+  readonly list: Api["list"];
+  readonly count: Api["count"];
+  readonly batch: Api["batch"];
+  readonly #parts: RunningParts;
+  readonly #coordinator: Coordinator;
+  readonly #startedAtMs: number;
+  #isDraining = false;
+  #underWayCount = 0;
+  #tellIdle: () => void = () => {};
+  #purging: Promise<void> = Promise.resolve();
+  /** Numbers whose removal was begun. */
+  readonly #purged = new Set<number>();
+  #closed: Promise<void> | undefined;
+
+  constructor(parts: RunningParts) {
+    const { options, identity, document, store } = parts;
+    const { clock } = options;
+    this.#parts = parts;
+    this.#startedAtMs = clock.nowMs();
+    this.name = identity.name;
+    this.ended = store.ended;
+    const topology = (): Topology => document.present;
+    const { among } = parts;
+    const coordinator = new Coordinator({
+      clock,
+      nodeName: identity.name,
+      replica: store,
+      topology,
+      ...(among === undefined ? {} : { cluster: among.replicas.coordinatorPorts }),
+    });
+    const listing = new Listing({
+      clock,
+      store,
+      requests: coordinator,
+      ...(among === undefined
+        ? {}
+        : {
+            spread: (request) => {
+              const job = coordinator.scanJob(request);
+              return job === undefined ? undefined : new ClusterScan(among.replicas.scanPorts, job);
+            },
+          }),
+    });
+    const acknowledged = async (answer: Promise<WriteAnswer>): Promise<WriteAnswer> => {
+      const written = await answer;
+      options.report.count("write_acknowledgements", written.replies);
+      return written;
+    };
+    const requests: Pick<Api, "get" | "put" | "delete" | "namespace"> = {
+      namespace: (name) => coordinator.namespace(name),
+      get: (request) => coordinator.get(request),
+      put: (request) => acknowledged(this.#written(() => coordinator.put(request))),
+      delete: (request) => acknowledged(this.#written(() => coordinator.delete(request))),
+    };
+    this.#coordinator = coordinator;
+    this.get = this.#counted(requests.get);
+    this.put = this.#counted(requests.put);
+    this.delete = this.#counted(requests.delete);
+    this.list = this.#counted((request) => listing.list(request));
+    this.count = this.#counted((request) => listing.count(request));
+    this.batch = this.#counted((request) => runBatch({ clock, requests }, request));
+    this.purgeDropped();
+  }
+
+  /** Begins to remove the records of namespaces that the topology calls deleted. */
+  purgeDropped(): void {
+    for (const number of this.#parts.document.present.dropped) {
+      if (this.#purged.has(number)) continue;
+      this.#purged.add(number);
+      this.#purgeLater(number);
+    }
+  }
+
+  explain(request: GetRequest): Promise<ExplainAnswer> {
+    const { partition } = this.place(request.namespace, request.key);
+    return this.#underWay(() => this.#coordinator.explain(request, partition));
+  }
+
+  namespaces(): readonly Namespace[] {
+    return this.#parts.document.present.namespaces;
+  }
+
+  namespace(name: string): Namespace {
+    return this.#coordinator.namespace(name);
+  }
+
+  putNamespace(name: string, policy: Partial<NamespacePolicy>): Promise<Namespace> {
+    return this.#underWay(async () => {
+      const next = await this.#change((present) => withNamespace(present, name, policy));
+      // Not the present document: somebody else may have deleted it meanwhile.
+      return next.namespaces.find((namespace) => namespace.name === name) as Namespace;
+    });
+  }
+
+  deleteNamespace(name: string): Promise<void> {
+    return this.#underWay(async () => {
+      await this.#change((present) => withoutNamespace(present, name));
+      this.purgeDropped();
+    });
+  }
+
+  /** Alone, a node decides by itself; among others, they agree (T1). */
+  #change(step: (present: Topology) => Topology | undefined): Promise<Topology> {
+    const { among, document } = this.#parts;
+    return among === undefined ? document.change(step) : among.cluster.agreement.change(step);
+  }
+
+  /** A write, unless a node is joining, for which writes wait (T7). */
+  #written<Value>(run: () => Promise<Value>): Promise<Value> {
+    const { among, document } = this.#parts;
+    // With others, the replica counts what it takes.
+    const isAlone = among !== undefined && document.present.members.length === 1;
+    return isAlone ? among.replicas.counted(run) : run();
+  }
+
+  replicas(key: Uint8Array, count: number): readonly string[] {
+    const { document, ring } = this.#parts;
+    return getN(document.present, ring, 0, { key, count });
+  }
+
+  ring(): RingAnswer {
+    return ringAnswer(this.#parts.document.present);
+  }
+
+  place(namespace: string, key: Uint8Array): KeyPlace {
+    const { document, ring } = this.#parts;
+    return keyPlace(document.present, ring, this.namespace(namespace), key);
+  }
+
+  async cluster(): Promise<ClusterAnswer> {
+    const { options, identity, document, store, among } = this.#parts;
+    const load = loadOf({ ...store.tally(), disk: await options.disk.space(), hints: 0 });
+    return clusterAnswer(document.present, {
+      self: { nodeId: identity.nodeId, version: options.settings.version, load },
+      views: among?.cluster.view() ?? [],
+      hints: this.hints(),
+    });
+  }
+
+  /** A node that is alone has nobody to keep a write for. */
+  hints(): HintsAnswer {
+    const { options, document, among } = this.#parts;
+    const kept = among?.replicas.hints() ?? [];
+    return hintsAnswer(document.present.members, this.name, kept, options.clock.nowMs());
+  }
+
+  peerLinks(): readonly PeerLink[] {
+    const { document, among } = this.#parts;
+    const names = new Map(document.present.members.map(({ nodeId, name }) => [nodeId, name]));
+    const links = among?.cluster.peers.status() ?? [];
+    const queues = new Map(links.map(({ nodeId, queueBytes }) => [nodeId, queueBytes]));
+    return (among?.cluster.view() ?? []).map(({ nodeId, phi }) => ({
+      peer: names.get(nodeId) ?? nodeId,
+      phi,
+      queueBytes: queues.get(nodeId) ?? 0,
+    }));
+  }
+
+  async whenNoHints(timeoutMs: number): Promise<HintsAnswer> {
+    const { options, among } = this.#parts;
+    const left = async (): Promise<number> => {
+      if (this.#isDraining) throw new QuorateError("draining", "The node is shutting down.");
+      return this.hints().count + hintsTold(among?.cluster.view() ?? []);
+    };
+    await whenNoHints({ clock: options.clock, left }, timeoutMs);
+    return this.hints();
+  }
+
+  queues(): readonly Queue[] {
+    const { store, among } = this.#parts;
+    return [{ name: "memtable", ...store.memtable }, ...(among?.replicas.queues() ?? [])];
+  }
+
+  async info(): Promise<NodeInfo> {
+    const { options, identity, document, store } = this.#parts;
+    const { clusterId, epoch, partitions } = document.present;
+    return {
+      node: identity.name,
+      version: options.settings.version,
+      runtime: options.settings.runtime,
+      clusterId,
+      nodeId: identity.nodeId,
+      storeId: identity.storeId,
+      boot: identity.boot,
+      epoch,
+      partitions,
+      startedAtMs: this.#startedAtMs,
+      ...store.tally(),
+      disk: await options.disk.space(),
+      damagedPartitions: store.damagedPartitions,
+    };
+  }
+
+  /** It serves from the first moment. */
+  async started(): Promise<void> {}
+
+  readiness(): readonly ReadyCheck[] {
+    const { store } = this.#parts;
+    const failure = store.failure;
+    const damaged = store.damagedPartitions.length;
+    return [
+      failure === undefined
+        ? { name: "store", ok: true }
+        : { name: "store", ok: false, detail: failure.detail },
+      // Reads and deletes go on: a full disk is told, and takes nothing out of service.
+      store.isDiskLow
+        ? { name: "disk", ok: true, detail: "nearly full: writes that grow are refused" }
+        : { name: "disk", ok: true },
+      damaged > 0
+        ? { name: "data", ok: true, detail: `${damaged} partitions have lost records` }
+        : { name: "data", ok: true },
+      ...this.#clusterChecks(),
+      this.#isDraining
+        ? { name: "serving", ok: false, detail: "shutting down" }
+        : { name: "serving", ok: true },
+    ];
+  }
+
+  #clusterChecks(): readonly ReadyCheck[] {
+    const { among } = this.#parts;
+    if (among === undefined) return [];
+    const { replicas } = among;
+    if (replicas.standings.isLost) {
+      const detail = "the store was rolled back: its answers do not count";
+      return [{ name: "replica", ok: false, detail }];
+    }
+    const isWhole = replicas.isWhole;
+    const detail = "compares what it holds with the other replicas";
+    return [{ name: "replica", ok: isWhole, ...(isWhole ? {} : { detail }) }];
+  }
+
+  drain(): void {
+    this.#isDraining = true;
+  }
+
+  async leave(timeoutMs: number): Promise<void> {
+    await this.#parts.among?.cluster.leave(timeoutMs);
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.drain();
+    const { identity, store, unlock } = this.#parts;
+    if (this.#underWayCount > 0) {
+      await new Promise<void>((resolve) => {
+        this.#tellIdle = resolve;
+      });
+    }
+    await this.#purging;
+    const { among } = this.#parts;
+    try {
+      // The others are not cut off from what they have asked, nor ask a store that is going.
+      await this.leave(leaveMsMax);
+      // What was not answered by all is kept as hints before the store goes (H1).
+      await this.#coordinator.settle();
+      await among?.replicas.close();
+      await among?.cluster.close();
+      await store.close();
+      if (store.isInTable) await identity.end(store.lastSequence);
+    } finally {
+      await unlock();
+    }
+  }
+
+  #counted<Request extends RequestOptions, Result>(
+    run: (request: Request) => Promise<Result>,
+  ): (request: Request) => Promise<Result> {
+    return (request) => this.#underWay(() => run(request));
+  }
+
+  /** Counts what is under way, so that a close waits for it; refuses it once the node is closed. */
+  #underWay<Result>(run: () => Promise<Result>): Promise<Result> {
+    if (this.#closed !== undefined) {
+      const detail = `Node '${this.name}' is closed.`;
+      return Promise.reject(new QuorateError("draining", detail, { outcome: "none" }));
+    }
+    this.#underWayCount += 1;
+    const running = run();
+    running.then(this.#onDone, this.#onDone);
+    return running;
+  }
+
+  readonly #onDone = (): void => {
+    this.#underWayCount -= 1;
+    if (this.#underWayCount === 0) this.#tellIdle();
+  };
+
+  /** Removes the records of a deleted namespace in the background; a start goes on with it. */
+  #purgeLater(number: number): void {
+    if (this.#closed !== undefined) return;
+    this.#purging = this.#purging
+      .then(() => this.#purge(number))
+      .catch((error) => {
+        const why = error instanceof Error ? error.message : String(error);
+        const { options, store } = this.#parts;
+        options.report.log("warn", "A deleted namespace is not wholly removed yet.", { why });
+        if (this.#closed !== undefined || store.failure !== undefined) return;
+        options.clock.after(purgeRetryMs, () => this.#purgeLater(number));
+      });
+  }
+
+  async #purge(number: number): Promise<void> {
+    const { document, store } = this.#parts;
+    // A write that was under way at the deletion may still come in: until a walk finds nothing.
+    while (await this.#purgeOnce(number)) this.#parts.options.report.sometimes("node: purged");
+    if (this.#closed !== undefined || store.failure !== undefined) return;
+    // Among others the number stays: one of them may not have removed its records yet.
+    if (document.present.members.length > 1) return;
+    await this.#change((present) => withoutDropped(present, number));
+  }
+
+  /** Whether something was found; gives up when the node closes. */
+  async #purgeOnce(number: number): Promise<boolean> {
+    const { ring, store } = this.#parts;
+    let found = false;
+    for (const partition of ring.all()) {
+      // A piece may hold nothing but keys that are forgotten already: `more` alone tells the end.
+      for (let from: Uint8Array | undefined, more = true; more; ) {
+        if (this.#closed !== undefined) return false;
+        const piece = { prefix: emptyBytes, from, reverse: false, limit: purgePieceCount };
+        const scanned = store.scan(partition, number, piece);
+        if (scanned.items.length > 0) {
+          await store.forget(scanned.items);
+          found = true;
+        }
+        more = scanned.more && scanned.last !== undefined;
+        if (scanned.last !== undefined) from = successor(scanned.last);
+      }
+    }
+    return found;
+  }
+}

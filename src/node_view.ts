@@ -1,0 +1,81 @@
+/**
+ * Node view: a topology as one node's replica and coordinator look at it.
+ *
+ * What they ask for at every request (who holds this partition?) is worked out once.
+ *
+ * Effects: none. Source: rules T2, W1.
+ *
+ * @module
+ */
+
+import type { KeyPlace } from "./coordinator_ports.ts";
+import type { ReplicaTopology } from "./replica.ts";
+import type { Ring } from "./ring.ts";
+import { type Member, replicasOf, type Topology } from "./topology.ts";
+
+export class TopologyView implements ReplicaTopology {
+  readonly topology: Topology;
+  readonly #ring: Ring;
+  readonly #ownNodeId: string;
+  /** By partition and n. */
+  readonly #replicas = new Map<number, readonly Member[]>();
+  readonly #others = new Map<number, readonly string[]>();
+
+  constructor(topology: Topology, ring: Ring, ownNodeId: string) {
+    this.topology = topology;
+    this.#ring = ring;
+    this.#ownNodeId = ownNodeId;
+  }
+
+  get epoch(): number {
+    return this.topology.epoch;
+  }
+
+  partitionOf(namespaceNumber: number, key: Uint8Array): number {
+    return this.#ring.place(namespaceNumber, key).partition;
+  }
+
+  changedAt(partition: number): number {
+    return this.topology.changed[partition] ?? 0;
+  }
+
+  isReplica(partition: number, n: number): boolean {
+    return this.members(partition, n).some(({ nodeId }) => nodeId === this.#ownNodeId);
+  }
+
+  document(): unknown {
+    return this.topology;
+  }
+
+  members(partition: number, n: number): readonly Member[] {
+    const at = partition * 16 + n;
+    let members = this.#replicas.get(at);
+    if (members === undefined) {
+      members = replicasOf(this.topology, partition, n);
+      this.#replicas.set(at, members);
+    }
+    return members;
+  }
+
+  place(namespaceNumber: number, key: Uint8Array, n: number): KeyPlace {
+    const partition = this.partitionOf(namespaceNumber, key);
+    return { epoch: this.epoch, partition, replicas: this.members(partition, n) };
+  }
+
+  replicasOf(partition: number, n: number) {
+    return { epoch: this.epoch, replicas: this.members(partition, n) };
+  }
+
+  /** The other replicas of a partition, of any namespace; none where this node has no part in it. */
+  othersOf(partition: number): readonly string[] {
+    let others = this.#others.get(partition);
+    if (others === undefined) {
+      const all = this.members(partition, 15).map(({ nodeId }) => nodeId);
+      others = all.includes(this.#ownNodeId)
+        ? all.filter((nodeId) => nodeId !== this.#ownNodeId)
+        : [];
+      this.#others.set(partition, others);
+    }
+    return others;
+  }
+}

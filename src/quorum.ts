@@ -1,0 +1,252 @@
+/**
+ * Quorum: when a write has succeeded, when it is minted again, and what is known when it fails.
+ *
+ * A machine for one client's write. It is told what every replica answered and says what to do:
+ *
+ *     round 1   took, took                  -> done
+ *               took, superseded(v)         -> again: mint above v, send to all   (w = 2 of 3)
+ *     round 2   took, superseded(u)         -> done: it was taken, or something newer stands there
+ *     any       refused, lost               -> failed, as soon as w cannot be reached any more
+ *
+ * Only answers to the round under way count. The second version is minted once w replicas have
+ * answered, not before: else it could be minted below an acknowledged write that the others hold.
+ * A `took` of the first version that comes after the second was sent counts for nothing: another
+ * reader may have seen the second at w replicas already, and the first is older.
+ *
+ * A round may be sent again under a newer topology (T2): same version, no answer of before counts.
+ *
+ * Invariants
+ * 1. At most two versions are ever sent (W3).
+ * 2. A replica answers a round once; what comes twice is ignored.
+ * 3. The decision `done` or `failed` is the last one; answers after it change only who needs a hint.
+ * 4. The outcome is `none` only when no replica can hold either version (P7).
+ *
+ * Effects: none. Source: rules W1 to W5, H1, I4, V3; promise P7.
+ *
+ * @module
+ */
+
+import { assert } from "./assert.ts";
+import type { Outcome, Slug } from "./errors.ts";
+import type { Lost, RefusalReason, WriteReply } from "./quorum_message.ts";
+import { compareVersions, type Version } from "./version.ts";
+
+export type WriteDecision =
+  | { readonly kind: "wait" }
+  | { readonly kind: "done"; readonly acks: number }
+  /** Mint a version above this one, and call `second`. */
+  | { readonly kind: "again"; readonly above: Version }
+  | WriteFailure;
+
+export interface WriteFailure {
+  readonly kind: "failed";
+  readonly slug: Slug;
+  readonly outcome: Outcome;
+  readonly acks: number;
+}
+
+export interface WriteQuorumOptions {
+  /** How many replicas are sent the write. */
+  readonly replicas: number;
+  /** w. */
+  readonly needed: number;
+  /** Whether w is a majority: then replicas that do not count are not counted (I4). */
+  readonly isStrict: boolean;
+}
+
+/** What a replica said in one round; `open` until it has. */
+type Said = "open" | "took" | "passed" | "covered" | "later" | "refused" | "unsent" | "lost";
+
+interface Round {
+  readonly isSecond: boolean;
+  readonly said: Said[];
+  readonly counts: boolean[];
+}
+
+const wait: WriteDecision = { kind: "wait" };
+
+export class WriteQuorum {
+  #replicas: number;
+  #needed: number;
+  #isStrict: boolean;
+  readonly #rounds: Round[] = [];
+  readonly #refusals = new Set<RefusalReason>();
+  #highest: Version | undefined;
+  #isMinting = false;
+  #last: WriteDecision = wait;
+
+  constructor({ replicas, needed, isStrict }: WriteQuorumOptions) {
+    assert(needed >= 1 && needed <= replicas, "quorum: 1 <= w <= replicas");
+    this.#replicas = replicas;
+    this.#needed = needed;
+    this.#isStrict = isStrict;
+    this.#open(false);
+  }
+
+  /** The number of the round under way: answers name the round that they answer. */
+  get round(): number {
+    return this.#rounds.length - 1;
+  }
+
+  /** Whether the second version was sent. */
+  get isSecond(): boolean {
+    return this.#round.isSecond;
+  }
+
+  /** Whether a second version was asked for, and is not there yet. */
+  get isMinting(): boolean {
+    return this.#isMinting;
+  }
+
+  /** How many replicas acknowledged the last version. */
+  get acks(): number {
+    return this.#count((said) => this.#isAck(said));
+  }
+
+  /** Whether every replica has answered the round under way. */
+  get isComplete(): boolean {
+    return !this.#isMinting && !this.#round.said.includes("open");
+  }
+
+  get decision(): WriteDecision {
+    return this.#last;
+  }
+
+  /** One replica's answer to one round. */
+  step(replica: number, round: number, reply: WriteReply | Lost, counts: boolean): WriteDecision {
+    const asked = this.#rounds[round];
+    assert(asked !== undefined, "quorum: an answer names a round that was sent");
+    if (asked.said[replica] !== "open") return this.#last;
+    asked.said[replica] = saidOf(reply);
+    asked.counts[replica] = counts;
+    if (reply.kind === "refused") this.#refusals.add(reply.reason);
+    // Named by replicas that do not count as well: to mint above too much harms nobody.
+    if (reply.kind === "superseded") this.#name(reply.version);
+    if (reply.kind === "later") this.#name({ hlc: reply.stamp, origin: 0n });
+    if (round !== this.round || this.#isOver) return this.#last;
+    return this.#decide();
+  }
+
+  /** The second version was minted, above what `again` named: the next round is its. */
+  second(): void {
+    assert(this.#isMinting, "quorum: a second version is minted when it was asked for (W3)");
+    assert(!this.#isOver, "quorum: nothing is sent after the end");
+    this.#isMinting = false;
+    this.#open(true);
+    this.#last = wait;
+  }
+
+  /** The same version goes to the replicas of a newer topology. */
+  restart({ replicas, needed, isStrict }: WriteQuorumOptions): void {
+    const { isSecond } = this.#round;
+    assert(!this.#isMinting, "quorum: a round is sent before it is sent again");
+    this.#replicas = replicas;
+    this.#needed = needed;
+    this.#isStrict = isStrict;
+    this.#refusals.clear();
+    this.#open(isSecond);
+    this.#last = wait;
+  }
+
+  /** The time is over: what is known now. */
+  expire(): WriteDecision {
+    if (!this.#isOver) this.#last = this.#failure("timeout");
+    return this.#last;
+  }
+
+  /** P7, as of now. */
+  get outcome(): Outcome {
+    const { isSecond } = this.#round;
+    const all = this.#rounds.flatMap(({ said }) => said);
+    if (all.includes("took")) return "partial";
+    if (isSecond && this.#round.said.includes("passed")) return "partial";
+    return all.includes("open") || all.includes("lost") ? "unknown" : "none";
+  }
+
+  /** The replicas that have not answered the last version in a way that it may be forgotten (H1). */
+  get hints(): number[] {
+    if (this.#last.kind === "failed" && this.outcome === "none") return [];
+    const needing: number[] = [];
+    for (const [replica, said] of this.#round.said.entries()) {
+      if (said !== "took" && said !== "passed" && said !== "covered") needing.push(replica);
+    }
+    return needing;
+  }
+
+  get #round(): Round {
+    return this.#rounds[this.#rounds.length - 1] as Round;
+  }
+
+  get #isOver(): boolean {
+    return this.#last.kind === "done" || this.#last.kind === "failed";
+  }
+
+  #open(isSecond: boolean): void {
+    const said = new Array<Said>(this.#replicas).fill("open");
+    this.#rounds.push({ isSecond, said, counts: new Array<boolean>(this.#replicas).fill(false) });
+  }
+
+  #name(version: Version): void {
+    const highest = this.#highest;
+    if (highest === undefined || compareVersions(version, highest) > 0) this.#highest = version;
+  }
+
+  #isAck(said: Said): boolean {
+    return said === "took" || (said === "passed" && this.#round.isSecond);
+  }
+
+  #count(fits: (said: Said) => boolean): number {
+    const { said, counts } = this.#round;
+    let found = 0;
+    for (let replica = 0; replica < said.length; replica += 1) {
+      if (this.#isStrict && counts[replica] !== true) continue;
+      if (fits(said[replica] as Said)) found += 1;
+    }
+    return found;
+  }
+
+  #decide(): WriteDecision {
+    if (this.#isMinting) return wait;
+    const { acks } = this;
+    const needed = this.#needed;
+    if (acks >= needed) {
+      this.#last = { kind: "done", acks };
+      return this.#last;
+    }
+    const { isSecond, said } = this.#round;
+    const answered = isSecond ? acks : this.#count(isAnswer);
+    if (!isSecond && answered >= needed) {
+      const above = this.#highest;
+      assert(above !== undefined, "quorum: who did not take it named what stands above it");
+      this.#isMinting = true;
+      return { kind: "again", above };
+    }
+    const open = said.reduce((sum, one) => (one === "open" ? sum + 1 : sum), 0);
+    if (answered + open < needed) this.#last = this.#failure(this.#slug());
+    return this.#last;
+  }
+
+  /** The common reason when there is just one, for which the client can do something. */
+  #slug(): Slug {
+    const [reason, ...others] = this.#refusals;
+    if (this.outcome !== "none" || others.length > 0) return "write-quorum-not-met";
+    if (reason === "disk-full" || reason === "overloaded" || reason === "read-only") return reason;
+    return "write-quorum-not-met";
+  }
+
+  #failure(slug: Slug): WriteFailure {
+    return { kind: "failed", slug, outcome: this.outcome, acks: this.acks };
+  }
+}
+
+/** A refusal below a promise names a stamp and is an answer; `covered` names none (W3). */
+function isAnswer(said: Said): boolean {
+  return said === "took" || said === "passed" || said === "later";
+}
+
+function saidOf(reply: WriteReply | Lost): Said {
+  if (reply.kind === "superseded") return "passed";
+  if (reply.kind === "lost") return reply.mayHold ? "lost" : "unsent";
+  if (reply.kind === "refused" && reply.mayHold === true) return "lost";
+  return reply.kind;
+}

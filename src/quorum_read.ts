@@ -1,0 +1,193 @@
+/**
+ * QuorumRead: when a read has its answer, and what must be made durable before it is given.
+ *
+ *     nothing, found(v)          -> answer v; 1 of the n-m+1 = 2 holds it: write it back first
+ *     found(v), found(v)         -> answer v
+ *     refused, lost, …           -> failed, as soon as r cannot be reached any more
+ *
+ * A strict read that answered with a version which one replica alone holds could be followed by one
+ * that asks the others. So the version is at n-m+1 replicas, one of which every majority has, before
+ * it is answered (R1): that many whatever the read's own r, since the next read may ask fewer.
+ *
+ * Invariants
+ * 1. Tombstones and "nothing" are answers like any other (R2); who does not count gives none (R4).
+ * 2. A replica's later answer takes the place of its earlier one.
+ * 3. `toAsk` never asks for more than are left, and is 0 while enough answers are under way.
+ *
+ * Effects: none. Source: rules R1 to R4, L1; promises P2, P3.
+ *
+ * @module
+ */
+
+import { assert } from "./assert.ts";
+import { type Hlc, hlcAt } from "./hlc.ts";
+import type { Lost, ReadReply } from "./quorum_message.ts";
+import { compareVersions, type Version } from "./version.ts";
+
+/** How many replicas must hold what a strict read answers: every majority has one of them. */
+export function holdersNeeded(replicas: number): number {
+  return replicas - Math.floor(replicas / 2);
+}
+
+export type ReadDecision =
+  | { readonly kind: "wait" }
+  | {
+      readonly kind: "answer";
+      /** The highest among the answers; undefined: none of them has anything. */
+      readonly found: Extract<ReadReply, { kind: "found" }> | undefined;
+      /** The replicas that answered with it, in the order of their numbers. */
+      readonly holders: readonly number[];
+      /** Those that answered with something older, or nothing. */
+      readonly behind: readonly number[];
+      /** So many more must take it before it is answered (R1); 0: it may be answered now. */
+      readonly writeBack: number;
+      readonly replies: number;
+    }
+  | { readonly kind: "failed"; readonly replies: number };
+
+export interface ReadQuorumOptions {
+  readonly replicas: number;
+  /** r. */
+  readonly needed: number;
+  /** Whether r is a majority. */
+  readonly isStrict: boolean;
+}
+
+type Answer = Exclude<ReadReply, { kind: "refused" }>;
+
+const wait: ReadDecision = { kind: "wait" };
+
+export class ReadQuorum {
+  readonly #options: ReadQuorumOptions;
+  readonly #answers: (Answer | "asked" | "none" | undefined)[];
+  /** The latest clock among the replies (R3). */
+  #clock: Hlc;
+
+  constructor(options: ReadQuorumOptions, ownClock: Hlc) {
+    const { replicas, needed } = options;
+    assert(needed >= 1 && needed <= replicas, "quorum: 1 <= r <= replicas");
+    this.#options = options;
+    this.#clock = ownClock;
+    this.#answers = new Array<undefined>(replicas).fill(undefined);
+  }
+
+  /** So many more replicas have to be asked for r answers to be under way. */
+  get toAsk(): number {
+    let underWay = 0;
+    let left = 0;
+    for (const answer of this.#answers) {
+      if (answer === undefined) left += 1;
+      else if (answer !== "none") underWay += 1;
+    }
+    return Math.min(left, Math.max(0, this.#options.needed - underWay));
+  }
+
+  get replies(): number {
+    return this.#answers.reduce((sum, one) => (isAnswer(one) ? sum + 1 : sum), 0);
+  }
+
+  hasAsked(replica: number): boolean {
+    return this.#answers[replica] !== undefined;
+  }
+
+  /** The replica was sent the read. */
+  ask(replica: number): void {
+    this.#answers[replica] ??= "asked";
+  }
+
+  step(
+    replica: number,
+    reply: ReadReply | Lost,
+    counts: boolean,
+    clock: Hlc | undefined,
+  ): ReadDecision {
+    if (clock !== undefined && clock > this.#clock) this.#clock = clock;
+    const before = this.#answers[replica];
+    const isUsable = reply.kind === "found" || reply.kind === "nothing";
+    if (isUsable && counts) this.#answers[replica] = reply;
+    // What it said before it failed stands: it was true, and it was durable.
+    else if (!isAnswer(before)) this.#answers[replica] = "none";
+    return this.decision;
+  }
+
+  /**
+   * What it answered is of no use: it named a version whose record cannot be had. The read goes by
+   * the others then, as if this one had never been reached.
+   */
+  drop(replica: number): ReadDecision {
+    this.#answers[replica] = "none";
+    return this.decision;
+  }
+
+  /** The decision by all answers so far. */
+  get decision(): ReadDecision {
+    const { replicas, needed, isStrict } = this.#options;
+    const { replies } = this;
+    if (replies < needed) {
+      const refused = this.#answers.reduce((sum, one) => (one === "none" ? sum + 1 : sum), 0);
+      return replicas - refused < needed ? { kind: "failed", replies } : wait;
+    }
+    const found = this.#highest();
+    const holders: number[] = [];
+    const behind: number[] = [];
+    for (const [replica, answer] of this.#answers.entries()) {
+      if (!isAnswer(answer)) continue;
+      const holds =
+        found !== undefined &&
+        answer.kind === "found" &&
+        compareVersions(answer.version, found.version) === 0;
+      (holds ? holders : behind).push(replica);
+    }
+    const missing = holdersNeeded(replicas) - holders.length;
+    const writeBack = isStrict && found !== undefined ? Math.max(0, missing) : 0;
+    return { kind: "answer", found, holders, behind, writeBack, replies };
+  }
+
+  /** Whether a record is over by the latest clock that anybody told (R3). */
+  isExpired(expiresAtMs: number | undefined): boolean {
+    return expiresAtMs !== undefined && this.#clock >= hlcAt(expiresAtMs);
+  }
+
+  #highest(): Extract<ReadReply, { kind: "found" }> | undefined {
+    let highest: Extract<ReadReply, { kind: "found" }> | undefined;
+    for (const answer of this.#answers) {
+      if (!isAnswer(answer) || answer.kind !== "found") continue;
+      const order = highest === undefined ? 1 : compareVersions(answer.version, highest.version);
+      // Of the same version, the one with the record.
+      const isFuller = order === 0 && highest?.record === undefined;
+      if (order > 0 || isFuller) highest = answer;
+    }
+    return highest;
+  }
+}
+
+/** Counts those that took a write-back, or made their clock durable: so many are needed of so many. */
+export class AckCount {
+  readonly #needed: number;
+  readonly #open = new Set<number>();
+  #acks = 0;
+
+  constructor(needed: number, asked: readonly number[]) {
+    this.#needed = needed;
+    for (const replica of asked) this.#open.add(replica);
+  }
+
+  get verdict(): "wait" | "done" | "failed" {
+    if (this.#acks >= this.#needed) return "done";
+    return this.#acks + this.#open.size < this.#needed ? "failed" : "wait";
+  }
+
+  step(replica: number, isAck: boolean): "wait" | "done" | "failed" {
+    if (this.#open.delete(replica) && isAck) this.#acks += 1;
+    return this.verdict;
+  }
+}
+
+function isAnswer(one: Answer | "asked" | "none" | undefined): one is Answer {
+  return typeof one === "object";
+}
+
+/** The version that an answer names. */
+export function versionOf(reply: ReadReply | Lost): Version | undefined {
+  return reply.kind === "found" ? reply.version : undefined;
+}

@@ -1,0 +1,139 @@
+/**
+ * Standing: what this replica's answers are worth, partition by partition, after a start.
+ *
+ * A store that was restarted may have lost what it had acknowledged: its disk was rolled back to an
+ * older state, or the end of its log was cut. It cannot know by itself; the peers that remember how far
+ * it had come can. Until they have told, it answers nothing; until it has compared what it may lack,
+ * its answers do not count.
+ *
+ *     start --told by every other replica that is up, and one--> told --compared likewise--> whole
+ *       \--one remembers more than the store opened with------> lost
+ *
+ * Invariants
+ * 1. A standing only rises, `asked` to `told` to `whole`; `lost` is for ever.
+ * 2. A partition that has no other replica is whole from the start, unless its store was rolled back.
+ *
+ * Effects: none. Source: rules I3, D3, R4; promise P9.
+ *
+ * @module
+ */
+
+/** What a replica's answers are worth. */
+export type Standing =
+  /** It must not answer: who remembers it has not told yet. */
+  | "asked"
+  /** It takes writes; nothing of it counts yet, which is more careful than D3 asks for. */
+  | "told"
+  /** Reads and writes count. */
+  | "whole"
+  /** It has no data: the store was rolled back. */
+  | "lost";
+
+export interface StandingOptions {
+  /** The synced sequence that the store opened with, and what was set aside or cut of its log (D2). */
+  readonly openedSequence: number;
+  /** It was found to be rolled back in an earlier run. */
+  readonly wasLost?: boolean;
+  /** Bytes other than zeros were cut off the log (D3). */
+  readonly wasCut: boolean;
+  readonly partitions: number;
+  /** The other replicas of a partition, by node id. */
+  readonly othersOf: (partition: number) => readonly string[];
+  /** Whether a node has not answered a handshake within 2 s of the first attempt. */
+  readonly isDown: (nodeId: string) => boolean;
+}
+
+export class Standings {
+  readonly #options: StandingOptions;
+  /** By node: the highest sequence of this store that it remembers. */
+  readonly #told = new Map<string, number>();
+  /** By partition: the nodes with which it was compared. */
+  readonly #compared = new Map<number, Set<string>>();
+  /** By partition; only what has risen. */
+  readonly #reached: Standing[];
+  #isLost = false;
+  #wholeCount = 0;
+
+  constructor(options: StandingOptions) {
+    this.#options = options;
+    this.#isLost = options.wasLost === true;
+    this.#reached = new Array<Standing>(options.partitions).fill("asked");
+  }
+
+  /** Whether a peer remembers more than the store opened with (I3). */
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  /** Whether every partition is whole. */
+  get isWhole(): boolean {
+    return this.#wholeCount === this.#options.partitions;
+  }
+
+  /** A peer has answered the handshake: what it remembers of this store, 0 for nothing. */
+  tell(nodeId: string, rememberedSequence: number): void {
+    // What it remembers later is of this run, and says nothing about what was there at the start.
+    if (this.#told.has(nodeId)) return;
+    this.#told.set(nodeId, rememberedSequence);
+    if (rememberedSequence > this.#options.openedSequence) this.#isLost = true;
+  }
+
+  /**
+   * Why this store's vote, and what it has promised, are void (I3); undefined: they count. A store
+   * that was rolled back has forgotten promises, and could help to choose a second document.
+   */
+  whyNoVote(others: readonly string[]): string | undefined {
+    if (this.#isLost) return "its store was rolled back";
+    if (others.length === 0 || this.#isAnsweredBy(others, (nodeId) => this.#told.has(nodeId))) {
+      return undefined;
+    }
+    return "the other members have not told yet what they remember of its store";
+  }
+
+  /** A partition was compared with a node's, in both directions, from its begin to its end. */
+  compare(partition: number, nodeId: string): void {
+    let nodes = this.#compared.get(partition);
+    if (nodes === undefined) {
+      nodes = new Set();
+      this.#compared.set(partition, nodes);
+    }
+    nodes.add(nodeId);
+  }
+
+  of(partition: number): Standing {
+    if (this.#isLost) return "lost";
+    const reached = this.#reached[partition] as Standing;
+    if (reached === "whole") return reached;
+    const now = this.#rise(partition, reached);
+    if (now === reached) return now;
+    this.#reached[partition] = now;
+    if (now === "whole") this.#wholeCount += 1;
+    return now;
+  }
+
+  /** The nodes with which a partition has yet to be compared. */
+  toCompare(partition: number): readonly string[] {
+    if (!this.#options.wasCut || this.of(partition) !== "told") return [];
+    const done = this.#compared.get(partition);
+    return this.#options.othersOf(partition).filter((nodeId) => done?.has(nodeId) !== true);
+  }
+
+  #rise(partition: number, reached: Standing): Standing {
+    const { othersOf, wasCut } = this.#options;
+    const others = othersOf(partition);
+    if (others.length === 0) return "whole";
+    if (reached === "asked" && !this.#isAnsweredBy(others, (nodeId) => this.#told.has(nodeId))) {
+      return "asked";
+    }
+    if (!wasCut) return "whole";
+    const compared = this.#compared.get(partition);
+    const isCompared = this.#isAnsweredBy(others, (nodeId) => compared?.has(nodeId) === true);
+    return isCompared ? "whole" : "told";
+  }
+
+  /** Every one that is up, and at least one. */
+  #isAnsweredBy(nodeIds: readonly string[], has: (nodeId: string) => boolean): boolean {
+    const { isDown } = this.#options;
+    return nodeIds.some(has) && nodeIds.every((nodeId) => has(nodeId) || isDown(nodeId));
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * Topology status: what a client or an operator is told of the members and of the hints for them.
+ *
+ * The document says who is a member and who holds what; what a node has heard of the others is put
+ * beside it. A member that was never heard of is `unknown`, not `alive`: its detector still waits for
+ * a first word, which is no sign of life.
+ *
+ * Invariants
+ * 1. Every member of the document is in the answer once, in its order, heard of or not.
+ * 2. The node that answers is `alive` in its own answer.
+ *
+ * Effects: none.
+ *
+ * @module
+ */
+
+import type { ClusterAnswer, ClusterMember, HintsAnswer, MemberState } from "./api.ts";
+import { type Member, sharesOf, type Topology } from "./topology.ts";
+import { placeOf } from "./topology_answer.ts";
+
+/** What a node tells the others of itself, in numbers; a name that is missing is not known. */
+export type Load = Readonly<Record<string, number>>;
+
+/** What a load is made of. */
+export interface LoadFacts {
+  /** Live records, and the bytes of their values. */
+  readonly keys: number;
+  readonly bytes: number;
+  readonly disk: { readonly freeBytes: number; readonly totalBytes: number } | undefined;
+  /** All hints that the node keeps. */
+  readonly hints: number;
+}
+
+/** What was heard of another member. */
+export interface MemberView {
+  readonly nodeId: string;
+  readonly state: Exclude<MemberState, "unknown">;
+  readonly phi: number;
+  readonly silentMs: number;
+  /** 0: not heard of since this node's start. */
+  readonly boot: number;
+  readonly epoch: number;
+  readonly load: Load;
+  readonly version?: string;
+}
+
+/** The node that answers. */
+export interface SelfView {
+  readonly nodeId: string;
+  readonly version: string;
+  readonly load: Load;
+}
+
+/** What is kept for one store, as its keeper counts it. */
+export interface HintTally {
+  readonly storeId: string;
+  readonly count: number;
+  readonly bytes: number;
+  /** The stamp of the oldest one, in ms since 1970. */
+  readonly oldestMs: number | undefined;
+  readonly isDelivering: boolean;
+}
+
+export interface StatusFacts {
+  readonly self: SelfView;
+  readonly views: readonly MemberView[];
+  readonly hints: HintsAnswer;
+}
+
+const phiShownMax = 1000;
+
+/** The members, and what this node knows of each. */
+export function clusterAnswer(
+  topology: Topology,
+  { self, views, hints }: StatusFacts,
+): ClusterAnswer {
+  const { clusterId, epoch, partitions, members, voters } = topology;
+  const shares = sharesOf(topology);
+  const viewById = new Map(views.map((view) => [view.nodeId, view]));
+  const ofStore = new Map(hints.targets.map((target) => [target.storeId, target]));
+  return {
+    node: hints.node,
+    clusterId,
+    epoch,
+    partitions,
+    voters: members.filter(({ nodeId }) => voters.includes(nodeId)).map(({ name }) => name),
+    members: members.map((member, index): ClusterMember => {
+      const isSelf = member.nodeId === self.nodeId;
+      const { first, all } = shares[index] ?? { first: 0, all: 0 };
+      const { count, bytes } = ofStore.get(member.storeId) ?? { count: 0, bytes: 0 };
+      return {
+        ...placeOf(member),
+        storeId: member.storeId,
+        isVoter: voters.includes(member.nodeId),
+        isSelf,
+        firstCount: first,
+        replicaCount: all,
+        ...(isSelf ? selfFacts(self, epoch) : viewFacts(viewById.get(member.nodeId))),
+        hints: { count, bytes },
+      };
+    }),
+  };
+}
+
+/** What this node keeps for others, with the names of those who are members. */
+export function hintsAnswer(
+  members: readonly Pick<Member, "storeId" | "name">[],
+  node: string,
+  tallies: readonly HintTally[],
+  nowMs: number,
+): HintsAnswer {
+  const names = new Map(members.map(({ storeId, name }) => [storeId, name]));
+  const targets = tallies.map(({ storeId, count, bytes, oldestMs, isDelivering }) => {
+    const name = names.get(storeId);
+    return {
+      storeId,
+      ...(name === undefined ? {} : { node: name }),
+      count,
+      bytes,
+      // A clock that was set back would make an age negative.
+      ...(oldestMs === undefined ? {} : { oldestAgeMs: Math.max(0, nowMs - oldestMs) }),
+      isDelivering,
+    };
+  });
+  return {
+    node,
+    count: targets.reduce((sum, { count }) => sum + count, 0),
+    bytes: targets.reduce((sum, { bytes }) => sum + bytes, 0),
+    targets,
+  };
+}
+
+type Seen = Pick<
+  ClusterMember,
+  "state" | "phi" | "silentMs" | "epoch" | "keys" | "bytes" | "disk" | "version"
+>;
+
+function selfFacts({ load, version }: SelfView, epoch: number): Seen {
+  return { state: "alive", phi: 0, silentMs: 0, epoch, ...loadFacts(load), version };
+}
+
+function viewFacts(view: MemberView | undefined): Seen {
+  if (view === undefined) return { state: "unknown", phi: 0 };
+  const { state, boot, epoch, load, version } = view;
+  const phi = Math.min(phiShownMax, view.phi);
+  if (boot === 0) return { state: state === "alive" ? "unknown" : state, phi };
+  const told = version === undefined ? {} : { version };
+  const silentMs = Math.round(view.silentMs);
+  return { state, phi, silentMs, epoch, ...loadFacts(load), ...told };
+}
+
+/** What a node tells of itself, under the names by which others know it. */
+export function loadOf({ keys, bytes, disk, hints }: LoadFacts): Load {
+  const told = { keys, bytes, hints };
+  if (disk === undefined) return told;
+  return { ...told, diskFreeBytes: disk.freeBytes, diskTotalBytes: disk.totalBytes };
+}
+
+/** The hints that others keep, as they told last; one that is down keeps them, and cannot deliver. */
+export function hintsTold(views: readonly Pick<MemberView, "state" | "load">[]): number {
+  return views.reduce((sum, { state, load }) => {
+    return sum + (state === "down" ? 0 : (load["hints"] ?? 0));
+  }, 0);
+}
+
+function loadFacts(load: Load): Pick<ClusterMember, "keys" | "bytes" | "disk"> {
+  const keys = load["keys"];
+  const bytes = load["bytes"];
+  const freeBytes = load["diskFreeBytes"];
+  const totalBytes = load["diskTotalBytes"];
+  return {
+    ...(keys === undefined ? {} : { keys }),
+    ...(bytes === undefined ? {} : { bytes }),
+    ...(freeBytes === undefined || totalBytes === undefined
+      ? {}
+      : { disk: { freeBytes, totalBytes } }),
+  };
+}

@@ -1,0 +1,524 @@
+/**
+ * The coordinator among several nodes, on real stores and a network that the test cuts: who is asked,
+ * what is answered, what is repaired, and what is known when it fails. The tests that are named like
+ * the faults of the first program say which one in their names.
+ */
+
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { utf8Bytes } from "../src/bytes.ts";
+import { type Hlc, hlcAt, hlcWallMs } from "../src/hlc.ts";
+import type { StoredRecord } from "../src/record.ts";
+import { compareVersions, versionText } from "../src/version.ts";
+import { Cluster } from "./cluster_harness.ts";
+import { rejectsSlug } from "./samples.ts";
+
+const test = suite("coordinator_cluster");
+const startMs = 1_700_000_000_000;
+
+function recordAt(stampMs: number, value: string, more: Partial<StoredRecord> = {}): StoredRecord {
+  return {
+    version: { hlc: hlcAt(stampMs), origin: 77n },
+    tombstone: false,
+    contentType: "text/plain",
+    meta: [],
+    value: utf8Bytes(value),
+    ...more,
+  };
+}
+
+/** Lets everything that waits for no timer happen. */
+async function turns(count = 200): Promise<void> {
+  for (let turn = 0; turn < count; turn += 1) await undefined;
+}
+
+test("client-request-is-replicated: one put is on all three nodes, and any of them reads it", async () => {
+  const cluster = await Cluster.open(3);
+  const answer = await cluster.node("n1").put("k", "v");
+  assert.is(answer.replies, 2, "w of the default policy");
+  assert.is(answer.replicas, 3);
+  await turns();
+  for (const node of cluster.nodes) {
+    assert.is(await node.held("k"), "v", node.name);
+    assert.is(await node.value("k"), "v", node.name);
+  }
+  assert.equal(cluster.node("n1").hints, []);
+  await cluster.close();
+});
+
+test("single-node-accepts-writes: a cluster of one, with cluster ports, asks its own store alone", async () => {
+  const cluster = await Cluster.open(1);
+  const node = cluster.node("n1");
+  await node.put("k", "v");
+  assert.is(await node.value("k"), "v");
+  assert.equal(node.asked, []);
+  await cluster.close();
+});
+
+test("a node that is no replica of the key coordinates all the same", async () => {
+  const cluster = await Cluster.open(4);
+  await cluster.node("n4").put("k", "v");
+  await turns();
+  assert.is(await cluster.node("n4").held("k"), undefined);
+  assert.is(await cluster.node("n4").value("k"), "v");
+  assert.is(await cluster.node("n3").held("k"), "v");
+  await cluster.close();
+});
+
+test("quorum-read-returns-newest-under-skewed-clocks: writes in turn by nodes whose clocks differ", async () => {
+  const cluster = await Cluster.open(3, [400, -400, 0]);
+  let before: Awaited<ReturnType<(typeof cluster.nodes)[0]["put"]>> | undefined;
+  for (let number = 0; number < 12; number += 1) {
+    const node = cluster.nodes[number % 3];
+    // A clock 800 ms behind another's refuses its stamps (V2): two of three are enough.
+    const answer = await node?.put("k", `v${number}`);
+    assert.ok(answer);
+    if (before !== undefined) {
+      assert.is(compareVersions(answer.version, before.version), 1, `write ${number}`);
+    }
+    before = answer;
+    for (const reader of cluster.nodes) assert.is(await reader.value("k"), `v${number}`);
+  }
+  await cluster.close();
+});
+
+test("local-miss-does-not-hide-a-value: a node that missed the write reads it from the others, and is repaired", async () => {
+  const cluster = await Cluster.open(3);
+  cluster.cut("n3");
+  await cluster.node("n1").put("k", "v");
+  cluster.heal();
+  assert.is(await cluster.node("n3").held("k"), undefined);
+  assert.is(await cluster.node("n3").value("k"), "v");
+  assert.is(
+    await cluster.node("n3").value("k", { consistency: "one" }),
+    "v",
+    "it was written back",
+  );
+  await cluster.close();
+});
+
+test("quorum-read-fails-fast-when-all-have-failed: no deadline is waited for", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  await node.put("k", "v");
+  cluster.cut("n1");
+  const error = await rejectsSlug("read-quorum-not-met", node.get("k"));
+  assert.is(error.facts.acks, 1);
+  assert.is(error.facts.needed, 2);
+  assert.equal(
+    error.facts.replicas?.map(({ node: name, status }) => `${name} ${status}`),
+    ["n1 found", "n2 not reached", "n3 not reached"],
+  );
+  assert.is(await node.value("k", { consistency: "one" }), "v");
+  await cluster.close();
+});
+
+test("a replica that names a newer version and is gone before its record is fetched: the third answers in its place", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  await node.put("k", "v");
+  await turns();
+  // A write that reached n2 alone.
+  cluster.cut("n2");
+  await rejectsSlug("write-quorum-not-met", cluster.node("n2").put("k", "w"));
+  cluster.heal();
+  cluster.damage = (to, reply) => {
+    if (to === "n2") cluster.link("n1", "n2", "no link");
+    return reply;
+  };
+  node.asked.length = 0;
+  assert.is(await node.value("k"), "v");
+  assert.equal(node.asked, ["n1 record", "n2 version", "n2 record", "n3 record"]);
+  cluster.link("n1", "n3", "no link");
+  cluster.link("n1", "n2", "ok");
+  await rejectsSlug("read-quorum-not-met", node.get("k"));
+  cluster.heal();
+  cluster.damage = (_, reply) => reply;
+  assert.is(await node.value("k"), "w", "and what was partial may appear later");
+  await cluster.close();
+});
+
+test("W5, P7: a write that cannot reach w fails when its own disk has answered: it says partial, and hints are kept", async () => {
+  const cluster = await Cluster.open(3);
+  cluster.cut("n1");
+  const node = cluster.node("n1");
+  const error = await rejectsSlug("write-quorum-not-met", node.put("k", "v"));
+  assert.equal([error.outcome, error.facts.acks, error.facts.needed], ["partial", 1, 2]);
+  assert.equal(
+    error.facts.replicas?.map(({ node: name, status }) => `${name} ${status}`),
+    ["n1 took", "n2 not reached", "n3 not reached"],
+  );
+  assert.is(await node.held("k"), "v");
+  await turns();
+  assert.equal(node.hints.map(({ storeId }) => storeId).sort(), [
+    cluster.node("n2").storeId,
+    cluster.node("n3").storeId,
+  ]);
+  await cluster.close();
+});
+
+test("P7: a write that reaches nobody and that its own replica refuses is none, and keeps no hint", async () => {
+  const cluster = await Cluster.open(3);
+  cluster.cut("n1");
+  const node = cluster.node("n1");
+  node.state.notReady = "it waits";
+  const error = await rejectsSlug("write-quorum-not-met", node.put("k", "v"));
+  assert.is(error.outcome, "none");
+  await turns();
+  assert.equal(node.hints, []);
+  await cluster.close();
+});
+
+test("W5, P7: an own disk that stands still is not waited for until the deadline: unknown, and hints for all", async () => {
+  const cluster = await Cluster.open(3);
+  cluster.cut("n1");
+  const node = cluster.node("n1");
+  node.replica.write = () => new Promise(() => {});
+  const failed = rejectsSlug("write-quorum-not-met", node.put("k", "v", { timeoutMs: 5000 }));
+  await turns();
+  await node.wall.advance(250);
+  assert.is((await failed).outcome, "unknown");
+  await node.wall.advance(5000);
+  assert.is(node.hints.length, 3);
+  await cluster.close();
+});
+
+test("P7: a coordinator without a replica of its own that reaches nobody says none, and keeps no hint", async () => {
+  const cluster = await Cluster.open(4);
+  cluster.cut("n4");
+  const node = cluster.node("n4");
+  const error = await rejectsSlug("write-quorum-not-met", node.put("k", "v"));
+  assert.is(error.outcome, "none");
+  await turns();
+  assert.equal(node.hints, []);
+  await cluster.close();
+});
+
+test("P7: silence until the deadline is unknown, or partial where one acknowledged it", async () => {
+  const cluster = await Cluster.open(4);
+  for (const name of ["n1", "n2", "n3"]) cluster.link("n4", name, "silent");
+  const unknown = rejectsSlug("timeout", cluster.node("n4").put("k", "v", { timeoutMs: 100 }));
+  await turns();
+  await cluster.node("n4").wall.advance(100);
+  assert.is((await unknown).outcome, "unknown");
+  assert.is(cluster.node("n4").hints.length, 3);
+  cluster.link("n1", "n2", "silent");
+  cluster.link("n1", "n3", "silent");
+  const partial = rejectsSlug("timeout", cluster.node("n1").put("k", "v", { timeoutMs: 100 }));
+  await turns();
+  await cluster.node("n1").wall.advance(100);
+  assert.is((await partial).outcome, "partial");
+  assert.is(cluster.node("n1").hints.length, 2);
+  await cluster.close();
+});
+
+test("H1: after success, the replica that stayed silent gets a hint at the deadline, one without a link at once", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  cluster.link("n1", "n3", "silent");
+  const answer = await node.put("k", "v", { timeoutMs: 1000 });
+  await cluster.advance(999);
+  assert.equal(node.hints, []);
+  await cluster.advance(1);
+  assert.is(node.hints.length, 1);
+  assert.is(node.hints[0]?.storeId, cluster.node("n3").storeId);
+  assert.equal(node.hints[0]?.record.version, answer.version);
+  cluster.link("n1", "n3", "no link");
+  await node.delete("k");
+  await turns();
+  assert.is(node.hints.length, 2);
+  assert.ok(node.hints[1]?.record.tombstone, "deletes are hinted as well");
+  await cluster.close();
+});
+
+test("explain on a write tells what each replica said, and for whom a hint is kept", async () => {
+  const cluster = await Cluster.open(3);
+  cluster.link("n1", "n3", "no link");
+  const { explain } = await cluster.node("n1").put("k", "v", { explain: true });
+  const { hints, versions, replicas } = explain as {
+    hints: string[];
+    versions: number;
+    replicas: { node: string; status: string }[];
+  };
+  assert.equal(hints, ["n3"]);
+  assert.is(versions, 1);
+  assert.equal(
+    replicas.map(({ node, status }) => `${node} ${status}`),
+    ["n1 took", "n2 took", "n3 not reached"],
+  );
+  await cluster.close();
+});
+
+test("H1: settle keeps hints for what is under way, so that a node can close", async () => {
+  const cluster = await Cluster.open(3);
+  cluster.link("n1", "n3", "silent");
+  await cluster.node("n1").put("k", "v");
+  await cluster.node("n1").coordinator.settle();
+  assert.is(cluster.node("n1").hints.length, 1);
+  await cluster.close();
+});
+
+test("W3: a write below what is there is minted again above it, and read back", async () => {
+  const cluster = await Cluster.open(3);
+  for (const node of cluster.nodes) await node.plant("k", recordAt(startMs + 3_600_000, "future"));
+  const answer = await cluster.node("n1").put("k", "v", { explain: true });
+  assert.ok(hlcWallMs(answer.version.hlc) >= startMs + 3_600_000);
+  assert.is((answer.explain as { versions: number }).versions, 2);
+  assert.is(await cluster.node("n2").value("k"), "v");
+  await cluster.close();
+});
+
+test("G2: a write below a promise is minted above it", async () => {
+  const cluster = await Cluster.open(3);
+  const promise = hlcAt(startMs + 100);
+  for (const { state } of cluster.nodes) state.fence = { promise, watermark: 0n as Hlc };
+  const answer = await cluster.node("n1").put("k", "v");
+  assert.ok(answer.version.hlc > promise);
+  assert.is(await cluster.node("n3").value("k"), "v");
+  await cluster.close();
+});
+
+test("V2: stamps of a clock far ahead are refused, with the reason for every replica", async () => {
+  const cluster = await Cluster.open(4, [0, 0, 0, 5000]);
+  const error = await rejectsSlug("write-quorum-not-met", cluster.node("n4").put("k", "v"));
+  assert.is(error.outcome, "none");
+  const reasons = error.facts.replicas?.map(({ reason }) => reason?.slice(0, 10));
+  assert.ok(
+    reasons?.every((reason) => reason === "clock-skew"),
+    JSON.stringify(reasons),
+  );
+  await cluster.close();
+});
+
+test("R1: a version that one replica alone holds is written back before it is answered", async () => {
+  const cluster = await Cluster.open(3);
+  await cluster.node("n1").plant("k", recordAt(startMs, "alone"));
+  assert.is(await cluster.node("n1").value("k"), "alone");
+  const holders = await Promise.all(cluster.nodes.map((node) => node.held("k")));
+  assert.ok(holders.filter((held) => held === "alone").length >= 2, JSON.stringify(holders));
+  await cluster.close();
+});
+
+test("R1: where it cannot be written back, the read fails rather than go back later", async () => {
+  const cluster = await Cluster.open(3);
+  await cluster.node("n1").plant("k", recordAt(startMs, "alone"));
+  for (const name of ["n2", "n3"]) {
+    cluster.node(name).state.fence = {
+      promise: hlcAt(startMs + 100),
+      watermark: hlcAt(startMs + 100),
+    };
+  }
+  const error = await rejectsSlug("read-quorum-not-met", cluster.node("n1").get("k"));
+  assert.match(error.detail, "too few could be given");
+  await cluster.close();
+});
+
+test("the value comes from one replica, only versions from the others; what is newer elsewhere is fetched", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  await node.put("k", "old");
+  await turns();
+  node.asked.length = 0;
+  assert.is(await node.value("k"), "old");
+  assert.equal(node.asked, ["n1 record", "n2 version"]);
+  await cluster.node("n2").plant("k", recordAt(startMs + 50, "newer"));
+  await cluster.node("n3").plant("k", recordAt(startMs + 50, "newer"));
+  node.asked.length = 0;
+  assert.is(await node.value("k"), "newer");
+  assert.equal(node.asked.slice(0, 3), ["n1 record", "n2 version", "n2 record"]);
+  await turns();
+  assert.is(await node.held("k"), "newer", "repaired");
+  await cluster.close();
+});
+
+test("an explained read names what it was decided by, also what a fetch was the first to meet", async () => {
+  const cluster = await Cluster.open(3);
+  for (const name of ["n2", "n3"]) {
+    await cluster.node(name).plant("k", recordAt(startMs, "deleted since"));
+  }
+  const tombstone = { ...recordAt(startMs + 50, ""), tombstone: true };
+  // n2 tells its version; by the time it is asked for the value, there is none any more.
+  let planted: Promise<unknown> | undefined;
+  cluster.damage = (to, reply) => {
+    if (to === "n2") planted ??= cluster.node("n2").plant("k", tombstone);
+    return reply;
+  };
+  const node = cluster.node("n1");
+  const { record, explain } = await node.get("k", { explain: true });
+  assert.is(record, undefined);
+  const told = explain as { replicas: readonly { node: string; version?: string }[] };
+  const ofDelete = versionText(tombstone.version);
+  assert.is(told.replicas.find((each) => each.node === "n2")?.version, ofDelete);
+  await planted;
+  await cluster.close();
+});
+
+test("P4: a delete is repaired too, although its versions alone were enough for the answer", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  await node.plant("k", recordAt(startMs, "deleted since"));
+  const tombstone = { ...recordAt(startMs + 50, ""), tombstone: true };
+  for (const name of ["n2", "n3"]) await cluster.node(name).plant("k", tombstone);
+  assert.is(await node.value("k", { consistency: "all" }), undefined);
+  await turns();
+  assert.is(await node.held("k"), "(deleted)");
+  await cluster.close();
+});
+
+test("what was read behind is repaired in the background when the answer does not depend on it", async () => {
+  const cluster = await Cluster.open(3);
+  for (const name of ["n1", "n2"]) await cluster.node(name).plant("k", recordAt(startMs, "v"));
+  const answer = await cluster.node("n1").get("k", { consistency: "all", explain: true });
+  assert.is(answer.replies, 3);
+  assert.equal((answer.explain as { repairs: string[] }).repairs, ["n3"]);
+  await turns();
+  assert.is(await cluster.node("n3").held("k"), "v");
+  await cluster.close();
+});
+
+test("a slow replica is hedged: another is asked, and the answer does not wait for it", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  await node.put("k", "v");
+  await turns();
+  cluster.link("n1", "n2", "silent");
+  const answer = node.get("k", { explain: true });
+  await turns();
+  node.asked.length = 0;
+  await node.wall.advance(64);
+  assert.equal(node.asked, ["n3 record"]);
+  const { record, explain } = await answer;
+  assert.is(Buffer.from(record?.value ?? []).toString(), "v");
+  assert.is((explain as { hedges: number }).hedges, 1);
+  await cluster.close();
+});
+
+test("a replica believed to be down is asked last for reads, and gets every write", async () => {
+  const cluster = await Cluster.open(3);
+  cluster.node("n2").state.isUp = false;
+  const node = cluster.node("n1");
+  await node.put("k", "v");
+  await turns();
+  assert.is(await cluster.node("n2").held("k"), "v");
+  node.asked.length = 0;
+  await node.get("k");
+  assert.equal(node.asked, ["n1 record", "n3 version"]);
+  await cluster.close();
+});
+
+test("R4, I4: a replica without data takes writes and counts for nothing", async () => {
+  const cluster = await Cluster.open(3);
+  cluster.node("n1").state.counts = false;
+  const node = cluster.node("n1");
+  const answer = await node.put("k", "v");
+  assert.is(answer.replies, 2);
+  cluster.link("n1", "n3", "no link");
+  const error = await rejectsSlug("write-quorum-not-met", node.put("k", "w"));
+  assert.is(error.outcome, "partial");
+  assert.is(error.facts.acks, 1);
+  await rejectsSlug("read-quorum-not-met", node.get("k"));
+  cluster.heal();
+  assert.is(await node.value("k"), "w", "and what was partial may appear later");
+  await cluster.close();
+});
+
+test("T2: refused with a newer epoch, a write and a read are sent once more under the newer document", async () => {
+  for (const kind of ["put", "get"] as const) {
+    const cluster = await Cluster.open(4);
+    await cluster.node("n1").put("k", "v");
+    await turns();
+    // n1 and n4 have not heard that n4 took the place of n1.
+    const newer = { epoch: 2, replicas: ["n4", "n2", "n3"] };
+    for (const name of ["n2", "n3"]) cluster.node(name).learn(newer);
+    const node = cluster.node("n1");
+    if (kind === "put") {
+      const answer = await node.put("k", "w");
+      assert.is(answer.epoch, 2);
+      await turns();
+      assert.is(await cluster.node("n4").held("k"), "w", "n4 learned the document first");
+    } else {
+      const answer = await node.get("k");
+      assert.is(answer.epoch, 2);
+      assert.is(Buffer.from(answer.record?.value ?? []).toString(), "v");
+    }
+    assert.equal(node.state.replicas, newer.replicas);
+    await cluster.close();
+  }
+});
+
+test("P8: a damaged answer is not believed; another replica gives the value", async () => {
+  const cluster = await Cluster.open(3);
+  await cluster.node("n1").put("k", "v");
+  await turns();
+  let damaged = ["n1", "n3"];
+  cluster.damage = (to, reply) => {
+    const found = reply as { record?: Uint8Array };
+    if (!damaged.includes(to) || found.record === undefined) return reply;
+    const record = found.record.slice();
+    record[record.length - 1] = (record[record.length - 1] as number) ^ 1;
+    return { ...reply, record };
+  };
+  const node = cluster.node("n2");
+  node.state.counts = false;
+  await rejectsSlug("read-quorum-not-met", node.get("k"));
+  damaged = ["n3"];
+  cluster.node("n3").state.isUp = false;
+  await rejectsSlug("read-quorum-not-met", node.get("k", { consistency: "all" }));
+  node.state.counts = true;
+  assert.is(await node.value("k", { consistency: "all" }), "v");
+  await cluster.close();
+});
+
+test("R3: expired is answered once n-m+1 replicas durably have that clock, and then by all of them", async () => {
+  const cluster = await Cluster.open(3, [300, 0, 0]);
+  await cluster.node("n2").put("k", "v", { ttlSeconds: 10 });
+  await turns();
+  await cluster.advance(9_900);
+  cluster.cut("n1");
+  assert.is(await cluster.node("n2").value("k"), "v");
+  // n1's clock is 300 ms ahead: for it, and for who has heard it, the key is over.
+  cluster.heal();
+  assert.is(await cluster.node("n1").value("k"), undefined);
+  for (const node of cluster.nodes) assert.is(await node.value("k"), undefined, node.name);
+  await cluster.close();
+});
+
+test("deleted keys stay deleted where a replica missed the delete", async () => {
+  const cluster = await Cluster.open(3);
+  await cluster.node("n1").put("k", "v");
+  await turns();
+  cluster.cut("n3");
+  await cluster.node("n1").delete("k");
+  cluster.heal();
+  for (const node of cluster.nodes) assert.is(await node.value("k"), undefined, node.name);
+  assert.is(await cluster.node("n3").held("k"), "(deleted)");
+  await cluster.close();
+});
+
+test("explain tells what every replica holds, and who cannot be reached", async () => {
+  const cluster = await Cluster.open(3);
+  cluster.cut("n3");
+  await cluster.node("n1").put("k", "v");
+  const request = { namespace: "default", requestId: "test", key: utf8Bytes("k") };
+  const told = await cluster.node("n1").coordinator.explain(request, 5);
+  assert.equal(
+    told.replicas.map(({ node, status }) => `${node} ${status}`),
+    ["n1 found", "n2 found", "n3 not reached"],
+  );
+  assert.equal(told.replicas[0]?.version, told.replicas[1]?.version);
+  await cluster.close();
+});
+
+test("a list reads its values at the level that the list was asked for", async () => {
+  const cluster = await Cluster.open(3);
+  const [first] = cluster.nodes;
+  await first?.put("k", "v");
+  await turns();
+  cluster.cut("n1");
+  assert.equal(await first?.keys({ consistency: "one", values: true }), ["k"]);
+  assert.equal(await first?.keys({ r: 1, values: true }), ["k"]);
+  await rejectsSlug("read-quorum-not-met", first?.keys({ values: true }) ?? Promise.resolve());
+  await cluster.close();
+});
+
+test.run();

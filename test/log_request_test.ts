@@ -1,0 +1,85 @@
+/**
+ * One id goes with a request through its answer, its problem and the log, whichever way it came in.
+ */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type Report, silentReport } from "../src/capability.ts";
+import { withServer } from "./server_harness.ts";
+
+const test = suite("log of requests");
+
+type Line = { readonly level: string; readonly message: string } & Record<string, unknown>;
+
+function keeping(): { readonly report: Report; readonly lines: Line[] } {
+  const lines: Line[] = [];
+  const report: Report = {
+    ...silentReport,
+    log: (level, message, fields = {}) => lines.push({ ...fields, level, message }),
+  };
+  return { report, lines };
+}
+
+const rpcHeaders = { "content-type": "application/json" };
+
+for (const [way, ask] of [
+  [
+    "http",
+    (url: string, headers: object) => fetch(`${url}/v1/kv/default/k`, { headers: { ...headers } }),
+  ],
+  [
+    "http",
+    (url: string, headers: object) => fetch(`${url}/v1/count/default`, { headers: { ...headers } }),
+  ],
+  [
+    "rpc",
+    (url: string, headers: object) =>
+      fetch(`${url}/kv.KVStore/Get`, {
+        method: "POST",
+        headers: { ...headers, ...rpcHeaders },
+        body: '{"key":"k"}',
+      }),
+  ],
+] as const) {
+  const { report, lines } = keeping();
+  test(
+    `a request over ${way} and its unforeseen error are logged with the id of the answer`,
+    withServer(
+      async ({ url, api }) => {
+        await ask(url, { "quorate-request-id": "from-client" });
+        assert.equal(
+          lines.map(({ level, message, edge, requestId }) => ({ level, message, edge, requestId })),
+          [{ level: "debug", message: "Answered.", edge: way, requestId: "from-client" }],
+        );
+        api.failure = new Error("a bug");
+        const answer = await ask(url, {});
+        assert.is(answer.status, 500);
+        const requestId = answer.headers.get("quorate-request-id");
+        const [, ...rest] = lines;
+        assert.equal(
+          rest.map((line) => [line.level, line["requestId"]]),
+          [
+            ["error", requestId],
+            ["debug", requestId],
+          ],
+        );
+        assert.is(rest[1]?.["status"], 500);
+      },
+      { report, accessLog: true },
+    ),
+  );
+}
+
+const quiet = keeping();
+
+test(
+  "without an access log a request that is answered as it should be is no line",
+  withServer(
+    async ({ url }) => {
+      await fetch(`${url}/livez`);
+      assert.equal(quiet.lines, []);
+    },
+    { report: quiet.report },
+  ),
+);
+
+test.run();

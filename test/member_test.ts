@@ -1,0 +1,157 @@
+/**
+ * Members of a cluster inside an application: real folders, ports and streams.
+ *
+ * Three of them in one process do what three processes do; only the processor is shared.
+ */
+
+import { existsSync } from "node:fs";
+import * as path from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { freePort } from "../bench/free_port.ts";
+import { TcpProxy } from "../chaos/proxy.ts";
+import { type Database, type OpenOptions, open } from "../mod.ts";
+import { withFolder } from "./cli_harness.ts";
+import { pause } from "./real_cluster_harness.ts";
+import { rejectsSlug } from "./samples.ts";
+
+const test = suite("member");
+const clusterSecret = "0123456789abcdef";
+
+test("three applications are one cluster: what one wrote the others have, also when one was away", () =>
+  withFolder(async (folder) => {
+    const ports = await Promise.all([freePort(), freePort(), freePort()]);
+    const peers = ports.map((port) => `127.0.0.1:${port}`);
+    const start = (index: number): Promise<Database> =>
+      open({
+        dataDir: path.join(folder, `n${index}`),
+        name: `n${index}`,
+        port: ports[index] as number,
+        bootstrapExpect: 3,
+        ...{ peers, clusterSecret },
+        serveClients: index === 0,
+      });
+    const opened = await Promise.all([start(0), start(1), start(2)]);
+    const at = (index: number): Database => opened[index] as Database;
+    try {
+      const written = await at(0).put("users/1", "Ada");
+      assert.is(written.replicas, 3);
+      assert.ok(written.acks >= 2, `${written.acks}`);
+      assert.is((await at(1).get("users/1"))?.text(), "Ada");
+      assert.is((await at(2).put("all", "3", { w: "all" })).acks, 3);
+      await at(2).close();
+      for (let index = 0; index < 20; index += 1) await at(index % 2).put(`k${index}`, "v");
+      await rejectsSlug("write-quorum-not-met", at(0).put("k", "v", { w: "all" }));
+      opened[2] = await start(2);
+      for (let index = 0; index < 20; index += 1) {
+        assert.is((await at(2).get(`k${index}`))?.text(), "v");
+      }
+      await at(1).delete("users/1");
+      assert.is(await at(2).get("users/1", { r: "all" }), undefined);
+      const { items } = await at(2).list({ prefix: "k1" });
+      assert.is(items.length, 11);
+      // One of them has a port for clients, too; the others are for nodes alone.
+      const info = await fetch(`http://${peers[0]}/v1/kv/default/k3`);
+      assert.is(await info.text(), "v");
+      assert.is((await fetch(`http://${peers[1]}/v1/kv/default/k3`)).status, 404);
+    } finally {
+      for (const database of opened) await database.close();
+    }
+  }));
+
+test("P7: a member that is closed answers what the others have asked of it first", () =>
+  withFolder(async (folder) => {
+    const ports = await Promise.all([freePort(), freePort(), freePort()]);
+    const proxy = await TcpProxy.listen(ports[2] as number);
+    const reached = [ports[0], ports[1], proxy.port].map((port) => `127.0.0.1:${port}`);
+    const opened = await Promise.all(
+      ports.map((port, index) =>
+        open({
+          dataDir: path.join(folder, `n${index}`),
+          name: `n${index}`,
+          advertise: reached[index] as string,
+          bootstrapExpect: 3,
+          ...{ port, peers: reached, clusterSecret },
+        }),
+      ),
+    );
+    const [asking, closing] = [opened[0] as Database, opened[2] as Database];
+    try {
+      proxy.there.isHeld = true;
+      const written = asking.put("k", "v", { w: "all" });
+      written.catch(() => {});
+      // When its own replica has it, the others have been sent it.
+      while ((await asking.get("k", { r: 1 })) === undefined) await pause(10);
+      const closed = closing.close();
+      await pause(200);
+      proxy.release();
+      assert.is((await written).acks, 3);
+      await closed;
+    } finally {
+      for (const database of opened) await database.close();
+      await proxy.close();
+    }
+  }));
+
+test("one that finds nobody says what it waits for, and leaves folder and port free", () =>
+  withFolder(async (folder) => {
+    const [port, other] = await Promise.all([freePort(), freePort()]);
+    const options: OpenOptions = {
+      dataDir: folder,
+      peers: [`127.0.0.1:${other}`],
+      bootstrapExpect: 2,
+      startTimeoutMs: 300,
+      ...{ port, clusterSecret },
+    };
+    for (let attempt = 0; attempt < 2; attempt += 1) {
+      const error = await rejectsSlug("not-ready", open(options));
+      assert.match(error.detail, /does not serve after 300ms/);
+    }
+  }));
+
+test("what a member is told is checked before anything is made", () =>
+  withFolder(async (folder) => {
+    const dataDir = path.join(folder, "data");
+    const peers = ["127.0.0.1:1"];
+    const port = 8080;
+    const cases: readonly (readonly [Partial<OpenOptions>, RegExp])[] = [
+      [{ peers }, /no port or secret/],
+      [{ peers, port }, /no port or secret/],
+      [{ peers: [], port, clusterSecret }, /names its peers/],
+      [{ peers, port: 0, clusterSecret }, /a port on which they reach it/],
+      [{ peers, port: 70_000, clusterSecret }, /port in open\(\): '70000' is above/],
+      [{ peers, port, clusterSecret: "short" }, /cluster-secret in open\(\): its value/],
+      [{ peers: ["nowhere"], port, clusterSecret }, /peers in open\(\): 'nowhere'/],
+      [{ peers, port, clusterSecret, host: "0.0.0.0" }, /no TLS and no login/],
+      [{ peers, port, clusterSecret, bootstrapExpect: 3 }, /--bootstrap-expect 3/],
+      [{ peers, port, clusterSecret, startTimeoutMs: 0 }, /startTimeoutMs is 0/],
+    ];
+    for (const [options, expected] of cases) {
+      const error = await rejectsSlug("invalid-config", open({ dataDir, ...options }));
+      assert.match(error.detail, expected);
+      assert.not.ok(existsSync(dataDir));
+    }
+  }));
+
+test("one that comes back with another secret is told that this is why it does not serve", () =>
+  withFolder(async (folder) => {
+    const ports = await Promise.all([freePort(), freePort(), freePort()]);
+    const peers = ports.map((port) => `127.0.0.1:${port}`);
+    const optionsOf = (index: number): OpenOptions => ({
+      dataDir: path.join(folder, `${index}`),
+      name: `n${index}`,
+      port: ports[index] as number,
+      ...{ peers, clusterSecret, bootstrapExpect: 3 },
+    });
+    const opened = await Promise.all(ports.map((_, index) => open(optionsOf(index))));
+    try {
+      await opened[2]?.close();
+      const options = { ...optionsOf(2), clusterSecret: "f".repeat(32), startTimeoutMs: 2000 };
+      const error = await rejectsSlug("not-ready", open(options));
+      assert.match(error.detail, "n0 (it does not have this cluster's secret, or is no node)");
+    } finally {
+      for (const database of opened) await database.close();
+    }
+  }));
+
+test.run();

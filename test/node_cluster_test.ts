@@ -1,0 +1,578 @@
+/**
+ * Node cluster: whole nodes on simulated disks, over a network in memory, on clocks that a test moves.
+ */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { SimClock } from "../sim/clock.ts";
+import { SimDisk } from "../sim/disk.ts";
+import { SimRandom } from "../sim/random.ts";
+import { Admission, Budget } from "../src/admission.ts";
+import type { PutRequest } from "../src/api.ts";
+import { utf8Bytes } from "../src/bytes.ts";
+import { silentReport } from "../src/capability.ts";
+import { createReport } from "../src/log.ts";
+import { Metrics } from "../src/metrics.ts";
+import { openNode, type QuorateNode } from "../src/node.ts";
+import type { PeerBudgets } from "../src/node_options.ts";
+import { MemoryTableDisk } from "../src/table_memory.ts";
+import { MemoryNetwork } from "./network_harness.ts";
+import { rejectsSlug } from "./samples.ts";
+import { smallSettings } from "./store_harness.ts";
+
+const test = suite("node cluster");
+
+interface Place {
+  readonly name: string;
+  readonly address: string;
+  disk: SimDisk;
+  table: MemoryTableDisk;
+  starts: number;
+  node: QuorateNode | undefined;
+  budgets?: PeerBudgets;
+}
+
+/** Nodes that know each other's addresses. */
+class Town {
+  readonly clock = new SimClock();
+  readonly network = new MemoryNetwork(this.clock);
+  readonly places: Place[];
+  readonly secret: string;
+
+  constructor(count: number, secret = "s") {
+    this.secret = secret;
+    this.places = Array.from({ length: count }, (_, index) => ({
+      name: `n${index + 1}`,
+      address: `10.0.0.${index + 1}:80`,
+      disk: new SimDisk(),
+      table: new MemoryTableDisk({}),
+      starts: 0,
+      node: undefined,
+    }));
+  }
+
+  at(index: number): QuorateNode {
+    const node = this.places[index]?.node;
+    assert.ok(node !== undefined, `node ${index + 1} is started`);
+    return node as QuorateNode;
+  }
+
+  async start(
+    index: number,
+    expect: number | undefined,
+    peers = this.places.map((one) => one.address),
+  ) {
+    const place = this.places[index] as Place;
+    place.starts += 1;
+    const node = await openNode({
+      clock: this.clock,
+      random: new SimRandom(1000 * (index + 1) + place.starts),
+      disk: place.disk,
+      report: silentReport,
+      openTable: () => place.table.open(),
+      settings: { ...smallSettings, name: place.name, memtableBytesMax: 64 * 1024 },
+      cluster: {
+        network: this.network.from(place.address),
+        ...(place.budgets === undefined ? {} : { budgets: place.budgets }),
+        settings: {
+          peers,
+          secret: this.secret,
+          addresses: [place.address],
+          ...(expect === undefined ? {} : { expect }),
+        },
+      },
+    });
+    place.node = node;
+    const { accept } = node;
+    if (accept !== undefined) this.network.listen(place.address, { accept });
+    return node;
+  }
+
+  async startAll(): Promise<void> {
+    for (const index of this.places.keys()) await this.start(index, this.places.length);
+    await this.until(() => this.places.every((_, index) => this.isReady(index)));
+  }
+
+  isReady(index: number): boolean {
+    return this.places[index]?.node?.readiness().every(({ ok }) => ok) === true;
+  }
+
+  /** The process dies: what was not synced is gone, and so are its connections. */
+  kill(index: number): void {
+    const place = this.places[index] as Place;
+    this.network.unlisten(place.address);
+    place.disk = place.disk.crash("durable");
+    place.table.crash({ keep: "flushed" });
+    place.node = undefined;
+  }
+
+  async until(holds: () => boolean, secondsMax = 60): Promise<void> {
+    for (let step = 0; step < secondsMax * 20 && !holds(); step += 1) await this.pass(50);
+    assert.ok(holds(), "it comes about in time");
+  }
+
+  async pass(ms: number): Promise<void> {
+    for (let step = 0; step < 5; step += 1) {
+      for (let turn = 0; turn < 300; turn += 1) await undefined;
+      await this.clock.advance(ms / 5);
+    }
+  }
+
+  /** What becomes of a request while time passes. */
+  async done<Value>(work: Promise<Value>, secondsMax = 30): Promise<Value> {
+    let isDone = false;
+    const settle = (): void => {
+      isDone = true;
+    };
+    work.then(settle, settle);
+    await this.until(() => isDone, secondsMax);
+    return work;
+  }
+
+  put(index: number, key: string, value: string, more: Partial<PutRequest> = {}) {
+    const request = { namespace: "default", requestId: "t", key: utf8Bytes(key) };
+    const body = { value: utf8Bytes(value), contentType: "text/plain", meta: [] };
+    return this.done(this.at(index).put({ ...request, ...body, ...more }));
+  }
+
+  async get(index: number, key: string, more = {}): Promise<string | undefined> {
+    const request = { namespace: "default", requestId: "t", key: utf8Bytes(key), ...more };
+    const { record } = await this.done(this.at(index).get(request));
+    return record === undefined ? undefined : new TextDecoder().decode(record.value);
+  }
+
+  async close(): Promise<void> {
+    const closing = this.places.map(({ node }) => node?.close());
+    await this.done(Promise.all(closing));
+  }
+}
+
+/** Another disk with the same files. */
+async function copyOf(disk: SimDisk): Promise<SimDisk> {
+  const copy = new SimDisk();
+  for (const path of disk.files()) {
+    const folder = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
+    if (folder !== "") await copy.makeFolder(folder);
+    const file = await copy.open(path, "create");
+    await file.write(disk.bytesOf(path), 0);
+    await file.sync();
+    await file.close();
+    await copy.syncFolder(folder);
+  }
+  return copy;
+}
+
+test("three nodes found a cluster together, and each serves every key", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  const infos = await Promise.all(town.places.map(({ node }) => (node as QuorateNode).info()));
+  assert.is(new Set(infos.map(({ clusterId }) => clusterId)).size, 1);
+  for (let index = 0; index < 12; index += 1) {
+    const written = await town.put(index % 3, `k${index}`, `v${index}`);
+    assert.equal([written.replicas, written.replies >= 2], [3, true]);
+  }
+  for (let index = 0; index < 12; index += 1) {
+    assert.is(await town.get((index + 1) % 3, `k${index}`), `v${index}`);
+  }
+  const { items } = await town.done(town.at(1).list({ namespace: "default", requestId: "t" }));
+  assert.is(items.length, 12);
+  await town.close();
+});
+
+test("P2: what was written while one of three was down is read through the others, and then through it", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  await town.put(0, "before", "1");
+  town.kill(2);
+  await town.pass(200);
+  for (let index = 0; index < 20; index += 1) await town.put(index % 2, `k${index}`, "v");
+  assert.is(await town.get(1, "k3"), "v");
+  await town.start(2, 3);
+  await town.until(() => town.isReady(2));
+  for (let index = 0; index < 20; index += 1) assert.is(await town.get(2, `k${index}`), "v");
+  await town.close();
+});
+
+for (const [whose, writers] of [
+  ["of the others", [0, 1, 0, 1]],
+  ["of its own clients", [2, 2, 0, 2]],
+] as const) {
+  test(`P7: an orderly stop cuts no request ${whose}; what comes after it is not sent`, async () => {
+    const town = new Town(3);
+    await town.startAll();
+    const all = { w: "all" } as const;
+    const writing = writers.map((index, number) =>
+      town.at(index).put({
+        ...{ namespace: "default", requestId: "t", key: utf8Bytes(`k${number}`) },
+        ...{ value: utf8Bytes("v"), contentType: "text/plain", meta: [], ...all },
+      }),
+    );
+    const closing = town.at(2).close();
+    const written = await town.done(Promise.all(writing));
+    assert.equal(
+      written.map(({ replies }) => replies),
+      [3, 3, 3, 3],
+    );
+    await town.done(closing);
+    const late = await rejectsSlug("write-quorum-not-met", town.put(0, "late", "v", all));
+    assert.is(late.outcome, "partial");
+    const status = late.facts.replicas?.find(({ node }) => node === "n3")?.status;
+    assert.is(status, "not reached");
+    assert.is(town.at(0).hints().count, 1, "a hint for the write that came too late, and no other");
+    await town.start(2, 3);
+    await town.until(() => town.isReady(2));
+    await town.until(() => town.at(0).hints().count === 0);
+    assert.is(await town.get(2, "late", { r: 1 }), "v");
+    await town.close();
+  });
+}
+
+test("a node whose machine vanished and came back is reached at once, by links that still looked open", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  town.network.vanish((town.places[2] as Place).address);
+  town.kill(2);
+  await town.start(2, 3);
+  await town.until(() => town.isReady(2));
+  const written = await town.put(0, "k", "v", { w: "all", timeoutMs: 1000 });
+  assert.is(written.replies, 3);
+  await town.close();
+});
+
+test("slow-node-that-never-left-gets-hints: what one missed is delivered, without a read", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  const [a, c] = [town.places[0] as Place, town.places[2] as Place];
+  const b = town.places[1] as Place;
+  for (const other of [a, b]) {
+    town.network.cut(other.address, c.address);
+    town.network.cut(c.address, other.address);
+  }
+  for (let index = 0; index < 10; index += 1) await town.put(0, `k${index}`, "v");
+  town.network.heal();
+  await town.pass(20_000);
+  town.kill(0);
+  town.kill(1);
+  for (let index = 0; index < 10; index += 1) {
+    const read = { namespace: "default", requestId: "t", key: utf8Bytes(`k${index}`), r: 1 };
+    const { record } = await town.done(town.at(2).get(read));
+    assert.is(new TextDecoder().decode(record?.value), "v");
+  }
+});
+
+test("a replica takes of other nodes what its budgets allow, and hints wait for theirs", async () => {
+  const town = new Town(3);
+  const narrow = town.places[2] as Place;
+  const none = new Budget({ requestsMax: 0, bytesMax: 0 });
+  const some = new Budget({ requestsMax: 100, bytesMax: 100_000 });
+  narrow.budgets = { replication: none, hint: none };
+  await town.startAll();
+  for (let index = 0; index < 5; index += 1) await town.put(0, `k${index}`, "v");
+  await rejectsSlug("write-quorum-not-met", town.put(0, "k", "v", { w: "all" }));
+  await town.pass(10_000);
+  assert.is(town.at(0).hints().count, 6, "hints wait as long as their budget has no room");
+  narrow.budgets = { replication: none, hint: some };
+  town.kill(2);
+  await town.start(2, 3);
+  await town.until(() => town.at(0).hints().count === 0);
+  assert.equal([some.requests, some.bytes], [0, 0]);
+  await rejectsSlug("write-quorum-not-met", town.put(0, "k", "v", { w: "all" }));
+  await town.close();
+});
+
+test("each node tells who lives and what is kept for whom, and a wait ends when that is delivered", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  await town.pass(3000);
+  const statesAt = async (index: number) => {
+    const { members } = await town.done(town.at(index).cluster());
+    return Object.fromEntries(members.map(({ node, state }) => [node, state]));
+  };
+  for (const index of [0, 1, 2]) {
+    assert.equal(await statesAt(index), { n1: "alive", n2: "alive", n3: "alive" });
+  }
+  for (let index = 0; index < 10; index += 1) await town.put(0, `k${index}`, "v", { w: "all" });
+  await town.pass(2000);
+  const { members, voters } = await town.done(town.at(1).cluster());
+  assert.is(voters.length, 3);
+  assert.equal(
+    members.map(({ keys }) => keys),
+    [10, 10, 10],
+  );
+  assert.ok(members.every(({ disk }) => (disk?.totalBytes ?? 0) > 0));
+  const [a, b, away] = town.places as [Place, Place, Place];
+  for (const other of [a, b]) {
+    town.network.cut(other.address, away.address);
+    town.network.cut(away.address, other.address);
+  }
+  await town.pass(30_000);
+  assert.is((await statesAt(0)).n3, "down");
+  for (let index = 0; index < 10; index += 1) await town.put(0, `k${index}`, "w");
+  await town.pass(2000);
+  const { count, targets } = town.at(0).hints();
+  assert.is(count, 10);
+  assert.equal(
+    targets.map(({ node }) => node),
+    ["n3"],
+  );
+  // The node that keeps none itself knows of those that another one keeps.
+  assert.is(town.at(1).hints().count, 0);
+  await rejectsSlug("timeout", town.done(town.at(1).whenNoHints(2000)));
+  const waiting = town.at(1).whenNoHints(60_000);
+  town.network.heal();
+  assert.is((await town.done(waiting, 60)).count, 0);
+  assert.is(town.at(0).hints().count, 0);
+  await town.close();
+});
+
+test("old-hint-never-overwrites-newer", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  const [a, c] = [town.places[0] as Place, town.places[2] as Place];
+  town.network.cut(a.address, c.address);
+  town.network.cut(c.address, a.address);
+  await town.put(0, "k", "old");
+  await town.until(() => town.at(0).hints().count === 1);
+  // The third is reached by the second alone, and has the newer one before the hint comes.
+  await town.put(1, "k", "new", { w: "all" });
+  town.network.heal();
+  await town.until(() => town.at(0).hints().count === 0);
+  for (const index of [0, 1, 2]) {
+    for (const r of [1, "all"] as const) assert.is(await town.get(index, "k", { r }), "new");
+  }
+  await town.close();
+});
+
+test("suspect-node-keeps-its-ranges: silence changes neither the ring nor who is written to", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  const before = town.at(0).ring();
+  const [a, b, away] = town.places as [Place, Place, Place];
+  for (const other of [a, b]) {
+    town.network.cut(other.address, away.address);
+    town.network.cut(away.address, other.address);
+  }
+  const stateOfAway = async () => {
+    const { members } = await town.done(town.at(0).cluster());
+    return members.find(({ node }) => node === away.name)?.state;
+  };
+  const seen = new Set<string | undefined>();
+  for (let step = 0; step < 60; step += 1) {
+    await town.pass(500);
+    seen.add(await stateOfAway());
+    assert.equal(town.at(0).ring(), before);
+  }
+  assert.equal([...seen], ["alive", "suspect", "down"]);
+  await town.put(1, "k", "v");
+  await town.until(() => town.at(1).hints().count === 1);
+  assert.equal(
+    town
+      .at(1)
+      .hints()
+      .targets.map(({ node }) => node),
+    [away.name],
+  );
+  town.network.heal();
+  await town.until(() => town.at(1).hints().count === 0);
+  assert.equal(town.at(0).ring(), before);
+  assert.is(await town.get(2, "k", { r: 1 }), "v");
+  await town.close();
+});
+
+test("delete-while-replica-down-does-not-resurrect", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  await town.put(0, "k", "v", { w: "all" });
+  town.kill(2);
+  await town.done(town.at(0).delete({ namespace: "default", requestId: "t", key: utf8Bytes("k") }));
+  await town.start(2, 3);
+  await town.until(() => town.isReady(2));
+  await town.pass(15_000);
+  for (const index of [0, 1, 2]) assert.is(await town.get(index, "k", { r: "all" }), undefined);
+  await town.close();
+});
+
+test("all three killed at once: every acknowledged write is there after the restart", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, `v${index}`);
+  for (const index of [0, 1, 2]) town.kill(index);
+  await town.pass(1000);
+  for (const index of [0, 1, 2]) await town.start(index, 3);
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  for (let index = 0; index < 30; index += 1) {
+    assert.is(await town.get((index + 1) % 3, `k${index}`), `v${index}`);
+  }
+  await town.close();
+});
+
+test("P9: a node whose disk was rolled back never counts again, not after another start either", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  for (let index = 0; index < 5; index += 1) await town.put(0, `k${index}`, "old", { w: "all" });
+  const place = town.places[2] as Place;
+  // The processes end in order, and a copy of the third one's folder is taken.
+  await town.done(Promise.all(town.places.map(({ node }) => node?.close())));
+  const copy = { disk: await copyOf(place.disk), image: place.table.image };
+  for (const index of [0, 1, 2]) {
+    town.network.unlisten((town.places[index] as Place).address);
+    await town.start(index, 3);
+  }
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  for (let index = 0; index < 20; index += 1) await town.put(0, `k${index}`, "new", { w: "all" });
+  await town.pass(5000);
+  town.kill(2);
+  // The log and the table of before; the rest of the folder as it is, or the start would be refused.
+  for (const path of copy.disk.files()) {
+    if (!path.startsWith("wal/")) copy.disk.replace(path, place.disk.bytesOf(path));
+  }
+  place.disk = copy.disk;
+  place.table = new MemoryTableDisk({}, copy.image);
+  const isLost = (): boolean => {
+    const checks = place.node?.readiness() ?? [];
+    return checks.some(({ name, ok }) => name === "replica" && !ok);
+  };
+  await town.start(2, 3);
+  await town.until(isLost);
+  await town.pass(1000);
+  for (let index = 0; index < 20; index += 1) assert.is(await town.get(2, `k${index}`), "new");
+  // Its vote is void: with one of the others away nothing can be chosen any more.
+  const away = town.places[1] as Place;
+  for (const other of [town.places[0] as Place, place]) {
+    town.network.cut(away.address, other.address);
+    town.network.cut(other.address, away.address);
+  }
+  await rejectsSlug("timeout", town.done(town.at(0).putNamespace("lost", {})));
+  town.network.heal();
+  await town.pass(10_000);
+  // What it takes meanwhile brings its sequence past what the others remember.
+  for (let index = 0; index < 60; index += 1) await town.put(0, `m${index}`, "new");
+  await town.pass(5000);
+  town.kill(2);
+  await town.start(2, 3);
+  await town.pass(10_000);
+  assert.ok(isLost());
+  await town.close();
+});
+
+test("I2: an old copy of a whole folder is refused", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  const place = town.places[2] as Place;
+  await town.done(Promise.all(town.places.map(({ node }) => node?.close())));
+  const copy = { disk: await copyOf(place.disk), image: place.table.image };
+  const restart = async (index: number): Promise<QuorateNode> => {
+    town.network.unlisten((town.places[index] as Place).address);
+    return town.start(index, 3);
+  };
+  for (const index of [0, 1, 2]) await restart(index);
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  town.kill(2);
+  place.disk = copy.disk;
+  place.table = new MemoryTableDisk({}, copy.image);
+  const old = await restart(2);
+  assert.is((await town.done(old.ended)).slug, "data-folder-in-use");
+  await town.close();
+});
+
+test("P7: without a majority a write says what is known, and a read fails, both at once", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  town.kill(1);
+  town.kill(2);
+  await town.pass(100);
+  const beganMs = town.clock.monotonicMs();
+  let outcome: unknown;
+  await town.put(0, "k", "v").catch((error: { outcome?: unknown }) => {
+    outcome = error.outcome;
+  });
+  // Its own disk may not have answered yet when the others are known to be gone.
+  assert.ok(outcome === "partial" || outcome === "unknown", String(outcome));
+  await rejectsSlug("read-quorum-not-met", town.get(0, "k"));
+  assert.ok(town.clock.monotonicMs() - beganMs < 2000);
+});
+
+test("a namespace made on one node is there on the others, and its number is the same", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  const made = await town.done(town.at(1).putNamespace("fast", { w: 1, r: 1 }));
+  await town.until(() =>
+    town.places.every(
+      ({ node }) => node?.namespaces().some(({ name }) => name === "fast") === true,
+    ),
+  );
+  assert.equal(town.at(2).namespace("fast"), made);
+  await town.done(town.at(2).deleteNamespace("fast"));
+  await town.until(() => town.places.every(({ node }) => node?.namespaces().length === 1));
+  await town.close();
+});
+
+test("a fourth node joins an empty cluster, and is refused by one that holds records", async () => {
+  const town = new Town(5);
+  for (const index of [0, 1, 2]) {
+    await town.start(
+      index,
+      3,
+      town.places.slice(0, 3).map((one) => one.address),
+    );
+  }
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  await town.start(3, undefined);
+  await town.until(() => town.isReady(3));
+  await town.until(() => town.at(0).ring().members.length === 4);
+  await town.put(3, "k", "v");
+  assert.is(await town.get(0, "k"), "v");
+  const late = await town.start(4, undefined);
+  const error = await town.done(late.ended);
+  assert.is(error.slug, "invalid-request");
+  assert.match(error.detail, "record");
+  await town.close();
+});
+
+test("a node with another secret is no part of it, and says that it waits", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  const stranger = new Town(1, "other");
+  const node = await openNode({
+    clock: town.clock,
+    random: new SimRandom(77),
+    disk: new SimDisk(),
+    report: silentReport,
+    openTable: () => (stranger.places[0] as Place).table.open(),
+    settings: { ...smallSettings, name: "x" },
+    cluster: {
+      network: town.network.from("10.0.0.9:80"),
+      settings: { peers: ["10.0.0.1:80"], secret: "other", addresses: ["10.0.0.9:80"] },
+    },
+  });
+  await town.pass(15_000);
+  const checks = node.readiness();
+  assert.ok(checks.some(({ ok, detail }) => !ok && detail?.includes("this cluster's secret")));
+  const closing = node.close();
+  await town.done(closing);
+  await town.close();
+});
+
+test("/metrics of a node has a sample for each peer, and for each node that it keeps hints for", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  town.kill(2);
+  await town.put(0, "k", "v");
+  await town.until(() => town.at(0).hints().count === 1);
+  const budget = { requestsMax: 10, bytesMax: 1000 };
+  const metrics = new Metrics({
+    log: createReport({ level: "error", format: "json", colour: false }),
+    admission: new Admission({ client: budget, replication: budget, hint: budget, lagMsMax: 0 }),
+    process: false,
+  });
+  metrics.watchNode(town.at(0));
+  const text = await metrics.text();
+  assert.match(text, /^quorate_hints\{target="n3"\} 1$/m);
+  assert.match(text, /^quorate_hint_oldest_seconds\{target="n3"\} \d/m);
+  for (const peer of ["n2", "n3"]) {
+    assert.match(text, new RegExp(`^quorate_peer_phi\\{peer="${peer}"\\} \\d`, "m"));
+    assert.match(text, new RegExp(`^quorate_link_queue_bytes\\{peer="${peer}"\\} \\d`, "m"));
+  }
+  assert.not.match(text, 'peer="n1"');
+});
+
+test.run();

@@ -1,0 +1,493 @@
+/**
+ * Peers: nodes that talk over a network in memory, on a clock that a test moves.
+ */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { SimClock } from "../sim/clock.ts";
+import { SimRandom } from "../sim/random.ts";
+import { silentReport } from "../src/capability.ts";
+import { QuorateError } from "../src/errors.ts";
+import type { Hello } from "../src/handshake.ts";
+import type { Hlc } from "../src/hlc.ts";
+import type { PeerReply, PeerRequest } from "../src/message.ts";
+import { Peers } from "../src/peers.ts";
+import type { WriteRequest } from "../src/quorum_message.ts";
+import { MemoryNetwork } from "./network_harness.ts";
+import { rejectsSlug } from "./samples.ts";
+
+const test = suite("peers");
+const clusterId = "c0".repeat(16);
+const facts = { epoch: 3, syncedSequence: 7, clockHlc: 5n as Hlc, counts: true };
+
+interface Given {
+  readonly secret?: string;
+  readonly clusterId?: string | undefined;
+  readonly whyNot?: (other: Hello) => string | undefined;
+  readonly queueBytesMax?: number;
+  readonly boot?: number;
+  readonly start?: string;
+}
+
+class Node {
+  readonly address: string;
+  readonly nodeId: string;
+  readonly peers: Peers;
+  readonly met: Hello[] = [];
+  readonly heard: PeerRequest[] = [];
+  readonly said: { readonly line: string; readonly why?: unknown }[] = [];
+  answer: (request: PeerRequest) => Promise<PeerReply> = async (request) =>
+    request.kind === "cold" ? { kind: "said", body: { echo: request.body } } : { kind: "took" };
+
+  constructor(
+    world: { clock: SimClock; network: MemoryNetwork },
+    letter: string,
+    given: Given = {},
+  ) {
+    this.address = `${letter}:1`;
+    this.nodeId = letter.repeat(32);
+    const own = "clusterId" in given ? given.clusterId : clusterId;
+    this.peers = new Peers({
+      clock: world.clock,
+      random: new SimRandom(letter.charCodeAt(0)),
+      report: { ...silentReport, log: (_, line, fields) => this.said.push({ line, ...fields }) },
+      network: world.network.from(this.address),
+      secret: given.secret ?? "",
+      limits: { queueBytesMax: given.queueBytesMax ?? 64 * 1024 * 1024 },
+      ports: {
+        hello: () => ({
+          clusterId: own,
+          nodeId: this.nodeId,
+          storeId: this.nodeId,
+          boot: given.boot ?? 1,
+          start: given.start ?? "first",
+          epoch: 3,
+          name: letter,
+          addresses: [this.address],
+        }),
+        whyNot: given.whyNot ?? (() => undefined),
+        remembers: ({ storeId }) => (storeId === "a".repeat(32) ? 42 : 0),
+        onMet: (other) => this.met.push(other),
+        onFacts: () => {},
+        handle: async (request) => {
+          this.heard.push(request);
+          return { facts, reply: await this.answer(request) };
+        },
+        facts: () => facts,
+      },
+    });
+    world.network.listen(this.address, this.peers);
+  }
+}
+
+const newWorld = () => {
+  const clock = new SimClock();
+  return { clock, network: new MemoryNetwork(clock) };
+};
+
+function write(bytes: number, key = "k"): WriteRequest {
+  return {
+    kind: "write",
+    epoch: 3,
+    namespaceNumber: 0,
+    n: 3,
+    key: new TextEncoder().encode(key),
+    record: new Uint8Array(bytes).fill(7),
+    durability: "fsync",
+    source: "client",
+    requestId: "r",
+  };
+}
+
+async function linked(given: Given = {}, otherGiven: Given = given) {
+  const world = newWorld();
+  const a = new Node(world, "a", given);
+  const b = new Node(world, "b", otherGiven);
+  a.peers.setMembers([a, b].map(({ nodeId, address }) => ({ nodeId, addresses: [address] })));
+  await pass(world.clock, 1000);
+  return { ...world, a, b };
+}
+
+/** Passes time, and lets everything that is set in motion come to its end. */
+async function pass(clock: SimClock, ms: number): Promise<void> {
+  for (let step = 0; step < 20; step += 1) {
+    for (let turn = 0; turn < 400; turn += 1) await undefined;
+    await clock.advance(ms / 20);
+  }
+}
+
+/** What a promise becomes while time passes. */
+async function settled<Value>(clock: SimClock, work: Promise<Value>, ms = 0): Promise<Value> {
+  work.catch(() => {});
+  await pass(clock, ms);
+  return work;
+}
+
+test("a request reaches the member and its reply comes back, with who replied and what it knows", async () => {
+  const { clock, a, b } = await linked();
+  const reply = await settled(clock, a.peers.request(b.nodeId, write(256), 1000));
+  assert.equal(reply, {
+    kind: "took",
+    from: { nodeId: b.nodeId, storeId: b.nodeId, boot: 1, ...facts },
+  });
+  assert.equal(b.heard, [write(256)]);
+  assert.is(a.met[0]?.remembers, 42);
+});
+
+test("requests of one turn travel in one frame", async () => {
+  const { clock, network, a, b } = await linked();
+  const before = network.frames;
+  const all = Array.from({ length: 100 }, (_, index) =>
+    a.peers.request(b.nodeId, write(256, `k${index}`), 1000),
+  );
+  await settled(clock, Promise.all(all));
+  assert.is(b.heard.length, 100);
+  assert.ok(network.frames - before <= 4, `${network.frames - before} frames`);
+});
+
+test("a large value does not hold up a small one behind it, and arrives whole", async () => {
+  const { clock, a, b } = await linked();
+  const order: string[] = [];
+  b.answer = async (request) => {
+    order.push(request.kind === "write" ? new TextDecoder().decode(request.key) : "?");
+    return { kind: "took" };
+  };
+  const large = a.peers.request(b.nodeId, write(5_000_000, "large"), 1000);
+  const small = a.peers.request(b.nodeId, write(10, "small"), 1000);
+  await settled(clock, Promise.all([large, small]), 10);
+  assert.equal(order, ["small", "large"]);
+  const heard = b.heard.find((request) => request.kind === "write" && request.record.length > 100);
+  assert.equal(heard, write(5_000_000, "large"));
+});
+
+test("a full queue refuses at once, with outcome none", async () => {
+  const { clock, network, a, b } = await linked({ queueBytesMax: 100_000 });
+  const first = a.peers.request(b.nodeId, write(1_000_000), 1000);
+  first.catch(() => {});
+  let failure: unknown;
+  await a.peers.request(b.nodeId, write(10), 1000).catch((error: unknown) => {
+    failure = error;
+  });
+  assert.instance(failure, QuorateError);
+  assert.equal(
+    [(failure as QuorateError).slug, (failure as QuorateError).outcome],
+    ["overloaded", "none"],
+  );
+  network.unlisten(b.address);
+  await pass(clock, 10);
+  a.peers.close();
+});
+
+test("what was sent on a stream that is cut fails at once as unknown, and the link comes back", async () => {
+  const { clock, network, a, b } = await linked();
+  b.answer = () => new Promise(() => {});
+  const lost = a.peers.request(b.nodeId, write(1), 60_000);
+  lost.catch(() => {});
+  await pass(clock, 1);
+  network.cut(a.address, b.address);
+  let failure: unknown;
+  await lost.catch((error: unknown) => {
+    failure = error;
+  });
+  assert.is((failure as QuorateError).outcome, "unknown");
+  await rejectsSlug("not-ready", a.peers.request(b.nodeId, write(1), 1000));
+  await pass(clock, 3000);
+  network.heal();
+  b.answer = async () => ({ kind: "took" });
+  await pass(clock, 10_000);
+  assert.is((await settled(clock, a.peers.request(b.nodeId, write(1), 1000))).kind, "took");
+});
+
+test("while a link is down no request has an error of its own made, and traced", async () => {
+  const { clock, network, a, b } = await linked();
+  network.cut(a.address, b.address);
+  await pass(clock, 1);
+  const why = async () =>
+    a.peers.request(b.nodeId, write(1), 1000).catch((error: unknown) => error);
+  const [first, second] = [await why(), await why()];
+  assert.is((first as QuorateError).slug, "not-ready");
+  assert.is(first, second);
+});
+
+test("a node that was away for long and dials is dialled at once", async () => {
+  const { clock, network, a, b } = await linked();
+  const members = [a, b].map(({ nodeId, address }) => ({ nodeId, addresses: [address] }));
+  network.unlisten(b.address);
+  // The pauses have grown to seconds; the last attempt is just over, and failed.
+  await pass(clock, 60_000);
+  network.listen(b.address, b.peers);
+  b.peers.setMembers(members);
+  await pass(clock, 20);
+  assert.ok(b.peers.isOpen(a.nodeId));
+  assert.ok(a.peers.isOpen(b.nodeId));
+});
+
+/** Both have a link to the other. */
+async function linkedBoth() {
+  const world = await linked();
+  const { a, b, clock } = world;
+  const members = [a, b].map(({ nodeId, address }) => ({ nodeId, addresses: [address] }));
+  b.peers.setMembers(members);
+  await pass(clock, 100);
+  return { ...world, members };
+}
+
+for (const [name, boot, start] of [
+  ["a higher boot", 2, "second"],
+  ["the boot of before, because it has not counted this start yet", 1, "second"],
+] as const) {
+  test(`I2: a link that looks open ends when its node dials with ${name}, and is dialled again at once`, async () => {
+    const { clock, network, a, b, members } = await linkedBoth();
+    b.answer = () => new Promise(() => {});
+    const lost = a.peers.request(b.nodeId, write(1), 60_000);
+    lost.catch(() => {});
+    await pass(clock, 1);
+    network.vanish(b.address);
+    const again = new Node({ clock, network }, "b", { boot, start });
+    await pass(clock, 1000);
+    assert.ok(a.peers.isOpen(b.nodeId), "nobody has told it");
+    again.peers.setMembers(members);
+    await pass(clock, 20);
+    assert.is((await rejectsSlug("unreachable", lost)).outcome, "unknown");
+    const reply = await settled(clock, a.peers.request(b.nodeId, write(1), 1000), 20);
+    assert.equal([reply.kind, reply.from.boot], ["took", boot]);
+    assert.is(again.heard.length, 1);
+  });
+}
+
+for (const [name, given] of [
+  ["the same start", {}],
+  ["the same start, which it has counted meanwhile", { boot: 2 }],
+  ["an earlier boot", { boot: 0, start: "zeroth" }],
+] as const) {
+  test(`a link stays when its node dials with ${name}`, async () => {
+    const { clock, network, a, b } = await linkedBoth();
+    const answered = a.peers.request(b.nodeId, write(1), 1000);
+    new Node({ clock, network }, "b", given).peers.setMembers([
+      { nodeId: a.nodeId, addresses: [a.address] },
+    ]);
+    await settled(clock, answered, 100);
+    assert.is(a.met.length, 1, "it was not dialled again");
+  });
+}
+
+test("a node that leaves cuts nothing: what it was asked is answered, and what comes later was never sent", async () => {
+  const { clock, a, b } = await linkedBoth();
+  let answer: (reply: PeerReply) => void = () => {};
+  b.answer = (request) =>
+    request.kind === "cold"
+      ? Promise.resolve({ kind: "said", body: 1 })
+      : new Promise((resolve) => {
+          answer = resolve;
+        });
+  const underWay = a.peers.request(b.nodeId, write(1), 60_000);
+  let isLeft = false;
+  const left = b.peers.leave(5000).then(() => {
+    isLeft = true;
+  });
+  await pass(clock, 100);
+  assert.not.ok(a.peers.isOpen(b.nodeId));
+  const late = await rejectsSlug("not-ready", a.peers.request(b.nodeId, write(1), 1000));
+  assert.equal([late.outcome, late.detail], ["none", "No link: it is stopping."]);
+  assert.ok(b.peers.isOpen(a.nodeId), "it still asks what it has to");
+  assert.is(await settled(clock, b.peers.ask(a.nodeId, "x", 1, 1000)).then(() => "said"), "said");
+  assert.not.ok(isLeft, "it waits for what is under way");
+  answer({ kind: "took" });
+  assert.is((await settled(clock, underWay, 10)).kind, "took");
+  await settled(clock, left, 10);
+  await pass(clock, 1000);
+  b.peers.close();
+  assert.match(a.peers.status()[0]?.why ?? "", "it is stopping");
+  assert.is(b.heard.length, 1);
+});
+
+test("what was on its way when a node began to leave is answered as well", async () => {
+  const { clock, a, b } = await linkedBoth();
+  const left = b.peers.leave(5000);
+  const asked = Array.from({ length: 50 }, () => a.peers.request(b.nodeId, write(1), 60_000));
+  const replies = await settled(clock, Promise.all(asked), 100);
+  assert.ok(replies.every(({ kind }) => kind === "took"));
+  await settled(clock, left, 100);
+});
+
+test("who is started again after it has left is reached at once", async () => {
+  const { clock, network, a, b, members } = await linkedBoth();
+  await settled(clock, b.peers.leave(5000), 100);
+  b.peers.close();
+  network.unlisten(b.address);
+  await pass(clock, 60_000);
+  const again = new Node({ clock, network }, "b", { start: "second" });
+  again.peers.setMembers(members);
+  await pass(clock, 20);
+  assert.is((await settled(clock, a.peers.request(b.nodeId, write(1), 1000))).kind, "took");
+});
+
+test("a node that cannot tell another that it leaves refuses it, and waits for what is under way alone", async () => {
+  const { clock, a, b } = await linked();
+  let answer: (reply: PeerReply) => void = () => {};
+  b.answer = () =>
+    new Promise((resolve) => {
+      answer = resolve;
+    });
+  const underWay = a.peers.request(b.nodeId, write(1), 60_000);
+  await pass(clock, 1);
+  let isLeft = false;
+  const left = b.peers.leave(60_000).then(() => {
+    isLeft = true;
+  });
+  await pass(clock, 100);
+  const refused = await settled(clock, a.peers.request(b.nodeId, write(1), 1000), 10);
+  assert.equal(
+    [refused.kind, refused.kind === "refused" && refused.reason],
+    ["refused", "not-ready"],
+  );
+  const cold = settled(clock, a.peers.ask(b.nodeId, "x", 1, 1000), 10);
+  assert.is((await rejectsSlug("not-ready", cold)).outcome, "none");
+  assert.not.ok(isLeft);
+  answer({ kind: "took" });
+  assert.is((await settled(clock, underWay, 10)).kind, "took");
+  await settled(clock, left, 10);
+});
+
+test("a node does not wait for the others longer than it was told to", async () => {
+  const { clock, a, b } = await linkedBoth();
+  b.answer = () => new Promise(() => {});
+  const lost = a.peers.request(b.nodeId, write(1), 60_000);
+  lost.catch(() => {});
+  await pass(clock, 1);
+  await settled(clock, b.peers.leave(3000), 3000);
+  b.peers.close();
+  await pass(clock, 10);
+  assert.is((await rejectsSlug("unreachable", lost)).outcome, "unknown");
+});
+
+test("two nodes that leave at the same time do not wait for each other", async () => {
+  const { clock, a, b } = await linkedBoth();
+  await settled(clock, Promise.all([a.peers.leave(60_000), b.peers.leave(60_000)]), 100);
+  a.peers.close();
+  b.peers.close();
+});
+
+test("a request without an answer ends at its deadline, and a late answer troubles nobody", async () => {
+  const { clock, a, b } = await linked();
+  let answer: (reply: PeerReply) => void = () => {};
+  b.answer = () =>
+    new Promise((resolve) => {
+      answer = resolve;
+    });
+  const late = a.peers.request(b.nodeId, write(1), 500);
+  late.catch(() => {});
+  await pass(clock, 600);
+  await rejectsSlug("timeout", late);
+  answer({ kind: "took" });
+  await pass(clock, 10);
+  b.answer = async () => ({ kind: "nothing" });
+  assert.is((await settled(clock, a.peers.request(b.nodeId, write(1), 500))).kind, "nothing");
+});
+
+test("requests that have nearly the same time left share a timer", async () => {
+  const { clock, a, b } = await linked();
+  b.answer = () => new Promise(() => {});
+  const before = clock.timerCount;
+  const waiting = Array.from({ length: 100 }, (_, index) =>
+    a.peers.request(b.nodeId, write(1), 4999 - index * 0.37),
+  );
+  assert.ok(clock.timerCount <= before + 2, `${clock.timerCount - before} timers`);
+  const ends = Promise.allSettled(waiting);
+  await pass(clock, 5200);
+  for (const { status } of await ends) assert.is(status, "rejected");
+});
+
+for (const [name, given, other, why] of [
+  ["another secret", { secret: "one" }, { secret: "two" }, "secret"],
+  ["no secret where there is one", { secret: "" }, { secret: "two" }, "secret"],
+  ["another cluster", {}, { clusterId: "d0".repeat(16) }, "belongs to the cluster"],
+  [
+    "a node that is not to be talked to",
+    { whyNot: () => "it was replaced" },
+    {},
+    "it was replaced",
+  ],
+  ["a node that refuses this one", {}, { whyNot: () => "it was replaced" }, "it was replaced"],
+] as const) {
+  test(`${name}: no link, and the reason is known`, async () => {
+    const { clock, a, b } = await linked(given, other);
+    await pass(clock, 2000);
+    assert.not.ok(a.peers.isOpen(b.nodeId));
+    assert.match(a.peers.status()[0]?.why ?? "", why);
+    await rejectsSlug("not-ready", a.peers.request(b.nodeId, write(1), 1000));
+    assert.equal(b.heard, []);
+    const said = a.said.filter(({ line }) => line.startsWith("No link"));
+    assert.is(said.length, 1, "it is said once");
+    assert.match(String(said[0]?.why), why);
+  });
+}
+
+test("the same secret on both sides: they talk", async () => {
+  const { a, b } = await linked({ secret: "one" });
+  assert.ok(a.peers.isOpen(b.nodeId));
+});
+
+test("a node that is elsewhere now is reached there", async () => {
+  const { clock, network, a, b } = await linked();
+  network.unlisten(b.address);
+  network.listen("b:2", b.peers);
+  await pass(clock, 3000);
+  assert.not.ok(a.peers.isOpen(b.nodeId));
+  a.peers.reach(b.nodeId, ["b:2"]);
+  await pass(clock, 100);
+  assert.ok(a.peers.isOpen(b.nodeId));
+});
+
+test("whoever is at an address answers a question, also without a cluster; its failure is told", async () => {
+  const world = newWorld();
+  const a = new Node(world, "a", { clusterId: undefined });
+  const b = new Node(world, "b", { clusterId: undefined });
+  const asked = a.peers.askAt(b.address, "founding", { x: [1] }, 2000);
+  assert.equal(await settled(world.clock, asked, 500), { echo: { x: [1] } });
+  b.answer = async () => {
+    throw new QuorateError("contention", "Another was quicker.");
+  };
+  await rejectsSlug(
+    "contention",
+    settled(world.clock, a.peers.askAt(b.address, "x", 1, 2000), 500),
+  );
+  await rejectsSlug("not-ready", settled(world.clock, a.peers.askAt("z:1", "x", 1, 2000), 3000));
+});
+
+test("a node's own address is no other node", async () => {
+  const world = newWorld();
+  const a = new Node(world, "a");
+  let failure: unknown;
+  const asked = a.peers.askAt(a.address, "x", 1, 1000).catch((error: unknown) => {
+    failure = error;
+  });
+  await pass(world.clock, 2000);
+  await asked;
+  assert.match(String(failure), "it is this node itself");
+});
+
+test("frames that make no sense end their stream and nothing else", async () => {
+  const { clock, network, a, b } = await linked();
+  let isEnded = false;
+  const frames = [new Uint8Array(5), new Uint8Array(100_000)];
+  network.from("z:1").dial(
+    b.address,
+    {
+      next: () => {
+        const frame = frames.shift();
+        return frame === undefined ? new Promise(() => {}) : Promise.resolve(frame);
+      },
+    },
+    {
+      onFrame: () => {},
+      onEnd: () => {
+        isEnded = true;
+      },
+    },
+  );
+  await pass(clock, 2000);
+  assert.ok(isEnded);
+  assert.is((await settled(clock, a.peers.request(b.nodeId, write(1), 1000))).kind, "took");
+});
+
+test.run();

@@ -1,0 +1,130 @@
+/**
+ * Repair: two sides in memory, compared, and what each has afterwards.
+ */
+import * as fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { SimClock } from "../sim/clock.ts";
+import { compare, utf8Bytes } from "../src/bytes.ts";
+import { silentReport } from "../src/capability.ts";
+import type { Hlc } from "../src/hlc.ts";
+import { compareRange, type HeldPage, type KeyRecord, type RepairSide } from "../src/repair.ts";
+import type { Version } from "../src/version.ts";
+
+const test = suite("repair");
+const range = { namespaceNumber: 0, partition: 0 };
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+/** Records that are nothing but their version; the newest one of a key stays. */
+class Side implements RepairSide {
+  readonly held = new Map<string, number>();
+  taken = 0;
+  pageLimit = 3;
+
+  constructor(held: Iterable<readonly [string, number]> = []) {
+    for (const [key, stamp] of held) this.held.set(key, stamp);
+  }
+
+  async walk(_range: unknown, after: Uint8Array | undefined, limit: number): Promise<HeldPage> {
+    const all = [...this.held.entries()]
+      .map(([key, stamp]) => ({ key: utf8Bytes(key), version: versionOf(stamp) }))
+      .sort((a, b) => compare(a.key, b.key))
+      .filter(({ key }) => after === undefined || compare(key, after) > 0);
+    const items = all.slice(0, Math.min(limit, this.pageLimit));
+    return { items, more: items.length < all.length };
+  }
+
+  async read(_range: unknown, keys: readonly Uint8Array[]): Promise<KeyRecord[]> {
+    return keys.flatMap((key) => {
+      const stamp = this.held.get(text(key));
+      return stamp === undefined ? [] : [{ key, record: utf8Bytes(String(stamp)) }];
+    });
+  }
+
+  async take(_range: unknown, records: readonly KeyRecord[]): Promise<void> {
+    for (const { key, record } of records) {
+      this.taken += 1;
+      const stamp = Number(text(record));
+      if (stamp > (this.held.get(text(key)) ?? -1)) this.held.set(text(key), stamp);
+    }
+  }
+}
+
+function versionOf(stamp: number): Version {
+  return { hlc: BigInt(stamp) as Hlc, origin: 1n };
+}
+
+function run(store: Side, peer: Side, mayGoOn = () => true) {
+  const options = { clock: new SimClock(), report: silentReport, bytesPerSecond: 2 ** 40 };
+  return compareRange({ ...options, store, mayGoOn }, peer, range);
+}
+
+test("repair-pulls-and-pushes", async () => {
+  const store = new Side([
+    ["a", 1],
+    ["b", 3],
+    ["d", 2],
+    ["e", 1],
+  ]);
+  const peer = new Side([
+    ["a", 1],
+    ["b", 2],
+    ["c", 7],
+    ["e", 4],
+  ]);
+  const result = await run(store, peer);
+  assert.equal(result, { keys: 5, pushed: 2, pulled: 2, isWhole: true });
+  const both = [
+    ["a", 1],
+    ["b", 3],
+    ["c", 7],
+    ["d", 2],
+    ["e", 4],
+  ];
+  assert.equal([...store.held].sort(), both);
+  assert.equal([...peer.held].sort(), both);
+});
+
+test("what is equal is not moved", async () => {
+  const keys = Array.from({ length: 20 }, (_, index) => [`k${index}`, index] as const);
+  const [store, peer] = [new Side(keys), new Side(keys)];
+  assert.is((await run(store, peer)).isWhole, true);
+  assert.equal([store.taken, peer.taken], [0, 0]);
+});
+
+test("a comparison that may not go on says that it did not come to its end", async () => {
+  const store = new Side(Array.from({ length: 20 }, (_, index) => [`k${index}`, 1] as const));
+  let rounds = 0;
+  const result = await run(store, new Side(), () => {
+    rounds += 1;
+    return rounds < 3;
+  });
+  assert.not.ok(result.isWhole);
+  assert.ok(result.pushed < 20);
+});
+
+test("after a comparison both sides have the newest of everything that either had", async () => {
+  const held = fc.dictionary(
+    fc.string({ minLength: 1, maxLength: 3 }),
+    fc.integer({ min: 0, max: 9 }),
+    { maxKeys: 25 },
+  );
+  await fc.assert(
+    fc.asyncProperty(held, held, fc.integer({ min: 1, max: 8 }), async (a, b, pageLimit) => {
+      const store = new Side(Object.entries(a));
+      const peer = new Side(Object.entries(b));
+      store.pageLimit = pageLimit;
+      peer.pageLimit = 9 - pageLimit;
+      assert.ok((await run(store, peer)).isWhole);
+      const newest = new Map<string, number>(Object.entries(a));
+      for (const [key, stamp] of Object.entries(b)) {
+        newest.set(key, Math.max(stamp, newest.get(key) ?? -1));
+      }
+      assert.equal(new Map([...store.held].sort()), new Map([...newest].sort()));
+      assert.equal(new Map([...peer.held].sort()), new Map([...newest].sort()));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test.run();

@@ -1,0 +1,62 @@
+/**
+ * Sim paths: the list of rare paths is that of the sources, and a long run fails where one is not met.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { runSim, SimUsage } from "../sim/command.ts";
+import { pathLines, rarePaths, unmetPaths } from "../sim/rare_paths.ts";
+
+const test = suite("sim paths");
+
+const source = new URL("../src/", import.meta.url);
+
+/** The names in every `sometimes(…)`: of one that chooses between two, both. */
+function marksOf(text: string): string[] {
+  return [...text.matchAll(/\.sometimes\(([\s\S]*?)\);/g)].flatMap(([, words = ""]) =>
+    [...words.matchAll(/"([^"]+)"/g)].map(([, name = ""]) => name),
+  );
+}
+
+test("marks are found, also where one of two is chosen", () => {
+  const text = `a.sometimes("one");\nreport.sometimes(\n  is ? "two: b" : "three",\n);\nx("four");`;
+  assert.equal(marksOf(text), ["one", "two: b", "three"]);
+});
+
+test("every mark of the sources is in the list, and nothing else is", () => {
+  const marks = readdirSync(source)
+    .filter((name) => name.endsWith(".ts"))
+    .flatMap((name) => marksOf(readFileSync(new URL(name, source), "utf8")));
+  assert.equal(Object.keys(rarePaths), [...new Set(marks)].sort());
+});
+
+test("a path that can be met and was not is told; one that cannot be is not asked for", () => {
+  const all = new Map(Object.keys(rarePaths).map((path) => [path, 1]));
+  assert.equal(unmetPaths(all), []);
+  for (const [path, why] of Object.entries(rarePaths)) {
+    const met = new Map([...all].filter(([name]) => name !== path));
+    assert.equal(unmetPaths(met), why === undefined ? [path] : []);
+    assert.ok(pathLines(met).some((line) => line.trim().startsWith(`0  ${path}`)));
+  }
+});
+
+test("a nightly run fails for the paths that it did not meet, by name", async () => {
+  const lines: string[] = [];
+  const choices = { nightly: true, seed: "60", seeds: "1" };
+  assert.is(await runSim(choices, (line) => void lines.push(line)), 1);
+  const unmet = lines.filter((line) => line.startsWith("FAIL: "));
+  assert.ok(unmet.includes("FAIL: no seed met 'handoff: hint dropped'"), lines.join("\n"));
+  assert.is(lines.at(-1), `1 passed, ${unmet.length} failed`);
+});
+
+test("what the simulator does not know is refused before anything runs", async () => {
+  for (const choices of [{ seed: "x" }, { time: "1" }, { fault: "no" }, { mutation: "no" }]) {
+    const error = await runSim(choices, () => {}).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    assert.instance(error, SimUsage);
+  }
+});
+
+test.run();

@@ -1,0 +1,223 @@
+/**
+ * Sim: whole clusters of real nodes from one seed, and the machinery that makes them so.
+ *
+ * The seeds are fixed: the first of them found something once, with the simulator as it was then
+ * (docs/track-record.md). `npm run sim` runs as many others as there is time for.
+ */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Chance } from "../sim/chance.ts";
+import { drive, ReachedReality } from "../sim/guard.ts";
+import { mutations } from "../sim/mutations.ts";
+import { troubleKinds } from "../sim/nemesis.ts";
+import { SimNetwork } from "../sim/network.ts";
+import { SimProcess, WallClock } from "../sim/node_process.ts";
+import { Scheduler } from "../sim/scheduler.ts";
+import { shrink } from "../sim/shrink.ts";
+import { simulate } from "../sim/simulate.ts";
+import type { FrameSink, FrameSource } from "../src/capability.ts";
+
+const test = suite("sim");
+
+const isLong = process.env["QUORATE_LONG"] === "1";
+const seeds = [1, 3, 60, 64, 66, 85, 293];
+const moreSeeds = isLong ? Array.from({ length: 300 }, (_, index) => 10_000 + index) : [10_000];
+
+for (const seed of [...seeds, ...moreSeeds]) {
+  test(`sim: seed ${seed} keeps every promise`, async () => {
+    const { violations } = await simulate({ seed });
+    assert.equal(violations, []);
+  });
+}
+
+/** These are noticed at once; `npm run sim:mutations` tries all. */
+for (const [name, promise, only] of [
+  ["the last to arrive wins", "P2", troubleKinds],
+  ["what was sent is said to have done nothing", "P7", troubleKinds],
+  ["no hints are kept", "P5", troubleKinds],
+  ["one voter chooses a document", "P6", ["split", "isolate", "cut pair"]],
+] as const) {
+  test(`sim: a broken rule is noticed: ${name}`, async () => {
+    const mutation = mutations.find((each) => each.name === name);
+    assert.ok(mutation !== undefined);
+    const broken = new Set<string>();
+    for (let seed = 1; seed <= 30 && !broken.has(promise); seed += 1) {
+      const { violations } = await simulate({ seed, only, ...(mutation && { mutation }) });
+      for (const violation of violations) broken.add(violation.promise);
+    }
+    assert.ok(broken.has(promise), [...broken].join());
+  });
+}
+
+test("sim: what a mutation replaced is back after its run", async () => {
+  const before = await simulate({ seed: 66 });
+  for (const mutation of mutations) {
+    const end = mutation.begin?.();
+    end?.();
+  }
+  const after = await simulate({ seed: 66 });
+  assert.is(before.hash, after.hash);
+});
+
+test("sim: one seed is one run, event for event; another is another", async () => {
+  const [first, again, other] = [
+    await simulate({ seed: 66 }),
+    await simulate({ seed: 66 }),
+    await simulate({ seed: 293 }),
+  ];
+  assert.is(first.hash, again.hash);
+  assert.is(first.events, again.events);
+  assert.equal(first.history, again.history);
+  assert.is.not(first.hash, other.hash);
+});
+
+test("guard: a run that reaches real time or chance fails, and both are back afterwards", async () => {
+  const reaches: readonly (() => unknown)[] = [
+    () => Math.random(),
+    () => Date.now(),
+    () => performance.now(),
+    () => crypto.getRandomValues(new Uint8Array(1)),
+    () => setTimeout(() => {}, 1),
+  ];
+  for (const reach of reaches) {
+    const scheduler = new Scheduler();
+    scheduler.after(1, () => void Promise.resolve().then(() => reach()));
+    scheduler.after(2, () => {});
+    const failed = await drive(scheduler, () => false).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    assert.instance(failed, ReachedReality);
+  }
+  assert.type(Math.random(), "number");
+  assert.type(Date.now(), "number");
+});
+
+test("guard: promises settle between two events, however long their chain is", async () => {
+  const scheduler = new Scheduler();
+  const seen: string[] = [];
+  scheduler.after(1, () => {
+    void (async () => {
+      for (let turn = 0; turn < 5000; turn += 1) await undefined;
+      seen.push("settled");
+    })();
+  });
+  scheduler.after(1, () => seen.push("next"));
+  await drive(scheduler, () => false);
+  assert.equal(seen, ["settled", "next"]);
+});
+
+test("scheduler: events run in the order of their times, then of their making", async () => {
+  const scheduler = new Scheduler();
+  const seen: number[] = [];
+  for (const [delayMs, name] of [
+    [5, 3],
+    [1, 1],
+    [5, 4],
+    [2, 2],
+  ] as const) {
+    scheduler.after(delayMs, () => seen.push(name));
+  }
+  scheduler.after(3, () => seen.push(99))();
+  await drive(scheduler, () => false);
+  assert.equal(seen, [1, 2, 3, 4]);
+});
+
+test("process: a dead one does nothing more; one that stands still does it later, in order", async () => {
+  const scheduler = new Scheduler();
+  const wall = new WallClock(scheduler, 1000, 0);
+  const [one, other] = [new SimProcess(scheduler, wall), new SimProcess(scheduler, wall)];
+  const seen: string[] = [];
+  one.after(4, () => seen.push("never"));
+  scheduler.after(1, () => one.kill());
+  other.after(3, () => seen.push(`second at ${scheduler.nowMs}`));
+  other.after(2, () => seen.push(`first at ${scheduler.nowMs}`));
+  scheduler.after(1, () => other.stall(9));
+  await drive(scheduler, () => false);
+  assert.equal(seen, ["first at 10", "second at 10"]);
+});
+
+/** Two ends on a network whose messages take a millisecond. */
+function pair(): {
+  readonly scheduler: Scheduler;
+  readonly network: SimNetwork;
+  readonly heard: string[];
+  readonly say: (text: string) => void;
+} {
+  const scheduler = new Scheduler();
+  const knobs = { leastMs: 1, mostMs: 1, slowShare: 0, slowFactor: 1, bytesPerMs: 1000 };
+  const more = { windowBytes: 1000, pingPeriodMs: 50, answerMsMax: 50 };
+  const network = new SimNetwork(scheduler, new Chance(1), { ...knobs, ...more });
+  const heard: string[] = [];
+  const waiting: string[] = [];
+  let wake: () => void = () => {};
+  const source: FrameSource = {
+    next: async () => {
+      while (waiting.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+      return new TextEncoder().encode(waiting.shift());
+    },
+  };
+  const silent: FrameSource = { next: () => new Promise(() => {}) };
+  const sink = (name: string): FrameSink => ({
+    onFrame: (frame) => heard.push(`${name} ${new TextDecoder().decode(frame)}`),
+    onEnd: (reason) => heard.push(`${name} ends: ${reason?.message ?? "closed"}`),
+  });
+  const owner = { isDead: false, stalledUntilMs: 0 };
+  network.listen("b", () => ({ source: silent, sink: sink("b") }), owner);
+  network.from("a", owner).dial("b", source, sink("a"));
+  return {
+    scheduler,
+    network,
+    heard,
+    say: (text) => {
+      waiting.push(text);
+      wake();
+    },
+  };
+}
+
+async function until(scheduler: Scheduler, ms: number): Promise<void> {
+  await drive(scheduler, () => scheduler.nowMs >= ms);
+}
+
+test("network: frames come in order; what a block held back comes when it is lifted in time", async () => {
+  const { scheduler, network, heard, say } = pair();
+  scheduler.after(5, () => say("1"));
+  scheduler.after(6, () => network.block("a", "b"));
+  scheduler.after(7, () => say("2"));
+  scheduler.after(8, () => say("3"));
+  scheduler.after(9, () => network.unblock("a", "b"));
+  await until(scheduler, 450);
+  assert.equal(heard, ["b 1", "b 2", "b 3"]);
+});
+
+test("network: whoever is blocked one way is found out by both ends, by their pings", async () => {
+  const { scheduler, network, heard } = pair();
+  scheduler.after(5, () => network.block("b", "a"));
+  await until(scheduler, 400);
+  assert.ok(heard.includes("a ends: it answered no ping for 50 ms"), heard.join());
+  assert.is(heard.filter((line) => line.startsWith("b ends")).length, 1, heard.join());
+});
+
+test("network: a reset loses what is on the wire, and both ends hear one end", async () => {
+  const { scheduler, network, heard, say } = pair();
+  scheduler.after(5, () => {
+    say("lost");
+    scheduler.after(0.1, () => network.cut("a", "b"));
+  });
+  await until(scheduler, 100);
+  assert.equal(heard.sort(), [
+    "a ends: the connection was reset",
+    "b ends: the connection was reset",
+  ]);
+});
+
+test("shrink: leaves what a failure needs", async () => {
+  const run = await simulate({ seed: 66 });
+  const broken = { ...run, violations: [{ promise: "P1", detail: "made up" }] as const };
+  // Nothing fails, so nothing may be left out.
+  const same = await shrink({ ...broken, troubles: run.troubles.slice(0, 2) });
+  assert.equal(same.troubles, run.troubles.slice(0, 2));
+});
+
+test.run();

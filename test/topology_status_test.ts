@@ -1,0 +1,117 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { ClusterMember } from "../src/api.ts";
+import {
+  clusterAnswer,
+  hintsAnswer,
+  hintsTold,
+  loadOf,
+  type MemberView,
+} from "../src/topology_status.ts";
+import { genesisOf } from "../src/topology_steps.ts";
+
+const test = suite("topology status");
+
+const members = ["a", "b", "c"].map((letter, index) => ({
+  nodeId: letter.repeat(32),
+  storeId: `${index + 1}`.repeat(32),
+  name: `n${index + 1}`,
+  addresses: [`10.0.0.${index + 1}:8080`],
+}));
+const topology = genesisOf(members, { expect: 3, partitions: 16 });
+const noHints = hintsAnswer(topology.members, "n1", [], 0);
+const [first, second, third] = topology.members.map(({ nodeId }) => nodeId);
+const self = { nodeId: first ?? "", version: "1.2.3", load: { keys: 7, bytes: 70 } };
+
+function view(change: Partial<MemberView>): MemberView {
+  const nodeId = second ?? "";
+  const seen = { nodeId, state: "alive", phi: 0.5, silentMs: 120.7, boot: 3, epoch: 1 } as const;
+  return { ...seen, load: {}, ...change };
+}
+
+function memberOf(views: readonly MemberView[], nodeId: string | undefined): ClusterMember {
+  const { members: all } = clusterAnswer(topology, { self, views, hints: noHints });
+  const found = all.find((member) => member.nodeId === nodeId);
+  if (found === undefined) throw new Error("the member is missing");
+  return found;
+}
+
+test("clusterAnswer() has every member of the document once, in its order, heard of or not", () => {
+  const views = [view({}), view({ nodeId: "f".repeat(32) })];
+  const answer = clusterAnswer(topology, { self, views, hints: noHints });
+  const ids = answer.members.map(({ nodeId }) => nodeId);
+  assert.equal(
+    ids,
+    topology.members.map(({ nodeId }) => nodeId),
+  );
+  assert.equal([answer.node, answer.epoch, answer.partitions], ["n1", topology.epoch, 16]);
+  assert.equal([...answer.voters].sort(), ["n1", "n2", "n3"]);
+  const firsts = answer.members.reduce((sum, { firstCount }) => sum + firstCount, 0);
+  assert.is(firsts, 16, "each partition has one first replica");
+  assert.equal(
+    answer.members.map(({ replicaCount }) => replicaCount),
+    [16, 16, 16],
+  );
+});
+
+test("clusterAnswer(): the node that answers is alive, with its own version and numbers", () => {
+  const own = memberOf([], first);
+  assert.equal([own.isSelf, own.state, own.phi, own.silentMs], [true, "alive", 0, 0]);
+  assert.equal([own.keys, own.bytes, own.version, own.epoch], [7, 70, "1.2.3", topology.epoch]);
+  assert.is(own.disk, undefined, "a load without a disk has none");
+});
+
+test("clusterAnswer(): who was never heard of is unknown, and down once the detector says so", () => {
+  assert.is(memberOf([], third).state, "unknown");
+  const waiting = memberOf([view({ boot: 0 })], second);
+  assert.equal([waiting.state, waiting.silentMs, waiting.epoch], ["unknown", undefined, undefined]);
+  assert.is(memberOf([view({ boot: 0, state: "down" })], second).state, "down");
+});
+
+test("clusterAnswer(): what was heard is told, rounded and within bounds", () => {
+  const load = { keys: 5, diskFreeBytes: 1, diskTotalBytes: 2 };
+  const state = "suspect";
+  const phi = Number.POSITIVE_INFINITY;
+  const heard = memberOf([view({ state, phi, load, version: "1.2.4" })], second);
+  assert.equal([heard.state, heard.phi, heard.silentMs], ["suspect", 1000, 121]);
+  assert.equal([heard.keys, heard.bytes, heard.version], [5, undefined, "1.2.4"]);
+  assert.equal(heard.disk, { freeBytes: 1, totalBytes: 2 });
+});
+
+test("hintsAnswer() sums up, names the members, and never tells an age below zero", () => {
+  const one = { storeId: topology.members[1]?.storeId ?? "", count: 2, bytes: 300 };
+  const gone = { storeId: "9".repeat(32), count: 1, bytes: 50, isDelivering: false };
+  const tallies = [
+    { ...one, oldestMs: 4000, isDelivering: true },
+    { ...gone, oldestMs: 9000 },
+  ];
+  const answer = hintsAnswer(topology.members, "n1", tallies, 5000);
+  assert.equal([answer.count, answer.bytes], [3, 350]);
+  const name = topology.members[1]?.name ?? "";
+  assert.equal(answer.targets, [
+    { ...one, node: name, oldestAgeMs: 1000, isDelivering: true },
+    { ...gone, oldestAgeMs: 0 },
+  ]);
+  const { members: all } = clusterAnswer(topology, { self, views: [], hints: answer });
+  assert.equal(all.find(({ node }) => node === name)?.hints, { count: 2, bytes: 300 });
+  const unaged = hintsAnswer([], "n1", [{ ...gone, oldestMs: undefined }], 5000);
+  assert.not.ok("oldestAgeMs" in (unaged.targets[0] ?? {}));
+});
+
+test("loadOf() is what clusterAnswer() reads, with a disk and without", () => {
+  const disk = { freeBytes: 10, totalBytes: 20 };
+  const facts = { keys: 3, bytes: 30, hints: 4 };
+  const seen = memberOf([view({ load: loadOf({ ...facts, disk }) })], second);
+  assert.equal([seen.keys, seen.bytes, seen.disk], [3, 30, disk]);
+  const without = memberOf([view({ load: loadOf({ ...facts, disk: undefined }) })], second);
+  assert.equal([without.keys, without.disk], [3, undefined]);
+});
+
+test("hintsTold() counts what others keep, but not of one that is down", () => {
+  const load = loadOf({ keys: 0, bytes: 0, disk: undefined, hints: 4 });
+  assert.is(hintsTold([]), 0);
+  assert.is(hintsTold([view({ load }), view({ state: "suspect", load }), view({})]), 8);
+  assert.is(hintsTold([view({ state: "down", load })]), 0);
+});
+
+test.run();
