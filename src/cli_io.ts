@@ -34,9 +34,18 @@ export interface Io {
   paint(style: Style, text: string): string;
 }
 
-export type Style = "red" | "yellow" | "green" | "bold" | "dim";
+export type Style = "red" | "yellow" | "green" | "blue" | "magenta" | "cyan" | "bold" | "dim";
 
-const codes: Readonly<Record<Style, number>> = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33 };
+const codes: Readonly<Record<Style, number>> = {
+  bold: 1,
+  dim: 2,
+  red: 31,
+  green: 32,
+  yellow: 33,
+  blue: 34,
+  magenta: 35,
+  cyan: 36,
+};
 
 /** The process's own streams. */
 export function processIo(): Io {
@@ -68,25 +77,30 @@ export function processIo(): Io {
 export function printError(io: Io, error: unknown): number {
   if (!(error instanceof QuorateError)) return printFault(io, error);
   const { facts, slug } = error;
-  io.note(`${io.paint("red", "error:")} ${error.title} (${slug})`);
-  io.note(`${io.paint("bold", "why:")}   ${printable(error.detail)}`);
+  const lines = [
+    `${io.paint("red", "error:")} ${error.title} (${slug})`,
+    `${io.paint("bold", "why:")}   ${printable(error.detail)}`,
+  ];
   for (const { node, status, reason } of facts.replicas ?? []) {
-    io.note(printable(`       ${node}: ${status}${reason === undefined ? "" : ` (${reason})`}`));
+    lines.push(printable(`       ${node}: ${status}${reason === undefined ? "" : ` (${reason})`}`));
   }
   if (error.outcome !== undefined && error.outcome !== "none") {
     const known = error.outcome === "partial" ? "some replicas have it" : "it may have taken place";
-    io.note(`${io.paint("bold", "write:")} ${error.outcome}: ${known}`);
+    lines.push(`${io.paint("bold", "write:")} ${error.outcome}: ${known}`);
   }
-  io.note(`${io.paint("bold", "hint:")}  ${printable(error.hint ?? slugTable[slug].about)}`);
-  if (facts.requestId !== undefined) io.note(io.paint("dim", `request ${facts.requestId}`));
+  lines.push(`${io.paint("bold", "hint:")}  ${printable(error.hint ?? slugTable[slug].about)}`);
+  if (facts.requestId !== undefined) lines.push(io.paint("dim", `request ${facts.requestId}`));
+  noteWhole(io, lines);
   return error.exitCode;
 }
 
 /** Wrong use of the command line: exit code 2, and nothing was sent. */
 export function printUsage(io: Io, why: string, hint: string): number {
-  io.note(`${io.paint("red", "error:")} Wrong usage`);
-  io.note(`${io.paint("bold", "why:")}   ${printable(why)}`);
-  io.note(`${io.paint("bold", "hint:")}  ${printable(hint)}`);
+  noteWhole(io, [
+    `${io.paint("red", "error:")} Wrong usage`,
+    `${io.paint("bold", "why:")}   ${printable(why)}`,
+    `${io.paint("bold", "hint:")}  ${printable(hint)}`,
+  ]);
   return exitCode.usage;
 }
 
@@ -96,11 +110,18 @@ function printFault(io: Io, error: unknown): number {
     error instanceof AssertionError
       ? "An invariant of the program is broken"
       : "The program met an error of its own";
-  io.note(`${io.paint("red", "error:")} ${what}`);
-  io.note(`${io.paint("bold", "why:")}   ${printable(said)}`);
-  io.note(`${io.paint("bold", "hint:")}  Please report it with the lines below.`);
-  if (error instanceof Error) io.note(error.stack ?? "");
+  noteWhole(io, [
+    `${io.paint("red", "error:")} ${what}`,
+    `${io.paint("bold", "why:")}   ${printable(said)}`,
+    `${io.paint("bold", "hint:")}  Please report it with the lines below.`,
+    ...(error instanceof Error ? [error.stack ?? ""] : []),
+  ]);
   return exitCode.failed;
+}
+
+/** In one write: the log goes to the same place, and its lines would come between those of the error. */
+function noteWhole(io: Io, lines: readonly string[]): void {
+  io.note(lines.join("\n"));
 }
 
 /** Text from elsewhere, with what a terminal would obey made visible. */
