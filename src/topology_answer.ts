@@ -10,8 +10,19 @@ import type { KeyPlace, Namespace, NodePlace, RingAnswer } from "./api.ts";
 import type { Ring } from "./ring.ts";
 import { type Member, replicasOf, sharesOf, type Topology } from "./topology.ts";
 
+/** A document never changes, and neither does what is told of it. */
+const ringAnswers = new WeakMap<Topology, RingAnswer>();
+
 /** The members and what each holds. */
 export function ringAnswer(topology: Topology): RingAnswer {
+  const known = ringAnswers.get(topology);
+  if (known !== undefined) return known;
+  const answer = ringAnswerOf(topology);
+  ringAnswers.set(topology, answer);
+  return answer;
+}
+
+function ringAnswerOf(topology: Topology): RingAnswer {
   const { clusterId, epoch, partitions, members, voters } = topology;
   const shares = sharesOf(topology);
   const total = topology.replicas.reduce((sum, row) => sum + row.length, 0);
