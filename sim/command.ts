@@ -3,20 +3,22 @@
  *
  * Seeds are run one after another, from `seed` on, until there have been `seeds` of them or the time
  * is over. One that breaks a promise is run once more with its trace, shortened, and told with the
- * command that runs it again. The last line is `N passed, N failed`.
+ * command that runs it again; its schedule is told as JSON, which a file gives back to `schedule`. The last line is `N passed, N failed`.
  *
  * A nightly run takes its seeds from the date, so that no two nights try the same, and fails when a rare
  * path was never met that can be.
  *
- * Effects: the real clock, to know when its time is over, and which day it is.
+ * Effects: the real clock, to know when its time is over, and which day it is; the file of a schedule.
  *
  * @module
  */
 
+import { readFileSync } from "node:fs";
 import type { Mutation } from "./mutation.ts";
 import { mutations } from "./mutations.ts";
-import { type TroubleKind, troubleKinds, troubleText } from "./nemesis.ts";
+import { type Trouble, type TroubleKind, troubleKinds, troubleText } from "./nemesis.ts";
 import { pathLines, unmetPaths } from "./rare_paths.ts";
+import { parseSchedule, type Schedule, scheduleText } from "./schedule.ts";
 import { shrink } from "./shrink.ts";
 import { type Run, type SimulateOptions, simulate } from "./simulate.ts";
 
@@ -36,6 +38,7 @@ export const simOptions: readonly (readonly [name: string, form: string | undefi
   ["time", "<time>"],
   ["fault", "<kinds>"],
   ["mutation", "<name>"],
+  ["schedule", "<file>"],
   ["replay", undefined],
   ["hashes", undefined],
   ["no-shrink", undefined],
@@ -55,6 +58,8 @@ interface Options {
   readonly only: readonly TroubleKind[] | undefined;
   /** A rule that is broken on purpose. */
   readonly mutation: Mutation | undefined;
+  /** These troubles, instead of those that the seed draws. */
+  readonly troubles: readonly Trouble[] | undefined;
   readonly isReplay: boolean;
   /** Prints each seed's hash and nothing else. */
   readonly isHashed: boolean;
@@ -181,7 +186,10 @@ async function tellFailure(run: Run, options: Options, print: Print): Promise<vo
   const { only, mutation } = options;
   const fault = only === undefined ? "" : ` --fault "${only.join(",")}"`;
   const broken = mutation === undefined ? "" : ` --mutation "${mutation.name}"`;
-  print(`again: npm run sim -- --seed ${seed}${fault}${broken} --replay\n`);
+  print(`again: npm run sim -- --seed ${seed}${fault}${broken} --replay`);
+  print("with these troubles alone: npm run sim -- --schedule FILE --replay, and in the file:");
+  const { troubles } = shortest;
+  print(`${scheduleText({ seed, mutation: mutation?.name, troubles })}\n`);
 }
 
 /** The lines up to the operation that broke the promise; else the last ones. */
@@ -212,8 +220,9 @@ function listed(counts: ReadonlyMap<string, number>): string {
 }
 
 /** What all runs have in common. */
-function worldOf({ only, mutation }: Options): Omit<SimulateOptions, "seed"> {
+function worldOf({ only, mutation, troubles }: Options): Omit<SimulateOptions, "seed"> {
   return {
+    ...(troubles === undefined ? {} : { troubles }),
     ...(only === undefined ? {} : { only }),
     ...(mutation === undefined ? {} : { mutation }),
   };
@@ -226,7 +235,11 @@ function readOptions(choices: SimChoices): Options {
   };
   const isNightly = choices["nightly"] === true;
   const time = given("time") ?? (isNightly ? "1h" : undefined);
-  const [seed, seeds, fault, mutation] = ["seed", "seeds", "fault", "mutation"].map(given);
+  const [fault, file] = ["fault", "schedule"].map(given);
+  const schedule = file === undefined ? undefined : scheduleIn(file);
+  const seed = schedule === undefined ? given("seed") : String(schedule.seed);
+  const seeds = schedule === undefined ? given("seeds") : "1";
+  const mutation = schedule === undefined ? given("mutation") : schedule.mutation;
   const firstDefault = isNightly ? Math.floor(Date.now() / dayMs) * nightlySeedsADay : 1;
   return {
     first: seed === undefined ? firstDefault : wholeOf(seed, "--seed"),
@@ -234,12 +247,22 @@ function readOptions(choices: SimChoices): Options {
     timeMs: time === undefined ? Number.POSITIVE_INFINITY : durationOf(time),
     only: fault === undefined ? undefined : kindsOf(fault),
     mutation: mutation === undefined ? undefined : mutationOf(mutation),
+    troubles: schedule?.troubles,
     isReplay: choices["replay"] === true,
     isHashed: choices["hashes"] === true,
     mayShrink: choices["no-shrink"] !== true,
     tellsPaths: choices["paths"] === true || isNightly,
     needsPaths: isNightly,
   };
+}
+
+function scheduleIn(file: string): Schedule {
+  try {
+    return parseSchedule(readFileSync(file, "utf8"));
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return usage(`--schedule takes a file with a schedule, and '${file}' has none: ${why}.`);
+  }
 }
 
 function countDefault(time: string | undefined): number {

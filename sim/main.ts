@@ -2,7 +2,8 @@
  * Main: the simulator's command line.
  *
  *     npm run sim -- [--seeds 100] [--seed 1] [--time 10m] [--fault kill,isolate]
- *                    [--mutation NAME] [--replay] [--hashes] [--no-shrink] [--paths] [--nightly]
+ *                    [--mutation NAME] [--schedule FILE] [--replay] [--hashes] [--no-shrink] [--paths]
+ *                    [--nightly]
  *
  * Effects: the command's arguments, stdout, the exit code.
  *
@@ -10,7 +11,7 @@
  */
 
 import { parseArgs } from "node:util";
-import { runSim, SimUsage, simOptions } from "./command.ts";
+import { runSim, type SimChoices, SimUsage, simOptions } from "./command.ts";
 
 const options = Object.fromEntries(
   simOptions.map(([name, form]) => [
@@ -19,9 +20,21 @@ const options = Object.fromEntries(
   ]),
 );
 
+/** The arguments by name. @throws SimUsage */
+function choicesOf(args: string[]): SimChoices {
+  try {
+    return parseArgs({ args, options }).values as SimChoices;
+  } catch (error) {
+    const names = simOptions.map(
+      ([name, form]) => `--${name}${form === undefined ? "" : ` ${form}`}`,
+    );
+    const why = error instanceof Error ? error.message : String(error);
+    throw new SimUsage(`${why}\nThe options are: ${names.join(", ")}.`);
+  }
+}
+
 try {
-  const { values } = parseArgs({ args: process.argv.slice(2), options });
-  process.exitCode = await runSim(values as Record<string, string | boolean>, console.log);
+  process.exitCode = await runSim(choicesOf(process.argv.slice(2)), console.log);
 } catch (error) {
   if (!(error instanceof SimUsage)) throw error;
   console.error(error.message);

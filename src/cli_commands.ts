@@ -358,6 +358,11 @@ export const commands: readonly CommandRow[] = [
       { name: "time", kind: anyText("<time>"), meaning: "Runs seeds for so long, such as 10m." },
       { name: "fault", kind: anyText("<kinds>"), meaning: "Only these troubles: kill,isolate." },
       { name: "mutation", kind: anyText("<name>"), meaning: "Breaks a rule, to see it noticed." },
+      {
+        name: "schedule",
+        kind: anyText("<file>"),
+        meaning: "Runs what a failure told: its seed and its troubles, as JSON.",
+      },
       { name: "replay", meaning: "Runs one seed and prints its whole trace." },
       { name: "hashes", meaning: "Prints what tells whether two runs were the same." },
       { name: "no-shrink", meaning: "Leaves the troubles of a seed that fails as they are." },
