@@ -110,6 +110,7 @@ export class Clients {
         if (wall.touched !== touched) clocks.leastMs = Number.NEGATIVE_INFINITY;
         if (told.kind !== "nothing") operation.ended = scheduler.tick();
         scheduler.trace(shortText(operation));
+        if (told.kind === "written") place.hasWritten(key);
         resolve(operation);
       };
       if (node === undefined) {

@@ -36,6 +36,8 @@ export interface WorkloadKnobs {
   readonly listShare: number;
   readonly weakShare: number;
   readonly allShare: number;
+  /** How many of the writes their client reads back at once, some times, through whichever node. */
+  readonly readBackShare: number;
   readonly valueBytesMax: number;
   /** How many of the writes ask for `memory`. */
   readonly memoryShare: number;
@@ -132,6 +134,7 @@ function drawWorkload(chance: Chance): WorkloadKnobs {
     listShare: chance.pick([0, 0.03]),
     weakShare: chance.pick([0, 0.2]),
     allShare: chance.pick([0, 0.1, 0.3]),
+    readBackShare: chance.pick([0, 0.1, 0.4]),
     valueBytesMax: chance.pick([20, 200, 3000]),
     memoryShare: chance.pick([0, 0, 0.1, 0.5]),
     ttlShare: chance.pick([0, 0, 0.1, 0.5]),

@@ -103,12 +103,26 @@ export interface NemesisParts {
   readonly places: readonly Place[];
   /** How many replicas a key has. */
   readonly replicas: number;
+  /** Has a key, or each, read through a node, at a moment at which it could be read wrongly. */
+  readonly readNow: (place: Place, key?: string) => void;
 }
 
 /** Whether a node was told is looked at so often. */
-const tellPollMs = 50;
+const tellPollMs = 10;
 /** How long one that has lost its data is left alone with one that has missed it. */
 const withoutMs = 2500;
+/** So many deaths come as soon as the node has acknowledged a write. */
+const rightAfterShare = 0.5;
+/** So many flips are in what was logged last. */
+const tailFlipShare = 0.5;
+/** For so long a node has been out of reach when it misses what is then damaged elsewhere. */
+const missingMs = 300;
+/** What could be read wrongly is read so often. */
+const readMs = 30;
+/** For so long one is down whose log was damaged at its end. */
+const flippedMs = 50;
+/** A clock that is behind by so much is still behind when it meets what it has missed. */
+const behindMs = 8000;
 
 export class Nemesis {
   readonly #parts: NemesisParts;
@@ -150,7 +164,15 @@ export class Nemesis {
     switch (kind) {
       case "kill":
       case "power loss":
-        this.#down([place], kind, lastsMs);
+        if (much < rightAfterShare) {
+          // What it sent and nobody has yet is lost, though its client was told.
+          place.afterNextWrite(
+            () => {
+              if (!this.#mustRest) this.#down([place], kind, lastsMs);
+            },
+            much < rightAfterShare / 2 ? "any" : "again",
+          );
+        } else this.#down([place], kind, lastsMs);
         return;
       case "power loss in a sync":
         place.inNextSync(() => {
@@ -173,17 +195,17 @@ export class Nemesis {
         });
         return;
       case "isolate":
-        for (const each of others) this.#block(place, each, lastsMs);
+        for (const each of others) this.#blockFor(place, each, lastsMs);
         return;
       case "split": {
         const side = places.filter((_, index) => (index + Math.floor(much * 8)) % 2 === 0);
         for (const each of side) {
-          for (const far of places) if (!side.includes(far)) this.#block(each, far, lastsMs);
+          for (const far of places) if (!side.includes(far)) this.#blockFor(each, far, lastsMs);
         }
         return;
       }
       case "cut pair":
-        this.#block(place, other, lastsMs);
+        this.#blockFor(place, other, lastsMs);
         return;
       case "one way":
         network.block(place.address, other.address);
@@ -245,7 +267,10 @@ export class Nemesis {
         this.#later(lastsMs / 2, () => place.start());
         return;
       case "bit flip":
-        if (this.#mayLose(place)) this.#flip(place, much, lastsMs);
+        if (much < tailFlipShare) this.#flipTail(place, other);
+        else if (this.#mayLose(place)) {
+          this.#flip(place, (much - tailFlipShare) / (1 - tailFlipShare), lastsMs / 4);
+        }
         return;
       case "roll back":
         this.#rollBack(place, other, trouble);
@@ -265,48 +290,42 @@ export class Nemesis {
   }
 
   /**
-   * A copy is taken now, and put back after a while, in which another node may miss everything. The
-   * node that is put back is told so while all the others are up; what only others had seen that
-   * cannot be asked is beyond what is promised (I3). For a while it is then alone with the one that has
-   * missed it all. Nothing else goes wrong until then.
+   * A copy is taken now, and put back after a while, in which another node may miss everything, with a
+   * clock that is behind. The node that is put back is told so while all the others are up; what only
+   * others had seen that cannot be asked is beyond what is promised (I3). For a while it is then alone
+   * with the one that has missed it all. Nothing else goes wrong until then.
    */
   #rollBack(place: Place, other: Place, { lastsMs, much }: Trouble): void {
-    const { places, network, scheduler } = this.#parts;
+    const { places, network } = this.#parts;
     if (!this.#mayLose(place) || network.hasBlocks) return;
     if (places.some(({ isReady }) => !isReady)) return;
     this.#toBeTold = place;
     place.backUp();
     const missedMs = Math.min(3000, 500 + lastsMs);
     const isMissing = other !== place && much < 0.7;
-    // Who has missed it must not get it from the others while the one put back is left alone with it.
-    const block = (each: Place): void => {
-      network.block(other.address, each.address);
-      network.block(each.address, other.address);
-    };
-    const unblock = (each: Place): void => {
-      network.unblock(other.address, each.address);
-      network.unblock(each.address, other.address);
-    };
     const rest = places.filter((each) => each !== other && each !== place);
-    if (isMissing) for (const each of [place, ...rest]) block(each);
-    const untilTold = (): void => {
-      if (this.#isOver) return;
-      if (!place.isTold) {
-        scheduler.after(tellPollMs, untilTold);
-        return;
-      }
+    // Who has missed it must not get it from the others while the one put back is left alone with it.
+    if (isMissing) for (const each of [place, ...rest]) this.#block(other, each);
+    // What it writes later is below what it has missed, and one that forgot that could take it.
+    if (isMissing && much < 0.3) other.wall.set(-behindMs, worldStartMs);
+    const told = (): void => {
+      this.#later(withoutMs / 2, () => this.#parts.readNow(other));
       const [third] = rest;
-      if (isMissing && third !== undefined && much < 0.35) this.#down([third], "kill", withoutMs);
+      if (isMissing && third !== undefined && much < 0.5) {
+        third.isKept = false;
+        third.kill();
+        this.#later(withoutMs, () => third.start());
+      }
       this.#later(withoutMs, () => {
         this.#toBeTold = undefined;
-        for (const each of rest) unblock(each);
+        for (const each of rest) this.#unblock(other, each);
       });
     };
     this.#later(missedMs, () => {
-      if (isMissing) unblock(place);
+      if (isMissing) this.#unblock(other, place);
       place.rollBack();
       place.start();
-      untilTold();
+      this.#whenTold(place, told);
     });
   }
 
@@ -314,11 +333,56 @@ export class Nemesis {
     return this.#isOver || this.#toBeTold !== undefined;
   }
 
-  #flip(place: Place, much: number, lastsMs: number): void {
+  #flip(place: Place, much: number | "tail", awayMs: number): void {
     place.isKept = false;
     place.kill();
     place.flip(much);
-    this.#later(lastsMs / 4, () => place.start());
+    this.#later(awayMs, () => place.start());
+  }
+
+  /**
+   * What a node has just acknowledged is damaged, and it dies: as if the end of its log were torn. Another
+   * one has missed it, and reaches nobody else until the first one has compared what it holds with the
+   * rest (D3).
+   */
+  #flipTail(place: Place, other: Place): void {
+    const { places, network, readNow } = this.#parts;
+    if (other === place || !this.#mayLose(place) || network.hasBlocks) return;
+    if (places.some(({ isReady }) => !isReady)) return;
+    this.#toBeTold = place;
+    const others = places.filter((each) => each !== other);
+    for (const each of others) this.#block(other, each);
+    let isWaiting = true;
+    const over = (): void => {
+      this.#toBeTold = undefined;
+      for (const each of others) this.#unblock(other, each);
+    };
+    this.#later(missingMs + withoutMs, () => {
+      if (isWaiting) over();
+    });
+    this.#later(missingMs, () => {
+      place.afterNextWrite((key) => {
+        if (this.#toBeTold !== place || this.#isOver) return;
+        isWaiting = false;
+        this.#flip(place, "tail", flippedMs);
+        // What was on its way was lost with the process.
+        this.#unblock(other, place);
+        const read = (): void => {
+          if (this.#toBeTold !== place || this.#isOver) return;
+          readNow(other, key);
+          this.#later(readMs, read);
+        };
+        this.#later(flippedMs, read);
+        this.#whenTold(place, () => this.#later(missingMs, over));
+      });
+    });
+  }
+
+  /** When it has been told what the others remember of it. */
+  #whenTold(place: Place, run: () => void): void {
+    if (this.#isOver) return;
+    if (place.isTold) run();
+    else this.#parts.scheduler.after(tellPollMs, () => this.#whenTold(place, run));
   }
 
   #fill(place: Place, lastsMs: number, much: number): void {
@@ -345,14 +409,21 @@ export class Nemesis {
     }
   }
 
-  #block(one: Place, other: Place, lastsMs: number): void {
+  #blockFor(one: Place, other: Place, lastsMs: number): void {
+    this.#block(one, other);
+    this.#later(lastsMs, () => this.#unblock(one, other));
+  }
+
+  #block(one: Place, other: Place): void {
     const { network } = this.#parts;
     network.block(one.address, other.address);
     network.block(other.address, one.address);
-    this.#later(lastsMs, () => {
-      network.unblock(one.address, other.address);
-      network.unblock(other.address, one.address);
-    });
+  }
+
+  #unblock(one: Place, other: Place): void {
+    const { network } = this.#parts;
+    network.unblock(one.address, other.address);
+    network.unblock(other.address, one.address);
   }
 
   #later(delayMs: number, run: () => void): void {

@@ -49,6 +49,11 @@ export interface PlaceParts {
   readonly onFinding: (detail: string) => void;
 }
 
+/** A write that was answered so soon after some was minted a second time may be that one. */
+const secondMsMax = 40;
+/** What was logged last: a record or two. */
+const tailBytes = 160;
+
 export class Place {
   readonly name: string;
   readonly address: string;
@@ -71,6 +76,10 @@ export class Place {
   /** Its disk may have lost what it had acknowledged: it need not serve again. */
   hasLost = false;
   #inSync: (() => void) | undefined;
+  #afterWrite: ((key: string) => void) | undefined;
+  /** Whether it waits for the answer to a write that was minted twice. */
+  #isForSecond = false;
+  #secondAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: PlaceParts) {
     const { scheduler, knobs, index, addresses, chance } = parts;
@@ -184,6 +193,25 @@ export class Place {
     this.#inSync = run;
   }
 
+  /**
+   * As soon as a client has been told by this node that its write of a key is there; `again` waits for one
+   * that was minted a second time just before.
+   */
+  afterNextWrite(run: (key: string) => void, which: "any" | "again" = "any"): void {
+    this.#afterWrite = run;
+    this.#isForSecond = which === "again";
+  }
+
+  /** A client has been told so. */
+  hasWritten(key: string): void {
+    const { scheduler } = this.#parts;
+    const run = this.#afterWrite;
+    if (run === undefined) return;
+    if (this.#isForSecond && scheduler.nowMs - this.#secondAtMs > secondMsMax) return;
+    this.#afterWrite = undefined;
+    scheduler.after(0, () => run(key));
+  }
+
   /** Keeps a copy of its disk, as a backup of the running machine does. */
   backUp(): void {
     this.#backup = { disk: this.#disk.copy(), image: this.#table.image };
@@ -209,16 +237,21 @@ export class Place {
     this.#table.rollBack(1);
   }
 
-  /** A bit of some file is another one: `much`, 0 to 1, tells where. */
-  flip(much: number): void {
-    const files = this.#disk.files().filter((path) => this.#disk.bytesOf(path).length > 0);
-    const path = files[Math.floor(much * files.length)];
-    if (path === undefined) return;
+  /** A bit of some file is another one: `much`, 0 to 1, tells of which; or one of what was logged last. */
+  flip(much: number | "tail"): void {
     // What is above the last byte that was written is zeros, and zeros are no damage there.
-    const bytes = this.#disk.bytesOf(path);
-    const end = bytes.findLastIndex((byte) => byte !== 0) + 1;
-    if (end === 0) return;
-    const position = this.#chance.below(end);
+    const endOf = (path: string): number =>
+      this.#disk.bytesOf(path).findLastIndex((byte) => byte !== 0) + 1;
+    const files = this.#disk.files().filter((path) => endOf(path) > 0);
+    const isInTail = much === "tail";
+    const path = isInTail
+      ? files.findLast((each) => each.startsWith("wal/"))
+      : files[Math.floor(much * files.length)];
+    if (path === undefined) return;
+    const end = endOf(path);
+    const position = isInTail
+      ? end - 1 - this.#chance.below(Math.min(end, tailBytes))
+      : this.#chance.below(end);
     this.#disk.flip(path, position, 1 << this.#chance.below(8));
     this.#lose(`has a bit flipped in ${path} at ${position}`);
   }
@@ -234,6 +267,7 @@ export class Place {
   heal(): void {
     this.diskFactor = 1;
     this.#inSync = undefined;
+    this.#afterWrite = undefined;
     this.#disk.totalBytes = 2 ** 40;
     this.#disk.repair();
     this.wall.set(0, worldStartMs);
@@ -325,7 +359,11 @@ export class Place {
       if (scheduler.onTrace === undefined) return;
       scheduler.onTrace(`${this.name} ${level}: ${message} ${JSON.stringify(fields ?? {})}`);
     };
-    return { log, count: () => {}, observe: () => {}, sometimes: onSometimes };
+    const sometimes = (name: string): void => {
+      if (name === "coordinator: second version") this.#secondAtMs = scheduler.nowMs;
+      onSometimes(name);
+    };
+    return { log, count: () => {}, observe: () => {}, sometimes };
   }
 }
 

@@ -216,6 +216,7 @@ class World {
       network: this.#network,
       places: this.#places,
       replicas: Math.min(this.#knobs.n, this.#knobs.nodes),
+      readNow: (place, key) => this.#workload.readNow(place, key),
     });
     nemesis.begin(this.#troubles);
     this.#workload.begin();

@@ -16,6 +16,16 @@ import type { Place } from "./place.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 const retryMsMax = 200;
+/** A client that reads back what it wrote does so so often, and pauses so long in between. */
+const readBacksMax = 12;
+const readBackMsMax = 40;
+
+/** What a client reads back, and how often it still will. */
+interface ReadBack {
+  readonly key: string;
+  readonly left: number;
+}
+const noReadBack: ReadBack = { key: "", left: 0 };
 
 export interface WorkloadParts {
   readonly scheduler: Scheduler;
@@ -45,6 +55,25 @@ export class Workload {
     );
   }
 
+  /** One more client reads a key, or each of them, through one node, now. */
+  readNow(place: Place, key?: string): void {
+    const { clients, knobs } = this.#parts;
+    if (this.#isOver) return;
+    const timeoutMs = knobs.timeoutMsMin;
+    for (const each of key === undefined ? this.keys : [key]) {
+      const ask: Ask = {
+        client: "reader",
+        place,
+        kind: "get",
+        key: each,
+        level: "quorum",
+        timeoutMs,
+      };
+      const read = clients.ask(ask).then(() => {});
+      this.#running.push(read);
+    }
+  }
+
   /** Resolves when every client has its last answer. */
   async end(): Promise<void> {
     this.#isOver = true;
@@ -54,22 +83,28 @@ export class Workload {
   async #client(client: string, chance: Chance): Promise<void> {
     const { scheduler, knobs, places, clients } = this.#parts;
     let place = chance.pick(places);
+    let back = noReadBack;
     while (!this.#isOver) {
-      await scheduler.sleep(chance.skewed(1, knobs.pauseMsMax));
+      await scheduler.sleep(chance.skewed(1, back.left > 0 ? readBackMsMax : knobs.pauseMsMax));
       if (this.#isOver) return;
-      if (chance.happens(0.3)) place = chance.pick(places);
+      if (back.left > 0 || chance.happens(0.3)) place = chance.pick(places);
       const { timeoutMsMin, timeoutMsMax, valueBytesMax } = knobs;
-      const kind = this.#kind(chance);
+      const kind = back.left > 0 ? "get" : this.#kind(chance);
+      const drawn = chance.happens(knobs.hotShare) ? "k0" : `k${chance.below(knobs.keys)}`;
       const told = await clients.ask({
         client,
         place,
         kind,
         ...this.#keeping(chance, kind),
-        key: chance.happens(knobs.hotShare) ? "k0" : `k${chance.below(knobs.keys)}`,
-        level: this.#level(chance),
+        key: back.left > 0 ? back.key : drawn,
+        level: back.left > 0 ? "quorum" : this.#level(chance),
         timeoutMs: Math.floor(chance.between(timeoutMsMin, timeoutMsMax)),
         valueBytes: chance.below(valueBytesMax),
       });
+      back = { ...back, left: back.left - 1 };
+      if (told.told.kind === "written" && chance.happens(knobs.readBackShare)) {
+        back = { key: told.key, left: chance.whole(1, readBacksMax) };
+      }
       if (told.told.kind !== "nothing" && told.told.kind !== "failed") continue;
       // Whoever gets no answer waits a little, and goes to another node.
       await scheduler.sleep(chance.between(0, retryMsMax));
