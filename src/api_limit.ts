@@ -8,6 +8,7 @@
 
 import { keyBytesMax } from "./api.ts";
 import { type Outcome, QuorateError } from "./errors.ts";
+import { grouped } from "./figures.ts";
 
 /** Of a write `none`: it was refused before anything was done. */
 interface Known {
@@ -45,9 +46,4 @@ export function valueTooLarge(bytes: number | undefined, limit: number): Quorate
       hint: "Raise the namespace's maxValue (at most 32 MiB), or store the value in pieces.",
     },
   );
-}
-
-/** 1048576 as 1,048,576. */
-function grouped(count: number): string {
-  return count.toLocaleString("en");
 }

@@ -23,9 +23,9 @@ import type { Io } from "./cli_io.ts";
 import { documentText, formatOf, tableText } from "./cli_output.ts";
 import { Progress } from "./cli_progress.ts";
 import type { QuorateClient } from "./client.ts";
-import { grouped } from "./config_kinds.ts";
 import type { Config } from "./config_table.ts";
 import { exitCode, QuorateError } from "./errors.ts";
+import { grouped } from "./figures.ts";
 
 interface Plan {
   readonly connections: number;

@@ -14,9 +14,10 @@ import { clientOf } from "./cli_data.ts";
 import { type Io, printUsage } from "./cli_io.ts";
 import { ageText, documentText, formatOf, shown, sizeText, tableText } from "./cli_output.ts";
 import type { HintsInfo, MemberInfo } from "./client.ts";
-import { grouped, showDuration } from "./config_kinds.ts";
+import { showDuration } from "./config_kinds.ts";
 import type { Config } from "./config_table.ts";
 import { exitCode, QuorateError } from "./errors.ts";
+import { grouped } from "./figures.ts";
 
 const waitMsDefault = 60_000;
 const lookMs = 250;

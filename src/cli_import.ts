@@ -24,8 +24,8 @@ import type { Io } from "./cli_io.ts";
 import { printFields } from "./cli_output.ts";
 import { Progress } from "./cli_progress.ts";
 import type { BatchPut, QuorateClient } from "./client.ts";
-import { grouped } from "./config_kinds.ts";
 import { exitCode, QuorateError, type Slug } from "./errors.ts";
+import { grouped } from "./figures.ts";
 
 const batchLinesMax = 200;
 const batchBytesMax = 1024 * 1024;

@@ -23,9 +23,9 @@ import {
   yamlText,
 } from "./cli_output.ts";
 import type { ListChoices, ListEntry, QuorateClient } from "./client.ts";
-import { grouped } from "./config_kinds.ts";
 import type { OutputFormat } from "./config_table.ts";
 import { exitCode } from "./errors.ts";
+import { grouped } from "./figures.ts";
 
 const limitDefault = 100;
 const pageMax = 1000;

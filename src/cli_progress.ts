@@ -7,7 +7,7 @@
  */
 
 import type { Io } from "./cli_io.ts";
-import { grouped } from "./config_kinds.ts";
+import { grouped } from "./figures.ts";
 
 const redrawMs = 100;
 const barWidthMax = 30;

@@ -11,8 +11,8 @@ import { clientOf } from "./cli_data.ts";
 import { type Io, printError } from "./cli_io.ts";
 import { ageText, documentText, formatOf, shown, sizeText, tableText } from "./cli_output.ts";
 import type { ClusterInfo, MemberInfo } from "./client.ts";
-import { grouped } from "./config_kinds.ts";
 import { exitCode, QuorateError } from "./errors.ts";
+import { grouped } from "./figures.ts";
 
 const redrawMs = 1000;
 /** Home, and nothing from there on. */

@@ -13,6 +13,7 @@
  *
  * @module
  */
+import { grouped } from "./figures.ts";
 
 /** A value, or why the text is not one (a clause that follows the text, in quotes). */
 export type Parsed<T> = { readonly value: T } | { readonly error: string };
@@ -222,11 +223,6 @@ export function showDuration(ms: number): string {
     if (ms >= factor && ms % factor === 0) return `${ms / factor}${unit}`;
   }
   return `${ms}ms`;
-}
-
-/** 1234567 as `1,234,567`, the same in every locale. */
-export function grouped(value: number): string {
-  return String(value).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 }
 
 function parseUnits(

@@ -38,6 +38,7 @@ import {
   jsonReply,
   type Reply,
 } from "./exchange.ts";
+import { grouped } from "./figures.ts";
 import {
   answerHeaders,
   checkMetaBytes,
@@ -188,10 +189,10 @@ function twoKeys(): QuorateError {
 }
 
 function bodyTooLarge(bytes: number | undefined, limit: number): QuorateError {
-  const size = bytes === undefined ? "more" : `${bytes.toLocaleString("en")} bytes`;
+  const size = bytes === undefined ? "more" : `${grouped(bytes)} bytes`;
   return new QuorateError(
     "value-too-large",
-    `The body has ${size}; ${limit.toLocaleString("en")} bytes are allowed here.`,
+    `The body has ${size}; ${grouped(limit)} bytes are allowed here.`,
     { outcome: "none", limit, hint: "Send less in one request." },
   );
 }

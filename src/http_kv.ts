@@ -38,6 +38,7 @@ import {
   privateNoCache,
   type Reply,
 } from "./exchange.ts";
+import { grouped } from "./figures.ts";
 import { hlcWallMs } from "./hlc.ts";
 import { aboutOf, problemReply } from "./problem.ts";
 import { exactlyOne, optionHeaders, parameters, parseParameters } from "./schemas.ts";
@@ -223,7 +224,7 @@ export function checkMetaBytes(meta: Meta): void {
   if (bytes <= metaBytesMax) return;
   throw new QuorateError(
     "headers-too-large",
-    `The user metadata has ${bytes.toLocaleString("en")} bytes; 2,048 are allowed.`,
+    `The user metadata has ${grouped(bytes)} bytes; 2,048 are allowed.`,
     { outcome: "none", limit: metaBytesMax, hint: "Put what is large into the value." },
   );
 }

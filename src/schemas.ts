@@ -26,6 +26,7 @@ import {
 } from "./api.ts";
 import { QuorateError } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
+import { grouped } from "./figures.ts";
 import { invalidKey, printable } from "./target.ts";
 
 /** The header that may give a parameter where the query does not. */
@@ -47,7 +48,7 @@ const oneOf = (values: readonly string[]) => ({ error: `allowed are ${values.joi
 
 /** A whole number from 1 to `max`, as text. */
 function countText(max: number, description: string) {
-  const rule = `it must be a whole number from 1 to ${max.toLocaleString("en")}`;
+  const rule = `it must be a whole number from 1 to ${grouped(max)}`;
   return z
     .string()
     .regex(countPattern, { error: rule })

@@ -54,6 +54,7 @@ const table: Readonly<Record<string, Row>> = {
   placement: { layer: "core", level: 2 },
   digest: { layer: "core", level: 3 },
   level: { layer: "core", level: 3 },
+  figures: { layer: "core", level: 0 },
   message: { layer: "core", level: 4 },
   handshake: { layer: "core", level: 5 },
   standing: { layer: "core", level: 0 },
