@@ -1,14 +1,22 @@
 /**
  * Digest: what a partition holds, summed so that two copies can be compared.
  *
- * Each partition keeps 1,024 segment sums: the sum mod 2^64 of a hash of (key, version, deleted) of
- * all its records. A sum can be changed by one record without reading the others, does not depend
- * on the order, and unlike XOR does not hide a record that is there twice. Beside it stand the
- * counters from which `/v1/count` answers. The whole is a `Summary`; it is committed together with
- * the records that it sums. What a store keeps for itself (`ownNamespaceMin`) is in none of them.
+ * Each partition keeps 1,024 segment sums for each n in use, because namespaces of the same n have the
+ * same replicas: the sum mod 2^64 of a hash of (key, version, deleted) of all records of these
+ * namespaces. A sum can be changed by one record without reading the others, does not depend
+ * on the order, and unlike XOR does not hide a record that is there twice. Beside them stand the
+ * counters from which `/v1/count` answers, and under which n a namespace is summed. The whole is a
+ * `Summary`; it is committed together with the records that it sums. What a store keeps for itself
+ * (`ownNamespaceMin`) is in none of them.
+ *
+ *     format 2   0 crc32 u32 | 4 format u16 | 6 tallies u16 | 8 records u64
+ *                a tally:  0 namespace u32 | 4 n u32 | 8 keys u64 | 16 bytes u64
+ *                the sums: 0 n u32 | 4 sums u64 x 1,024; for each n in use
+ *     format 1   a tally without n; one row of sums over all namespaces, without its n
  *
  * Invariants
- * 1. `add` and `remove` of the same element cancel out.
+ * 1. `add` and `remove` of the same element cancel out. A namespace stays under the n that it had in
+ *    this partition at its first record, also when it was deleted and nobody knows its n any more.
  * 2. The sums of equal sets of (key, version, deleted) are equal; of different ones they differ but
  *    for one chance in 2^64.
  * 3. `decodeSummary(encodeSummary(x))` equals x; damaged bytes are refused.
@@ -20,12 +28,15 @@
  */
 
 import { ownNamespaceMin } from "./api.ts";
+import { assert } from "./assert.ts";
 import { crc32, xxh64 } from "./hash.ts";
 import { segmentsPerPartition } from "./ring.ts";
 import type { Version } from "./version.ts";
 
 /** Live records of one namespace in one partition. */
 export interface Tally {
+  /** The n under which it is summed; 0: it was not known. */
+  readonly n: number;
   keys: number;
   /** Of the values. */
   bytes: number;
@@ -33,8 +44,10 @@ export interface Tally {
 
 /** Sums and counters of one partition. */
 export interface Summary {
-  /** Two words a segment: the low 32 bits, then the high ones. */
-  readonly sums: Uint32Array;
+  /** By n, those in use. Two words a segment: the low 32 bits, then the high ones. */
+  readonly sums: (Uint32Array | undefined)[];
+  /** False: read in format 1, all namespaces are in the row of n = 0, whatever their n is. */
+  readonly isSplit: boolean;
   /** All records, tombstones included. */
   records: number;
   /** By the namespace's number. */
@@ -44,6 +57,8 @@ export interface Summary {
 /** What one record adds to its partition's summary. */
 export interface Element {
   readonly namespaceNumber: number;
+  /** The n of the namespace, 0 where it is not known; its first record decides. */
+  readonly n: number;
   readonly segment: number;
   /** XXH64 of the namespace number and key, as the ring computes it. */
   readonly keyHash: bigint;
@@ -52,72 +67,137 @@ export interface Element {
   readonly valueBytes: number;
 }
 
-const summaryFormat = 1;
+/** What two replicas of a partition compare, for the namespaces of one n. */
+export interface Digest {
+  /** One hash over all sums. */
+  readonly total: bigint;
+  /** The sums in 1,024 x 8 bytes, big-endian. */
+  readonly sums: Uint8Array;
+}
+
+const summaryFormat = 2;
+const unsplitFormat = 1;
 const summaryHeaderBytes = 16;
-const tallyBytes = 20;
+const tallyBytes = 24;
+const unsplitTallyBytes = 20;
+export const digestBytes: number = segmentsPerPartition * 8;
+const rowBytes = 4 + digestBytes;
+/** No namespace has a larger n. */
+const nMax = 255;
 
 export function emptySummary(): Summary {
-  return { sums: new Uint32Array(segmentsPerPartition * 2), records: 0, tallies: new Map() };
+  return { sums: [], isSplit: true, records: 0, tallies: new Map() };
 }
 
 export function copySummary(summary: Summary): Summary {
   const tallies = new Map<number, Tally>();
   for (const [number, tally] of summary.tallies) tallies.set(number, { ...tally });
-  return { sums: summary.sums.slice(), records: summary.records, tallies };
+  const sums = summary.sums.map((row) => row?.slice());
+  return { sums, isSplit: summary.isSplit, records: summary.records, tallies };
 }
 
 export function add(summary: Summary, element: Element): void {
   if (element.namespaceNumber >= ownNamespaceMin) return;
   const hash = elementHash(element);
+  const sums = rowOf(summary, count(summary, element, 1));
   const at = element.segment * 2;
-  const low = (summary.sums[at] as number) + hash.low;
-  summary.sums[at] = low;
-  summary.sums[at + 1] = (summary.sums[at + 1] as number) + hash.high + (low > 0xffffffff ? 1 : 0);
+  const low = (sums[at] as number) + hash.low;
+  sums[at] = low;
+  sums[at + 1] = (sums[at + 1] as number) + hash.high + (low > 0xffffffff ? 1 : 0);
   summary.records += 1;
-  count(summary, element, 1);
 }
 
 export function remove(summary: Summary, element: Element): void {
   if (element.namespaceNumber >= ownNamespaceMin) return;
   const hash = elementHash(element);
+  const sums = rowOf(summary, count(summary, element, -1));
   const at = element.segment * 2;
-  const low = (summary.sums[at] as number) - hash.low;
-  summary.sums[at] = low;
-  summary.sums[at + 1] = (summary.sums[at + 1] as number) - hash.high - (low < 0 ? 1 : 0);
+  const low = (sums[at] as number) - hash.low;
+  sums[at] = low;
+  sums[at + 1] = (sums[at + 1] as number) - hash.high - (low < 0 ? 1 : 0);
   summary.records -= 1;
-  count(summary, element, -1);
 }
 
-/** Whether two summaries say that the same is held. */
+function rowOf({ sums }: Summary, n: number): Uint32Array {
+  let row = sums[n];
+  if (row === undefined) {
+    row = new Uint32Array(segmentsPerPartition * 2);
+    sums[n] = row;
+  }
+  return row;
+}
+
+/** Whether two summaries say that the same is held, under whichever n it is summed. */
 export function sameSummary(a: Summary, b: Summary): boolean {
   if (a.records !== b.records) return false;
-  for (let index = 0; index < a.sums.length; index += 1) {
-    if (a.sums[index] !== b.sums[index]) return false;
+  const [one, other] = [overAll(a), overAll(b)];
+  return one.every((sum, segment) => sum === other[segment]);
+}
+
+/** The sums over all namespaces: sums of sums. */
+function overAll({ sums }: Summary): BigUint64Array {
+  const all = new BigUint64Array(segmentsPerPartition);
+  for (const row of sums) {
+    if (row === undefined) continue;
+    for (let segment = 0; segment < segmentsPerPartition; segment += 1) {
+      const at = segment * 2;
+      const sum = (BigInt(row[at + 1] as number) << 32n) + BigInt(row[at] as number);
+      all[segment] = (all[segment] as bigint) + sum;
+    }
   }
-  return true;
+  return all;
+}
+
+/** What is compared of a partition for the namespaces of one n. */
+export function digestOf({ sums }: Summary, n: number): Digest {
+  const bytes = new Uint8Array(digestBytes);
+  const row = sums[n];
+  if (row !== undefined) writeRow(row, new DataView(bytes.buffer), 0);
+  return { total: xxh64(bytes), sums: bytes };
+}
+
+/** The segments in which two digests differ. */
+export function differingSegments(a: Uint8Array, b: Uint8Array): Set<number> {
+  const differing = new Set<number>();
+  for (let at = 0; at < digestBytes; at += 1) {
+    if (a[at] !== b[at]) differing.add(at >> 3);
+  }
+  return differing;
 }
 
 export function encodeSummary(summary: Summary): Uint8Array {
+  assert(summary.isSplit, "digest: sums of format 1 are counted again before they are written");
   const tallies = [...summary.tallies].sort(([a], [b]) => a - b);
+  const rows = [...summary.sums.entries()].filter(([, row]) => row !== undefined);
   const sumsAt = summaryHeaderBytes + tallies.length * tallyBytes;
-  const bytes = new Uint8Array(sumsAt + summary.sums.length * 4);
+  const bytes = new Uint8Array(sumsAt + rows.length * rowBytes);
   const view = new DataView(bytes.buffer);
   view.setUint16(4, summaryFormat);
   view.setUint16(6, tallies.length);
   view.setBigUint64(8, BigInt(summary.records));
   let offset = summaryHeaderBytes;
-  for (const [number, tally] of tallies) {
+  for (const [number, { n, keys, bytes: valueBytes }] of tallies) {
     view.setUint32(offset, number);
-    view.setBigUint64(offset + 4, BigInt(tally.keys));
-    view.setBigUint64(offset + 12, BigInt(tally.bytes));
+    view.setUint32(offset + 4, n);
+    view.setBigUint64(offset + 8, BigInt(keys));
+    view.setBigUint64(offset + 16, BigInt(valueBytes));
     offset += tallyBytes;
   }
-  for (const word of summary.sums) {
-    view.setUint32(offset, word);
-    offset += 4;
+  for (const [n, row] of rows) {
+    view.setUint32(offset, n);
+    writeRow(row as Uint32Array, view, offset + 4);
+    offset += rowBytes;
   }
   view.setUint32(0, crc32(bytes.subarray(4)));
   return bytes;
+}
+
+/** The high words first, as numbers of 64 bits are written. */
+function writeRow(row: Uint32Array, view: DataView, offset: number): void {
+  for (let at = 0; at < row.length; at += 2) {
+    view.setUint32(offset + at * 4, row[at + 1] as number);
+    view.setUint32(offset + at * 4 + 4, row[at] as number);
+  }
 }
 
 /** Undefined for bytes that are damaged or of another format. */
@@ -125,22 +205,49 @@ export function decodeSummary(bytes: Uint8Array): Summary | undefined {
   if (bytes.length < summaryHeaderBytes) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.getUint32(0) !== crc32(bytes.subarray(4))) return undefined;
-  const tallies = view.getUint16(6);
-  const sumsAt = summaryHeaderBytes + tallies * tallyBytes;
-  if (view.getUint16(4) !== summaryFormat) return undefined;
-  if (bytes.length !== sumsAt + segmentsPerPartition * 8) return undefined;
+  const format = view.getUint16(4);
+  if (format === unsplitFormat) return decodeUnsplit(view);
+  if (format !== summaryFormat) return undefined;
   const summary = emptySummary();
   summary.records = Number(view.getBigUint64(8));
-  for (let index = 0; index < tallies; index += 1) {
-    const offset = summaryHeaderBytes + index * tallyBytes;
+  let offset = summaryHeaderBytes;
+  for (let left = view.getUint16(6); left > 0; left -= 1) {
+    if (offset + tallyBytes > bytes.length) return undefined;
     summary.tallies.set(view.getUint32(offset), {
+      n: view.getUint32(offset + 4),
+      keys: Number(view.getBigUint64(offset + 8)),
+      bytes: Number(view.getBigUint64(offset + 16)),
+    });
+    offset += tallyBytes;
+  }
+  for (; offset < bytes.length; offset += rowBytes) {
+    if (offset + rowBytes > bytes.length || view.getUint32(offset) > nMax) return undefined;
+    const row = rowOf(summary, view.getUint32(offset));
+    for (let at = 0; at < row.length; at += 2) {
+      row[at + 1] = view.getUint32(offset + 4 + at * 4);
+      row[at] = view.getUint32(offset + 8 + at * 4);
+    }
+  }
+  return summary;
+}
+
+/** Format 1: one row over all namespaces, the low word of each sum first. */
+function decodeUnsplit(view: DataView): Summary | undefined {
+  const count = view.getUint16(6);
+  const sumsAt = summaryHeaderBytes + count * unsplitTallyBytes;
+  if (view.byteLength !== sumsAt + digestBytes) return undefined;
+  const records = Number(view.getBigUint64(8));
+  const summary: Summary = { ...emptySummary(), isSplit: false, records };
+  for (let index = 0; index < count; index += 1) {
+    const offset = summaryHeaderBytes + index * unsplitTallyBytes;
+    summary.tallies.set(view.getUint32(offset), {
+      n: 0,
       keys: Number(view.getBigUint64(offset + 4)),
       bytes: Number(view.getBigUint64(offset + 12)),
     });
   }
-  for (let index = 0; index < summary.sums.length; index += 1) {
-    summary.sums[index] = view.getUint32(sumsAt + index * 4);
-  }
+  const row = rowOf(summary, 0);
+  for (let at = 0; at < row.length; at += 1) row[at] = view.getUint32(sumsAt + at * 4);
   return summary;
 }
 
@@ -156,13 +263,15 @@ function elementHash(element: Element): { readonly low: number; readonly high: n
   return { low: Number(hash & 0xffffffffn), high: Number(hash >> 32n) };
 }
 
-function count(summary: Summary, element: Element, sign: 1 | -1): void {
-  if (element.tombstone) return;
+/** Counts an element in or out; answers the n under which its namespace is summed. */
+function count(summary: Summary, element: Element, sign: 1 | -1): number {
   let tally = summary.tallies.get(element.namespaceNumber);
   if (tally === undefined) {
-    tally = { keys: 0, bytes: 0 };
+    tally = { n: element.n, keys: 0, bytes: 0 };
     summary.tallies.set(element.namespaceNumber, tally);
   }
+  if (element.tombstone) return tally.n;
   tally.keys += sign;
   tally.bytes += sign * element.valueBytes;
+  return tally.n;
 }

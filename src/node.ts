@@ -75,8 +75,7 @@ async function openLocked(options: NodeOptions): Promise<QuorateNode> {
     const ring = new Ring(document.present.clusterId, document.present.partitions);
     await approachTable(options, identity);
     table = await options.openTable();
-    const { clusterId } = document.present;
-    store = await openNodeStore(options, identity, { clusterId, ring, table });
+    store = await openNodeStore(options, identity, { document, ring, table });
     await identity.begin(store.lastSequence);
     return new RunningNode({ options, identity, document, ring, store, unlock });
   } catch (error) {

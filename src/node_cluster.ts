@@ -187,7 +187,7 @@ class StartingNode implements QuorateNode {
     let store: Store | undefined;
     try {
       table = await options.openTable();
-      store = await openNodeStore(options, identity, { clusterId, ring, table });
+      store = await openNodeStore(options, identity, { document, ring, table });
       await identity.begin(store.lastSequence);
       const replicas = await this.#openReplicas(document, ring, store);
       const among = { cluster, replicas };

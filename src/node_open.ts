@@ -6,6 +6,7 @@
  * @module
  */
 
+import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
 import type { Identity } from "./identity.ts";
 import type { NodeOptions } from "./node_options.ts";
@@ -33,10 +34,10 @@ export function openNodeStore(
   options: NodeOptions,
   identity: Identity,
   {
-    clusterId,
+    document,
     ring,
     table,
-  }: { readonly clusterId: string; readonly ring: Ring; readonly table: Table },
+  }: { readonly document: Document; readonly ring: Ring; readonly table: Table },
 ): Promise<Store> {
   const { clock, random, disk, report, settings } = options;
   return Store.open({
@@ -46,10 +47,12 @@ export function openNodeStore(
     report,
     table,
     ring,
+    nOf: (number) =>
+      document.present.namespaces.find((namespace) => namespace.number === number)?.policy.n ?? 0,
     settings,
     owner: {
       storeId: identity.storeId,
-      clusterId,
+      clusterId: document.present.clusterId,
       storeIdBytes: identity.storeIdBytes,
       origin: identity.origin,
       sequence: identity.sequence,

@@ -22,6 +22,7 @@
 
 import type { Durability } from "./api.ts";
 import { compare } from "./bytes.ts";
+import type { Digest } from "./digest.ts";
 import { QuorateError } from "./errors.ts";
 import { type Hlc, hlcAt } from "./hlc.ts";
 import { decodeRecord, recordHeadBytes, recordVersion, type StoredRecord } from "./record.ts";
@@ -343,6 +344,19 @@ export class Store {
       this.#markDamaged(partition, "a record's checksum is wrong");
     }
     return { ...found, isDamaged: this.#index.damaged.has(partition) };
+  }
+
+  /** What is held of a partition for the namespaces of one n; durable when it resolves. */
+  async digest(partition: number, n: number): Promise<Digest> {
+    this.#refuseEnded();
+    const digest = this.#index.digest(partition, n);
+    await this.whenSynced(this.#wal.lastSequence);
+    return digest;
+  }
+
+  /** The segment of its partition's digest that a key is summed in. */
+  segmentOf(namespaceNumber: number, key: Uint8Array): number {
+    return this.#index.ring.place(namespaceNumber, key).segment;
   }
 
   /** The table's key of a key in a partition. */

@@ -17,7 +17,16 @@
  */
 
 import { assert } from "./assert.ts";
-import { add, copySummary, type Element, emptySummary, remove, type Summary } from "./digest.ts";
+import {
+  add,
+  copySummary,
+  type Digest,
+  digestOf,
+  type Element,
+  emptySummary,
+  remove,
+  type Summary,
+} from "./digest.ts";
 import { QuorateError } from "./errors.ts";
 import { isIntact, isTombstone, recordValueBytes, recordVersion } from "./record.ts";
 import type { Place, Ring } from "./ring.ts";
@@ -57,6 +66,8 @@ export const absent: Held = { kind: "absent" };
 export class StoreIndex {
   readonly ring: Ring;
   readonly table: Table;
+  /** The n of a namespace; 0: not known. */
+  readonly nOf: (namespaceNumber: number) => number;
   /** By partition. */
   readonly summaries: Summary[];
   /** Partitions whose summary counts a record that can no longer be read. */
@@ -72,9 +83,10 @@ export class StoreIndex {
   /** Partitions whose summary is on its way into the table. */
   #underWay: ReadonlySet<number> = new Set();
 
-  constructor(ring: Ring, table: Table) {
+  constructor(ring: Ring, table: Table, nOf: (namespaceNumber: number) => number = () => 0) {
     this.ring = ring;
     this.table = table;
+    this.nOf = nOf;
     this.summaries = Array.from({ length: ring.partitions }, emptySummary);
   }
 
@@ -130,9 +142,11 @@ export class StoreIndex {
   apply(spot: Spot, entry: MemoryEntry, before: Held): void {
     const { partition } = spot.place;
     const summary = this.summaries[partition] as Summary;
-    if (before.kind === "record") remove(summary, elementOf(spot, before.record));
+    // Only its first record asks for it: a topology may have many namespaces.
+    const n = summary.tallies.get(spot.namespaceNumber)?.n ?? this.nOf(spot.namespaceNumber);
+    if (before.kind === "record") remove(summary, elementOf(spot, before.record, n));
     if (before.kind === "damaged") this.unsummed.add(partition);
-    if (entry.record !== undefined) add(summary, elementOf(spot, entry.record));
+    if (entry.record !== undefined) add(summary, elementOf(spot, entry.record, n));
     this.#active.set(spot.tableKey, spot.place.hashHigh, entry);
   }
 
@@ -187,6 +201,11 @@ export class StoreIndex {
     return this.#underWay.has(partition);
   }
 
+  /** What is held of a partition for the namespaces of one n, synced or not. */
+  digest(partition: number, n: number): Digest {
+    return digestOf(this.summaries[partition] as Summary, n);
+  }
+
   /** Live records and the bytes of their values, of one namespace or of all. */
   tally(namespaceNumber?: number): { readonly keys: number; readonly bytes: number } {
     let keys = 0;
@@ -202,10 +221,15 @@ export class StoreIndex {
   }
 }
 
-/** What a record adds to the summary of its partition. */
-export function elementOf(spot: Omit<Spot, "tableKey" | "key">, record: Uint8Array): Element {
+/** What a record adds to the summary of its partition; `n` is its namespace's. */
+export function elementOf(
+  spot: Omit<Spot, "tableKey" | "key">,
+  record: Uint8Array,
+  n: number,
+): Element {
   return {
     namespaceNumber: spot.namespaceNumber,
+    n,
     segment: spot.place.segment,
     keyHash: spot.place.hash,
     version: recordVersion(record),

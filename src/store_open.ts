@@ -59,6 +59,8 @@ export interface StoreOptions {
   readonly report: Report;
   readonly table: Table;
   readonly ring: Ring;
+  /** The n of a namespace, so that its records are summed with those of its like; 0: not known. */
+  readonly nOf?: ((namespaceNumber: number) => number) | undefined;
   readonly owner: StoreOwner;
   readonly settings: StoreSettings;
 }
@@ -79,13 +81,14 @@ export interface StoreParts {
 
 /** Reads the folder. @throws `corruption`, `wrong-data-folder` */
 export async function recoverStore(options: StoreOptions): Promise<Recovered> {
-  const { disk, owner, settings, ring, table, report } = options;
+  const { disk, owner, settings, ring, nOf, table, report } = options;
   await disk.makeFolder(walFolder);
   return recover({
     disk,
     report,
     table,
     ring,
+    nOf,
     clusterId: owner.clusterId,
     storeId: owner.storeId,
     storeIdBytes: owner.storeIdBytes,

@@ -18,7 +18,7 @@
 
 import { successor } from "./bytes.ts";
 import type { Disk, Report } from "./capability.ts";
-import { add, emptySummary, type Summary } from "./digest.ts";
+import { add, emptySummary, type Summary, sameSummary } from "./digest.ts";
 import { QuorateError } from "./errors.ts";
 import type { Hlc } from "./hlc.ts";
 import { isIntact } from "./record.ts";
@@ -50,6 +50,8 @@ export interface RecoverOptions {
   readonly report: Report;
   readonly table: Table;
   readonly ring: Ring;
+  /** The n of a namespace; 0: not known. */
+  readonly nOf?: ((namespaceNumber: number) => number) | undefined;
   readonly clusterId: string;
   /** 32 hex digits. */
   readonly storeId: string;
@@ -68,18 +70,18 @@ export interface Recovered {
   readonly meta: TableMeta;
   /** No change was given a higher sequence. Above the log's last one when its end was lost. */
   readonly highest: number;
-  /** Marks were found, or a loss was accepted: that is made durable before anything is served. */
+  /** Marks or summaries are others, or a loss was accepted: durable before anything is served. */
   readonly marksChanged: boolean;
 }
 
 /** @throws `wrong-data-folder`, and `corruption` when acknowledged writes are missing */
 export async function recover(options: RecoverOptions): Promise<Recovered> {
-  const { table, ring, acceptDataLoss } = options;
-  const index = new StoreIndex(ring, table);
+  const { table, ring, nOf, acceptDataLoss } = options;
+  const index = new StoreIndex(ring, table, nOf);
   const meta = readMeta(options);
   for (const partition of meta.damaged) index.damaged.add(partition);
   for (const partition of meta.written) index.written.add(partition);
-  const { reached, empty } = readPartitions(options, index, meta.sequence);
+  const { reached, empty, isRecounted } = readPartitions(options, index, meta.sequence);
   const lostInTable = index.damaged.size;
   const unreadable = acceptDataLoss ? takeTableAsFinal(options, index) : [];
   const wal = await replay(options, index, { meta, reached, empty });
@@ -109,6 +111,7 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   const before = new Set(meta.damaged);
   const marksChanged =
     isAccepted ||
+    isRecounted ||
     before.size !== index.damaged.size ||
     [...index.damaged].some((one) => !before.has(one));
   return { index, wal, meta, highest, marksChanged };
@@ -119,10 +122,10 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
  * again, without the records that are damaged. Otherwise the next scrub would find the same loss.
  * Answers the partitions that cannot be walked: these stay damaged.
  */
-function takeTableAsFinal({ table, ring, report }: RecoverOptions, index: StoreIndex): number[] {
+function takeTableAsFinal({ report }: RecoverOptions, index: StoreIndex): number[] {
   return [...index.damaged].filter((partition) => {
     try {
-      const { summary, damaged } = sumPartition(table, ring, partition);
+      const { summary, damaged } = sumPartition(index, partition);
       index.resum(partition, summary);
       for (const key of damaged) index.drop(key);
       return false;
@@ -167,6 +170,8 @@ interface Reached {
   readonly reached: readonly number[];
   /** Partitions that were walked and hold nothing. */
   readonly empty: ReadonlySet<number>;
+  /** Summaries of an older format were counted again. */
+  readonly isRecounted: boolean;
 }
 
 /** Reads every partition's summary. */
@@ -177,16 +182,21 @@ function readPartitions(
 ): Omit<Reached, "meta"> {
   const { table, report } = options;
   const empty = new Set<number>();
+  let isRecounted = false;
   const reached = index.summaries.map((_, partition) => {
     const bytes = table.get(partitionMetaKey(partition));
     const meta = bytes === undefined ? undefined : decodePartitionMeta(bytes.slice());
     if (bytes !== undefined) index.written.add(partition);
     if (meta !== undefined) {
-      index.summaries[partition] = meta.summary;
       if (meta.isUnsummed) index.unsummed.add(partition);
+      index.summaries[partition] = meta.summary;
+      if (!meta.summary.isSplit) {
+        isRecounted = true;
+        splitSums(options, index, partition);
+      }
       return Math.max(whole, meta.sequence);
     }
-    const { summary, damaged, count } = sumPartition(table, index.ring, partition);
+    const { summary, damaged, count } = sumPartition(index, partition);
     index.summaries[partition] = summary;
     const isEmpty = summary.records + damaged.length === 0;
     // Of what a store keeps for itself the summary says nothing.
@@ -199,13 +209,30 @@ function readPartitions(
     index.damaged.add(partition);
     return whole;
   });
-  return { reached, empty };
+  return { reached, empty, isRecounted };
+}
+
+/**
+ * Counts a partition again whose sums are of format 1, which did not part them by n. As a scrub does,
+ * it compares what it finds with what was committed, and marks the partition where they differ.
+ */
+function splitSums({ report }: RecoverOptions, index: StoreIndex, partition: number): void {
+  const before = index.summaries[partition] as Summary;
+  const isUnsummed = index.unsummed.has(partition);
+  const { summary, damaged } = sumPartition(index, partition);
+  index.resum(partition, summary);
+  if (damaged.length === 0 && (isUnsummed || sameSummary(summary, before))) return;
+  index.damaged.add(partition);
+  report.log("error", "A partition holds other records than were written.", {
+    partition,
+    records: summary.records,
+    damaged: damaged.length,
+  });
 }
 
 /** Sums what a partition of the table really holds; the table's keys of what is damaged in it. */
 function sumPartition(
-  table: Table,
-  ring: Ring,
+  index: StoreIndex,
   partition: number,
 ): { readonly summary: Summary; readonly damaged: readonly Uint8Array[]; readonly count: number } {
   const summary = emptySummary();
@@ -214,12 +241,12 @@ function sumPartition(
   let { start } = partitionRange(partition);
   const { end } = partitionRange(partition);
   for (;;) {
-    const entries = table.range({ start, end, limit: 10_000, bytesMax: walkChunkBytes });
+    const entries = index.table.range({ start, end, limit: 10_000, bytesMax: walkChunkBytes });
     const last = entries.at(-1);
     if (last === undefined) return { summary, damaged, count };
     count += entries.length;
     for (const { key, value } of entries) {
-      if (!addRecord(summary, ring, partition, key, value)) damaged.push(key);
+      if (!addRecord(summary, index, partition, { key, value })) damaged.push(key);
     }
     start = successor(last.key);
   }
@@ -228,24 +255,24 @@ function sumPartition(
 /** Adds a table's entry to a summary; false when its record is damaged or in the wrong partition. */
 export function addRecord(
   summary: Summary,
-  ring: Ring,
+  { ring, nOf }: Pick<StoreIndex, "ring" | "nOf">,
   partition: number,
-  tableKey: Uint8Array,
-  record: Uint8Array,
+  { key: tableKey, value: record }: { readonly key: Uint8Array; readonly value: Uint8Array },
 ): boolean {
   if (tableKey.length <= tableKeyHeaderBytes) return false;
   const { namespaceNumber, key } = parseTableKey(tableKey);
   if (key.length > storedKeyBytesMax || !isIntact(record, namespaceNumber, key)) return false;
   const place = ring.place(namespaceNumber, key);
   if (place.partition !== partition) return false;
-  add(summary, elementOf({ namespaceNumber, place }, record));
+  const n = summary.tallies.get(namespaceNumber)?.n ?? nOf(namespaceNumber);
+  add(summary, elementOf({ namespaceNumber, place }, record, n));
   return true;
 }
 
 async function replay(
   options: RecoverOptions,
   index: StoreIndex,
-  { meta, reached, empty }: Reached,
+  { meta, reached, empty }: Omit<Reached, "isRecounted">,
 ): Promise<Recovery> {
   const { disk, report, storeIdBytes } = options;
   let appliedSequence = meta.sequence;

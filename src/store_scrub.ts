@@ -124,7 +124,7 @@ export class Scrub {
       let bytes = 0;
       for (const { key, value } of entries) {
         bytes += key.length + value.length;
-        const isSummed = addRecord(summary, index.ring, partition, key, value);
+        const isSummed = addRecord(summary, index, partition, { key, value });
         // A walk goes from page to page, and may find what no way from the root leads to any more.
         if (!isSummed || !isSame(index.table.get(key), value)) damagedCount += 1;
       }

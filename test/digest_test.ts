@@ -8,6 +8,8 @@ import {
   add,
   copySummary,
   decodeSummary,
+  differingSegments,
+  digestOf,
   type Element,
   emptySummary,
   encodeSummary,
@@ -25,6 +27,7 @@ import {
   partitionMetaKey,
 } from "../src/store_meta.ts";
 import { bytesUpTo, runs } from "./samples.ts";
+import { encodeUnsplit } from "./summary_format1.ts";
 
 const test = suite("digest");
 const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
@@ -38,7 +41,16 @@ const anyElement: fc.Arbitrary<Element> = fc
     tombstone: fc.boolean(),
     valueBytes: fc.nat(1000),
   })
-  .map(({ hlc, origin, ...rest }) => ({ ...rest, version: { hlc: hlc as Hlc, origin } }));
+  .map(({ hlc, origin, ...rest }) => ({
+    ...rest,
+    n: nOf(rest.namespaceNumber),
+    version: { hlc: hlc as Hlc, origin },
+  }));
+
+/** Two namespaces have the same n; of one it is not known. */
+function nOf(namespaceNumber: number): number {
+  return [3, 1, 3, 0][namespaceNumber] as number;
+}
 
 function summaryOf(elements: readonly Element[]): Summary {
   const summary = emptySummary();
@@ -47,9 +59,11 @@ function summaryOf(elements: readonly Element[]): Summary {
 }
 
 /** Sums by their definition, in numbers of any size. */
-function sumsOf({ sums }: Summary): bigint[] {
-  return Array.from({ length: sums.length / 2 }, (_, segment) => {
-    return BigInt(sums[segment * 2] as number) + (BigInt(sums[segment * 2 + 1] as number) << 32n);
+function sumsOf(summary: Summary): bigint[] {
+  return [0, 1, 3].flatMap((n) => {
+    const { sums } = digestOf(summary, n);
+    const view = new DataView(sums.buffer);
+    return Array.from({ length: 1024 }, (_, segment) => view.getBigUint64(segment * 8));
   });
 }
 
@@ -118,6 +132,78 @@ test("tallies count live records and their bytes by namespace", () => {
   fc.assert(property, runs(100));
 });
 
+test("namespaces of one n are summed together, and apart from those of another", () => {
+  const property = fc.property(fc.array(anyElement, { maxLength: 30 }), (elements) => {
+    const whole = summaryOf(elements);
+    for (const n of [0, 1, 3]) {
+      const alone = summaryOf(elements.filter((one) => one.n === n));
+      assert.equal(digestOf(whole, n), digestOf(alone, n));
+      assert.is(
+        digestOf(whole, n).total,
+        digestOf(decodeSummary(encodeSummary(whole)) as Summary, n).total,
+      );
+    }
+  });
+  fc.assert(property, runs(50));
+});
+
+test("a namespace stays under the n of its first record, whoever forgets it later", () => {
+  const property = fc.property(
+    fc.array(anyElement, { minLength: 1, maxLength: 20 }),
+    (elements) => {
+      const summary = summaryOf(elements);
+      const found = decodeSummary(encodeSummary(summary)) as Summary;
+      for (const element of elements) remove(found, { ...element, n: 0 });
+      for (const n of [0, 1, 3]) {
+        assert.equal(digestOf(found, n), digestOf(emptySummary(), n));
+      }
+    },
+  );
+  fc.assert(property, runs(50));
+});
+
+test("differingSegments() names the segments of what one side alone has", () => {
+  const property = fc.property(
+    fc.array(anyElement, { maxLength: 20 }),
+    fc.uniqueArray(
+      anyElement.filter(({ n }) => n === 3),
+      {
+        maxLength: 5,
+        selector: ({ segment }) => segment,
+      },
+    ),
+    (both, more) => {
+      const [one, other] = [summaryOf(both), summaryOf([...both, ...more])].map(
+        (summary) => digestOf(summary, 3).sums,
+      );
+      const expected = more.map(({ segment }) => segment).sort((a, b) => a - b);
+      const found = differingSegments(one as Uint8Array, other as Uint8Array);
+      assert.equal(
+        [...found].sort((a, b) => a - b),
+        expected,
+      );
+    },
+  );
+  fc.assert(property, runs(50));
+});
+
+test("a summary of format 1 is read, says that it is not parted by n, and compares as a whole", () => {
+  const property = fc.property(fc.array(anyElement, { maxLength: 30 }), (elements) => {
+    const summary = summaryOf(elements);
+    const found = decodeSummary(encodeUnsplit(summary)) as Summary;
+    assert.not(found.isSplit);
+    assert.ok(sameSummary(found, summary));
+    const counts = ({ tallies }: Summary) =>
+      [...tallies].map(([number, { keys, bytes }]) => [number, keys, bytes]).sort();
+    assert.equal(counts(found), counts(summary));
+    assert.is(decodeSummary(encodeUnsplit(summary).subarray(1)), undefined);
+    const damaged = encodeUnsplit(summary);
+    damaged[damaged.length - 1] = (damaged[damaged.length - 1] as number) ^ 1;
+    assert.is(decodeSummary(damaged), undefined);
+  });
+  fc.assert(property, runs(50));
+});
+
 test("a summary is read back as it was, and refused with any flipped bit, cut or made longer", () => {
   const property = fc.property(
     fc.array(anyElement, { maxLength: 20 }),
@@ -151,7 +237,9 @@ test("a summary is read back as it was, and refused with any flipped bit, cut or
 });
 
 test("every bit of a partition's sequence and of a summary's head is under a checksum", () => {
-  const meta = encodePartitionMeta({ sequence: 77, summary: emptySummary(), isUnsummed: true });
+  const one = { namespaceNumber: 0, segment: 3, keyHash: 7n, tombstone: false, valueBytes: 9 };
+  const summary = summaryOf([{ ...one, n: 3, version: { hlc: 1n as Hlc, origin: 2n } }]);
+  const meta = encodePartitionMeta({ sequence: 77, summary, isUnsummed: true });
   for (let bit = 0; bit < 40 * 8; bit += 1) {
     const damaged = meta.slice();
     damaged[bit >> 3] = (damaged[bit >> 3] as number) ^ (1 << (bit & 7));

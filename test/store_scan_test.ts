@@ -221,7 +221,7 @@ test("store_index: a summary sums what a walk finds, after every checkpoint", as
       const summary = emptySummary();
       const all = { ...partitionRange(partition), limit: 10_000, bytesMax: 2 ** 30 };
       for (const { key, value } of home.table.range(all)) {
-        assert.ok(addRecord(summary, home.index.ring, partition, key, value));
+        assert.ok(addRecord(summary, home.index, partition, { key, value }));
       }
       assert.ok(sameSummary(summary, home.index.summaries[partition] as typeof summary));
     }
