@@ -54,6 +54,9 @@ export interface Knobs {
   readonly segmentBytes: number;
   readonly memtableBytesMax: number;
   readonly hintBytesPerSecond: number;
+  readonly repairPeriodMs: number;
+  readonly repairPartitionsMax: number;
+  readonly repairBytesPerSecond: number;
   /** Bounds of a node that are seldom reached unless they are small; undefined: as in the real one. */
   readonly linkQueueBytes: number | undefined;
   readonly hintBytesMax: number | undefined;
@@ -103,6 +106,9 @@ export function drawKnobs(chance: Chance): Knobs {
     linkQueueBytes: chance.pick([undefined, undefined, undefined, 64 * KiB]),
     hintBytesMax: chance.pick([undefined, undefined, undefined, 2 * KiB, 32 * KiB]),
     peerRequestsMax: chance.pick([undefined, undefined, undefined, 4, 32]),
+    repairPeriodMs: chance.pick([2000, 10_000, 30_000]),
+    repairPartitionsMax: chance.pick([1, 2, 8]),
+    repairBytesPerSecond: chance.pick([16 * KiB, 16 * KiB * KiB]),
   };
 }
 

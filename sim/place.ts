@@ -157,6 +157,9 @@ export class Place {
       cluster: {
         network: network.from(this.address, life),
         hintBytesPerSecond: knobs.hintBytesPerSecond,
+        repairPeriodMs: knobs.repairPeriodMs,
+        repairPartitionsMax: knobs.repairPartitionsMax,
+        repairBytesPerSecond: knobs.repairBytesPerSecond,
         ...(knobs.hintBytesMax === undefined ? {} : { hintBytesMax: knobs.hintBytesMax }),
         ...(knobs.peerRequestsMax === undefined ? {} : { budgets: budgetsOf(knobs) }),
         settings: {

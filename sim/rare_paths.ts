@@ -38,6 +38,7 @@ export const rarePaths: Readonly<Record<string, string | undefined>> = {
   "node: purged": "no namespace is deleted",
   "node: rolled back": undefined,
   "repair: caught up after a cut": undefined,
+  "repair: only writes under way differed": undefined,
   "repair: pulled": undefined,
   "repair: pushed": undefined,
   "replica: clock skew refused": undefined,

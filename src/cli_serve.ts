@@ -174,6 +174,9 @@ async function openOwnNode(
       hintBytesMax: config.hintBytesMax,
       hintAgeMaxMs: config.hintAgeMsMax,
       hintBytesPerSecond: config.hintBytesPerSecond,
+      repairPeriodMs: config.repairPeriodMs,
+      repairPartitionsMax: config.repairPartitionsMax,
+      repairBytesPerSecond: config.repairBytesPerSecond,
       budgets: admission,
     },
   });

@@ -35,7 +35,10 @@ type ClusterField =
   | "hintBytesMax"
   | "hintAgeMsMax"
   | "hintBytesPerSecond"
-  | "hintRequestsMax";
+  | "hintRequestsMax"
+  | "repairPeriodMs"
+  | "repairPartitionsMax"
+  | "repairBytesPerSecond";
 
 export const clusterSettings: { readonly [K in ClusterField]: Setting<Config[K]> } = {
   peers: {
@@ -227,5 +230,31 @@ export const clusterSettings: { readonly [K in ClusterField]: Setting<Config[K]>
     default: 64,
     meaning: "Hints and repaired records of other nodes being taken in at once.",
     tradeOff: "A budget of its own, so that catching up does not starve clients.",
+  },
+  repairPeriodMs: {
+    flag: "repair-period",
+    ...cluster,
+    kind: kinds.duration(1000, 24 * 3_600_000),
+    default: 10 * 60_000,
+    meaning: "How often each partition is compared with each of its other replicas.",
+    formula: "A node of 3 with 256 partitions compares 512 times in it: 10min is about 1 a second.",
+    tradeOff: "Shorter finds earlier what nobody knew to be missing; each comparison is a message.",
+  },
+  repairPartitionsMax: {
+    flag: "repair-partitions",
+    ...cluster,
+    kind: kinds.whole(1, 64),
+    default: 2,
+    meaning: "How many partitions a node compares at a time.",
+    tradeOff: "More catches up earlier after a long outage, within --repair-rate.",
+  },
+  repairBytesPerSecond: {
+    flag: "repair-rate",
+    ...cluster,
+    kind: kinds.rate(64 * KiB, 10 * GiB),
+    default: 16 * MiB,
+    meaning: "How much all comparisons of a node move, keys that they only look at included.",
+    formula: "1 GiB that a replica lacks takes 1GiB / repair-rate: at 16MiB/s 64 s.",
+    tradeOff: "Faster heals earlier and takes from the requests of both nodes.",
   },
 };

@@ -58,6 +58,9 @@ export interface Config {
   readonly hintBytesMax: number;
   readonly hintAgeMsMax: number;
   readonly hintBytesPerSecond: number;
+  readonly repairPeriodMs: number;
+  readonly repairPartitionsMax: number;
+  readonly repairBytesPerSecond: number;
   readonly hintRequestsMax: number;
 
   readonly logLevel: LogLevel;

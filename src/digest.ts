@@ -165,6 +165,20 @@ export function differingSegments(a: Uint8Array, b: Uint8Array): Set<number> {
   return differing;
 }
 
+/** A bit for each segment. */
+export function segmentBits(segments: Iterable<number>): Uint8Array {
+  const bits = new Uint8Array(segmentsPerPartition / 8);
+  for (const segment of segments)
+    bits[segment >> 3] = (bits[segment >> 3] ?? 0) | (1 << (segment & 7));
+  return bits;
+}
+
+export function hasSegment(bits: Uint8Array, segment: number): boolean {
+  return ((bits[segment >> 3] ?? 0) & (1 << (segment & 7))) !== 0;
+}
+
+export const allSegments: Uint8Array = new Uint8Array(segmentsPerPartition / 8).fill(0xff);
+
 export function encodeSummary(summary: Summary): Uint8Array {
   assert(summary.isSplit, "digest: sums of format 1 are counted again before they are written");
   const tallies = [...summary.tallies].sort(([a], [b]) => a - b);

@@ -22,6 +22,8 @@ import { isSlug, QuorateError } from "./errors.ts";
 import type { Hlc } from "./hlc.ts";
 import { ByteReader, type ByteWriter } from "./message_bytes.ts";
 import type {
+  DigestReply,
+  DigestRequest,
   ReadReply,
   ReadRequest,
   RefusalReason,
@@ -45,7 +47,7 @@ export interface ColdRequest {
   readonly body: unknown;
 }
 
-export type PeerRequest = WriteRequest | ReadRequest | ScanRequest | ColdRequest;
+export type PeerRequest = WriteRequest | ReadRequest | ScanRequest | DigestRequest | ColdRequest;
 
 export type ColdReply =
   | { readonly kind: "said"; readonly body: unknown }
@@ -57,7 +59,7 @@ export type ColdReply =
       readonly outcome?: string | undefined;
     };
 
-export type PeerReply = WriteReply | ReadReply | ScanReply | ColdReply;
+export type PeerReply = WriteReply | ReadReply | ScanReply | DigestReply | ColdReply;
 
 /** What the replying node says of itself; who it is, the link knows. */
 export type ReplyFacts = Pick<ReplyFrom, "epoch" | "syncedSequence" | "clockHlc" | "counts">;
@@ -81,6 +83,7 @@ const kinds = {
   read: 2,
   scan: 3,
   cold: 4,
+  digest: 5,
   took: 65,
   superseded: 66,
   covered: 67,
@@ -91,8 +94,10 @@ const kinds = {
   page: 72,
   said: 73,
   failed: 74,
+  sums: 75,
 } as const;
 
+const noBytes = new Uint8Array(0);
 const sources: readonly WriteSource[] = ["client", "client-again", "hint", "write-back", "repair"];
 
 /** Appends a message's bytes. */
@@ -114,7 +119,7 @@ function encodeRequest(
     return;
   }
   to.u48(request.epoch);
-  to.u32(request.namespaceNumber);
+  to.u32(request.kind === "digest" ? 0 : request.namespaceNumber);
   to.u8(request.n);
   to.text(request.requestId);
   if (request.kind === "write") {
@@ -125,17 +130,22 @@ function encodeRequest(
     to.u8((request.durability === "memory" ? 1 : 0) | (request.wants === "version" ? 2 : 0));
     to.u48(request.coverMs);
     to.rest(request.key);
+  } else if (request.kind === "digest") {
+    to.u8(request.wants === "sums" ? 1 : 0);
+    to.u32(request.partition);
   } else encodeScan(request, to);
 }
 
 function encodeScan(request: ScanRequest, to: ByteWriter): void {
-  const { from, to: end } = request;
-  to.u8((request.reverse ? 1 : 0) | (from === undefined ? 0 : 2) | (end === undefined ? 0 : 4));
+  const { from, to: end, segments } = request;
+  const bounds = (from === undefined ? 0 : 2) | (end === undefined ? 0 : 4);
+  to.u8((request.reverse ? 1 : 0) | bounds | (segments === undefined ? 0 : 8));
   to.u32(request.partition);
   to.u32(request.limit);
   to.short(request.prefix);
   if (from !== undefined) to.short(from);
   if (end !== undefined) to.short(end);
+  if (segments !== undefined) to.short(segments);
 }
 
 function encodeReply(
@@ -155,7 +165,10 @@ function encodeReply(
     to.json({ reason, detail, document });
   } else if (reply.kind === "found") encodeFound(reply, to);
   else if (reply.kind === "page") encodePage(reply, to);
-  else if (reply.kind === "said") to.json(reply.body);
+  else if (reply.kind === "sums") {
+    to.u64(reply.total);
+    to.rest(reply.sums ?? noBytes);
+  } else if (reply.kind === "said") to.json(reply.body);
   else if (reply.kind === "failed") {
     const { slug, detail, hint, outcome } = reply;
     to.json({ slug, detail, hint, outcome });
@@ -231,14 +244,19 @@ function decodeHot(kind: number, from: ByteReader): PeerRequest | undefined {
     const coverMs = from.u48();
     return { kind: "read", ...common, durability, wants, coverMs, key: from.rest() };
   }
-  if (kind !== kinds.scan) return undefined;
+  if (kind !== kinds.scan && kind !== kinds.digest) return undefined;
   const partition = from.u32();
+  if (kind === kinds.digest) {
+    const wants = (flags & 1) !== 0 ? "sums" : "total";
+    return { kind: "digest", epoch, n, requestId, partition, wants };
+  }
   const limit = from.u32();
   const prefix = from.short();
   const start = (flags & 2) !== 0 ? { from: from.short() } : {};
   const end = (flags & 4) !== 0 ? { to: from.short() } : {};
+  const only = (flags & 8) !== 0 ? { segments: from.short() } : {};
   const reverse = (flags & 1) !== 0;
-  return { kind: "scan", ...common, partition, limit, prefix, reverse, ...start, ...end };
+  return { kind: "scan", ...common, partition, limit, prefix, reverse, ...start, ...end, ...only };
 }
 
 function decodeReply(kind: number, id: number, from: ByteReader): Message | undefined {
@@ -270,6 +288,8 @@ function decodeAnswer(kind: number, from: ByteReader): PeerReply | undefined {
       return { kind: "nothing" };
     case kinds.page:
       return decodePage(from);
+    case kinds.sums:
+      return decodeSums(from);
     case kinds.said:
       return { kind: "said", body: from.json() };
     case kinds.failed:
@@ -308,6 +328,12 @@ function decodeFound(from: ByteReader): PeerReply {
   const expiry = (flags & 2) !== 0 ? { expiresAtMs: from.u48() } : {};
   const record = (flags & 4) !== 0 ? { record: from.rest() } : {};
   return { kind: "found", version, tombstone: (flags & 1) !== 0, ...expiry, ...record };
+}
+
+function decodeSums(from: ByteReader): PeerReply {
+  const total = from.u64();
+  const sums = from.rest();
+  return sums.length === 0 ? { kind: "sums", total } : { kind: "sums", total, sums };
 }
 
 /** The least that an entry of a page takes. */

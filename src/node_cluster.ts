@@ -50,6 +50,9 @@ import { genesis } from "./topology_steps.ts";
 const hintBytesMaxDefault = 1024 * 1024 * 1024;
 const hintAgeMaxMsDefault = 3 * 60 * 60 * 1000;
 const hintBytesPerSecondDefault = 8 * 1024 * 1024;
+const repairPeriodMsDefault = 10 * 60 * 1000;
+const repairPartitionsMaxDefault = 2;
+const repairBytesPerSecondDefault = 16 * 1024 * 1024;
 
 /** Opens a node of a cluster: it is reachable when this resolves, and serves when it is ready. */
 export async function openClusterNode(
@@ -205,14 +208,19 @@ class StartingNode implements QuorateNode {
 
   #openReplicas(document: Document, ring: Ring, store: Store): Promise<NodeReplicas> {
     const { options, cluster, identity } = this.#parts;
-    const { clock, report, disk } = options;
+    const { clock, random, report, disk } = options;
     return NodeReplicas.open({
-      ...{ clock, report, disk, identity, document, ring, store },
+      ...{ clock, random, report, disk, identity, document, ring, store },
       cluster: this.#ownCluster,
       limits: {
         hintBytesMax: cluster.hintBytesMax ?? hintBytesMaxDefault,
         hintAgeMaxMs: cluster.hintAgeMaxMs ?? hintAgeMaxMsDefault,
         hintBytesPerSecond: cluster.hintBytesPerSecond ?? hintBytesPerSecondDefault,
+      },
+      repair: {
+        periodMs: cluster.repairPeriodMs ?? repairPeriodMsDefault,
+        partitionsMax: cluster.repairPartitionsMax ?? repairPartitionsMaxDefault,
+        bytesPerSecond: cluster.repairBytesPerSecond ?? repairBytesPerSecondDefault,
       },
       budgets: cluster.budgets,
     });

@@ -56,6 +56,12 @@ export interface NodeClusterOptions {
   readonly hintAgeMaxMs?: number;
   /** How fast it is delivered, in bytes a second. Default 8 MiB. */
   readonly hintBytesPerSecond?: number;
+  /** Each partition is compared with each of its other replicas once in so long. Default 10 min. */
+  readonly repairPeriodMs?: number;
+  /** How many partitions are compared at a time. Default 2. */
+  readonly repairPartitionsMax?: number;
+  /** How much comparisons read and move, in bytes a second. Default 16 MiB. */
+  readonly repairBytesPerSecond?: number;
   /** What is taken on of other nodes' requests at once; undefined: no bound but the links'. */
   readonly budgets?: PeerBudgets;
 }

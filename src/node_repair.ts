@@ -1,42 +1,49 @@
 /**
- * Node repair: which ranges this node compares with which others, and when.
+ * Node repair: which partitions this node compares with which others, and when.
  *
  * After a start whose log was cut every partition is compared with its other replicas before its
  * reads count (D3). A partition for which a hint was dropped is compared with the store that the
- * hint was for (H2), or with all its other replicas where it was for this node's own; such a mark is
- * kept durably until that was done.
+ * hint was for (H2), or with all its other replicas where it was for this node's own. And every
+ * partition is compared in turn with each of its other replicas, because nobody knows of all that a
+ * replica may lack: a coordinator dies before it has kept a hint, a disk loses a page.
  *
- *     mark  key: store id 16 | partition u16 | n u8      in a namespace of the store's own
+ *     cut log -> all partitions      one after the other, beside the rest
+ *     marks   -> marked partitions   first
+ *     turn    -> all partitions      once in a period (`repair_schedule`)
  *
  * Invariants
- * 1. One range is compared at a time.
- * 2. A mark goes only after a comparison that began after it was made last came to its end.
- * 3. A range that cannot be compared holds up no other one.
+ * 1. At most `partitionsMax` partitions are compared at a time, beside those of a log that was cut.
+ * 2. A partition that cannot be compared holds up no other one.
  *
- * Effects: Clock, Report; the store and the peers. Source: rules D3, G1, H2.
+ * Effects: Clock, Random, Report; the store and the peers. Source: rules D3, G1, H2; promise P5.
  *
  * @module
  */
 
-import { ownNamespaceMin } from "./api.ts";
-import { concat, emptyBytes, fromHex, successor, toHex } from "./bytes.ts";
-import type { Clock, Report } from "./capability.ts";
+import type { Clock, Random, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
+import { type Mark, RepairMarks } from "./node_repair_marks.ts";
+import { PeerSide, StoreSide } from "./node_repair_sides.ts";
 import type { Peers } from "./peers.ts";
-import { isIntact, recordVersion, type StoredRecord } from "./record.ts";
-import {
-  compareRange,
-  type HeldPage,
-  type KeyRecord,
-  type Range,
-  type RepairSide,
-} from "./repair.ts";
+import { compareDigests, type DigestResult } from "./repair_digest.ts";
+import { RepairPace } from "./repair_pace.ts";
+import { RepairSchedule, type ScheduleStatus, type Visit } from "./repair_schedule.ts";
 import type { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
 import { replicasOf, type Topology } from "./topology.ts";
 
+export interface RepairLimits {
+  /** Each partition is compared with each of its other replicas once in so long. */
+  readonly periodMs: number;
+  /** Partitions that are compared at a time. */
+  readonly partitionsMax: number;
+  /** How much all comparisons read and move, in bytes a second. */
+  readonly bytesPerSecond: number;
+}
+
 export interface RepairRoundsParts {
   readonly clock: Clock;
+  readonly random: Random;
   readonly report: Report;
   readonly store: Store;
   readonly standings: Standings;
@@ -44,34 +51,70 @@ export interface RepairRoundsParts {
   readonly ownNodeId: string;
   readonly peers: Pick<Peers, "request">;
   readonly isUp: (nodeId: string) => boolean;
+  readonly limits: RepairLimits;
 }
 
-interface Mark {
-  readonly storeId: string;
-  readonly partition: number;
-  readonly n: number;
+/** Why a partition is compared. */
+export type RepairReason = "scheduled" | "asked" | "marked" | "cut log";
+
+/** A comparison that is under way. */
+export interface RunningRepair extends Visit {
+  readonly why: RepairReason;
+  readonly beganMs: number;
 }
 
-const markNamespace = ownNamespaceMin + 1;
+export interface RepairStatus extends ScheduleStatus {
+  readonly nowMs: number;
+  readonly running: readonly RunningRepair[];
+  readonly marks: readonly Mark[];
+  /** Since the start. */
+  readonly ended: RepairTotals;
+  /** How long what is due takes, by what a comparison took so far; undefined: nobody knows yet. */
+  readonly leftMs: number | undefined;
+}
+
+export interface RepairTotals {
+  /** Comparisons that came to their end, and those of them in which both had the same. */
+  readonly whole: number;
+  readonly agreed: number;
+  /** Comparisons that were broken off. */
+  readonly broken: number;
+  /** Records. */
+  readonly pushed: number;
+  readonly pulled: number;
+}
+
 const tickMs = 250;
-const askMs = 5000;
-const bytesPerSecond = 32 * 1024 * 1024;
-const marksPiece = 256;
+/** What a write that is under way may take to come to all replicas. */
+const settleMs = 2000;
+const retryMsMax = 60_000;
+/** How much the last comparison weighs in what one takes. */
+const tookWeight = 0.1;
 
 export class RepairRounds {
   readonly #parts: RepairRoundsParts;
-  readonly #marks = new Map<string, Mark>();
-  /** Marks that are in memory alone: the disk had no room for them. */
-  readonly #unkept = new Set<string>();
-  /** Marks that were made again since their comparison began. */
-  readonly #renewed = new Set<string>();
+  readonly #marks: RepairMarks;
+  readonly #schedule: RepairSchedule;
+  readonly #pace: RepairPace;
+  readonly #running = new Map<RunningRepair, Promise<unknown>>();
+  readonly #totals = { whole: 0, agreed: 0, broken: 0, pushed: 0, pulled: 0 };
+  /** What a comparison takes, smoothed; undefined: none has ended yet. */
+  #tookMs: number | undefined;
+  #scheduled: Topology | undefined;
+  #catchingUp: Promise<void> | undefined;
+  #keepingMarks: Promise<void> | undefined;
+  /** Marks that are compared now. */
+  readonly #marksUnderWay = new Set<Mark>();
   #cancel: () => void = () => {};
-  #running: Promise<void> | undefined;
   #isClosed = false;
 
   constructor(parts: RepairRoundsParts) {
     this.#parts = parts;
-    for (const mark of storedMarks(parts.store)) this.#marks.set(nameOf(mark), mark);
+    const { store, report, clock, limits } = parts;
+    const { periodMs, bytesPerSecond } = limits;
+    this.#marks = new RepairMarks(store, report);
+    this.#schedule = new RepairSchedule({ periodMs, retryMs: Math.min(periodMs, retryMsMax) });
+    this.#pace = new RepairPace(clock, bytesPerSecond);
   }
 
   begin(): void {
@@ -90,70 +133,107 @@ export class RepairRounds {
 
   /** A partition's replicas differ in something that nobody keeps any more. */
   mark(partition: number, n: number, storeId: string): void {
-    const mark = { partition, n, storeId };
-    const name = nameOf(mark);
-    if (this.#marks.has(name)) {
-      this.#renewed.add(name);
-      return;
-    }
-    this.#marks.set(name, mark);
-    void this.#keep(mark).catch((error: unknown) => {
-      this.#unkept.add(name);
-      const why = QuorateError.from(error).detail;
-      this.#parts.report.log("warn", "A mark for repair is not on disk yet.", { partition, why });
-    });
+    this.#marks.add({ partition, n, storeId });
   }
 
-  /** Durable when it resolves. @throws what the store does */
-  async #keep(mark: Mark): Promise<void> {
-    const { store } = this.#parts;
-    const version = await store.mint.mint();
-    await store.write({
-      namespaceNumber: markNamespace,
-      key: markKey(mark),
-      record: { ...emptyRecord, version },
-      durability: "fsync",
-      // It is small, and made where a hint found no room.
-      isVital: true,
-    });
+  /** Compares pairs as soon as possible; answers how many there are. */
+  ask(isWanted: (visit: Visit) => boolean): number {
+    this.#follow();
+    const count = this.#schedule.ask(isWanted);
+    this.#fill();
+    return count;
+  }
+
+  status(): RepairStatus {
+    this.#follow();
+    const nowMs = this.#parts.clock.monotonicMs();
+    const schedule = this.#schedule.status(nowMs);
+    const { partitionsMax } = this.#parts.limits;
+    const waiting = schedule.due + this.#marks.all().length;
+    return {
+      ...schedule,
+      nowMs,
+      running: [...this.#running.keys()],
+      marks: this.#marks.all(),
+      ended: { ...this.#totals },
+      leftMs: this.#tookMs === undefined ? undefined : (waiting * this.#tookMs) / partitionsMax,
+    };
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancel();
-    await this.#running;
+    await this.#catchingUp;
+    await this.#keepingMarks;
+    while (this.#running.size > 0) await Promise.all(this.#running.values());
   }
 
   #tickLater(): void {
     this.#cancel = this.#parts.clock.after(tickMs, () => {
       if (this.#isClosed) return;
-      this.#running = this.#round()
-        .catch((error: unknown) => {
-          const why = QuorateError.from(error).detail;
-          this.#parts.report.log("debug", "A round of comparisons was broken off.", { why });
-        })
-        .finally(() => {
-          if (!this.#isClosed) this.#tickLater();
-        });
+      this.#tick();
+      this.#tickLater();
     });
   }
 
-  async #round(): Promise<void> {
-    if (!this.isWhole()) await this.#catchUp();
-    await this.#keepRest().catch(() => {});
-    for (const mark of [...this.#marks.values()]) {
-      if (this.#isClosed) return;
-      await this.#repairMarked(mark);
+  #tick(): void {
+    this.#keepingMarks ??= this.#marks
+      .keepRest()
+      .catch(() => {})
+      .finally(() => {
+        this.#keepingMarks = undefined;
+      });
+    if (!this.isWhole()) {
+      this.#catchingUp ??= this.#catchUp().finally(() => {
+        this.#catchingUp = undefined;
+      });
+    }
+    this.#fill();
+  }
+
+  /** The pairs are those of the present topology. */
+  #follow(): void {
+    const { topology, ownNodeId, clock, random } = this.#parts;
+    const present = topology();
+    if (this.#scheduled === present) return;
+    this.#scheduled = present;
+    const visits: Visit[] = [];
+    for (const n of new Set(present.namespaces.map(({ policy }) => policy.n))) {
+      for (let partition = 0; partition < present.partitions; partition += 1) {
+        const nodes = replicasOf(present, partition, n).map(({ nodeId }) => nodeId);
+        if (!nodes.includes(ownNodeId)) continue;
+        for (const nodeId of nodes) {
+          if (nodeId !== ownNodeId) visits.push({ partition, n, nodeId });
+        }
+      }
+    }
+    this.#schedule.set(visits, clock.monotonicMs(), random);
+  }
+
+  /** Begins what is due, as much as may be under way. */
+  #fill(): void {
+    const { clock, isUp, limits, store } = this.#parts;
+    this.#follow();
+    for (const mark of this.#marks.all()) {
+      if (this.#running.size >= limits.partitionsMax) return;
+      this.#beginMarked(mark);
+    }
+    // What this node lacks would be pulled into the reserve of its disk.
+    if (store.isDiskLow) return;
+    while (!this.#isClosed && this.#running.size < limits.partitionsMax) {
+      const next = this.#schedule.begin(clock.monotonicMs(), ({ nodeId }) => isUp(nodeId));
+      if (next === undefined) return;
+      void this.#visit(next.visit, next.wasAsked ? "asked" : "scheduled");
     }
   }
 
-  /** Tries again what found no room. */
-  async #keepRest(): Promise<void> {
-    for (const name of [...this.#unkept]) {
-      const mark = this.#marks.get(name);
-      if (mark !== undefined) await this.#keep(mark);
-      this.#unkept.delete(name);
-    }
+  async #visit(visit: Visit, why: RepairReason): Promise<void> {
+    const { clock } = this.#parts;
+    const beganMs = clock.monotonicMs();
+    const isWhole = await this.#compare(visit, why);
+    this.#schedule.end(visit, beganMs, clock.monotonicMs(), isWhole);
+    // What waits goes on at once, but for after a failure.
+    if (isWhole && !this.#isClosed) this.#fill();
   }
 
   /** D3: what was cut may have been acknowledged: the others have it. */
@@ -163,14 +243,27 @@ export class RepairRounds {
       for (const nodeId of standings.toCompare(partition)) {
         if (this.#isClosed) return;
         if (!isUp(nodeId)) continue;
-        if (await this.#compare(partition, nodeId)) standings.compare(partition, nodeId);
+        if (await this.#compareAll(partition, nodeId)) standings.compare(partition, nodeId);
       }
     }
     if (this.isWhole()) report.sometimes("repair: caught up after a cut");
   }
 
-  async #repairMarked(mark: Mark): Promise<void> {
+  /** All namespaces that both hold of a partition. */
+  async #compareAll(partition: number, nodeId: string): Promise<boolean> {
+    this.#follow();
+    const { topology, ownNodeId } = this.#parts;
+    for (const n of new Set(topology().namespaces.map(({ policy }) => policy.n))) {
+      const nodes = replicasOf(topology(), partition, n).map((member) => member.nodeId);
+      if (!nodes.includes(ownNodeId) || !nodes.includes(nodeId)) continue;
+      if (!(await this.#compare({ partition, n, nodeId }, "cut log"))) return false;
+    }
+    return true;
+  }
+
+  #beginMarked(mark: Mark): void {
     const { topology, isUp, store, ownNodeId } = this.#parts;
+    if (this.#marksUnderWay.has(mark)) return;
     const { partition, n } = mark;
     const member = topology().members.find(({ storeId }) => storeId === mark.storeId);
     // Only a replica can compare; on another node the mark stays, so that it is known.
@@ -180,224 +273,72 @@ export class RepairRounds {
     // What this node lacks would be pulled into the reserve of its disk.
     if (isOwn && store.isDiskLow) return;
     const others = isOwn ? replicas.filter(({ nodeId }) => nodeId !== ownNodeId) : [member];
-    const name = nameOf(mark);
-    this.#renewed.delete(name);
-    for (const other of others) {
-      // A store that is no member any more is compared with nothing.
-      if (other === undefined) continue;
-      if (!isUp(other.nodeId) || !(await this.#compare(partition, other.nodeId, n))) return;
-    }
-    // Something else was missed meanwhile: it is compared once more.
-    if (this.#renewed.has(name)) return;
-    this.#marks.delete(name);
-    const kept = { reverse: false, limit: 1, prefix: markKey(mark) };
-    for (let partition = 0; partition < store.partitions; partition += 1) {
-      await store.forget(store.scan(partition, markNamespace, kept).items);
-    }
+    // A store that is no member any more is compared with nothing.
+    const nodeIds = others.flatMap((other) => (other === undefined ? [] : [other.nodeId]));
+    if (!nodeIds.every(isUp)) return;
+    this.#marksUnderWay.add(mark);
+    void this.#repairMarked(mark, nodeIds).finally(() => this.#marksUnderWay.delete(mark));
   }
 
-  /** Compares a partition with a node; whether it came to the end. */
-  async #compare(partition: number, nodeId: string, n?: number): Promise<boolean> {
-    try {
-      return await this.#compareNamespaces(partition, nodeId, n);
-    } catch (error) {
-      const why = QuorateError.from(error).detail;
-      this.#parts.report.log("debug", "A comparison was broken off.", { partition, nodeId, why });
+  async #repairMarked(mark: Mark, nodeIds: readonly string[]): Promise<void> {
+    const { partition, n } = mark;
+    this.#marks.begin(mark);
+    for (const nodeId of nodeIds) {
+      if (!(await this.#compare({ partition, n, nodeId }, "marked"))) return;
+    }
+    await this.#marks.end(mark).catch(() => {});
+  }
+
+  /** Compares one pair; whether it came to the end. Never rejects. */
+  async #compare(visit: Visit, why: RepairReason): Promise<boolean> {
+    const { clock, report } = this.#parts;
+    const running: RunningRepair = { ...visit, why, beganMs: clock.monotonicMs() };
+    const comparing = this.#exchange(visit, why).catch((error: unknown) => {
+      const said = QuorateError.from(error).detail;
+      report.log("debug", "A comparison was broken off.", { ...visit, why: said });
+      return undefined;
+    });
+    this.#running.set(running, comparing);
+    const result = await comparing;
+    this.#running.delete(running);
+    if (result?.isWhole !== true) {
+      this.#totals.broken += 1;
+      report.count("repair_broken");
       return false;
     }
-  }
-
-  /** All namespaces of one n, or of any. Rejects when the node or the store does. */
-  async #compareNamespaces(
-    partition: number,
-    nodeId: string,
-    n: number | undefined,
-  ): Promise<boolean> {
-    const { clock, report, topology, ownNodeId, store } = this.#parts;
-    const { namespaces, epoch } = topology();
-    for (const { number: namespaceNumber, policy } of namespaces) {
-      if (n !== undefined && policy.n !== n) continue;
-      const nodes = replicasOf(topology(), partition, policy.n).map((member) => member.nodeId);
-      // Both must hold it.
-      if (!nodes.includes(ownNodeId) || !nodes.includes(nodeId)) continue;
-      const peer = new PeerSide(this.#parts, { nodeId, n: policy.n, epoch });
-      const result = await compareRange(
-        {
-          clock,
-          report,
-          store: new StoreSide(store),
-          mayGoOn: () => !this.#isClosed,
-          bytesPerSecond,
-        },
-        peer,
-        { namespaceNumber, partition },
-      );
-      if (!result.isWhole) return false;
-    }
+    this.#count(result, clock.monotonicMs() - running.beganMs);
     return true;
   }
-}
 
-/** This node's side. */
-class StoreSide implements RepairSide {
-  readonly #store: Store;
-
-  constructor(store: Store) {
-    this.#store = store;
+  #count({ segments, pushed, pulled }: DigestResult, tookMs: number): void {
+    const { report } = this.#parts;
+    this.#totals.whole += 1;
+    if (segments === 0) this.#totals.agreed += 1;
+    this.#totals.pushed += pushed;
+    this.#totals.pulled += pulled;
+    const before = this.#tookMs ?? tookMs;
+    this.#tookMs = before + (tookMs - before) * tookWeight;
+    report.count(segments === 0 ? "repair_agreed" : "repair_differed");
+    report.count("repair_pushed", pushed);
+    report.count("repair_pulled", pulled);
   }
 
-  async walk(
-    { namespaceNumber, partition }: Range,
-    after: Uint8Array | undefined,
-    limit: number,
-  ): Promise<HeldPage> {
-    const from =
-      after === undefined
-        ? undefined
-        : successor(this.#store.tableKey(partition, namespaceNumber, after));
-    const piece = { prefix: emptyBytes, from, reverse: false, limit };
-    const { items, more } = this.#store.scan(partition, namespaceNumber, piece);
-    const whole = items.flatMap(({ key, record }) =>
-      record === undefined ? [] : [{ key, version: recordVersion(record) }],
-    );
-    return { items: whole, more };
-  }
-
-  async read({ namespaceNumber }: Range, keys: readonly Uint8Array[]): Promise<KeyRecord[]> {
-    const found: KeyRecord[] = [];
-    for (const key of keys) {
-      const options = { wants: "record", durability: "fsync" } as const;
-      const record = await this.#store.getEncoded(namespaceNumber, key, options);
-      if (record !== undefined) found.push({ key, record });
-    }
-    return found;
-  }
-
-  async take({ namespaceNumber }: Range, records: readonly KeyRecord[]): Promise<void> {
-    await Promise.all(
-      records.map(({ key, record }) =>
-        this.#store.writeEncoded({
-          namespaceNumber,
-          key,
-          record,
-          durability: "fsync",
-          isVital: true,
-        }),
-      ),
+  async #exchange({ partition, n, nodeId }: Visit, why: RepairReason): Promise<DigestResult> {
+    const { clock, report, topology, store, peers } = this.#parts;
+    const { namespaces, epoch } = topology();
+    return compareDigests(
+      {
+        clock,
+        report,
+        store: new StoreSide(store),
+        mayGoOn: () => !this.#isClosed,
+        spend: (bytes) => this.#pace.spend(bytes),
+        // What a log that was cut lacks is no write under way, and its node does not count yet.
+        settleMs: why === "cut log" ? 0 : settleMs,
+      },
+      new PeerSide({ peers, store }, { nodeId, n, epoch }),
+      { partition, n },
+      namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
     );
   }
-}
-
-/** Another node's side. */
-class PeerSide implements RepairSide {
-  readonly #peers: RepairRoundsParts["peers"];
-  readonly #store: Store;
-  readonly #nodeId: string;
-  readonly #common: { readonly epoch: number; readonly n: number; readonly requestId: string };
-
-  constructor(
-    { peers, store }: Pick<RepairRoundsParts, "peers" | "store">,
-    { nodeId, n, epoch }: { readonly nodeId: string; readonly n: number; readonly epoch: number },
-  ) {
-    this.#peers = peers;
-    this.#store = store;
-    this.#nodeId = nodeId;
-    this.#common = { epoch, n, requestId: "repair" };
-  }
-
-  async walk(range: Range, after: Uint8Array | undefined, limit: number): Promise<HeldPage> {
-    const { namespaceNumber, partition } = range;
-    const from =
-      after === undefined
-        ? {}
-        : { from: successor(this.#store.tableKey(partition, namespaceNumber, after)) };
-    const common = { ...this.#common, ...range, prefix: emptyBytes, reverse: false, limit };
-    const reply = await this.#peers.request(
-      this.#nodeId,
-      { kind: "scan", ...common, ...from },
-      askMs,
-    );
-    if (reply.kind !== "page") throw notNow(reply.kind);
-    return {
-      items: reply.entries.map(({ key, version }) => ({ key: key.slice(), version })),
-      more: reply.more,
-    };
-  }
-
-  async read({ namespaceNumber }: Range, keys: readonly Uint8Array[]): Promise<KeyRecord[]> {
-    const read = { namespaceNumber, wants: "record", durability: "fsync", coverMs: 0 } as const;
-    const replies = await Promise.all(
-      keys.map((key) =>
-        this.#peers.request(this.#nodeId, { kind: "read", ...this.#common, ...read, key }, askMs),
-      ),
-    );
-    const found: KeyRecord[] = [];
-    for (const [index, reply] of replies.entries()) {
-      const key = keys[index] as Uint8Array;
-      if (reply.kind === "nothing") continue;
-      if (reply.kind !== "found" || reply.record === undefined) throw notNow(reply.kind);
-      // G1: what a wire or a disk damaged is taken from nobody.
-      if (!isIntact(reply.record, namespaceNumber, key)) throw notNow("damaged bytes");
-      found.push({ key, record: reply.record });
-    }
-    return found;
-  }
-
-  async take({ namespaceNumber }: Range, records: readonly KeyRecord[]): Promise<void> {
-    const write = { namespaceNumber, durability: "fsync", source: "repair" } as const;
-    const replies = await Promise.all(
-      records.map((record) =>
-        this.#peers.request(
-          this.#nodeId,
-          { kind: "write", ...this.#common, ...write, ...record },
-          askMs,
-        ),
-      ),
-    );
-    for (const { kind } of replies) {
-      if (kind !== "took" && kind !== "superseded" && kind !== "covered") throw notNow(kind);
-    }
-  }
-}
-
-function notNow(kind: string): QuorateError {
-  return new QuorateError("not-ready", `A node answered a comparison with '${kind}'.`, {});
-}
-
-const emptyRecord: Omit<StoredRecord, "version"> = {
-  tombstone: false,
-  contentType: "application/octet-stream",
-  meta: [],
-  value: emptyBytes,
-};
-
-function nameOf({ storeId, partition, n }: Mark): string {
-  return `${storeId} ${partition} ${n}`;
-}
-
-function markKey({ storeId, partition, n }: Mark): Uint8Array {
-  const id = fromHex(storeId) ?? emptyBytes;
-  return concat([id, Uint8Array.of(partition >> 8, partition & 0xff, n)]);
-}
-
-function storedMarks(store: Store): Mark[] {
-  const marks: Mark[] = [];
-  for (let partition = 0; partition < store.partitions; partition += 1) {
-    let from: Uint8Array | undefined;
-    for (let more = true; more; ) {
-      const piece = { prefix: emptyBytes, from, reverse: false, limit: marksPiece };
-      const found = store.scan(partition, markNamespace, piece);
-      for (const { key } of found.items) {
-        if (key.length !== 19) continue;
-        marks.push({
-          storeId: toHex(key.subarray(0, 16)),
-          partition: ((key[16] as number) << 8) | (key[17] as number),
-          n: key[18] as number,
-        });
-      }
-      more = found.more && found.last !== undefined;
-      if (found.last !== undefined) from = successor(found.last);
-    }
-  }
-  return marks;
 }

@@ -14,7 +14,7 @@
  * @module
  */
 
-import type { Clock, Disk, Report } from "./capability.ts";
+import type { Clock, Disk, Random, Report } from "./capability.ts";
 import type { Cluster, ServingPorts } from "./cluster.ts";
 import { Latencies } from "./coordinator_latency.ts";
 import type { ClusterPorts, LocalPort, PeerPort } from "./coordinator_ports.ts";
@@ -27,10 +27,10 @@ import type { Hlc } from "./hlc.ts";
 import type { Identity } from "./identity.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
 import type { PeerBudgets, Queue } from "./node_options.ts";
-import { RepairRounds } from "./node_repair.ts";
+import { type RepairLimits, RepairRounds } from "./node_repair.ts";
 import { EpochSeal } from "./node_seal.ts";
 import { TopologyView } from "./node_view.ts";
-import type { ReadReply, ReplyFrom, ScanReply, WriteReply } from "./quorum_message.ts";
+import type { DigestReply, ReadReply, ReplyFrom, ScanReply, WriteReply } from "./quorum_message.ts";
 import { encodeRecord, recordBytes } from "./record.ts";
 import { Replica, type Replied } from "./replica.ts";
 import type { Ring } from "./ring.ts";
@@ -42,6 +42,7 @@ import { type Load, loadOf } from "./topology_status.ts";
 
 export interface ReplicasParts {
   readonly clock: Clock;
+  readonly random: Random;
   readonly report: Report;
   readonly disk: Disk;
   readonly identity: Identity;
@@ -54,6 +55,7 @@ export interface ReplicasParts {
     readonly hintAgeMaxMs: number;
     readonly hintBytesPerSecond: number;
   };
+  readonly repair: RepairLimits;
   readonly budgets?: PeerBudgets | undefined;
 }
 
@@ -112,6 +114,7 @@ export class NodeReplicas {
     });
     this.#repair = new RepairRounds({
       clock,
+      random: parts.random,
       report,
       store,
       standings: this.standings,
@@ -119,6 +122,7 @@ export class NodeReplicas {
       ownNodeId: nodeId,
       peers: cluster.peers,
       isUp: (other) => cluster.isUp(other),
+      limits: parts.repair,
     });
     this.handoff = Handoff.open({
       clock,
@@ -351,7 +355,7 @@ export class NodeReplicas {
     return { facts, reply: { kind: "refused", reason: "overloaded", detail } };
   }
 
-  #ask(request: PeerRequest): Promise<Replied<WriteReply | ReadReply | ScanReply>> {
+  #ask(request: PeerRequest): Promise<Replied<WriteReply | ReadReply | ScanReply | DigestReply>> {
     switch (request.kind) {
       case "write":
         return this.counted(() => this.replica.write(request));
@@ -359,6 +363,8 @@ export class NodeReplicas {
         return this.replica.read(request);
       case "scan":
         return this.replica.scan(request);
+      case "digest":
+        return this.replica.digest(request);
       default:
         throw new QuorateError("invalid-request", "The replica has no topics.", {});
     }

@@ -122,6 +122,11 @@ export interface ScanRequest {
   readonly to?: Uint8Array | undefined;
   readonly reverse: boolean;
   readonly limit: number;
+  /**
+   * Only keys of these segments of the partition's digest, a bit for each: repair compares them. Where
+   * records were lost it is told what is left: an absence says nothing there.
+   */
+  readonly segments?: Uint8Array | undefined;
   readonly requestId: string;
 }
 
@@ -144,6 +149,20 @@ export type ScanReply =
       readonly more: boolean;
       readonly last: Uint8Array | undefined;
     }
+  | Refused;
+
+/** What a replica holds of a partition for the namespaces of one n, as sums (`digest`). */
+export interface DigestRequest {
+  readonly kind: "digest";
+  readonly epoch: number;
+  readonly partition: number;
+  readonly n: number;
+  readonly wants: "total" | "sums";
+  readonly requestId: string;
+}
+
+export type DigestReply =
+  | { readonly kind: "sums"; readonly total: bigint; readonly sums?: Uint8Array | undefined }
   | Refused;
 
 /** What became of a request of which no reply came: it may have arrived, or it certainly did not. */

@@ -15,16 +15,18 @@
  * 1. When `compare` resolves, every record that both sides had at its begin is on both in the newest of
  *    its two versions, or a newer one; durably.
  * 2. A record is sent and taken as it is, after its checksum was verified (G1).
- * 3. At most a page of keys, and `pushedMax` records under way, are held at a time.
+ * 3. At most a page of keys, and `movedMax` records under way, are held at a time.
+ * 4. What all comparisons of a node move and read keeps within one rate.
  *
- * Effects: Clock, Report; the store and the peer through ports. Source: rules G1, D3;
+ * Effects: Report; the store, the peer and time through ports. Source: rules G1, D3;
  * DeCandia et al., "Dynamo" (2007), section 4.7.
  *
  * @module
  */
 
 import { compare } from "./bytes.ts";
-import type { Clock, Report } from "./capability.ts";
+import type { Report } from "./capability.ts";
+import { allSegments } from "./digest.ts";
 import { compareVersions, type Version } from "./version.ts";
 
 /** What a walk tells of a key. */
@@ -33,11 +35,18 @@ export interface Held {
   readonly version: Version;
 }
 
-/** A piece of a walk: everything after `after` up to the last key, or to the end. */
+/** A piece of a walk: everything after `after` up to `last`, or to the end. */
 export interface HeldPage {
   readonly items: readonly Held[];
-  /** False when nothing comes after the last one. */
-  readonly more: boolean;
+  /** How far was looked; undefined: to the end. */
+  readonly last: Uint8Array | undefined;
+}
+
+export interface Walk {
+  readonly after: Uint8Array | undefined;
+  readonly limit: number;
+  /** Only keys of these segments: a bit for each, the lowest first. */
+  readonly segments: Uint8Array;
 }
 
 export interface Range {
@@ -47,8 +56,8 @@ export interface Range {
 
 /** One side of a comparison: the store, or the peer. */
 export interface RepairSide {
-  /** Up to `limit` keys above `after`, tombstones included, each with its version. */
-  walk(range: Range, after: Uint8Array | undefined, limit: number): Promise<HeldPage>;
+  /** What is among the next `limit` keys above `after`, tombstones included, with their versions. */
+  walk(range: Range, walk: Walk): Promise<HeldPage>;
   /** The encoded, verified records of keys, those that are there; in any order. */
   read(range: Range, keys: readonly Uint8Array[]): Promise<readonly KeyRecord[]>;
   /** Takes records unless something newer is there; durable when it resolves. */
@@ -61,13 +70,12 @@ export interface KeyRecord {
 }
 
 export interface RepairOptions {
-  readonly clock: Clock;
   readonly report: Report;
   readonly store: RepairSide;
   /** Whether to go on; a node that closes, or whose peer is gone, stops in the middle. */
   readonly mayGoOn: () => boolean;
-  /** How much is moved, in bytes a second. */
-  readonly bytesPerSecond: number;
+  /** Resolves when so many bytes more are within the rate. */
+  readonly spend: (bytes: number) => Promise<void>;
 }
 
 export interface RepairResult {
@@ -80,28 +88,28 @@ export interface RepairResult {
 
 const pageCount = 512;
 const movedMax = 64;
+/** What a key is reckoned at, read or not: its version, and its part of a page. */
+const keyOverheadBytes = 32;
 
 /** Compares a range with a peer's. Rejects when the peer or the store does. */
 export async function compareRange(
-  { clock, report, store, mayGoOn, bytesPerSecond }: RepairOptions,
+  { report, store, mayGoOn, spend }: RepairOptions,
   peer: RepairSide,
   range: Range,
+  segments: Uint8Array = allSegments,
 ): Promise<RepairResult> {
   let keys = 0;
   let pushed = 0;
   let pulled = 0;
   let after: Uint8Array | undefined;
-  const beganMs = clock.monotonicMs();
-  let bytes = 0;
   for (;;) {
     if (!mayGoOn()) return { keys, pushed, pulled, isWhole: false };
-    const [ours, theirs] = await Promise.all([
-      store.walk(range, after, pageCount),
-      peer.walk(range, after, pageCount),
-    ]);
+    const walk = { after, limit: pageCount, segments };
+    const [ours, theirs] = await Promise.all([store.walk(range, walk), peer.walk(range, walk)]);
     const end = commonEnd(ours, theirs);
     const { push, pull } = differences(until(ours, end), until(theirs, end));
     keys += Math.max(until(ours, end).length, until(theirs, end).length);
+    let bytes = keyBytes(ours) + keyBytes(theirs);
     bytes += await move(store, peer, range, push);
     bytes += await move(peer, store, range, pull);
     pushed += push.length;
@@ -110,17 +118,13 @@ export async function compareRange(
     if (pull.length > 0) report.sometimes("repair: pulled");
     if (end === undefined) return { keys, pushed, pulled, isWhole: true };
     after = end;
-    const aheadMs = beganMs + (bytes / bytesPerSecond) * 1000 - clock.monotonicMs();
-    if (aheadMs >= 1) await new Promise<void>((resolve) => clock.after(aheadMs, resolve));
+    await spend(bytes);
   }
 }
 
 /** How far both pages reach; undefined when both reach the end. */
 function commonEnd(ours: HeldPage, theirs: HeldPage): Uint8Array | undefined {
-  const ends = [ours, theirs].flatMap(({ items, more }) => {
-    const last = items.at(-1);
-    return more && last !== undefined ? [last.key] : [];
-  });
+  const ends = [ours, theirs].flatMap(({ last }) => (last === undefined ? [] : [last]));
   return ends.reduce<Uint8Array | undefined>(
     (least, end) => (least === undefined || compare(end, least) < 0 ? end : least),
     undefined,
@@ -129,6 +133,10 @@ function commonEnd(ours: HeldPage, theirs: HeldPage): Uint8Array | undefined {
 
 function until({ items }: HeldPage, end: Uint8Array | undefined): readonly Held[] {
   return end === undefined ? items : items.filter(({ key }) => compare(key, end) <= 0);
+}
+
+function keyBytes({ items }: HeldPage): number {
+  return items.reduce((sum, { key }) => sum + key.length + keyOverheadBytes, 0);
 }
 
 /** The keys whose record one side lacks: merged in order. */

@@ -20,9 +20,12 @@
  */
 
 import type { Clock, Report } from "./capability.ts";
+import { hasSegment } from "./digest.ts";
 import { QuorateError } from "./errors.ts";
 import { type Hlc, hlcAt, isBeyondGuard } from "./hlc.ts";
 import type {
+  DigestReply,
+  DigestRequest,
   ReadReply,
   ReadRequest,
   RefusalReason,
@@ -77,6 +80,11 @@ export interface ReplicaStore {
     readonly isDamaged: boolean;
   };
   whenSynced(sequence: number): Promise<void>;
+  digest(
+    partition: number,
+    n: number,
+  ): Promise<{ readonly total: bigint; readonly sums: Uint8Array }>;
+  segmentOf(namespaceNumber: number, key: Uint8Array): number;
 }
 
 /** What is needed of the topology: the document that this node durably knows. */
@@ -149,6 +157,13 @@ export class Replica {
     return { ...reply, from: this.from(partition, n) };
   }
 
+  /** The sums over what it holds of a partition. */
+  async digest(request: DigestRequest): Promise<Replied<DigestReply>> {
+    const { partition, n } = request;
+    const reply = await this.#digest(request).catch(refusalOf);
+    return { ...reply, from: this.from(partition, n) };
+  }
+
   /** What every reply about a partition says of this node. */
   from(partition: number, n: number): ReplyFrom {
     const { store, self, topology, counts } = this.#options;
@@ -212,17 +227,36 @@ export class Replica {
     if (refused !== undefined) return refused;
     const limit = Math.min(request.limit, scanLimitMax);
     const found = store.scan(partition, namespaceNumber, { prefix, from, to, reverse, limit });
-    if (found.isDamaged) return refusal("corruption", `partition ${partition} has lost records`);
+    const { segments } = request;
+    // To a list an absence would be an answer; to repair it says nothing (G1).
+    if (found.isDamaged && segments === undefined) {
+      return refusal("corruption", `partition ${partition} has lost records`);
+    }
     let sequence = 0;
     const entries: ScanEntry[] = [];
     for (const item of found.items) {
       if (item.record === undefined) continue;
+      if (
+        segments !== undefined &&
+        !hasSegment(segments, store.segmentOf(namespaceNumber, item.key))
+      )
+        continue;
       sequence = Math.max(sequence, item.sequence);
       entries.push(entryOf(item.tableKey, item.key, item.record));
     }
     await store.whenSynced(sequence);
     const late = this.#misplaced(request, partition);
     return late ?? { kind: "page", entries, more: found.more, last: found.last };
+  }
+
+  async #digest(request: DigestRequest): Promise<DigestReply> {
+    if (request.epoch > this.#options.topology().epoch) await this.#learn(request.epoch);
+    const { partition, n, wants } = request;
+    const refused = this.#misplaced(request, partition);
+    if (refused !== undefined) return refused;
+    const { total, sums } = await this.#options.store.digest(partition, n);
+    const late = this.#misplaced(request, partition);
+    return late ?? { kind: "sums", total, ...(wants === "sums" ? { sums } : {}) };
   }
 
   /** A request of a newer topology is answered under that (T2). */

@@ -61,6 +61,7 @@ const request: fc.Arbitrary<PeerRequest> = fc.oneof(
       reverse: fc.boolean(),
       from: bytes(20),
       to: bytes(20),
+      segments: bytes(128),
     },
     {
       requiredKeys: [
@@ -76,6 +77,14 @@ const request: fc.Arbitrary<PeerRequest> = fc.oneof(
       ],
     },
   ) as fc.Arbitrary<PeerRequest>,
+  fc.record({
+    kind: fc.constant("digest" as const),
+    epoch: u48,
+    n: common.n,
+    requestId: text,
+    partition: u32,
+    wants: fc.constantFrom("total" as const, "sums" as const),
+  }),
   fc.record({ kind: fc.constant("cold" as const), topic: text, body: json }),
 );
 const entry = fc.record(

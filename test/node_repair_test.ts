@@ -3,20 +3,15 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
-import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
 import { silentReport } from "../src/capability.ts";
 import { RepairRounds } from "../src/node_repair.ts";
-import { Ring } from "../src/ring.ts";
+import { type Mark, RepairMarks } from "../src/node_repair_marks.ts";
 import { Standings } from "../src/standing.ts";
-import { Store } from "../src/store.ts";
-import { MemoryTableDisk } from "../src/table_memory.ts";
 import { genesisOf } from "../src/topology_steps.ts";
-import { smallSettings } from "./store_harness.ts";
+import { openStore, partitions } from "./repair_harness.ts";
 
 const test = suite("node repair");
-const partitions = 4;
-const clusterId = "c".repeat(32);
 const [own, other] = ["1", "2"].map((digit) => ({
   nodeId: digit.repeat(32),
   storeId: digit.repeat(31).padStart(32, "a"),
@@ -29,27 +24,8 @@ interface MemberIds {
   readonly name: string;
 }
 
-async function openStore(clock: SimClock): Promise<Store> {
-  return Store.open({
-    clock,
-    random: new SimRandom(1),
-    disk: new SimDisk(),
-    report: silentReport,
-    table: await new MemoryTableDisk().open(),
-    ring: new Ring(clusterId, partitions),
-    settings: smallSettings,
-    owner: {
-      storeId: own.storeId,
-      clusterId,
-      storeIdBytes: new Uint8Array(16).fill(1),
-      origin: 1n,
-      sequence: 0,
-      needsLog: false,
-      renewOrigin: async () => 1n,
-      trusted: async () => {},
-    },
-  });
-}
+/** No turn comes within these tests, unless they wait for it. */
+const limits = { periodMs: 3_600_000, partitionsMax: 2, bytesPerSecond: 2 ** 30 };
 
 const from = {
   nodeId: other.nodeId,
@@ -74,6 +50,7 @@ test("D3: a partition that another node cannot compare keeps only itself from co
   });
   standings.tell(other.nodeId, 0);
   let damaged: number | undefined = 0;
+  const { total } = await store.digest(0, 3);
   const rounds = new RepairRounds({
     clock,
     report: silentReport,
@@ -83,14 +60,14 @@ test("D3: a partition that another node cannot compare keeps only itself from co
     ownNodeId: own.nodeId,
     peers: {
       request: async (_, request) => {
-        const partition = request.kind === "scan" ? request.partition : undefined;
-        if (partition === damaged) {
-          return { kind: "refused", reason: "corruption", detail: "it has lost records", from };
+        if (request.kind === "digest" && request.partition === damaged) {
+          return { kind: "refused", reason: "failed", detail: "its disk has failed", from };
         }
-        return { kind: "page", entries: [], more: false, last: undefined, from };
+        return { kind: "sums", total, from };
       },
     },
     isUp: () => true,
+    ...{ random: new SimRandom(1), limits },
   });
   rounds.begin();
   await clock.advance(1000);
@@ -104,12 +81,14 @@ test("D3: a partition that another node cannot compare keeps only itself from co
   await store.close();
 });
 
-/** Rounds of a node whose log was whole, and the partitions that were walked with the other node. */
+/** Rounds of a node whose log was whole, and the partitions that were compared with the other node. */
 async function markedRounds(answer: () => Promise<void> = async () => {}) {
   const clock = new SimClock();
   const store = await openStore(clock);
   const topology = genesisOf([own, other], { expect: 2, partitions });
   const walked: number[] = [];
+  const { total } = await store.digest(0, 3);
+  const state = { isUp: true };
   const rounds = new RepairRounds({
     ...{ clock, report: silentReport, store, topology: () => topology, ownNodeId: own.nodeId },
     standings: new Standings({
@@ -118,15 +97,16 @@ async function markedRounds(answer: () => Promise<void> = async () => {}) {
     }),
     peers: {
       request: async (_, request) => {
-        if (request.kind === "scan") walked.push(request.partition);
+        if (request.kind === "digest") walked.push(request.partition);
         await answer();
-        return { kind: "page", entries: [], more: false, last: undefined, from };
+        return { kind: "sums", total, from };
       },
     },
-    isUp: (nodeId) => nodeId === other.nodeId,
+    isUp: (nodeId) => state.isUp && nodeId === other.nodeId,
+    ...{ random: new SimRandom(1), limits },
   });
   rounds.begin();
-  return { clock, store, rounds, walked };
+  return { clock, store, rounds, walked, state };
 }
 
 test("H2: a partition of which this node itself has missed a write is compared with the others, once", async () => {
@@ -157,6 +137,53 @@ test("H2: what is missed while its partition is compared is compared once more",
   release();
   await clock.advance(2000);
   assert.equal(walked, [2, 2]);
+  await rounds.close();
+  await store.close();
+});
+
+test("a mark is durable: a later run of the node compares what it stands for", async () => {
+  const { clock, store, rounds, state } = await markedRounds();
+  state.isUp = false;
+  rounds.mark(1, 3, other.storeId);
+  await clock.advance(1000);
+  assert.equal(rounds.status().marks, [{ partition: 1, n: 3, storeId: other.storeId }]);
+  await rounds.close();
+  const found = new RepairMarks(store, silentReport);
+  assert.equal(found.all(), [{ partition: 1, n: 3, storeId: other.storeId }]);
+  await found.end(found.all()[0] as Mark);
+  assert.equal(new RepairMarks(store, silentReport).all(), []);
+  await store.close();
+});
+
+test("P5: every partition is compared with the other replica once in a period, with no more at a time than allowed", async () => {
+  let underWay = 0;
+  let most = 0;
+  const { clock, store, rounds, walked, state } = await markedRounds(async () => {
+    underWay += 1;
+    most = Math.max(most, underWay);
+    await new Promise<void>((resolve) => clock.after(700, resolve));
+    underWay -= 1;
+  });
+  assert.is(
+    rounds.ask(() => true),
+    partitions,
+  );
+  await clock.advance(5000);
+  assert.equal([...walked].sort(), [0, 1, 2, 3]);
+  assert.is(most, limits.partitionsMax);
+  const { pairs, due, visited, running, ended } = rounds.status();
+  assert.equal(
+    [pairs, due, visited, running.length, ended.whole],
+    [partitions, 0, partitions, 0, partitions],
+  );
+  state.isUp = false;
+  rounds.ask(({ partition }) => partition === 3);
+  await clock.advance(1000);
+  assert.is(walked.length, partitions, "nobody is asked who is not there");
+  assert.is(rounds.status().due, 1);
+  state.isUp = true;
+  await clock.advance(1000);
+  assert.equal(walked.slice(partitions), [3]);
   await rounds.close();
   await store.close();
 });

@@ -7,8 +7,16 @@ import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { compare, utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
+import { allSegments, hasSegment, segmentBits } from "../src/digest.ts";
 import type { Hlc } from "../src/hlc.ts";
-import { compareRange, type HeldPage, type KeyRecord, type RepairSide } from "../src/repair.ts";
+import {
+  compareRange,
+  type HeldPage,
+  type KeyRecord,
+  type RepairSide,
+  type Walk,
+} from "../src/repair.ts";
+import { RepairPace } from "../src/repair_pace.ts";
 import type { Version } from "../src/version.ts";
 
 const test = suite("repair");
@@ -25,13 +33,14 @@ class Side implements RepairSide {
     for (const [key, stamp] of held) this.held.set(key, stamp);
   }
 
-  async walk(_range: unknown, after: Uint8Array | undefined, limit: number): Promise<HeldPage> {
+  async walk(_range: unknown, { after, limit, segments }: Walk): Promise<HeldPage> {
     const all = [...this.held.entries()]
       .map(([key, stamp]) => ({ key: utf8Bytes(key), version: versionOf(stamp) }))
       .sort((a, b) => compare(a.key, b.key))
       .filter(({ key }) => after === undefined || compare(key, after) > 0);
-    const items = all.slice(0, Math.min(limit, this.pageLimit));
-    return { items, more: items.length < all.length };
+    const looked = all.slice(0, Math.min(limit, this.pageLimit));
+    const items = looked.filter(({ key }) => hasSegment(segments, segmentOf(key)));
+    return { items, last: looked.length < all.length ? looked.at(-1)?.key : undefined };
   }
 
   async read(_range: unknown, keys: readonly Uint8Array[]): Promise<KeyRecord[]> {
@@ -50,13 +59,18 @@ class Side implements RepairSide {
   }
 }
 
+/** The first letter tells the segment. */
+function segmentOf(key: Uint8Array): number {
+  return (key[0] as number) % 4;
+}
+
 function versionOf(stamp: number): Version {
   return { hlc: BigInt(stamp) as Hlc, origin: 1n };
 }
 
-function run(store: Side, peer: Side, mayGoOn = () => true) {
-  const options = { clock: new SimClock(), report: silentReport, bytesPerSecond: 2 ** 40 };
-  return compareRange({ ...options, store, mayGoOn }, peer, range);
+function run(store: Side, peer: Side, mayGoOn = () => true, segments = allSegments) {
+  const options = { report: silentReport, spend: async () => {} };
+  return compareRange({ ...options, store, mayGoOn }, peer, range, segments);
 }
 
 test("repair-pulls-and-pushes", async () => {
@@ -101,6 +115,30 @@ test("a comparison that may not go on says that it did not come to its end", asy
   });
   assert.not.ok(result.isWhole);
   assert.ok(result.pushed < 20);
+});
+
+test("G1: of some segments only their keys are moved, however far apart they lie", async () => {
+  const keys = "abcdefghijklmnopqrstuvwxyz".split("").map((letter) => [letter, 1] as const);
+  const [store, peer] = [new Side(keys), new Side()];
+  const result = await run(store, peer, undefined, segmentBits([1]));
+  const expected = keys.filter(([letter]) => segmentOf(utf8Bytes(letter)) === 1);
+  assert.equal([...peer.held], expected);
+  assert.equal(result, { keys: 7, pushed: 7, pulled: 0, isWhole: true });
+});
+
+test("a rate is kept over all that is spent, whoever spends it", async () => {
+  const clock = new SimClock();
+  const pace = new RepairPace(clock, 1000);
+  const ended: number[] = [];
+  const beganMs = clock.monotonicMs();
+  for (const bytes of [500, 500, 1000]) {
+    void pace.spend(bytes).then(() => ended.push(Math.round(clock.monotonicMs() - beganMs)));
+  }
+  await clock.advance(5000);
+  assert.equal(ended, [500, 1000, 2000]);
+  void pace.spend(1000).then(() => ended.push(Math.round(clock.monotonicMs() - beganMs)));
+  await clock.advance(2000);
+  assert.equal(ended.at(-1), 6000, "an idle time is not saved up");
 });
 
 test("after a comparison both sides have the newest of everything that either had", async () => {

@@ -1,0 +1,147 @@
+/**
+ * NodeRepairMarks: partitions whose replicas differ in something that nobody keeps any more.
+ *
+ * Such a mark is made when a hint is dropped (H2), and goes when the partition was compared with the
+ * store that the hint was for. It is durable, like a record.
+ *
+ *     mark  key: store id 16 | partition u16 | n u8      in a namespace of the store's own
+ *
+ * Invariants
+ * 1. A mark goes only after a comparison that began after it was made last came to its end.
+ * 2. One for which the disk has no room is kept in memory, and tried again.
+ *
+ * Effects: Report; the store. Source: rule H2.
+ *
+ * @module
+ */
+
+import { ownNamespaceMin } from "./api.ts";
+import { concat, emptyBytes, fromHex, successor, toHex } from "./bytes.ts";
+import type { Report } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import type { StoredRecord } from "./record.ts";
+import type { Store } from "./store.ts";
+
+export interface Mark {
+  readonly storeId: string;
+  readonly partition: number;
+  readonly n: number;
+}
+
+const markNamespace = ownNamespaceMin + 1;
+const marksPiece = 256;
+const markBytes = 19;
+
+export class RepairMarks {
+  readonly #store: Store;
+  readonly #report: Report;
+  readonly #marks = new Map<string, Mark>();
+  /** Marks that are in memory alone: the disk had no room for them. */
+  readonly #unkept = new Set<string>();
+  /** Marks that were made again since their comparison began. */
+  readonly #renewed = new Set<string>();
+
+  constructor(store: Store, report: Report) {
+    this.#store = store;
+    this.#report = report;
+    for (const mark of storedMarks(store)) this.#marks.set(nameOf(mark), mark);
+  }
+
+  all(): readonly Mark[] {
+    return [...this.#marks.values()];
+  }
+
+  add(mark: Mark): void {
+    const name = nameOf(mark);
+    if (this.#marks.has(name)) {
+      this.#renewed.add(name);
+      return;
+    }
+    this.#marks.set(name, mark);
+    void this.#keep(mark).catch((error: unknown) => {
+      this.#unkept.add(name);
+      const why = QuorateError.from(error).detail;
+      const { partition } = mark;
+      this.#report.log("warn", "A mark for repair is not on disk yet.", { partition, why });
+    });
+  }
+
+  /** Tries again what found no room. @throws what the store does */
+  async keepRest(): Promise<void> {
+    for (const name of [...this.#unkept]) {
+      const mark = this.#marks.get(name);
+      if (mark !== undefined) await this.#keep(mark);
+      this.#unkept.delete(name);
+    }
+  }
+
+  /** What it stands for is compared from now on. */
+  begin(mark: Mark): void {
+    this.#renewed.delete(nameOf(mark));
+  }
+
+  /** The comparison came to its end: the mark goes, unless something else was missed meanwhile. */
+  async end(mark: Mark): Promise<void> {
+    const name = nameOf(mark);
+    if (this.#renewed.has(name)) return;
+    this.#marks.delete(name);
+    const store = this.#store;
+    const kept = { reverse: false, limit: 1, prefix: markKey(mark) };
+    // Looked up in one turn: one that is made again from now on stays.
+    const all = Array.from({ length: store.partitions }, (_, partition) => partition);
+    await store.forget(
+      all.flatMap((partition) => store.scan(partition, markNamespace, kept).items),
+    );
+  }
+
+  /** Durable when it resolves. @throws what the store does */
+  async #keep(mark: Mark): Promise<void> {
+    const version = await this.#store.mint.mint();
+    await this.#store.write({
+      namespaceNumber: markNamespace,
+      key: markKey(mark),
+      record: { ...emptyRecord, version },
+      durability: "fsync",
+      // It is small, and made where a hint found no room.
+      isVital: true,
+    });
+  }
+}
+
+const emptyRecord: Omit<StoredRecord, "version"> = {
+  tombstone: false,
+  contentType: "application/octet-stream",
+  meta: [],
+  value: emptyBytes,
+};
+
+function nameOf({ storeId, partition, n }: Mark): string {
+  return `${storeId} ${partition} ${n}`;
+}
+
+function markKey({ storeId, partition, n }: Mark): Uint8Array {
+  const id = fromHex(storeId) ?? emptyBytes;
+  return concat([id, Uint8Array.of(partition >> 8, partition & 0xff, n)]);
+}
+
+function storedMarks(store: Store): Mark[] {
+  const marks: Mark[] = [];
+  for (let partition = 0; partition < store.partitions; partition += 1) {
+    let from: Uint8Array | undefined;
+    for (let more = true; more; ) {
+      const piece = { prefix: emptyBytes, from, reverse: false, limit: marksPiece };
+      const found = store.scan(partition, markNamespace, piece);
+      for (const { key } of found.items) {
+        if (key.length !== markBytes) continue;
+        marks.push({
+          storeId: toHex(key.subarray(0, 16)),
+          partition: ((key[16] as number) << 8) | (key[17] as number),
+          n: key[18] as number,
+        });
+      }
+      more = found.more && found.last !== undefined;
+      if (found.last !== undefined) from = successor(found.last);
+    }
+  }
+  return marks;
+}
