@@ -16,7 +16,14 @@
  * @module
  */
 
-import type { ClusterAnswer, HintsAnswer, KeyPlace, RingAnswer } from "./api_cluster.ts";
+import type {
+  ClusterAnswer,
+  HintsAnswer,
+  KeyPlace,
+  RepairAnswer,
+  RepairRequest,
+  RingAnswer,
+} from "./api_cluster.ts";
 import type { Version } from "./version.ts";
 
 export type {
@@ -27,8 +34,12 @@ export type {
   KeyPlace,
   MemberState,
   NodePlace,
+  RepairAnswer,
+  RepairMark,
+  RepairRequest,
   RingAnswer,
   RingMember,
+  RunningComparison,
 } from "./api_cluster.ts";
 
 export type Consistency = "one" | "quorum" | "all";
@@ -301,6 +312,10 @@ export interface Api {
    * `timeout` after 1 to 60,000 ms.
    */
   whenNoHints(timeoutMs: number): Promise<HintsAnswer>;
+  /** How far this node's partitions were compared with the other replicas. */
+  repair(): RepairAnswer;
+  /** Compares as soon as possible; answers how many pairs that is. Throws `namespace-not-found`. */
+  runRepair(request: RepairRequest): number;
   info(): Promise<NodeInfo>;
   readiness(): readonly ReadyCheck[];
 }

@@ -112,3 +112,62 @@ export interface HintsAnswer {
   readonly bytes: number;
   readonly targets: readonly HintTarget[];
 }
+
+/** A partition that is being compared with another replica. */
+export interface RunningComparison {
+  readonly partition: number;
+  /** Of the namespaces that are compared. */
+  readonly n: number;
+  /** The name of the other replica. */
+  readonly node: string;
+  readonly why: "scheduled" | "asked" | "marked" | "cut log";
+  /** How long it has run. */
+  readonly ageMs: number;
+}
+
+/** A partition whose replicas are known to differ, because a write for one of them was given up. */
+export interface RepairMark {
+  readonly partition: number;
+  readonly n: number;
+  readonly storeId: string;
+  /** The name of the node that lacks something; left out when it is no member any more. */
+  readonly node?: string;
+}
+
+/** How one node keeps its partitions and those of the other replicas the same. */
+export interface RepairAnswer {
+  /** The name of the node that answers. */
+  readonly node: string;
+  /** Each pair of a partition and another replica of it is compared once in so long. */
+  readonly periodMs: number;
+  readonly pairs: number;
+  /** Pairs that were compared to the end within the last period. */
+  readonly visited: number;
+  /** Pairs that wait to be compared now. */
+  readonly due: number;
+  /** The age of the oldest of each pair's last comparisons; left out when there was none. */
+  readonly oldestAgeMs?: number;
+  /** In how long the next pair is due; 0 while some are. Left out when there are no pairs. */
+  readonly nextMs?: number;
+  /** How long what is due and marked takes, by what a comparison took so far. */
+  readonly leftMs?: number;
+  readonly running: readonly RunningComparison[];
+  readonly markCount: number;
+  /** The first 100. */
+  readonly marks: readonly RepairMark[];
+  /** Since the node's start: comparisons that came to their end, those of them that found no difference, */
+  readonly whole: number;
+  readonly agreed: number;
+  /** comparisons that were broken off, */
+  readonly broken: number;
+  /** and records that were sent to others, and got from them. */
+  readonly pushed: number;
+  readonly pulled: number;
+}
+
+/** What is to be compared now; what is left out stands for all. */
+export interface RepairRequest {
+  readonly partition?: number | undefined;
+  /** Its name. */
+  readonly namespace?: string | undefined;
+}

@@ -275,6 +275,27 @@ export const commands: readonly CommandRow[] = [
     load: async () => (await import("./cli_hints.ts")).hints,
   },
   {
+    name: "repair",
+    arguments: [["[status|run]", "Tells how far it is, or compares now; status by default."]],
+    meaning:
+      "Prints how far a node has compared its partitions with the other replicas, or does it now.",
+    settings: ["url", "timeoutMs", "output"],
+    options: [
+      {
+        name: "partition",
+        kind: whole(0, 1023),
+        meaning: "With run: only this partition.",
+      },
+      {
+        name: "of",
+        kind: text("<namespace>", "1 to 64 of a-z, 0-9, '-' and '_'", /^[a-z0-9_-]{1,64}$/),
+        meaning: "With run: only namespaces with the n of this one.",
+      },
+    ],
+    examples: ["quorate repair", "quorate repair run", "quorate repair run --partition 17"],
+    load: async () => (await import("./cli_repair.ts")).repair,
+  },
+  {
     name: "import",
     arguments: [["[file]", "NDJSON to read; without it, or with -, the standard input."]],
     meaning:

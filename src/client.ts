@@ -25,6 +25,8 @@ import {
   explainInfo,
   type HintsInfo,
   hintsInfo,
+  type RepairInfo,
+  repairInfo,
 } from "./client_cluster.ts";
 import {
   errorOfProblem,
@@ -67,6 +69,7 @@ export type {
   HintsInfo,
   HintTargetInfo,
   MemberInfo,
+  RepairInfo,
 } from "./client_cluster.ts";
 export type { Fetch } from "./client_fetch.ts";
 export type {
@@ -346,6 +349,21 @@ export class QuorateClient {
   /** The writes that the node keeps for others. */
   async hints(choices: RequestChoices = {}): Promise<HintsInfo> {
     return hintsInfo(await (await this.#send("GET", "/v1/hints", choices)).json());
+  }
+
+  /** How far the node has compared its partitions with the other replicas. */
+  async repair(choices: RequestChoices = {}): Promise<RepairInfo> {
+    return repairInfo(await (await this.#send("GET", "/v1/repair", choices)).json());
+  }
+
+  /** Has the node compare now: all, one partition, or the namespaces with the n of `namespace`. */
+  async runRepair(
+    what: { readonly partition?: number; readonly namespace?: string } = {},
+    choices: RequestChoices = {},
+  ): Promise<{ readonly node: string; readonly pairs: number }> {
+    const answer = await this.#send("POST", "/v1/repair", choices, { query: { ...what } });
+    const body = await answer.json();
+    return { node: textIn(body, "node") ?? "", pairs: Number(body["pairs"]) };
   }
 
   /** Where a key lives, and what each of its replicas holds now. */

@@ -66,6 +66,44 @@ export interface HintsInfo {
   readonly targets: readonly HintTargetInfo[];
 }
 
+/** A partition that is being compared with another replica. */
+export interface RunningComparisonInfo {
+  readonly partition: number;
+  readonly n: number;
+  readonly node: string;
+  /** For example `scheduled`, `asked`, `marked`. */
+  readonly why: string;
+  readonly ageMs: number;
+}
+
+/** How far a node has compared its partitions with the other replicas. */
+export interface RepairInfo {
+  /** The node that answers. */
+  readonly node: string;
+  readonly periodMs: number;
+  /** Pairs of a partition and another replica: all, those of the last period, those that wait. */
+  readonly pairs: number;
+  readonly visited: number;
+  readonly due: number;
+  readonly oldestAgeMs?: number;
+  readonly nextMs?: number;
+  readonly leftMs?: number;
+  readonly running: readonly RunningComparisonInfo[];
+  readonly markCount: number;
+  readonly marks: readonly {
+    readonly partition: number;
+    readonly n: number;
+    readonly storeId: string;
+    readonly node?: string;
+  }[];
+  /** Comparisons since the node's start, and the records that they moved. */
+  readonly whole: number;
+  readonly agreed: number;
+  readonly broken: number;
+  readonly pushed: number;
+  readonly pulled: number;
+}
+
 /** What one replica of a key said. */
 export interface ExplainedReplica {
   readonly node: string;
@@ -122,6 +160,37 @@ export function hintsInfo(body: Fields): HintsInfo {
       delivering: target.delivering === true,
     })),
   };
+}
+
+export function repairInfo(body: Fields): RepairInfo {
+  const { running, marks } = body;
+  if (!Array.isArray(running) || !Array.isArray(marks)) return malformed("no comparisons");
+  return {
+    node: textIn(body, "node") ?? malformed("no node"),
+    ...numbersIn(body, ["periodMs", "pairs", "visited", "due"]),
+    ...numberField(body, "oldestAgeMs"),
+    ...numberField(body, "nextMs"),
+    ...numberField(body, "leftMs"),
+    running: running.filter(isObject).map((one) => ({
+      ...numbersIn(one, ["partition", "n", "ageMs"]),
+      node: textIn(one, "node") ?? malformed("a comparison without a node"),
+      why: textIn(one, "why") ?? "",
+    })),
+    ...numbersIn(body, ["markCount", "whole", "agreed", "broken", "pushed", "pulled"]),
+    marks: marks.filter(isObject).map((mark) => ({
+      ...numbersIn(mark, ["partition", "n"]),
+      storeId: textIn(mark, "storeId") ?? malformed("a mark without a store"),
+      ...textField(mark, "node"),
+    })),
+  };
+}
+
+function numbersIn<Name extends string>(
+  fields: Fields,
+  names: readonly Name[],
+): { readonly [N in Name]: number } {
+  const entries = names.map((name) => [name, Number(fields[name] ?? malformed(`no ${name}`))]);
+  return Object.fromEntries(entries) as { readonly [N in Name]: number };
 }
 
 export function explainInfo(body: Fields): ExplainInfo {

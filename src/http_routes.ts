@@ -20,6 +20,7 @@ import * as batch from "./http_batch.ts";
 import * as cluster from "./http_cluster.ts";
 import * as kv from "./http_kv.ts";
 import * as list from "./http_list.ts";
+import * as repair from "./http_repair.ts";
 import * as ring from "./http_ring.ts";
 import type { Content, Route } from "./openapi.ts";
 import { problemPage } from "./problem.ts";
@@ -42,6 +43,7 @@ const meta = z.record(z.string(), z.string()).optional();
 /** The JSON that is answered. */
 export const answers = {
   ...cluster.clusterAnswers,
+  ...repair.repairAnswers,
   list: z
     .strictObject({
       namespace: z.string(),
@@ -375,6 +377,26 @@ const nodeRoutes: readonly Route[] = [
   },
   {
     method: "get",
+    path: "/v1/repair",
+    run: repair.getRepair,
+    summary: "How far this node's partitions were compared with the other replicas",
+    query: parameters.none,
+    status: 200,
+    answer: "What runs, what is marked, and when what is left will have been compared.",
+    content: json(answers.repair),
+  },
+  {
+    method: "post",
+    path: "/v1/repair",
+    run: repair.runRepair,
+    summary: "Compares partitions with the other replicas now",
+    query: parameters.repair,
+    status: 202,
+    answer: "It is begun; so many pairs of a partition and another replica are due now.",
+    content: json(answers.repairRun),
+  },
+  {
+    method: "get",
     path: "/livez",
     run: admin.getLive,
     summary: "Whether the process answers",
@@ -456,6 +478,8 @@ const operationNames: readonly (readonly [run: Operation, name: OperationName])[
   [cluster.getCluster, "node"],
   [cluster.getHints, "node"],
   [cluster.explainKey, "node"],
+  [repair.getRepair, "node"],
+  [repair.runRepair, "node"],
   [admin.getHealth, "node"],
   [admin.getLive, "node"],
   [admin.getReady, "node"],

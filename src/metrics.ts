@@ -19,7 +19,7 @@
 import * as perf from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { type Admission, workClasses } from "./admission.ts";
-import type { HintsAnswer, HintTarget, NodeInfo, ReadyCheck } from "./api.ts";
+import type { HintsAnswer, HintTarget, NodeInfo, ReadyCheck, RepairAnswer } from "./api.ts";
 import type { MetricsPage } from "./exchange.ts";
 import * as histograms from "./histogram.ts";
 import type { LogReport } from "./log.ts";
@@ -32,6 +32,8 @@ export interface NodeSource {
   readiness(): readonly ReadyCheck[];
   /** What is kept for nodes that could not be reached. @throws `not-ready` while the node starts */
   hints(): HintsAnswer;
+  /** How far comparisons with other replicas are. @throws `not-ready` while the node starts */
+  repair(): RepairAnswer;
   /** To every other member; none while the node is alone or starts. */
   peerLinks(): readonly PeerGauges[];
 }
@@ -238,6 +240,25 @@ export class Metrics implements MetricsPage {
       "Age of the oldest write kept for a node.",
       ({ oldestAgeMs }) => (oldestAgeMs === undefined ? undefined : oldestAgeMs / 1000),
     );
+    const repair = (
+      name: string,
+      help: string,
+      read: (repair: RepairAnswer) => number | undefined,
+    ): void => {
+      this.#gauge(name, help, () => {
+        const value = this.#repair(read);
+        return value === undefined ? [] : [[{}, value]];
+      });
+    };
+    repair("quorate_repair_pairs", "Pairs of a partition and another replica.", (at) => at.pairs);
+    repair("quorate_repair_due", "Pairs that wait to be compared now.", ({ due }) => due);
+    repair("quorate_repair_running", "Pairs that are being compared.", (at) => at.running.length);
+    repair("quorate_repair_marks", "Partitions known to differ.", ({ markCount }) => markCount);
+    repair(
+      "quorate_repair_oldest_seconds",
+      "Age of the oldest of each pair's last comparisons.",
+      ({ oldestAgeMs }) => (oldestAgeMs === undefined ? undefined : oldestAgeMs / 1000),
+    );
     peers("quorate_peer_phi", "Suspicion that a peer is down (phi-accrual).", ({ phi }) => phi);
     peers(
       "quorate_link_queue_bytes",
@@ -252,6 +273,15 @@ export class Metrics implements MetricsPage {
     } catch {
       // A node that starts does not know yet what it keeps.
       return [];
+    }
+  }
+
+  #repair(read: (repair: RepairAnswer) => number | undefined): number | undefined {
+    try {
+      const repair = this.#node?.repair();
+      return repair === undefined ? undefined : read(repair);
+    } catch {
+      return undefined;
     }
   }
 

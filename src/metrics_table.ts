@@ -103,6 +103,26 @@ export const counterTable: Readonly<Record<string, CounterRow>> = {
     metric: "quorate_hints_dropped_total",
     help: "Kept writes given up, by age or for want of room: repair has to do them.",
   },
+  repair_agreed: {
+    metric: "quorate_repair_agreed_total",
+    help: "Comparisons of a partition with another replica that found no difference.",
+  },
+  repair_differed: {
+    metric: "quorate_repair_differed_total",
+    help: "Comparisons of a partition with another replica that looked at keys.",
+  },
+  repair_broken: {
+    metric: "quorate_repair_broken_total",
+    help: "Comparisons that were broken off: the other replica was away, or refused.",
+  },
+  repair_pushed: {
+    metric: "quorate_repair_pushed_records_total",
+    help: "Records that comparisons sent to other replicas.",
+  },
+  repair_pulled: {
+    metric: "quorate_repair_pulled_records_total",
+    help: "Records that comparisons got from other replicas.",
+  },
   log_lines_lost: {
     metric: "quorate_log_lines_lost_total",
     help: "Lines of the log that nobody read in time.",

@@ -22,6 +22,8 @@ import type {
   Namespace,
   NodeInfo,
   ReadyCheck,
+  RepairAnswer,
+  RepairRequest,
   RingAnswer,
 } from "./api.ts";
 import { toHex } from "./bytes.ts";
@@ -266,6 +268,14 @@ class StartingNode implements QuorateNode {
 
   hints(): HintsAnswer {
     return this.#served().hints();
+  }
+
+  repair(): RepairAnswer {
+    return this.#served().repair();
+  }
+
+  runRepair(request: RepairRequest): number {
+    return this.#served().runRepair(request);
   }
 
   peerLinks(): readonly PeerLink[] {

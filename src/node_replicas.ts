@@ -258,6 +258,14 @@ export class NodeReplicas {
     return this.handoff.status();
   }
 
+  get repair(): Pick<RepairRounds, "status" | "ask"> {
+    return this.#repair;
+  }
+
+  get repairPeriodMs(): number {
+    return this.#parts.repair.periodMs;
+  }
+
   /** A write of this node's own, counted so that a seal waits for it. */
   counted<Value>(run: () => Promise<Value>): Promise<Value> {
     return this.#seal.counted(this.#parts.document.present.epoch, run);

@@ -25,6 +25,8 @@ import type {
   NamespacePolicy,
   NodeInfo,
   ReadyCheck,
+  RepairAnswer,
+  RepairRequest,
   RequestOptions,
   RingAnswer,
   WriteAnswer,
@@ -46,6 +48,7 @@ import {
   type Queue,
   type QuorateNode,
 } from "./node_options.ts";
+import { repairAnswer } from "./node_repair_answer.ts";
 import type { NodeReplicas } from "./node_replicas.ts";
 import type { Ring } from "./ring.ts";
 import type { Store } from "./store.ts";
@@ -242,6 +245,29 @@ export class RunningNode implements QuorateNode {
     };
     await whenNoHints({ clock: options.clock, left }, timeoutMs);
     return this.hints();
+  }
+
+  /** A node that is alone has nobody to compare with. */
+  repair(): RepairAnswer {
+    const { document, among } = this.#parts;
+    const { members } = document.present;
+    const periodMs = among?.replicas.repairPeriodMs ?? 0;
+    return repairAnswer({ node: this.name, periodMs, members }, among?.replicas.repair.status());
+  }
+
+  runRepair({ partition, namespace }: RepairRequest): number {
+    const n = namespace === undefined ? undefined : this.namespace(namespace).policy.n;
+    const { among, document } = this.#parts;
+    if (partition !== undefined && partition >= document.present.partitions) {
+      throw new QuorateError("invalid-request", `There is no partition ${partition}.`, {
+        outcome: "none",
+        hint: `This cluster has ${document.present.partitions}, numbered from 0.`,
+      });
+    }
+    const isWanted = (visit: { readonly partition: number; readonly n: number }): boolean =>
+      (partition === undefined || visit.partition === partition) &&
+      (n === undefined || visit.n === n);
+    return among?.replicas.repair.ask(isWanted) ?? 0;
   }
 
   queues(): readonly Queue[] {

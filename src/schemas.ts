@@ -27,6 +27,7 @@ import {
 import { QuorateError } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { grouped } from "./figures.ts";
+import { partitionsMax } from "./ring.ts";
 import { invalidKey, printable } from "./target.ts";
 
 /** The header that may give a parameter where the query does not. */
@@ -55,6 +56,17 @@ function countText(max: number, description: string) {
     .transform(Number)
     .pipe(z.number().max(max, { error: rule }))
     .openapi({ type: "integer", minimum: 1, maximum: max, description });
+}
+
+/** A whole number from 0 to `max`, as text. */
+function wholeText(max: number, description: string) {
+  const rule = `it must be a whole number from 0 to ${max.toLocaleString("en")}`;
+  return z
+    .string()
+    .regex(/^\d{1,9}$/, { error: rule })
+    .transform(Number)
+    .pipe(z.number().max(max, { error: rule }))
+    .openapi({ type: "integer", minimum: 0, maximum: max, description });
 }
 
 function flagText(description: string) {
@@ -186,6 +198,13 @@ export const parameters = {
   hints: z.strictObject({
     wait: flagText("Answers when no hints are left, or 504 when the timeout is over.").optional(),
     timeout: timeout.optional(),
+  }),
+  repair: z.strictObject({
+    partition: wholeText(partitionsMax - 1, "Only this partition.").optional(),
+    namespace: z
+      .string()
+      .openapi({ description: "Only namespaces with the n of this one." })
+      .optional(),
   }),
   ready: z.strictObject({ verbose: flagText("One line for each check.").optional() }),
 } as const;

@@ -127,6 +127,47 @@ test("hints takes only wait, and --for only with it", () =>
     assert.is((await ask("hints", "wait", "--for", "1")).code, 2);
   }));
 
+test("repair prints what runs, what is marked and how far it is, in each form", () =>
+  withStand(async ({ ask, askWith, edge }) => {
+    assert.equal(JSON.parse((await ask("repair")).out), edge.api.repairState);
+    assert.is((await ask("repair", "status", "-o", "raw")).out, "500\t512\t12\t2\n");
+    const { out, err } = await askWith({ columns: 120 }, "repair");
+    assert.match(out, /17 +3 +n2 +is compared \(scheduled\) +1\.5 s\n/);
+    assert.match(out, /3 +3 +n2 +is marked: a hint was dropped/);
+    assert.match(out, /4 +1 +store s-9 +is marked/);
+    assert.match(
+      err,
+      "n1 compared 500 of 512 pairs in the last 10.0 min, the oldest 10.0 min ago.",
+    );
+    assert.match(err, "12 are due, about 2.5 s.");
+    assert.match(
+      err,
+      "1,200 comparisons, 1,190 without a difference, 3 broken off; 7 records sent, 11 got.",
+    );
+    const { running: _running, ...state } = edge.api.repairState;
+    edge.api.repairState = { ...state, running: [], marks: [], markCount: 0, due: 0, nextMs: 900 };
+    const idle = await askWith({ columns: 120 }, "repair", "status");
+    assert.is(idle.out, "");
+    assert.match(idle.err, "None is due, the next in 0.9 s.");
+    edge.api.repairState = { ...edge.api.repairState, pairs: 0 };
+    assert.is(
+      (await askWith({ columns: 120 }, "repair")).err,
+      "n1 holds nothing that another node holds.\n",
+    );
+  }));
+
+test("repair run compares all, a partition, or the namespaces with the n of one", () =>
+  withStand(async ({ ask, askWith, edge }) => {
+    assert.equal(JSON.parse((await ask("repair", "run")).out), { node: "n1", pairs: 512 });
+    assert.is((await ask("repair", "run", "--partition", "0", "-o", "raw")).out, "2\n");
+    const { err } = await askWith({ columns: 80 }, "repair", "run", "--of", "users");
+    assert.match(err, "n1: 512 comparisons are due now.");
+    assert.equal(edge.api.repairsAsked, [{}, { partition: 0 }, { namespace: "users" }]);
+    assert.is((await ask("repair", "stop")).code, 2);
+    assert.is((await ask("repair", "--partition", "1")).code, 2);
+    assert.is((await ask("repair", "run", "--partition", "1024")).code, 2);
+  }));
+
 /** Two nodes that answer, one that does not; each says that it is the one that answers. */
 async function withCluster(run: (first: Stand, second: Stand) => Promise<void>): Promise<void> {
   await withStand((first) =>

@@ -339,6 +339,14 @@ test("cluster and hints tell what the node knows, and leave out what it has not 
     );
   }));
 
+test("repair tells how far the node is, and runRepair says what to compare now", () =>
+  withEdge(async (client, edge) => {
+    assert.equal(await client.repair(), edge.api.repairState);
+    assert.equal(await client.runRepair(), { node: "n1", pairs: 512 });
+    assert.equal(await client.runRepair({ partition: 3 }), { node: "n1", pairs: 2 });
+    assert.equal(edge.api.repairsAsked, [{}, { partition: 3 }]);
+  }));
+
 test("a problem becomes the error that the node threw, with all that it knows", () =>
   withEdge(async (client, edge) => {
     edge.api.failure = new QuorateError("write-quorum-not-met", "1 of 2 acks in 500 ms.", {

@@ -29,6 +29,8 @@ import type {
   NodeInfo,
   PutRequest,
   ReadyCheck,
+  RepairAnswer,
+  RepairRequest,
   RequestOptions,
   RingAnswer,
   WriteAnswer,
@@ -76,6 +78,18 @@ export class FakeApi implements Api {
   hintTargets: readonly HintTarget[] = [];
   /** The timeouts of the waits for no hints, newest last. */
   readonly waits: number[] = [];
+  repairState: RepairAnswer = {
+    ...{ node: "n1", periodMs: 600_000, pairs: 512, visited: 500, due: 12, oldestAgeMs: 599_000 },
+    ...{ nextMs: 0, leftMs: 2500, markCount: 2, whole: 1200, agreed: 1190, broken: 3 },
+    ...{ pushed: 7, pulled: 11 },
+    running: [{ partition: 17, n: 3, node: "n2", why: "scheduled", ageMs: 1500 }],
+    marks: [
+      { partition: 3, n: 3, storeId: "s-2", node: "n2" },
+      { partition: 4, n: 1, storeId: "s-9" },
+    ],
+  };
+  /** What was asked to be compared, newest last. */
+  readonly repairsAsked: RepairRequest[] = [];
   checks: readonly ReadyCheck[] = [{ name: "store", ok: true }];
 
   async get(request: GetRequest): Promise<GetAnswer> {
@@ -251,6 +265,15 @@ export class FakeApi implements Api {
     this.waits.push(timeoutMs);
     if (this.hints().count === 0) return this.hints();
     throw new QuorateError("timeout", `${this.hints().count} hints were left.`);
+  }
+
+  repair(): RepairAnswer {
+    return this.repairState;
+  }
+
+  runRepair(request: RepairRequest): number {
+    this.repairsAsked.push(request);
+    return request.partition === undefined ? 512 : 2;
   }
 
   async info(): Promise<NodeInfo> {

@@ -451,6 +451,33 @@ withEdge(
   },
 );
 
+withEdge(
+  "repair tells what runs and what is marked, and is run for all, a partition or a namespace",
+  async (edge) => {
+    const heard = await edge.ask("/v1/repair");
+    assert.is(heard.status, 200, heard.text);
+    assert.equal(answers.repair.parse(JSON.parse(heard.text)), edge.api.repairState);
+    const run = async (query: string) => {
+      const { status, text } = await edge.ask({ method: "POST", target: `/v1/repair${query}` });
+      assert.is(status, 202, text);
+      return answers.repairRun.parse(JSON.parse(text));
+    };
+    assert.equal(await run(""), { node: "n1", pairs: 512 });
+    assert.equal(await run("?partition=0"), { node: "n1", pairs: 2 });
+    assert.equal(await run("?partition=7&namespace=default"), { node: "n1", pairs: 2 });
+    assert.equal(edge.api.repairsAsked, [
+      {},
+      { partition: 0 },
+      { partition: 7, namespace: "default" },
+    ]);
+    for (const wrong of ["?partition=1024", "?partition=x", "?partitions=1", "?partition="]) {
+      const refused = await edge.ask({ method: "POST", target: `/v1/repair${wrong}` });
+      assert.equal([refused.status, slugIn(refused)], [400, "invalid-request"], wrong);
+    }
+    assert.is(slugIn(await edge.ask("/v1/repair?partition=1")), "invalid-request");
+  },
+);
+
 withEdge("every slug has its page, as text and as HTML", async (edge) => {
   for (const [slug, { about, title }] of Object.entries(slugTable)) {
     const plain = await edge.ask(`/problems/${slug}`);

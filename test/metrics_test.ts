@@ -76,6 +76,11 @@ test("counts, observations and marks of the effects become samples in base units
     'quorate_hints{target="n2"}': 4,
     'quorate_hints{target="s-9"}': 1,
     'quorate_hint_oldest_seconds{target="n2"}': 1.5,
+    quorate_repair_pairs: 512,
+    quorate_repair_due: 12,
+    quorate_repair_running: 1,
+    quorate_repair_marks: 2,
+    quorate_repair_oldest_seconds: 599,
     'quorate_link_queue_bytes{peer="n\\"2"}': 7,
     'quorate_peer_phi{peer="n\\"2"}': 8.5,
   };
@@ -96,9 +101,13 @@ test("a node that starts, and does not say what it keeps, takes no other number 
   api.hints = () => {
     throw new QuorateError("not-ready", "The node is starting.");
   };
+  api.repair = () => {
+    throw new QuorateError("not-ready", "The node is starting.");
+  };
   metrics.watchNode(Object.assign(api, { peerLinks: () => [] }));
   assert.is(await sampleOf(metrics, "quorate_boots"), (await api.info()).boot);
   assert.not.match(await metrics.text(), /^quorate_hints\{/m);
+  assert.not.match(await metrics.text(), /^quorate_repair_due/m);
 });
 
 test("every name that the sources count or observe has a row with its help and unit", () => {

@@ -1,0 +1,52 @@
+/**
+ * NodeRepairAnswer: how far repair is, as a node tells it.
+ *
+ * Effects: none.
+ *
+ * @module
+ */
+
+import type { RepairAnswer } from "./api.ts";
+import type { RepairStatus } from "./node_repair.ts";
+import type { Member } from "./topology.ts";
+
+const marksMax = 100;
+
+export interface RepairFacts {
+  readonly node: string;
+  readonly periodMs: number;
+  readonly members: readonly Member[];
+}
+
+/** `status` is undefined for a node that is alone: it has nobody to compare with. */
+export function repairAnswer(
+  { node, periodMs, members }: RepairFacts,
+  status: RepairStatus | undefined,
+): RepairAnswer {
+  const common = { node, periodMs };
+  if (status === undefined) {
+    const counts = { pairs: 0, visited: 0, due: 0, markCount: 0 };
+    const ended = { whole: 0, agreed: 0, broken: 0, pushed: 0, pulled: 0 };
+    return { ...common, ...counts, ...ended, running: [], marks: [] };
+  }
+  const { nowMs, pairs, visited, due, oldestMs, nextMs, leftMs, running, marks, ended } = status;
+  const names = new Map(members.map(({ nodeId, name }) => [nodeId, name]));
+  const stores = new Map(members.map(({ storeId, name }) => [storeId, name]));
+  return {
+    ...common,
+    ...{ pairs, visited, due },
+    ...(oldestMs === undefined ? {} : { oldestAgeMs: Math.round(nowMs - oldestMs) }),
+    ...(nextMs === undefined ? {} : { nextMs: Math.max(0, Math.round(nextMs - nowMs)) }),
+    ...(leftMs === undefined ? {} : { leftMs: Math.round(leftMs) }),
+    running: running.map(({ partition, n, nodeId, why, beganMs }) => ({
+      ...{ partition, n, node: names.get(nodeId) ?? nodeId, why },
+      ageMs: Math.round(nowMs - beganMs),
+    })),
+    markCount: marks.length,
+    marks: marks.slice(0, marksMax).map(({ partition, n, storeId }) => {
+      const name = stores.get(storeId);
+      return { partition, n, storeId, ...(name === undefined ? {} : { node: name }) };
+    }),
+    ...ended,
+  };
+}
