@@ -54,7 +54,7 @@ export function drawTroubles(
   only: readonly TroubleKind[] = troubleKinds,
 ): Trouble[] {
   const calm = chance.happens(0.05);
-  // Without a death all that is kept is delivered: then nothing may differ in the end.
+  // Without a death all that is missed is kept as a hint.
   const pool = chance.happens(0.25) ? only.filter((kind) => !isDeadly(kind)) : only;
   const share = chance.pick([0.15, 0.5]);
   const kinds = pool.filter(() => chance.happens(share));
@@ -87,7 +87,7 @@ const deadly: readonly TroubleKind[] = [
 ];
 
 /** Whether a coordinator may die with a write under way, or fail to keep a hint. */
-export function isDeadly(kind: TroubleKind): boolean {
+function isDeadly(kind: TroubleKind): boolean {
   return deadly.includes(kind);
 }
 

@@ -19,17 +19,19 @@
 import type { ExplainedReplica } from "../src/api.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import type { QuorateNode } from "../src/node.ts";
+import { Ring } from "../src/ring.ts";
 import { Bounds } from "./bounds.ts";
 import { Chance } from "./chance.ts";
 import { Changes } from "./changes.ts";
 import { checkHistory, type Violation } from "./check.ts";
 import { checkReplicas } from "./check_replicas.ts";
+import { checkTables, type LeftTable } from "./check_tables.ts";
 import { Clients, simNamespace } from "./client.ts";
 import { drive } from "./guard.ts";
 import type { Operation } from "./history.ts";
 import { drawKnobs, type Knobs } from "./knobs.ts";
 import type { Mutation } from "./mutation.ts";
-import { drawTroubles, isDeadly, Nemesis, type Trouble, type TroubleKind } from "./nemesis.ts";
+import { drawTroubles, Nemesis, type Trouble, type TroubleKind } from "./nemesis.ts";
 import { SimNetwork } from "./network.ts";
 import { Place } from "./place.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -65,6 +67,8 @@ export interface Run {
 const eventsMax = 1_000_000;
 const readyMsMax = 120_000;
 const hintMsMax = 240_000;
+/** What comparisons take beside their turns: at the slowest rate that is drawn. */
+const repairMsMax = 120_000;
 const pollMs = 100;
 const boundsEveryEvents = 32;
 const finalTimeoutMs = 5000;
@@ -247,7 +251,7 @@ class World {
       this.#find("P5", `not all have the newest document: ${epochs.join(", ")}`);
       return;
     }
-    if (this.#mayCompareUnread) await this.#compare("before anything was read");
+    if (!(await this.#converged())) return;
     const finals: Operation[] = [];
     const isWhole = this.#whole.length === this.#places.length;
     for (const key of this.#workload.keys) {
@@ -265,18 +269,66 @@ class World {
       this.#findings.push(violation);
       this.#scheduler.trace(`violation of ${violation.promise}: ${violation.detail}`);
     }
-    if (isWhole) await this.#compare("after all was read");
+    if (!isWhole) return;
+    await this.#compare("after all was read");
+    await this.#compareDisks();
+  }
+
+  /** P5: whatever was missed, by whatever fault, has come to all before anybody has read it. */
+  async #converged(): Promise<boolean> {
+    const endMs = this.#scheduler.nowMs + 3 * this.#knobs.repairPeriodMs + repairMsMax;
+    for (;;) {
+      const differing = await this.#differing("before anything was read");
+      if (differing.length === 0) return true;
+      if (this.#scheduler.nowMs > endMs) {
+        this.#findings.push(...differing);
+        for (const { detail } of differing) this.#scheduler.trace(`finding: ${detail}`);
+        return false;
+      }
+      await this.#scheduler.sleep(Math.max(1000, this.#knobs.repairPeriodMs / 4));
+    }
+  }
+
+  async #differing(when: string): Promise<readonly Violation[]> {
+    const lost = new Set(this.#places.filter(({ hasLost }) => hasLost).map(({ name }) => name));
+    const found: Violation[] = [];
+    for (const key of this.#workload.keys) {
+      const replicas = (await this.#explained(key)).filter(({ node }) => !lost.has(node));
+      found.push(...checkReplicas(key, replicas, when));
+    }
+    return found;
+  }
+
+  /** All nodes end in order; what is on their disks then is compared byte by byte. */
+  async #compareDisks(): Promise<void> {
+    const node = this.#places[0]?.node;
+    if (node === undefined) return;
+    const { clusterId, partitions } = node.ring();
+    const ring = new Ring(clusterId, partitions);
+    const namespaces = new Map(node.namespaces().map(({ number, policy }) => [number, policy.n]));
+    const rows = new Map<string, readonly string[]>();
+    for (const key of this.#workload.keys) {
+      const place = node.place(simNamespace, utf8Bytes(key));
+      rows.set(
+        `${place.partition} ${place.n}`,
+        place.replicas.map(({ node: name }) => name),
+      );
+    }
+    for (const place of this.#places) await place.close();
+    const tables: LeftTable[] = [];
+    for (const { name, table } of this.#places)
+      tables.push({ node: name, table: await table.open() });
+    const found = checkTables(tables, {
+      ring,
+      nOf: (number) => namespaces.get(number) ?? 0,
+      replicasOf: (partition, n) => rows.get(`${partition} ${n}`) ?? [],
+    });
+    for (const { promise, detail } of found) this.#find(promise, detail);
   }
 
   /** Those whose disks have lost nothing; of the others nothing is asked. */
   get #whole(): readonly Place[] {
     return this.#places.filter(({ hasLost }) => !hasLost);
-  }
-
-  /** Whether every write that a replica missed must have been kept for it. */
-  get #mayCompareUnread(): boolean {
-    const isDeadlyRun = this.#troubles.some(({ kind }) => isDeadly(kind));
-    return !isDeadlyRun && !this.#sometimes.has("handoff: hint dropped");
   }
 
   /** In a world that is well, every key can be read. */
@@ -316,7 +368,7 @@ class World {
   }
 
   async #explained(key: string): Promise<readonly ExplainedReplica[]> {
-    const [place] = this.#places;
+    const [place] = this.#whole;
     const request = { namespace: simNamespace, requestId: "compare", key: utf8Bytes(key) };
     return (await place?.node?.explain(request))?.replicas ?? [];
   }

@@ -287,6 +287,7 @@ export class RepairRounds {
       if (!(await this.#compare({ partition, n, nodeId }, "marked"))) return;
     }
     await this.#marks.end(mark).catch(() => {});
+    this.#parts.report.sometimes("repair: marked partition compared");
   }
 
   /** Compares one pair; whether it came to the end. Never rejects. */

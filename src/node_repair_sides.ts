@@ -24,21 +24,21 @@ const askMs = 5000;
 
 /** This node's side. */
 export class StoreSide implements DigestSide {
-  readonly #store: Store;
+  readonly store: Store;
 
   constructor(store: Store) {
-    this.#store = store;
+    this.store = store;
   }
 
   async digest({ partition, n }: Pair): Promise<Sums> {
-    return this.#store.digest(partition, n);
+    return this.store.digest(partition, n);
   }
 
   async walk(
     { namespaceNumber, partition }: Range,
     { after, limit, segments }: Walk,
   ): Promise<HeldPage> {
-    const store = this.#store;
+    const store = this.store;
     const from =
       after === undefined
         ? undefined
@@ -58,7 +58,7 @@ export class StoreSide implements DigestSide {
     const options = { wants: "record", durability: "fsync" } as const;
     for (const key of keys) {
       try {
-        const record = await this.#store.getEncoded(namespaceNumber, key, options);
+        const record = await this.store.getEncoded(namespaceNumber, key, options);
         if (record !== undefined) found.push({ key, record });
       } catch (error) {
         // Damaged since the walk, or gone from a partition that has lost records.
@@ -71,7 +71,7 @@ export class StoreSide implements DigestSide {
   async take({ namespaceNumber }: Range, records: readonly KeyRecord[]): Promise<void> {
     await Promise.all(
       records.map(({ key, record }) =>
-        this.#store.writeEncoded({
+        this.store.writeEncoded({
           namespaceNumber,
           key,
           record,
@@ -86,7 +86,7 @@ export class StoreSide implements DigestSide {
 /** Another node's side. */
 export class PeerSide implements DigestSide {
   readonly #peers: Pick<Peers, "request">;
-  readonly #store: Store;
+  readonly store: Store;
   readonly #nodeId: string;
   readonly #common: { readonly epoch: number; readonly n: number; readonly requestId: string };
 
@@ -95,7 +95,7 @@ export class PeerSide implements DigestSide {
     { nodeId, n, epoch }: { readonly nodeId: string; readonly n: number; readonly epoch: number },
   ) {
     this.#peers = peers;
-    this.#store = store;
+    this.store = store;
     this.#nodeId = nodeId;
     this.#common = { epoch, n, requestId: "repair" };
   }
@@ -114,7 +114,7 @@ export class PeerSide implements DigestSide {
     const from =
       after === undefined
         ? {}
-        : { from: successor(this.#store.tableKey(partition, namespaceNumber, after)) };
+        : { from: successor(this.store.tableKey(partition, namespaceNumber, after)) };
     const options = { prefix: emptyBytes, reverse: false, limit, segments };
     const reply = await this.#peers.request(
       this.#nodeId,

@@ -1,0 +1,86 @@
+/**
+ * Check tables: whether what lies on the disks of closed nodes is the same, byte by byte, and whether each
+ * store's sums are those of what it holds (P5).
+ *
+ * `explain` tells versions; this looks at the bytes. A version has one value, so replicas that agree
+ * about it agree about these too, unless a record was damaged, encoded otherwise, or a sum went wrong.
+ *
+ * Effects: none. Source: design, P5 and section 8.
+ *
+ * @module
+ */
+
+import { equal } from "../src/bytes.ts";
+import { digestOf, emptySummary } from "../src/digest.ts";
+import type { Ring } from "../src/ring.ts";
+import { parseTableKey, partitionRange } from "../src/store_entry.ts";
+import { decodePartitionMeta, partitionMetaKey } from "../src/store_meta.ts";
+import { addRecord } from "../src/store_recover.ts";
+import type { Table } from "../src/table.ts";
+import type { Violation } from "./violation.ts";
+
+/** What one node left on its disk. */
+export interface LeftTable {
+  readonly node: string;
+  readonly table: Pick<Table, "get" | "range">;
+}
+
+export interface TablesWorld {
+  readonly ring: Ring;
+  /** The n of a namespace; 0: it is none. */
+  readonly nOf: (namespaceNumber: number) => number;
+  /** The names of the replicas of a partition, for the namespaces of one n. */
+  readonly replicasOf: (partition: number, n: number) => readonly string[];
+}
+
+const entriesMax = 1_000_000;
+
+export function checkTables(tables: readonly LeftTable[], world: TablesWorld): Violation[] {
+  const found: Violation[] = [];
+  const { ring, nOf, replicasOf } = world;
+  for (const partition of ring.all()) {
+    const held = new Map<string, Map<string, Uint8Array>>();
+    for (const { node, table } of tables) {
+      const summary = emptySummary();
+      const range = { ...partitionRange(partition), limit: entriesMax, bytesMax: 2 ** 40 };
+      for (const { key, value } of table.range(range)) {
+        const { namespaceNumber, key: own } = parseTableKey(key);
+        if (!addRecord(summary, world, partition, { key, value })) {
+          found.push(
+            broken(`the table of ${node} holds a damaged record of partition ${partition}`),
+          );
+        }
+        const n = nOf(namespaceNumber);
+        if (n === 0) continue;
+        const name = `${namespaceNumber} ${n} ${Buffer.from(own).toString()}`;
+        const holders = held.get(name) ?? new Map<string, Uint8Array>();
+        held.set(name, holders.set(node, value));
+      }
+      const meta = table.get(partitionMetaKey(partition));
+      const written = (meta && decodePartitionMeta(meta)?.summary) ?? emptySummary();
+      const ns = new Set([...summary.sums.keys(), ...written.sums.keys()]);
+      for (const n of ns) {
+        if (digestOf(summary, n).total === digestOf(written, n).total) continue;
+        found.push(
+          broken(`the sums of ${node} for partition ${partition}, n ${n}, are not its own`),
+        );
+      }
+    }
+    for (const [name, holders] of held) {
+      const replicas = replicasOf(partition, Number(name.split(" ")[1]));
+      const bytes = tables
+        .filter(({ node }) => replicas.includes(node))
+        .map(({ node }) => holders.get(node));
+      const [first] = bytes;
+      if (bytes.every((one) => one !== undefined && first !== undefined && equal(one, first)))
+        continue;
+      const lacks = replicas.filter((node) => !holders.has(node)).join(", ") || "none";
+      found.push(broken(`the replicas of '${name}' differ in their bytes; ${lacks} lacks it`));
+    }
+  }
+  return found;
+}
+
+function broken(detail: string): Violation {
+  return { promise: "P5", detail: `on the disks, ${detail}` };
+}
