@@ -73,6 +73,8 @@ export interface Knobs {
 }
 
 const KiB = 1024;
+/** No turn comes in a run: what hints and reads leave is there to be seen, until it is asked for. */
+export const repairNeverMs = 24 * 3_600_000;
 /** Many nodes take long to run. */
 const largeShare = 0.04;
 
@@ -106,7 +108,7 @@ export function drawKnobs(chance: Chance): Knobs {
     linkQueueBytes: chance.pick([undefined, undefined, undefined, 64 * KiB]),
     hintBytesMax: chance.pick([undefined, undefined, undefined, 2 * KiB, 32 * KiB]),
     peerRequestsMax: chance.pick([undefined, undefined, undefined, 4, 32]),
-    repairPeriodMs: chance.pick([2000, 10_000, 30_000]),
+    repairPeriodMs: chance.pick([2000, 10_000, 30_000, repairNeverMs]),
     repairPartitionsMax: chance.pick([1, 2, 8]),
     repairBytesPerSecond: chance.pick([16 * KiB, 16 * KiB * KiB]),
   };

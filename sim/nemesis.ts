@@ -87,7 +87,7 @@ const deadly: readonly TroubleKind[] = [
 ];
 
 /** Whether a coordinator may die with a write under way, or fail to keep a hint. */
-function isDeadly(kind: TroubleKind): boolean {
+export function isDeadly(kind: TroubleKind): boolean {
   return deadly.includes(kind);
 }
 
