@@ -23,7 +23,7 @@
  * @module
  */
 
-import { checkOrder, clockSlackMs, isStrict, isWrite } from "./check_order.ts";
+import { checkOrder, clockSlackMs, isStrict, isWrite, mayBeGone } from "./check_order.ts";
 import { type Circumstances, calm, type History, type Operation } from "./history.ts";
 import { type Violation, violation } from "./violation.ts";
 
@@ -136,6 +136,8 @@ function checkFinal(
       const held =
         told.kind === "found" ? told.version : told.kind === "absent" ? told.named : undefined;
       if (told.kind !== "found" && told.kind !== "absent") continue;
+      const isUnnamed = told.kind === "absent" && told.named === undefined;
+      if (isUnnamed && mayBeGone(byKey.get(read.key) ?? [], version, read)) continue;
       if (held === undefined || held < version) {
         found.push(violation("P1", "an acknowledged write is lost", write, read));
         break;
@@ -182,7 +184,6 @@ function checkListed(
   operations: readonly Operation[],
   around: Circumstances,
 ): Violation[] {
-  const ended = list.ended ?? 0;
   const least = operations
     .filter((write) => isWrite(write) && isStrict(write) && write.told.kind === "written")
     .filter((write) => write.ended !== undefined && write.ended < list.begun)
@@ -197,21 +198,8 @@ function checkListed(
     return [violation("P2", "a list has an older version", least, list)];
   }
   // Not there: a delete explains it, or an end of its life, of a write whose own end need not be known.
-  const mayBeGone = operations.some(
-    (write) =>
-      (write.kind === "delete" || (write.kind === "put" && mayBeOver(write, list))) &&
-      write.begun < ended &&
-      (write.told.kind !== "written" || versionOf(write) >= versionOf(least)) &&
-      !(write.told.kind === "failed" && write.told.outcome === "none"),
-  );
-  return mayBeGone ? [] : [violation("P2", "a list misses a key", least, list)];
-}
-
-/** Whether some clock may have said, before an operation ended, that a value's life is over. */
-function mayBeOver({ ttlMs, clocks, told }: Operation, { clocks: then }: Operation): boolean {
-  if (ttlMs === undefined) return false;
-  const exact = told.kind === "written" ? told.expiresAtMs : undefined;
-  return (exact ?? clocks.leastMs + ttlMs) <= then.mostMs + clockSlackMs;
+  const isGone = mayBeGone(operations, versionOf(least), list);
+  return isGone ? [] : [violation("P2", "a list misses a key", least, list)];
 }
 
 function versionOf(write: Operation | undefined): string {

@@ -74,7 +74,7 @@ export function checkOrder(
     const seen = begun.get(operation) as Seen;
     const isWhole = seen.deaths === died;
     const at = isWhole ? joined(seen.durable, seen.inMemory) : seen.durable;
-    found.push(...checkOne(operation, at));
+    found.push(...checkOne(operation, at, operations));
     const next = boundAfter(operation, at.strict, areClocksClose);
     if (next === undefined) continue;
     const isInMemory = isWrite(operation) && operation.durability === "memory";
@@ -95,17 +95,17 @@ function momentsOf(operations: readonly Operation[], deaths: readonly number[]):
   return moments.sort((a, b) => a.tick - b.tick);
 }
 
-function checkOne(operation: Operation, at: Bounds): Violation[] {
+function checkOne(operation: Operation, at: Bounds, all: readonly Operation[]): Violation[] {
   const { told } = operation;
   const bound = isStrict(operation) ? at.strict : at.all;
-  if (operation.kind === "get") return bound === undefined ? [] : checkRead(operation, bound);
+  if (operation.kind === "get") return bound === undefined ? [] : checkRead(operation, bound, all);
   if (told.kind !== "written" || !isStrict(operation) || bound === undefined) return [];
   // Else the write would be hidden from the start.
   if (told.version > bound.version) return [];
   return [violation("P2", "a later write has an older version", bound.because, operation)];
 }
 
-function checkRead(read: Operation, bound: Bound): Violation[] {
+function checkRead(read: Operation, bound: Bound, all: readonly Operation[]): Violation[] {
   const { told } = read;
   const { because, gone } = bound;
   if (told.kind === "found") {
@@ -123,6 +123,9 @@ function checkRead(read: Operation, bound: Bound): Violation[] {
   }
   if (told.kind !== "absent") return [];
   const { named } = told;
+  // Below a watermark a delete is named no more: that there was one is enough (R2, G5).
+  const isDropped = gone !== undefined || mayBeGone(all, bound.version, read);
+  if (named === undefined && isDropped) return [];
   // One that is deleted is named no more: the delete is.
   const isOlder =
     named === undefined || named < bound.version || (named === bound.version && gone === "deleted");
@@ -136,6 +139,29 @@ function checkRead(read: Operation, bound: Bound): Violation[] {
   const isValue = named === bound.version && because.kind !== "delete" && gone === undefined;
   if (!isValue || bound.expiresAtMs <= read.clocks.mostMs + clockSlackMs) return [];
   return [violation("R3", "a value that lives on is called over", because, read)];
+}
+
+/** Whether some write that is not older explains that nothing is found: a delete, or one that is over. */
+export function mayBeGone(
+  operations: readonly Operation[],
+  version: string,
+  read: Operation,
+): boolean {
+  const ended = read.ended ?? Number.POSITIVE_INFINITY;
+  return operations.some(
+    (write) =>
+      (write.kind === "delete" || (write.kind === "put" && mayBeOver(write, read))) &&
+      write.begun < ended &&
+      (write.told.kind !== "written" || write.told.version >= version) &&
+      !(write.told.kind === "failed" && write.told.outcome === "none"),
+  );
+}
+
+/** Whether some clock may have said, before an operation ended, that a value's life is over. */
+function mayBeOver({ ttlMs, clocks, told }: Operation, { clocks: then }: Operation): boolean {
+  if (ttlMs === undefined) return false;
+  const exact = told.kind === "written" ? told.expiresAtMs : undefined;
+  return (exact ?? clocks.leastMs + ttlMs) <= then.mostMs + clockSlackMs;
 }
 
 /** What has to be visible once an operation has ended; undefined: it says nothing of that. */

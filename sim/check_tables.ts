@@ -12,11 +12,15 @@
 
 import { equal } from "../src/bytes.ts";
 import { digestOf, emptySummary } from "../src/digest.ts";
+import { guardMs, type Hlc } from "../src/hlc.ts";
+import { headOf } from "../src/node_watermark_drop.ts";
+import { decodeFence, watermarkNamespace } from "../src/node_watermarks.ts";
 import type { Ring } from "../src/ring.ts";
-import { parseTableKey, partitionRange } from "../src/store_entry.ts";
+import { parseTableKey, partitionRange, prefixRange } from "../src/store_entry.ts";
 import { decodePartitionMeta, partitionMetaKey } from "../src/store_meta.ts";
 import { addRecord } from "../src/store_recover.ts";
 import type { Table } from "../src/table.ts";
+import { highest, isDroppable } from "../src/watermark.ts";
 import type { Violation } from "./violation.ts";
 
 /** What one node left on its disk. */
@@ -31,6 +35,8 @@ export interface TablesWorld {
   readonly nOf: (namespaceNumber: number) => number;
   /** The names of the replicas of a partition, for the namespaces of one n. */
   readonly replicasOf: (partition: number, n: number) => readonly string[];
+  /** The latest that any clock shows. */
+  readonly nowMs: number;
 }
 
 const entriesMax = 1_000_000;
@@ -38,6 +44,7 @@ const entriesMax = 1_000_000;
 export function checkTables(tables: readonly LeftTable[], world: TablesWorld): Violation[] {
   const found: Violation[] = [];
   const { ring, nOf, replicasOf } = world;
+  const watermarks = watermarksOf(tables, ring);
   for (const partition of ring.all()) {
     const held = new Map<string, Map<string, Uint8Array>>();
     for (const { node, table } of tables) {
@@ -52,6 +59,9 @@ export function checkTables(tables: readonly LeftTable[], world: TablesWorld): V
         }
         const n = nOf(namespaceNumber);
         if (n === 0) continue;
+        // What is deleted or over below a watermark is dropped by one before another (G5).
+        const watermark = watermarks.get(`${partition} ${n}`) ?? (0n as Hlc);
+        if (isDroppable(headOf(value), watermark, world.nowMs + guardMs)) continue;
         const name = `${namespaceNumber} ${n} ${Buffer.from(own).toString()}`;
         const holders = held.get(name) ?? new Map<string, Uint8Array>();
         held.set(name, holders.set(node, value));
@@ -79,6 +89,28 @@ export function checkTables(tables: readonly LeftTable[], world: TablesWorld): V
     }
   }
   return found;
+}
+
+/** By partition and n: the highest that any of them has. */
+function watermarksOf(tables: readonly LeftTable[], ring: Ring): Map<string, Hlc> {
+  const watermarks = new Map<string, Hlc>();
+  for (const partition of ring.all()) {
+    for (const { table } of tables) {
+      const { start, end } = prefixRange(partition, watermarkNamespace, new Uint8Array(0));
+      for (const { key, value } of table.range({
+        start,
+        end,
+        limit: entriesMax,
+        bytesMax: 2 ** 40,
+      })) {
+        const one = decodeFence(parseTableKey(key).key, value);
+        if (one === undefined) continue;
+        const name = `${one.partition} ${one.n}`;
+        watermarks.set(name, highest(watermarks.get(name) ?? (0n as Hlc), one.fence.watermark));
+      }
+    }
+  }
+  return watermarks;
 }
 
 function broken(detail: string): Violation {

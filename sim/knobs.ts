@@ -57,6 +57,8 @@ export interface Knobs {
   readonly repairPeriodMs: number;
   readonly repairPartitionsMax: number;
   readonly repairBytesPerSecond: number;
+  /** What nodes take for the longest deadline of a request: watermarks come so close to the clocks. */
+  readonly requestMsMax: number;
   /** Bounds of a node that are seldom reached unless they are small; undefined: as in the real one. */
   readonly linkQueueBytes: number | undefined;
   readonly hintBytesMax: number | undefined;
@@ -108,9 +110,15 @@ export function drawKnobs(chance: Chance): Knobs {
     linkQueueBytes: chance.pick([undefined, undefined, undefined, 64 * KiB]),
     hintBytesMax: chance.pick([undefined, undefined, undefined, 2 * KiB, 32 * KiB]),
     peerRequestsMax: chance.pick([undefined, undefined, undefined, 4, 32]),
-    repairPeriodMs: chance.pick([2000, 10_000, 30_000, repairNeverMs]),
+    repairPeriodMs: chance.pick([
+      2000,
+      10_000,
+      30_000,
+      ...new Array<number>(3).fill(repairNeverMs),
+    ]),
     repairPartitionsMax: chance.pick([1, 2, 8]),
     repairBytesPerSecond: chance.pick([16 * KiB, 16 * KiB * KiB]),
+    requestMsMax: chance.pick([100, 1000, 5000, 60_000]),
   };
 }
 

@@ -26,8 +26,9 @@ export const repairMutations: readonly Mutation[] = [
       PeerSide,
       "digest",
       () =>
-        function (pair) {
-          return this.store.digest(pair.partition, pair.n);
+        async function (pair) {
+          const same = await this.store.digest(pair.partition, pair.n);
+          return { ...same, watermark: 0n };
         },
     ),
   },

@@ -160,6 +160,7 @@ export class Place {
         repairPeriodMs: knobs.repairPeriodMs,
         repairPartitionsMax: knobs.repairPartitionsMax,
         repairBytesPerSecond: knobs.repairBytesPerSecond,
+        requestMsMax: knobs.requestMsMax,
         ...(knobs.hintBytesMax === undefined ? {} : { hintBytesMax: knobs.hintBytesMax }),
         ...(knobs.peerRequestsMax === undefined ? {} : { budgets: budgetsOf(knobs) }),
         settings: {

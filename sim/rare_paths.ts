@@ -58,6 +58,10 @@ export const rarePaths: Readonly<Record<string, string | undefined>> = {
   "wal: segment rolled": undefined,
   "wal: torn tail cut": undefined,
   "wal: write or sync failed": undefined,
+  "watermark: dropped": undefined,
+  "watermark: raised": undefined,
+  "watermark: round begun": undefined,
+  "watermark: round given up": undefined,
 };
 
 /** Those that a long run has to meet, and these runs did not. */

@@ -99,10 +99,6 @@ export async function simulate(options: SimulateOptions): Promise<Run> {
   }
 }
 
-function hasAnswered({ status }: ExplainedReplica): boolean {
-  return status === "found" || status === "nothing" || status === "answered";
-}
-
 class World {
   readonly #options: SimulateOptions;
   readonly #scheduler = new Scheduler();
@@ -251,7 +247,7 @@ class World {
       this.#find("P5", `not all have the newest document: ${epochs.join(", ")}`);
       return;
     }
-    if (!(await this.#converged())) return;
+    if (!(await this.#converged("before anything was read"))) return;
     const finals: Operation[] = [];
     const isWhole = this.#whole.length === this.#places.length;
     for (const key of this.#workload.keys) {
@@ -270,12 +266,11 @@ class World {
       this.#scheduler.trace(`violation of ${violation.promise}: ${violation.detail}`);
     }
     if (!isWhole) return;
-    await this.#compare("after all was read");
-    await this.#compareDisks();
+    if (await this.#converged("after all was read")) await this.#compareDisks();
   }
 
   /** P5: whatever was missed, by whatever fault, has come to all before anybody has read it. */
-  async #converged(): Promise<boolean> {
+  async #converged(when: string): Promise<boolean> {
     const { repairPeriodMs } = this.#knobs;
     const isAsked = repairPeriodMs === repairNeverMs;
     if (isAsked) {
@@ -285,7 +280,7 @@ class World {
     const periodMs = isAsked ? 0 : repairPeriodMs;
     const endMs = this.#scheduler.nowMs + 3 * periodMs + repairMsMax;
     for (;;) {
-      const differing = await this.#differing("before anything was read");
+      const differing = await this.#differing(when);
       if (differing.length === 0) return true;
       if (this.#scheduler.nowMs > endMs) {
         this.#findings.push(...differing);
@@ -318,9 +313,13 @@ class World {
     const found: Violation[] = [];
     for (const key of this.#workload.keys) {
       const replicas = (await this.#explained(key)).filter(({ node }) => !lost.has(node));
-      found.push(...checkReplicas(key, replicas, when));
+      found.push(...checkReplicas(key, replicas, when, this.#latestMs));
     }
     return found;
+  }
+
+  get #latestMs(): number {
+    return Math.max(...this.#places.map(({ wall }) => wall.nowMs()));
   }
 
   /** All nodes end in order; what is on their disks then is compared byte by byte. */
@@ -346,6 +345,7 @@ class World {
       ring,
       nOf: (number) => namespaces.get(number) ?? 0,
       replicasOf: (partition, n) => rows.get(`${partition} ${n}`) ?? [],
+      nowMs: this.#latestMs,
     });
     for (const { promise, detail } of found) this.#find(promise, detail);
   }
@@ -373,22 +373,6 @@ class World {
       `'${key}' cannot be read at ${level} through ${place.name}: ${JSON.stringify(last?.told)}`,
     );
     return undefined;
-  }
-
-  /** P5: every replica holds the same. */
-  async #compare(when: string): Promise<void> {
-    await this.#scheduler.sleep(2000);
-    for (const key of this.#workload.keys) {
-      let replicas = await this.#explained(key);
-      // A link may still be on its way.
-      for (let tried = 1; tried < finalTries && !replicas.every(hasAnswered); tried += 1) {
-        await this.#scheduler.sleep(1000);
-        replicas = await this.#explained(key);
-      }
-      for (const { promise, detail } of checkReplicas(key, replicas, when)) {
-        this.#find(promise, detail);
-      }
-    }
   }
 
   async #explained(key: string): Promise<readonly ExplainedReplica[]> {

@@ -273,6 +273,8 @@ export interface ExplainedReplica {
   readonly up: boolean;
   readonly epoch?: number;
   readonly tookMs: number;
+  /** All replicas held the same of what was written before this time, in ms since 1970. */
+  readonly sameBeforeMs?: number;
 }
 
 export interface ExplainAnswer {

@@ -120,7 +120,7 @@ export interface RunningComparison {
   readonly n: number;
   /** The name of the other replica. */
   readonly node: string;
-  readonly why: "scheduled" | "asked" | "marked" | "cut log";
+  readonly why: "scheduled" | "asked" | "marked" | "cut log" | "watermark";
   /** How long it has run. */
   readonly ageMs: number;
 }
@@ -155,6 +155,20 @@ export interface RepairAnswer {
   readonly markCount: number;
   /** The first 100. */
   readonly marks: readonly RepairMark[];
+  /**
+   * Partitions in which deletes, or records that live for a time, wait to be dropped, for the namespaces
+   * of one n; of these, the ones that were never known to be the same on all replicas. The others were
+   * last so long ago: what is older is dropped.
+   */
+  readonly waiting: number;
+  readonly neverSame: number;
+  readonly oldestSameAgeMs?: number;
+  /** The first 100 that this node leads whose last round failed, and why. */
+  readonly heldBack: readonly {
+    readonly partition: number;
+    readonly n: number;
+    readonly why: string;
+  }[];
   /** Since the node's start: comparisons that came to their end, those of them that found no difference, */
   readonly whole: number;
   readonly agreed: number;

@@ -55,7 +55,7 @@ async function showRepair({ config }: Invocation, io: Io): Promise<number> {
   else if (format === "raw") {
     await io.write(`${info.visited}\t${info.pairs}\t${info.due}\t${info.markCount}\n`);
   } else {
-    const lines = [...runningRows(info), ...markedRows(info)];
+    const lines = [...runningRows(info), ...markedRows(info), ...heldRows(info)];
     const head = ["partition", "n", "with", "", "for"];
     if (lines.length > 0) await io.write(await tableText(head, lines));
     for (const line of summaryOf(info)) io.note(io.paint("dim", line));
@@ -77,6 +77,13 @@ function markedRows({ marks }: RepairInfo): string[][] {
   ]);
 }
 
+function heldRows({ heldBack }: RepairInfo): string[][] {
+  return heldBack.map(({ partition, n, why }) => [
+    ...[String(partition), String(n), ""],
+    ...[`keeps its deletes: ${shown(why)}`, ""],
+  ]);
+}
+
 function summaryOf(info: RepairInfo): string[] {
   const { node, pairs, visited, due, whole, agreed, broken, pushed, pulled } = info;
   if (pairs === 0) return [`${shown(node)} holds nothing that another node holds.`];
@@ -90,6 +97,20 @@ function summaryOf(info: RepairInfo): string[] {
     due > 0 ? `${grouped(due)} are due${left}.` : `None is due${next}.`,
     `Since its start: ${grouped(whole)} comparisons, ${grouped(agreed)} without a difference, ` +
       `${grouped(broken)} broken off; ${grouped(pushed)} records sent, ${grouped(pulled)} got.`,
+    ...deletesOf(info),
     ...(hidden > 0 ? [`${grouped(hidden)} more partitions are marked.`] : []),
+  ];
+}
+
+/** What waits to be dropped, and since when it could not be. */
+function deletesOf({ waiting, neverSame, oldestSameAgeMs }: RepairInfo): string[] {
+  if (waiting === 0) return [];
+  const same =
+    oldestSameAgeMs === undefined
+      ? ""
+      : `; the others were ${ageText(oldestSameAgeMs)} ago at most`;
+  return [
+    `Deletes or mortal records wait in ${grouped(waiting)} partitions; ` +
+      `${grouped(neverSame)} were never known to be the same on all replicas${same}.`,
   ];
 }

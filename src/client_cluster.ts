@@ -96,6 +96,15 @@ export interface RepairInfo {
     readonly storeId: string;
     readonly node?: string;
   }[];
+  /** Partitions in which something waits to be dropped: all, and those never known to be the same. */
+  readonly waiting: number;
+  readonly neverSame: number;
+  readonly oldestSameAgeMs?: number;
+  readonly heldBack: readonly {
+    readonly partition: number;
+    readonly n: number;
+    readonly why: string;
+  }[];
   /** Comparisons since the node's start, and the records that they moved. */
   readonly whole: number;
   readonly agreed: number;
@@ -163,8 +172,9 @@ export function hintsInfo(body: Fields): HintsInfo {
 }
 
 export function repairInfo(body: Fields): RepairInfo {
-  const { running, marks } = body;
+  const { running, marks, heldBack } = body;
   if (!Array.isArray(running) || !Array.isArray(marks)) return malformed("no comparisons");
+  const held = Array.isArray(heldBack) ? heldBack.filter(isObject) : [];
   return {
     node: textIn(body, "node") ?? malformed("no node"),
     ...numbersIn(body, ["periodMs", "pairs", "visited", "due"]),
@@ -174,6 +184,12 @@ export function repairInfo(body: Fields): RepairInfo {
     running: running.filter(isObject).map((one) => ({
       ...numbersIn(one, ["partition", "n", "ageMs"]),
       node: textIn(one, "node") ?? malformed("a comparison without a node"),
+      why: textIn(one, "why") ?? "",
+    })),
+    ...numbersIn(body, ["waiting", "neverSame"]),
+    ...numberField(body, "oldestSameAgeMs"),
+    heldBack: held.map((one) => ({
+      ...numbersIn(one, ["partition", "n"]),
       why: textIn(one, "why") ?? "",
     })),
     ...numbersIn(body, ["markCount", "whole", "agreed", "broken", "pushed", "pulled"]),

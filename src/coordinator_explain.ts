@@ -18,6 +18,7 @@ import {
   rounded,
 } from "./coordinator_ports.ts";
 import type { ReadJob } from "./coordinator_read.ts";
+import { hlcWallMs } from "./hlc.ts";
 import type { ReadReply, ReadRequest } from "./quorum_message.ts";
 
 type Found = Extract<ReadReply, { kind: "found" }>;
@@ -60,7 +61,10 @@ export async function explainKey(
       };
       if (!("from" in reply)) return said;
       const held = reply.kind === "found" ? factsOf(reply) : {};
-      return { ...said, counts: reply.from.counts, epoch: reply.from.epoch, ...held };
+      const isHeard = reply.kind === "found" || reply.kind === "nothing";
+      const watermark = isHeard ? reply.watermark : undefined;
+      const same = watermark === undefined ? {} : { sameBeforeMs: hlcWallMs(watermark) };
+      return { ...said, counts: reply.from.counts, epoch: reply.from.epoch, ...held, ...same };
     }),
   );
   return { partition: place.partition, epoch: place.epoch, n: place.replicas.length, replicas };

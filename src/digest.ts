@@ -10,7 +10,7 @@
  * (`ownNamespaceMin`) is in none of them.
  *
  *     format 2   0 crc32 u32 | 4 format u16 | 6 tallies u16 | 8 records u64
- *                a tally:  0 namespace u32 | 4 n u32 | 8 keys u64 | 16 bytes u64
+ *                a tally:  0 namespace u32 | 4 n u32 | 8 keys u64 | 16 bytes u64 | 24 deleted u32 | 28 mortal u32
  *                the sums: 0 n u32 | 4 sums u64 x 1,024; for each n in use
  *     format 1   a tally without n; one row of sums over all namespaces, without its n
  *
@@ -40,6 +40,10 @@ export interface Tally {
   keys: number;
   /** Of the values. */
   bytes: number;
+  /** Tombstones, */
+  deleted: number;
+  /** and live records that will be over: what a watermark allows to be dropped. */
+  mortal: number;
 }
 
 /** Sums and counters of one partition. */
@@ -64,6 +68,8 @@ export interface Element {
   readonly keyHash: bigint;
   readonly version: Version;
   readonly tombstone: boolean;
+  /** Whether it lives for a time only. */
+  readonly isMortal: boolean;
   readonly valueBytes: number;
 }
 
@@ -78,7 +84,7 @@ export interface Digest {
 const summaryFormat = 2;
 const unsplitFormat = 1;
 const summaryHeaderBytes = 16;
-const tallyBytes = 24;
+const tallyBytes = 32;
 const unsplitTallyBytes = 20;
 export const digestBytes: number = segmentsPerPartition * 8;
 const rowBytes = 4 + digestBytes;
@@ -156,6 +162,13 @@ export function digestOf({ sums }: Summary, n: number): Digest {
   return { total: xxh64(bytes), sums: bytes };
 }
 
+/** How many records of the namespaces of one n a watermark may allow to be dropped, now or later. */
+export function droppableCount({ tallies }: Summary, n: number): number {
+  let count = 0;
+  for (const tally of tallies.values()) if (tally.n === n) count += tally.deleted + tally.mortal;
+  return count;
+}
+
 /** The segments in which two digests differ. */
 export function differingSegments(a: Uint8Array, b: Uint8Array): Set<number> {
   const differing = new Set<number>();
@@ -190,11 +203,13 @@ export function encodeSummary(summary: Summary): Uint8Array {
   view.setUint16(6, tallies.length);
   view.setBigUint64(8, BigInt(summary.records));
   let offset = summaryHeaderBytes;
-  for (const [number, { n, keys, bytes: valueBytes }] of tallies) {
+  for (const [number, { n, keys, bytes: valueBytes, deleted, mortal }] of tallies) {
     view.setUint32(offset, number);
     view.setUint32(offset + 4, n);
     view.setBigUint64(offset + 8, BigInt(keys));
     view.setBigUint64(offset + 16, BigInt(valueBytes));
+    view.setUint32(offset + 24, deleted);
+    view.setUint32(offset + 28, mortal);
     offset += tallyBytes;
   }
   for (const [n, row] of rows) {
@@ -231,6 +246,8 @@ export function decodeSummary(bytes: Uint8Array): Summary | undefined {
       n: view.getUint32(offset + 4),
       keys: Number(view.getBigUint64(offset + 8)),
       bytes: Number(view.getBigUint64(offset + 16)),
+      deleted: view.getUint32(offset + 24),
+      mortal: view.getUint32(offset + 28),
     });
     offset += tallyBytes;
   }
@@ -258,6 +275,7 @@ function decodeUnsplit(view: DataView): Summary | undefined {
       n: 0,
       keys: Number(view.getBigUint64(offset + 4)),
       bytes: Number(view.getBigUint64(offset + 12)),
+      ...{ deleted: 0, mortal: 0 },
     });
   }
   const row = rowOf(summary, 0);
@@ -281,10 +299,12 @@ function elementHash(element: Element): { readonly low: number; readonly high: n
 function count(summary: Summary, element: Element, sign: 1 | -1): number {
   let tally = summary.tallies.get(element.namespaceNumber);
   if (tally === undefined) {
-    tally = { n: element.n, keys: 0, bytes: 0 };
+    tally = { n: element.n, keys: 0, bytes: 0, deleted: 0, mortal: 0 };
     summary.tallies.set(element.namespaceNumber, tally);
   }
+  if (element.tombstone) tally.deleted += sign;
   if (element.tombstone) return tally.n;
+  if (element.isMortal) tally.mortal += sign;
   tally.keys += sign;
   tally.bytes += sign * element.valueBytes;
   return tally.n;

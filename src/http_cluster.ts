@@ -75,6 +75,7 @@ export const clusterAnswers = {
           epoch: z.int().optional(),
           tookMs: z.number().optional(),
           error: z.string().optional(),
+          sameBefore: z.iso.datetime().optional(),
         }),
       ),
     })
@@ -110,11 +111,12 @@ export async function explainKey(context: HttpContext, exchange: Exchange): Prom
     partition,
     epoch,
     n,
-    replicas: replicas.map(({ reason, version, expiresAtMs, ...replica }) => ({
+    replicas: replicas.map(({ reason, version, expiresAtMs, sameBeforeMs, ...replica }) => ({
       ...replica,
       ...(version === undefined ? {} : { version: versionText(version) }),
       ...(expiresAtMs === undefined ? {} : { expiresAt: new Date(expiresAtMs).toISOString() }),
       ...(reason === undefined ? {} : { error: reason }),
+      ...(sameBeforeMs === undefined ? {} : { sameBefore: new Date(sameBeforeMs).toISOString() }),
     })),
   });
 }

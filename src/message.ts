@@ -98,6 +98,7 @@ const kinds = {
 } as const;
 
 const noBytes = new Uint8Array(0);
+const digestWants = ["state", "total", "sums"] as const;
 const sources: readonly WriteSource[] = ["client", "client-again", "hint", "write-back", "repair"];
 
 /** Appends a message's bytes. */
@@ -131,8 +132,10 @@ function encodeRequest(
     to.u48(request.coverMs);
     to.rest(request.key);
   } else if (request.kind === "digest") {
-    to.u8(request.wants === "sums" ? 1 : 0);
+    to.u8(digestWants.indexOf(request.wants));
     to.u32(request.partition);
+    to.u64(request.adopt);
+    to.u64(request.promise);
   } else encodeScan(request, to);
 }
 
@@ -165,7 +168,12 @@ function encodeReply(
     to.json({ reason, detail, document });
   } else if (reply.kind === "found") encodeFound(reply, to);
   else if (reply.kind === "page") encodePage(reply, to);
-  else if (reply.kind === "sums") {
+  else if (reply.kind === "nothing") {
+    if (reply.watermark !== undefined) to.u64(reply.watermark);
+  } else if (reply.kind === "sums") {
+    to.u8(reply.isDamaged ? 1 : 0);
+    to.u64(reply.promise);
+    to.u64(reply.watermark);
     to.u64(reply.total);
     to.rest(reply.sums ?? noBytes);
   } else if (reply.kind === "said") to.json(reply.body);
@@ -181,10 +189,12 @@ function encodeVersion({ hlc, origin }: Version, to: ByteWriter): void {
 }
 
 function encodeFound(reply: Extract<ReadReply, { kind: "found" }>, to: ByteWriter): void {
-  const { version, tombstone, expiresAtMs, record } = reply;
-  to.u8((tombstone ? 1 : 0) | (expiresAtMs === undefined ? 0 : 2) | (record === undefined ? 0 : 4));
+  const { version, tombstone, expiresAtMs, record, watermark } = reply;
+  const parts = (expiresAtMs === undefined ? 0 : 2) | (record === undefined ? 0 : 4);
+  to.u8((tombstone ? 1 : 0) | parts | (watermark === undefined ? 0 : 8));
   encodeVersion(version, to);
   if (expiresAtMs !== undefined) to.u48(expiresAtMs);
+  if (watermark !== undefined) to.u64(watermark);
   if (record !== undefined) to.rest(record);
 }
 
@@ -247,8 +257,10 @@ function decodeHot(kind: number, from: ByteReader): PeerRequest | undefined {
   if (kind !== kinds.scan && kind !== kinds.digest) return undefined;
   const partition = from.u32();
   if (kind === kinds.digest) {
-    const wants = (flags & 1) !== 0 ? "sums" : "total";
-    return { kind: "digest", epoch, n, requestId, partition, wants };
+    const wants = digestWants[flags];
+    if (wants === undefined) return undefined;
+    const stamps = { adopt: from.u64() as Hlc, promise: from.u64() as Hlc };
+    return { kind: "digest", epoch, n, requestId, partition, wants, ...stamps };
   }
   const limit = from.u32();
   const prefix = from.short();
@@ -285,7 +297,7 @@ function decodeAnswer(kind: number, from: ByteReader): PeerReply | undefined {
     case kinds.found:
       return decodeFound(from);
     case kinds.nothing:
-      return { kind: "nothing" };
+      return from.isAtEnd ? { kind: "nothing" } : { kind: "nothing", watermark: from.u64() as Hlc };
     case kinds.page:
       return decodePage(from);
     case kinds.sums:
@@ -326,14 +338,17 @@ function decodeFound(from: ByteReader): PeerReply {
   const flags = from.u8();
   const version = decodeVersion(from);
   const expiry = (flags & 2) !== 0 ? { expiresAtMs: from.u48() } : {};
+  const mark = (flags & 8) !== 0 ? { watermark: from.u64() as Hlc } : {};
   const record = (flags & 4) !== 0 ? { record: from.rest() } : {};
-  return { kind: "found", version, tombstone: (flags & 1) !== 0, ...expiry, ...record };
+  return { kind: "found", version, tombstone: (flags & 1) !== 0, ...expiry, ...mark, ...record };
 }
 
 function decodeSums(from: ByteReader): PeerReply {
-  const total = from.u64();
+  const isDamaged = from.u8() === 1;
+  const stamps = { promise: from.u64() as Hlc, watermark: from.u64() as Hlc };
+  const told = { kind: "sums", isDamaged, ...stamps, total: from.u64() } as const;
   const sums = from.rest();
-  return sums.length === 0 ? { kind: "sums", total } : { kind: "sums", total, sums };
+  return sums.length === 0 ? told : { ...told, sums };
 }
 
 /** The least that an entry of a page takes. */

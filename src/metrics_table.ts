@@ -123,6 +123,10 @@ export const counterTable: Readonly<Record<string, CounterRow>> = {
     metric: "quorate_repair_pulled_records_total",
     help: "Records that comparisons got from other replicas.",
   },
+  tombstones_dropped: {
+    metric: "quorate_tombstones_dropped_total",
+    help: "Tombstones, and records that were over, removed below a watermark.",
+  },
   log_lines_lost: {
     metric: "quorate_log_lines_lost_total",
     help: "Lines of the log that nobody read in time.",

@@ -15,16 +15,17 @@
  * @module
  */
 
-import type {
-  Api,
-  HintsAnswer,
-  KeyPlace,
-  Namespace,
-  NodeInfo,
-  ReadyCheck,
-  RepairAnswer,
-  RepairRequest,
-  RingAnswer,
+import {
+  type Api,
+  type HintsAnswer,
+  type KeyPlace,
+  type Namespace,
+  type NodeInfo,
+  type ReadyCheck,
+  type RepairAnswer,
+  type RepairRequest,
+  type RingAnswer,
+  timeoutMsMax,
 } from "./api.ts";
 import { toHex } from "./bytes.ts";
 import { Cluster } from "./cluster.ts";
@@ -223,6 +224,7 @@ class StartingNode implements QuorateNode {
         periodMs: cluster.repairPeriodMs ?? repairPeriodMsDefault,
         partitionsMax: cluster.repairPartitionsMax ?? repairPartitionsMaxDefault,
         bytesPerSecond: cluster.repairBytesPerSecond ?? repairBytesPerSecondDefault,
+        lagMs: cluster.requestMsMax ?? timeoutMsMax,
       },
       budgets: cluster.budgets,
     });

@@ -24,6 +24,8 @@ import type { Clock, Random, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { type Mark, RepairMarks } from "./node_repair_marks.ts";
 import { PeerSide, StoreSide } from "./node_repair_sides.ts";
+import { WatermarkRounds, type WatermarkStatus } from "./node_watermark_rounds.ts";
+import type { NodeWatermarks } from "./node_watermarks.ts";
 import type { Peers } from "./peers.ts";
 import { compareDigests, type DigestResult } from "./repair_digest.ts";
 import { RepairPace } from "./repair_pace.ts";
@@ -39,6 +41,8 @@ export interface RepairLimits {
   readonly partitionsMax: number;
   /** How much all comparisons read and move, in bytes a second. */
   readonly bytesPerSecond: number;
+  /** The longest deadline of a request: watermarks stay so far behind the clocks (G3). */
+  readonly lagMs: number;
 }
 
 export interface RepairRoundsParts {
@@ -48,14 +52,15 @@ export interface RepairRoundsParts {
   readonly store: Store;
   readonly standings: Standings;
   readonly topology: () => Topology;
-  readonly ownNodeId: string;
+  readonly self: { readonly nodeId: string; readonly storeId: string; readonly name: string };
+  readonly fences: NodeWatermarks;
   readonly peers: Pick<Peers, "request">;
   readonly isUp: (nodeId: string) => boolean;
   readonly limits: RepairLimits;
 }
 
 /** Why a partition is compared. */
-export type RepairReason = "scheduled" | "asked" | "marked" | "cut log";
+export type RepairReason = "scheduled" | "asked" | "marked" | "cut log" | "watermark";
 
 /** A comparison that is under way. */
 export interface RunningRepair extends Visit {
@@ -71,6 +76,7 @@ export interface RepairStatus extends ScheduleStatus {
   readonly ended: RepairTotals;
   /** How long what is due takes, by what a comparison took so far; undefined: nobody knows yet. */
   readonly leftMs: number | undefined;
+  readonly watermarks: WatermarkStatus;
 }
 
 export interface RepairTotals {
@@ -96,6 +102,7 @@ export class RepairRounds {
   readonly #marks: RepairMarks;
   readonly #schedule: RepairSchedule;
   readonly #pace: RepairPace;
+  readonly #watermarks: WatermarkRounds;
   readonly #running = new Map<RunningRepair, Promise<unknown>>();
   readonly #totals = { whole: 0, agreed: 0, broken: 0, pushed: 0, pulled: 0 };
   /** What a comparison takes, smoothed; undefined: none has ended yet. */
@@ -115,6 +122,12 @@ export class RepairRounds {
     this.#marks = new RepairMarks(store, report);
     this.#schedule = new RepairSchedule({ periodMs, retryMs: Math.min(periodMs, retryMsMax) });
     this.#pace = new RepairPace(clock, bytesPerSecond);
+    this.#watermarks = new WatermarkRounds({
+      ...parts,
+      counts: (partition) => parts.standings.of(partition) === "whole",
+      compare: (visit) => this.#compare(visit, "watermark"),
+      spend: (bytes) => this.#pace.spend(bytes),
+    });
   }
 
   begin(): void {
@@ -156,6 +169,7 @@ export class RepairRounds {
       running: [...this.#running.keys()],
       marks: this.#marks.all(),
       ended: { ...this.#totals },
+      watermarks: this.#watermarks.status(),
       leftMs: this.#tookMs === undefined ? undefined : (waiting * this.#tookMs) / partitionsMax,
     };
   }
@@ -165,6 +179,7 @@ export class RepairRounds {
     this.#cancel();
     await this.#catchingUp;
     await this.#keepingMarks;
+    await this.#watermarks.close();
     while (this.#running.size > 0) await Promise.all(this.#running.values());
   }
 
@@ -189,11 +204,12 @@ export class RepairRounds {
       });
     }
     this.#fill();
+    this.#watermarks.tick();
   }
 
   /** The pairs are those of the present topology. */
   #follow(): void {
-    const { topology, ownNodeId, clock, random } = this.#parts;
+    const { topology, self, clock, random } = this.#parts;
     const present = topology();
     if (this.#scheduled === present) return;
     this.#scheduled = present;
@@ -201,9 +217,9 @@ export class RepairRounds {
     for (const n of new Set(present.namespaces.map(({ policy }) => policy.n))) {
       for (let partition = 0; partition < present.partitions; partition += 1) {
         const nodes = replicasOf(present, partition, n).map(({ nodeId }) => nodeId);
-        if (!nodes.includes(ownNodeId)) continue;
+        if (!nodes.includes(self.nodeId)) continue;
         for (const nodeId of nodes) {
-          if (nodeId !== ownNodeId) visits.push({ partition, n, nodeId });
+          if (nodeId !== self.nodeId) visits.push({ partition, n, nodeId });
         }
       }
     }
@@ -252,27 +268,27 @@ export class RepairRounds {
   /** All namespaces that both hold of a partition. */
   async #compareAll(partition: number, nodeId: string): Promise<boolean> {
     this.#follow();
-    const { topology, ownNodeId } = this.#parts;
+    const { topology, self } = this.#parts;
     for (const n of new Set(topology().namespaces.map(({ policy }) => policy.n))) {
       const nodes = replicasOf(topology(), partition, n).map((member) => member.nodeId);
-      if (!nodes.includes(ownNodeId) || !nodes.includes(nodeId)) continue;
+      if (!nodes.includes(self.nodeId) || !nodes.includes(nodeId)) continue;
       if (!(await this.#compare({ partition, n, nodeId }, "cut log"))) return false;
     }
     return true;
   }
 
   #beginMarked(mark: Mark): void {
-    const { topology, isUp, store, ownNodeId } = this.#parts;
+    const { topology, isUp, store, self } = this.#parts;
     if (this.#marksUnderWay.has(mark)) return;
     const { partition, n } = mark;
     const member = topology().members.find(({ storeId }) => storeId === mark.storeId);
     // Only a replica can compare; on another node the mark stays, so that it is known.
     const replicas = replicasOf(topology(), partition, n);
-    if (!replicas.some(({ nodeId }) => nodeId === ownNodeId)) return;
-    const isOwn = member?.nodeId === ownNodeId;
+    if (!replicas.some(({ nodeId }) => nodeId === self.nodeId)) return;
+    const isOwn = member?.nodeId === self.nodeId;
     // What this node lacks would be pulled into the reserve of its disk.
     if (isOwn && store.isDiskLow) return;
-    const others = isOwn ? replicas.filter(({ nodeId }) => nodeId !== ownNodeId) : [member];
+    const others = isOwn ? replicas.filter(({ nodeId }) => nodeId !== self.nodeId) : [member];
     // A store that is no member any more is compared with nothing.
     const nodeIds = others.flatMap((other) => (other === undefined ? [] : [other.nodeId]));
     if (!nodeIds.every(isUp)) return;
@@ -325,19 +341,19 @@ export class RepairRounds {
   }
 
   async #exchange({ partition, n, nodeId }: Visit, why: RepairReason): Promise<DigestResult> {
-    const { clock, report, topology, store, peers } = this.#parts;
+    const { clock, report, topology, store, fences, peers } = this.#parts;
     const { namespaces, epoch } = topology();
     return compareDigests(
       {
         clock,
         report,
-        store: new StoreSide(store),
+        store: new StoreSide({ store, fences, n }),
         mayGoOn: () => !this.#isClosed,
         spend: (bytes) => this.#pace.spend(bytes),
-        // What a log that was cut lacks is no write under way, and its node does not count yet.
-        settleMs: why === "cut log" ? 0 : settleMs,
+        // A cut log or a watermark is not waited with for what may be a write under way.
+        settleMs: why === "cut log" || why === "watermark" ? 0 : settleMs,
       },
-      new PeerSide({ peers, store }, { nodeId, n, epoch }),
+      new PeerSide({ peers, store, fences, nodeId, n, epoch }),
       { partition, n },
       namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
     );

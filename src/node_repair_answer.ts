@@ -8,28 +8,33 @@
 
 import type { RepairAnswer } from "./api.ts";
 import type { RepairStatus } from "./node_repair.ts";
+import { watermarkAgeMs } from "./node_watermark_rounds.ts";
 import type { Member } from "./topology.ts";
 
-const marksMax = 100;
+const listedMax = 100;
 
 export interface RepairFacts {
   readonly node: string;
   readonly periodMs: number;
   readonly members: readonly Member[];
+  /** By which the age of a watermark is told. */
+  readonly wallMs: number;
 }
 
 /** `status` is undefined for a node that is alone: it has nobody to compare with. */
 export function repairAnswer(
-  { node, periodMs, members }: RepairFacts,
+  { node, periodMs, members, wallMs }: RepairFacts,
   status: RepairStatus | undefined,
 ): RepairAnswer {
   const common = { node, periodMs };
   if (status === undefined) {
     const counts = { pairs: 0, visited: 0, due: 0, markCount: 0 };
     const ended = { whole: 0, agreed: 0, broken: 0, pushed: 0, pulled: 0 };
-    return { ...common, ...counts, ...ended, running: [], marks: [] };
+    const same = { waiting: 0, neverSame: 0, heldBack: [] };
+    return { ...common, ...counts, ...same, ...ended, running: [], marks: [] };
   }
   const { nowMs, pairs, visited, due, oldestMs, nextMs, leftMs, running, marks, ended } = status;
+  const { oldest, heldBack, pairs: waiting, never: neverSame } = status.watermarks;
   const names = new Map(members.map(({ nodeId, name }) => [nodeId, name]));
   const stores = new Map(members.map(({ storeId, name }) => [storeId, name]));
   return {
@@ -43,10 +48,13 @@ export function repairAnswer(
       ageMs: Math.round(nowMs - beganMs),
     })),
     markCount: marks.length,
-    marks: marks.slice(0, marksMax).map(({ partition, n, storeId }) => {
+    marks: marks.slice(0, listedMax).map(({ partition, n, storeId }) => {
       const name = stores.get(storeId);
       return { partition, n, storeId, ...(name === undefined ? {} : { node: name }) };
     }),
+    ...{ waiting, neverSame },
+    ...(oldest === undefined ? {} : { oldestSameAgeMs: watermarkAgeMs(oldest, wallMs) }),
+    heldBack: heldBack.slice(0, listedMax),
     ...ended,
   };
 }

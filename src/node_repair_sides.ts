@@ -4,8 +4,10 @@
  * Invariants
  * 1. A record is handed on only when its checksum was good a moment before (G1); one that is damaged
  *    is left out, as if it were absent, and the other side's takes its place.
+ * 2. What the watermark allows to be dropped is no part of a comparison (G5). Below it a side takes
+ *    records only in a pull of its own, from one that is as far (G6).
  *
- * Effects: the store and the peers. Source: rule G1; promise P8.
+ * Effects: the store and the peers. Source: rules G1, G5, G6; promise P8.
  *
  * @module
  */
@@ -13,42 +15,71 @@
 import { emptyBytes, successor } from "./bytes.ts";
 import { digestBytes, hasSegment } from "./digest.ts";
 import { QuorateError } from "./errors.ts";
+import { type Hlc, hlcWallMs } from "./hlc.ts";
+import type { PeerRequest } from "./message.ts";
+import { headOf } from "./node_watermark_drop.ts";
 import type { Peers } from "./peers.ts";
+import type { DigestReply, DigestRequest, ReplyFrom } from "./quorum_message.ts";
 import { isIntact, recordVersion } from "./record.ts";
 import type { HeldPage, KeyRecord, Range, Walk } from "./repair.ts";
 import type { DigestSide, Pair, Sums } from "./repair_digest.ts";
+import type { ReplicaFences } from "./replica.ts";
 import type { Store } from "./store.ts";
 import { parseTableKey } from "./store_entry.ts";
+import { isDroppable, type ReplicaState } from "./watermark.ts";
 
 const askMs = 5000;
+const none = 0n as Hlc;
+
+/** What both sides of an exchange have in common. */
+export interface SideParts {
+  readonly store: Store;
+  readonly fences: ReplicaFences;
+  readonly n: number;
+}
 
 /** This node's side. */
 export class StoreSide implements DigestSide {
   readonly store: Store;
+  readonly #fences: ReplicaFences;
+  readonly #n: number;
 
-  constructor(store: Store) {
+  constructor({ store, fences, n }: SideParts) {
     this.store = store;
+    this.#fences = fences;
+    this.#n = n;
   }
 
-  async digest({ partition, n }: Pair): Promise<Sums> {
-    return this.store.digest(partition, n);
+  async digest(
+    { partition, n }: Pair,
+    wants: "state" | "total" | "sums",
+    adopt: Hlc,
+  ): Promise<Sums> {
+    if (adopt > this.#watermark(partition)) await this.#fences.adopt(partition, n, adopt);
+    const watermark = this.#watermark(partition);
+    if (wants === "state") return { watermark, total: 0n };
+    return { watermark, ...(await this.store.digest(partition, n)) };
   }
 
   async walk(
     { namespaceNumber, partition }: Range,
     { after, limit, segments }: Walk,
   ): Promise<HeldPage> {
-    const store = this.store;
+    const { store } = this;
     const from =
       after === undefined
         ? undefined
         : successor(store.tableKey(partition, namespaceNumber, after));
     const piece = { prefix: emptyBytes, from, reverse: false, limit };
     const { items, more, last } = store.scan(partition, namespaceNumber, piece);
+    const watermark = this.#watermark(partition);
+    const nowMs = store.mint.nowMs();
     const whole = items.flatMap(({ key, record }) => {
       if (record === undefined) return [];
       if (!hasSegment(segments, store.segmentOf(namespaceNumber, key))) return [];
-      return [{ key, version: recordVersion(record) }];
+      const head = headOf(record);
+      // It is dropped soon, as the other side's is, or was (G5).
+      return isDroppable(head, watermark, nowMs) ? [] : [{ key, version: head.version }];
     });
     return { items: whole, last: more && last !== undefined ? keyIn(last) : undefined };
   }
@@ -68,63 +99,88 @@ export class StoreSide implements DigestSide {
     return found;
   }
 
-  async take({ namespaceNumber }: Range, records: readonly KeyRecord[]): Promise<void> {
+  /** What this side has asked the other one for. */
+  async take({ namespaceNumber, partition }: Range, records: readonly KeyRecord[]): Promise<void> {
+    const common = { namespaceNumber, durability: "fsync", isVital: true } as const;
     await Promise.all(
-      records.map(({ key, record }) =>
-        this.store.writeEncoded({
-          namespaceNumber,
-          key,
-          record,
-          durability: "fsync",
-          isVital: true,
-        }),
-      ),
+      records.map(async ({ key, record, under = 0n }) => {
+        let isLate = false;
+        // G6: below its watermark it takes what a replica has that is at least as far, as of now.
+        const allow = (): void => {
+          const watermark = this.#watermark(partition);
+          isLate = recordVersion(record).hlc < watermark && under < watermark;
+          if (isLate) throw notNow("a watermark that is lower");
+        };
+        try {
+          await this.store.writeEncoded({ ...common, key, record, allow });
+        } catch (error) {
+          if (!isLate) throw error;
+        }
+      }),
     );
   }
+
+  #watermark(partition: number): Hlc {
+    return this.#fences.of(partition, this.#n).watermark;
+  }
+}
+
+export interface PeerSideParts extends SideParts {
+  readonly peers: Pick<Peers, "request">;
+  readonly nodeId: string;
+  readonly epoch: number;
 }
 
 /** Another node's side. */
 export class PeerSide implements DigestSide {
-  readonly #peers: Pick<Peers, "request">;
   readonly store: Store;
-  readonly #nodeId: string;
+  readonly #parts: PeerSideParts;
   readonly #common: { readonly epoch: number; readonly n: number; readonly requestId: string };
 
-  constructor(
-    { peers, store }: { readonly peers: Pick<Peers, "request">; readonly store: Store },
-    { nodeId, n, epoch }: { readonly nodeId: string; readonly n: number; readonly epoch: number },
-  ) {
-    this.#peers = peers;
-    this.store = store;
-    this.#nodeId = nodeId;
-    this.#common = { epoch, n, requestId: "repair" };
+  constructor(parts: PeerSideParts) {
+    this.#parts = parts;
+    this.store = parts.store;
+    this.#common = { epoch: parts.epoch, n: parts.n, requestId: "repair" };
   }
 
-  async digest({ partition }: Pair, wants: "total" | "sums"): Promise<Sums> {
-    const request = { kind: "digest", ...this.#common, partition, wants } as const;
-    const reply = await this.#peers.request(this.#nodeId, request, askMs);
-    if (reply.kind !== "sums") throw notNow(reply.kind);
-    const { total, sums } = reply;
+  async digest(pair: Pair, wants: "state" | "total" | "sums", adopt: Hlc): Promise<Sums> {
+    const { watermark, total, sums } = await this.#digest(pair, { wants, adopt, promise: none });
     if (wants === "sums" && sums?.length !== digestBytes) throw notNow("sums of another length");
-    return { total, sums };
+    return { watermark, total, sums };
+  }
+
+  /** As a replica in a round: adopts, promises, and tells its state. */
+  async state(pair: Pair, adopt: Hlc, promise: Hlc): Promise<ReplicaState> {
+    const reply = await this.#digest(pair, { wants: "state", adopt, promise });
+    const { from, isDamaged, promise: promised, watermark } = reply;
+    const counts = from.counts && !isDamaged;
+    const clockMs = hlcWallMs(from.clockHlc);
+    return { storeId: from.storeId, counts, clockMs, promise: promised, watermark };
   }
 
   async walk(range: Range, { after, limit, segments }: Walk): Promise<HeldPage> {
     const { namespaceNumber, partition } = range;
+    const { store } = this;
     const from =
       after === undefined
         ? {}
-        : { from: successor(this.store.tableKey(partition, namespaceNumber, after)) };
+        : { from: successor(store.tableKey(partition, namespaceNumber, after)) };
     const options = { prefix: emptyBytes, reverse: false, limit, segments };
-    const reply = await this.#peers.request(
-      this.#nodeId,
-      { kind: "scan", ...this.#common, ...range, ...options, ...from },
-      askMs,
-    );
+    const reply = await this.#request({
+      kind: "scan",
+      ...this.#common,
+      ...range,
+      ...options,
+      ...from,
+    });
     if (reply.kind !== "page") throw notNow(reply.kind);
     const { entries, more, last } = reply;
+    const watermark = this.#watermark(partition);
+    const nowMs = store.mint.nowMs();
     return {
-      items: entries.map(({ key, version }) => ({ key: key.slice(), version })),
+      items: entries
+        .filter((entry) => !isDroppable(entry, watermark, nowMs))
+        .map(({ key, version }) => ({ key: key.slice(), version })),
       last: more && last !== undefined ? keyIn(last).slice() : undefined,
     };
   }
@@ -132,9 +188,7 @@ export class PeerSide implements DigestSide {
   async read({ namespaceNumber }: Range, keys: readonly Uint8Array[]): Promise<KeyRecord[]> {
     const read = { namespaceNumber, wants: "record", durability: "fsync", coverMs: 0 } as const;
     const replies = await Promise.all(
-      keys.map((key) =>
-        this.#peers.request(this.#nodeId, { kind: "read", ...this.#common, ...read, key }, askMs),
-      ),
+      keys.map((key) => this.#request({ kind: "read", ...this.#common, ...read, key })),
     );
     const found: KeyRecord[] = [];
     for (const [index, reply] of replies.entries()) {
@@ -143,25 +197,43 @@ export class PeerSide implements DigestSide {
       if (reply.kind !== "found" || reply.record === undefined) throw notNow(reply.kind);
       // G1: what a wire or a disk damaged is taken from nobody.
       if (!isIntact(reply.record, namespaceNumber, key)) throw notNow("damaged bytes");
-      found.push({ key, record: reply.record });
+      found.push({ key, record: reply.record, under: reply.watermark });
     }
     return found;
   }
 
-  async take({ namespaceNumber }: Range, records: readonly KeyRecord[]): Promise<void> {
+  /** What is below the watermark is not pushed: whoever lacks it asks for it (G6). */
+  async take({ namespaceNumber, partition }: Range, records: readonly KeyRecord[]): Promise<void> {
     const write = { namespaceNumber, durability: "fsync", source: "repair" } as const;
+    const watermark = this.#watermark(partition);
     const replies = await Promise.all(
-      records.map((record) =>
-        this.#peers.request(
-          this.#nodeId,
-          { kind: "write", ...this.#common, ...write, ...record },
-          askMs,
+      records
+        .filter(({ record }) => recordVersion(record).hlc >= watermark)
+        .map(({ key, record }) =>
+          this.#request({ kind: "write", ...this.#common, ...write, key, record }),
         ),
-      ),
     );
     for (const { kind } of replies) {
-      if (kind !== "took" && kind !== "superseded" && kind !== "covered") throw notNow(kind);
+      // `later`: its watermark has risen meanwhile.
+      if (kind !== "took" && kind !== "superseded" && kind !== "later") throw notNow(kind);
     }
+  }
+
+  async #digest(
+    { partition }: Pair,
+    asked: Pick<DigestRequest, "wants" | "adopt" | "promise">,
+  ): Promise<Extract<DigestReply, { kind: "sums" }> & { readonly from: ReplyFrom }> {
+    const reply = await this.#request({ kind: "digest", ...this.#common, partition, ...asked });
+    if (reply.kind !== "sums") throw notNow(reply.kind);
+    return reply;
+  }
+
+  #request(request: PeerRequest): ReturnType<Peers["request"]> {
+    return this.#parts.peers.request(this.#parts.nodeId, request, askMs);
+  }
+
+  #watermark(partition: number): Hlc {
+    return this.#parts.fences.of(partition, this.#parts.n).watermark;
   }
 }
 

@@ -23,13 +23,13 @@ import { Deadlines } from "./deadlines.ts";
 import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
 import { Handoff, type Hint, type HintReply, type HintStatus } from "./handoff.ts";
-import type { Hlc } from "./hlc.ts";
 import type { Identity } from "./identity.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
 import type { PeerBudgets, Queue } from "./node_options.ts";
 import { type RepairLimits, RepairRounds } from "./node_repair.ts";
 import { EpochSeal } from "./node_seal.ts";
 import { TopologyView } from "./node_view.ts";
+import { NodeWatermarks } from "./node_watermarks.ts";
 import type { DigestReply, ReadReply, ReplyFrom, ScanReply, WriteReply } from "./quorum_message.ts";
 import { encodeRecord, recordBytes } from "./record.ts";
 import { Replica, type Replied } from "./replica.ts";
@@ -63,7 +63,6 @@ export interface ReplicasParts {
 const handshakeWaitMs = 2000;
 const hintTimeoutMs = 5000;
 const lossSlot = "lost";
-const noFence = { promise: 0n as Hlc, watermark: 0n as Hlc };
 
 /** What is in the folder beside the store. */
 interface Kept {
@@ -77,6 +76,7 @@ export class NodeReplicas {
   readonly standings: Standings;
   readonly #parts: ReplicasParts;
   readonly #repair: RepairRounds;
+  readonly #fences: NodeWatermarks;
   readonly #seal: EpochSeal;
   readonly #losses: Slots;
   readonly #scanTimes: Pick<ScanPorts, "clock" | "deadlines" | "latencies">;
@@ -100,7 +100,8 @@ export class NodeReplicas {
       isDown: (nodeId) =>
         !cluster.peers.isOpen(nodeId) && cluster.peers.seekingMs(nodeId) >= handshakeWaitMs,
     });
-    const { nodeId, storeId, boot } = identity;
+    const { nodeId, storeId, name, boot } = identity;
+    this.#fences = new NodeWatermarks(store);
     this.replica = new Replica({
       clock,
       report,
@@ -110,7 +111,7 @@ export class NodeReplicas {
       learn: (epoch) => cluster.learnEpoch(epoch),
       notReady: (partition) => this.#notReady(partition),
       counts: (partition) => this.standings.of(partition) === "whole",
-      fence: () => noFence,
+      fences: this.#fences,
     });
     this.#repair = new RepairRounds({
       clock,
@@ -119,7 +120,8 @@ export class NodeReplicas {
       store,
       standings: this.standings,
       topology: () => document.present,
-      ownNodeId: nodeId,
+      self: { nodeId, storeId, name },
+      fences: this.#fences,
       peers: cluster.peers,
       isUp: (other) => cluster.isUp(other),
       limits: parts.repair,

@@ -252,7 +252,9 @@ export class RunningNode implements QuorateNode {
     const { document, among } = this.#parts;
     const { members } = document.present;
     const periodMs = among?.replicas.repairPeriodMs ?? 0;
-    return repairAnswer({ node: this.name, periodMs, members }, among?.replicas.repair.status());
+    const wallMs = this.#parts.options.clock.nowMs();
+    const facts = { node: this.name, periodMs, members, wallMs };
+    return repairAnswer(facts, among?.replicas.repair.status());
   }
 
   runRepair({ partition, namespace }: RepairRequest): number {

@@ -105,8 +105,10 @@ export type ReadReply =
       readonly expiresAtMs?: number;
       /** Bytes by `record`, when they were asked for. */
       readonly record?: Uint8Array;
+      /** Its watermark, where it has one (R2). */
+      readonly watermark?: Hlc;
     }
-  | { readonly kind: "nothing" }
+  | { readonly kind: "nothing"; readonly watermark?: Hlc }
   | Refused;
 
 /** One piece of a partition's keys, in the order of their table keys. */
@@ -151,18 +153,34 @@ export type ScanReply =
     }
   | Refused;
 
-/** What a replica holds of a partition for the namespaces of one n, as sums (`digest`). */
+/**
+ * What a replica holds of a partition for the namespaces of one n, as sums (`digest`), and up to where
+ * it agrees with the others (`watermark`). In this order: adopt, promise, sync, sum, answer.
+ */
 export interface DigestRequest {
   readonly kind: "digest";
   readonly epoch: number;
   readonly partition: number;
   readonly n: number;
-  readonly wants: "total" | "sums";
+  readonly wants: "state" | "total" | "sums";
+  /** A watermark that all replicas have reached: the replica adopts it first (G5); 0n: none. */
+  readonly adopt: Hlc;
+  /** It promises to take nothing below from coordinators (G2); 0n: it is asked for no promise. */
+  readonly promise: Hlc;
   readonly requestId: string;
 }
 
 export type DigestReply =
-  | { readonly kind: "sums"; readonly total: bigint; readonly sums?: Uint8Array | undefined }
+  | {
+      readonly kind: "sums";
+      readonly promise: Hlc;
+      readonly watermark: Hlc;
+      /** Whether records of the partition are known to be lost. */
+      readonly isDamaged: boolean;
+      /** 0n where the state alone was asked for. */
+      readonly total: bigint;
+      readonly sums?: Uint8Array | undefined;
+    }
   | Refused;
 
 /** What became of a request of which no reply came: it may have arrived, or it certainly did not. */

@@ -10,7 +10,9 @@
  * it is answered (R1): that many whatever the read's own r, since the next read may ask fewer.
  *
  * Invariants
- * 1. Tombstones and "nothing" are answers like any other (R2); who does not count gives none (R4).
+ * 1. Tombstones and "nothing" are answers like any other; who does not count gives none (R4). But below
+ *    the highest watermark among the answers all replicas hold the same, and some have dropped what
+ *    is deleted or over: such an answer is one with "nothing" (R2).
  * 2. A replica's later answer takes the place of its earlier one.
  * 3. `toAsk` never asks for more than are left, and is 0 while enough answers are under way.
  *
@@ -23,6 +25,7 @@ import { assert } from "./assert.ts";
 import { type Hlc, hlcAt } from "./hlc.ts";
 import type { Lost, ReadReply } from "./quorum_message.ts";
 import { compareVersions, type Version } from "./version.ts";
+import { highest } from "./watermark.ts";
 
 /** How many replicas must hold what a strict read answers: every majority has one of them. */
 export function holdersNeeded(replicas: number): number {
@@ -143,21 +146,38 @@ export class ReadQuorum {
     return { kind: "answer", found, holders, behind, writeBack, replies };
   }
 
+  /** The highest watermark that an answer told. */
+  get #watermark(): Hlc {
+    let most = 0n as Hlc;
+    for (const answer of this.#answers) {
+      if (isAnswer(answer)) most = highest(most, answer.watermark ?? most);
+    }
+    return most;
+  }
+
+  /** Whether it is nothing to a replica that has dropped what its watermark allows (R2). */
+  #isNothing(answer: Extract<Answer, { kind: "found" }>, watermark: Hlc): boolean {
+    if (answer.version.hlc >= watermark) return false;
+    return answer.tombstone || this.isExpired(answer.expiresAtMs);
+  }
+
   /** Whether a record is over by the latest clock that anybody told (R3). */
   isExpired(expiresAtMs: number | undefined): boolean {
     return expiresAtMs !== undefined && this.#clock >= hlcAt(expiresAtMs);
   }
 
   #highest(): Extract<ReadReply, { kind: "found" }> | undefined {
-    let highest: Extract<ReadReply, { kind: "found" }> | undefined;
+    const watermark = this.#watermark;
+    let most: Extract<ReadReply, { kind: "found" }> | undefined;
     for (const answer of this.#answers) {
       if (!isAnswer(answer) || answer.kind !== "found") continue;
-      const order = highest === undefined ? 1 : compareVersions(answer.version, highest.version);
+      if (this.#isNothing(answer, watermark)) continue;
+      const order = most === undefined ? 1 : compareVersions(answer.version, most.version);
       // Of the same version, the one with the record.
-      const isFuller = order === 0 && highest?.record === undefined;
-      if (order > 0 || isFuller) highest = answer;
+      const isFuller = order === 0 && most?.record === undefined;
+      if (order > 0 || isFuller) most = answer;
     }
-    return highest;
+    return most;
   }
 }
 

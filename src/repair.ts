@@ -27,6 +27,7 @@
 import { compare } from "./bytes.ts";
 import type { Report } from "./capability.ts";
 import { allSegments } from "./digest.ts";
+import type { Hlc } from "./hlc.ts";
 import { compareVersions, type Version } from "./version.ts";
 
 /** What a walk tells of a key. */
@@ -67,6 +68,8 @@ export interface RepairSide {
 export interface KeyRecord {
   readonly key: Uint8Array;
   readonly record: Uint8Array;
+  /** The watermark of the side that it was read from, when it has one (G6). */
+  readonly under?: Hlc | undefined;
 }
 
 export interface RepairOptions {

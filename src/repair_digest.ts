@@ -1,6 +1,7 @@
 /**
  * RepairDigest: finds out in few messages what two replicas of a partition hold differently.
  *
+ *     the watermarks           the lower side adopts the higher one (G5)
  *     one hash over all sums   equal -> done: one small message each way
  *     the sums                 which segments differ?
  *     a moment later, again    which of them still do? the others were writes under way
@@ -18,12 +19,16 @@
 
 import type { Clock } from "./capability.ts";
 import { differingSegments, digestBytes, segmentBits } from "./digest.ts";
+import type { Hlc } from "./hlc.ts";
 import { compareRange, type RepairOptions, type RepairSide } from "./repair.ts";
 
 /** A side that keeps sums. */
 export interface DigestSide extends RepairSide {
-  /** What it holds of the partition for the namespaces of one n, once that is durable. */
-  digest(pair: Pair, wants: "total" | "sums"): Promise<Sums>;
+  /**
+   * What it holds of the partition for the namespaces of one n, once that is durable. Before, it adopts
+   * a watermark that the other side has reached (G5); 0n: none.
+   */
+  digest(pair: Pair, wants: "state" | "total" | "sums", adopt: Hlc): Promise<Sums>;
 }
 
 /** A partition as the rules mean it: its replicas are the first n of its row. */
@@ -33,6 +38,7 @@ export interface Pair {
 }
 
 export interface Sums {
+  readonly watermark: Hlc;
   readonly total: bigint;
   /** When they were asked for: as in `Digest`. */
   readonly sums?: Uint8Array | undefined;
@@ -55,6 +61,7 @@ export interface DigestResult {
   readonly isWhole: boolean;
 }
 
+const none = 0n as Hlc;
 const agreed: DigestResult = { segments: 0, keys: 0, pushed: 0, pulled: 0, isWhole: true };
 
 /** Compares the namespaces of one n in a partition. Rejects when the peer or the store does. */
@@ -65,9 +72,11 @@ export async function compareDigests(
   namespaces: readonly number[],
 ): Promise<DigestResult> {
   const { clock, report, store, mayGoOn, spend, settleMs } = options;
+  const { watermark } = await store.digest(pair, "state", none);
   // The peer's first: what it held then has to be here when this side is looked at.
-  const theirs = await peer.digest(pair, "total");
-  if (theirs.total === (await store.digest(pair, "total")).total) return agreed;
+  const theirs = await peer.digest(pair, "total", watermark);
+  const ours = await store.digest(pair, "total", theirs.watermark);
+  if (theirs.total === ours.total) return agreed;
   let segments = await differing(store, peer, pair);
   if (segments.size > 0 && settleMs > 0) {
     await new Promise<void>((resolve) => clock.after(settleMs, resolve));
@@ -94,7 +103,7 @@ export async function compareDigests(
 }
 
 async function differing(store: DigestSide, peer: DigestSide, pair: Pair): Promise<Set<number>> {
-  const { sums: theirs } = await peer.digest(pair, "sums");
-  const { sums: ours } = await store.digest(pair, "sums");
+  const { sums: theirs } = await peer.digest(pair, "sums", none);
+  const { sums: ours } = await store.digest(pair, "sums", none);
   return theirs === undefined || ours === undefined ? new Set() : differingSegments(ours, theirs);
 }

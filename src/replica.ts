@@ -46,6 +46,7 @@ import {
   recordVersion,
 } from "./record.ts";
 import type { Written } from "./store.ts";
+import type { Fence } from "./watermark.ts";
 
 /** What is needed of the store. */
 export interface ReplicaStore {
@@ -57,6 +58,8 @@ export interface ReplicaStore {
     readonly record: Uint8Array;
     readonly durability: "fsync" | "memory";
     readonly isVital: boolean;
+    /** Asked in the turn in which it is taken, where nothing newer is there: throws for what may not be. */
+    readonly allow?: () => void;
   }): Promise<Written>;
   getEncoded(
     namespaceNumber: number,
@@ -85,6 +88,7 @@ export interface ReplicaStore {
     n: number,
   ): Promise<{ readonly total: bigint; readonly sums: Uint8Array }>;
   segmentOf(namespaceNumber: number, key: Uint8Array): number;
+  isDamaged(partition: number): boolean;
 }
 
 /** What is needed of the topology: the document that this node durably knows. */
@@ -99,10 +103,13 @@ export interface ReplicaTopology {
   document(): unknown;
 }
 
-/** Stamps below which a replica takes no writes of coordinators (G2); 0n: all are taken. */
-export interface Fence {
-  readonly promise: Hlc;
-  readonly watermark: Hlc;
+/** What the replica keeps of promises and watermarks (G2, G5). */
+export interface ReplicaFences {
+  of(partition: number, n: number): Fence;
+  /** Durable when it resolves. */
+  promise(partition: number, n: number, stamp: Hlc): Promise<void>;
+  /** Durable when it resolves. */
+  adopt(partition: number, n: number, stamp: Hlc): Promise<void>;
 }
 
 export interface ReplicaOptions {
@@ -117,7 +124,7 @@ export interface ReplicaOptions {
   readonly notReady: (partition: number, n: number) => string | undefined;
   /** Whether this node can know what it should hold of the partition (I4, D3). */
   readonly counts: (partition: number, n: number) => boolean;
-  readonly fence: (partition: number, n: number) => Fence;
+  readonly fences: ReplicaFences;
 }
 
 /** The most keys in one piece of a scan. */
@@ -182,14 +189,31 @@ export class Replica {
     if (request.epoch > this.#options.topology().epoch) await this.#learn(request.epoch);
     const { store } = this.#options;
     const { namespaceNumber, key, record, durability, source } = request;
-    const refused =
-      this.#misplaced(request, partition) ??
-      this.#unfit(request, isOwn) ??
-      this.#fenced(request, partition);
+    const refused = this.#misplaced(request, partition) ?? this.#unfit(request, isOwn);
     if (refused !== undefined) return refused;
+    if (source === "hint" && this.#isCovered(request, partition)) return { kind: "covered" };
     // Repair, hints and deletes go on where the disk is nearly full.
-    const isVital = (source !== "client" && source !== "client-again") || isTombstone(record);
-    const written = await store.writeEncoded({ namespaceNumber, key, record, durability, isVital });
+    const isClient = source === "client" || source === "client-again";
+    const isVital = !isClient || isTombstone(record);
+    let fenced: WriteReply | undefined;
+    // Not before: a promise may be made while it waits for room, and what is newer is told of first (W3).
+    const allow = (): void => {
+      fenced = this.#fenced(request, partition);
+      if (fenced !== undefined) throw new QuorateError("not-ready", "It is below a promise.");
+    };
+    const write = { namespaceNumber, key, record, durability, isVital, allow };
+    let written: WriteReply;
+    try {
+      written = await store.writeEncoded(write);
+    } catch (error) {
+      if (fenced !== undefined) return fenced;
+      throw error;
+    }
+    // A second version above what it holds would be refused below the promise: it has to be above that.
+    const { promise } = this.#options.fences.of(partition, request.n);
+    if (isClient && written.kind === "superseded" && written.version.hlc < promise) {
+      written = { kind: "later", stamp: promise };
+    }
     // Under the topology of now, others may be the ones to ask (T2).
     const late = this.#misplaced(request, partition);
     return late === undefined ? written : { ...late, mayHold: true };
@@ -208,7 +232,9 @@ export class Replica {
     });
     const late = this.#misplaced(request, partition);
     if (late !== undefined) return late;
-    if (bytes === undefined) return { kind: "nothing" };
+    const { watermark } = this.#options.fences.of(partition, request.n);
+    const mark = watermark === 0n ? {} : { watermark };
+    if (bytes === undefined) return { kind: "nothing", ...mark };
     const expiresAtMs = recordExpiresAtMs(bytes);
     return {
       kind: "found",
@@ -216,6 +242,7 @@ export class Replica {
       tombstone: isTombstone(bytes),
       ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
       ...(wants === "record" ? { record: bytes } : {}),
+      ...mark,
     };
   }
 
@@ -251,12 +278,23 @@ export class Replica {
 
   async #digest(request: DigestRequest): Promise<DigestReply> {
     if (request.epoch > this.#options.topology().epoch) await this.#learn(request.epoch);
-    const { partition, n, wants } = request;
+    const { partition, n, wants, adopt, promise } = request;
     const refused = this.#misplaced(request, partition);
     if (refused !== undefined) return refused;
-    const { total, sums } = await this.#options.store.digest(partition, n);
+    const { store, fences } = this.#options;
+    if (adopt > fences.of(partition, n).watermark) await fences.adopt(partition, n, adopt);
+    if (promise > fences.of(partition, n).promise) await fences.promise(partition, n, promise);
+    // What it has is synced too, and not only the promise (G2).
+    const { total, sums } = await store.digest(partition, n);
     const late = this.#misplaced(request, partition);
-    return late ?? { kind: "sums", total, ...(wants === "sums" ? { sums } : {}) };
+    if (late !== undefined) return late;
+    return {
+      kind: "sums",
+      ...fences.of(partition, n),
+      isDamaged: store.isDamaged(partition),
+      total: wants === "state" ? 0n : total,
+      ...(wants === "sums" ? { sums } : {}),
+    };
   }
 
   /** A request of a newer topology is answered under that (T2). */
@@ -312,15 +350,18 @@ export class Replica {
     return undefined;
   }
 
-  /** The guards of a watermark: what is below it is done with, below a promise it comes too late. */
+  /** H3: below the watermark a hint is done with. */
+  #isCovered({ n, record }: WriteRequest, partition: number): boolean {
+    return recordVersion(record).hlc < this.#options.fences.of(partition, n).watermark;
+  }
+
+  /** Below a promise a write comes too late; it is told above what it has to be. */
   #fenced({ n, record, source }: WriteRequest, partition: number): WriteReply | undefined {
-    const { promise, watermark } = this.#options.fence(partition, n);
-    const { hlc } = recordVersion(record);
-    if (source === "hint" && hlc < watermark) return { kind: "covered" };
-    const stamp = promise > watermark ? promise : watermark;
+    // The promise is never below the watermark.
+    const { promise, watermark } = this.#options.fences.of(partition, n);
     // What a replica holds may enter below a promise (G2), never below the watermark but by a pull (G6).
-    const limit = source === "repair" || source === "write-back" ? watermark : stamp;
-    return hlc < limit ? { kind: "later", stamp } : undefined;
+    const limit = source === "repair" || source === "write-back" ? watermark : promise;
+    return recordVersion(record).hlc < limit ? { kind: "later", stamp: promise } : undefined;
   }
 }
 

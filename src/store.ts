@@ -22,7 +22,7 @@
 
 import type { Durability } from "./api.ts";
 import { compare } from "./bytes.ts";
-import type { Digest } from "./digest.ts";
+import { type Digest, droppableCount, type Summary } from "./digest.ts";
 import { QuorateError } from "./errors.ts";
 import { type Hlc, hlcAt } from "./hlc.ts";
 import { decodeRecord, recordHeadBytes, recordVersion, type StoredRecord } from "./record.ts";
@@ -81,6 +81,8 @@ export interface EncodedWrite {
   readonly durability: Durability;
   /** Goes on where writes that grow the data are refused for want of space. */
   readonly isVital: boolean;
+  /** Asked in the turn in which it is taken, where nothing newer is there: throws for what may not be. */
+  readonly allow?: (() => void) | undefined;
 }
 
 /** W1: the replica's answers to a write. */
@@ -95,6 +97,7 @@ interface Take {
   readonly bytes: number;
   readonly isVital: boolean;
   readonly admit?: (() => void) | undefined;
+  readonly allow?: (() => void) | undefined;
   readonly encode: () => EncodedChange;
 }
 
@@ -271,11 +274,12 @@ export class Store {
 
   /** Takes an encoded record, whose checksum is good, unless something newer is there (W1). */
   writeEncoded(write: EncodedWrite): Promise<Written> {
-    const { namespaceNumber, key, record, isVital } = write;
+    const { namespaceNumber, key, record, isVital, allow } = write;
     return this.#take(write, {
       version: recordVersion(record),
       bytes: forgetBytes(key) + record.length,
       isVital,
+      allow,
       encode: () => encodePutBytes(this.#slab, namespaceNumber, key, record),
     });
   }
@@ -352,6 +356,15 @@ export class Store {
     const digest = this.#index.digest(partition, n);
     await this.whenSynced(this.#wal.lastSequence);
     return digest;
+  }
+
+  /** How many records of a partition a watermark may allow to be dropped, now or later. */
+  droppableCount(partition: number, n: number): number {
+    return droppableCount(this.#index.summaries[partition] as Summary, n);
+  }
+
+  isDamaged(partition: number): boolean {
+    return this.#index.damaged.has(partition);
   }
 
   /** The segment of its partition's digest that a key is summed in. */
@@ -440,7 +453,7 @@ export class Store {
   /** W1: into the log and the memtable, unless the same or something newer is there. */
   async #take(
     { namespaceNumber, key, durability }: Pick<Write, "namespaceNumber" | "key" | "durability">,
-    { version, bytes, isVital, admit, encode }: Take,
+    { version, bytes, isVital, admit, allow, encode }: Take,
   ): Promise<Written> {
     let room = this.#makeRoom(bytes, isVital);
     while (room !== undefined) {
@@ -458,6 +471,7 @@ export class Store {
       const order = compareVersions(present, version);
       if (order >= 0) return this.#passed(held, present, order === 0, durability);
     }
+    allow?.();
     const { synced, sequence } = this.#append(spot, encode(), held);
     if (durability === "fsync") await synced;
     else if (version.hlc >= this.#wal.syncedCeiling) await this.#wal.whenSynced(sequence);

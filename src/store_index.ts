@@ -28,7 +28,13 @@ import {
   type Summary,
 } from "./digest.ts";
 import { QuorateError } from "./errors.ts";
-import { isIntact, isTombstone, recordValueBytes, recordVersion } from "./record.ts";
+import {
+  isIntact,
+  isTombstone,
+  recordExpiresAtMs,
+  recordValueBytes,
+  recordVersion,
+} from "./record.ts";
 import type { Place, Ring } from "./ring.ts";
 import { parseTableKey, storedKeyBytesMax, tableKey, tableKeyHeaderBytes } from "./store_entry.ts";
 import { type MemoryEntry, Memtable } from "./store_memtable.ts";
@@ -234,6 +240,7 @@ export function elementOf(
     keyHash: spot.place.hash,
     version: recordVersion(record),
     tombstone: isTombstone(record),
+    isMortal: recordExpiresAtMs(record) !== undefined,
     valueBytes: recordValueBytes(record),
   };
 }

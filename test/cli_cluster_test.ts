@@ -135,6 +135,11 @@ test("repair prints what runs, what is marked and how far it is, in each form", 
     assert.match(out, /17 +3 +n2 +is compared \(scheduled\) +1\.5 s\n/);
     assert.match(out, /3 +3 +n2 +is marked: a hint was dropped/);
     assert.match(out, /4 +1 +store s-9 +is marked/);
+    assert.match(out, /5 +3 +keeps its deletes: n2 is not reached/);
+    assert.match(
+      err,
+      "Deletes or mortal records wait in 9 partitions; 4 were never known to be the same",
+    );
     assert.match(
       err,
       "n1 compared 500 of 512 pairs in the last 10.0 min, the oldest 10.0 min ago.",
@@ -145,7 +150,15 @@ test("repair prints what runs, what is marked and how far it is, in each form", 
       "1,200 comparisons, 1,190 without a difference, 3 broken off; 7 records sent, 11 got.",
     );
     const { running: _running, ...state } = edge.api.repairState;
-    edge.api.repairState = { ...state, running: [], marks: [], markCount: 0, due: 0, nextMs: 900 };
+    edge.api.repairState = {
+      ...state,
+      running: [],
+      marks: [],
+      heldBack: [],
+      markCount: 0,
+      due: 0,
+      nextMs: 900,
+    };
     const idle = await askWith({ columns: 120 }, "repair", "status");
     assert.is(idle.out, "");
     assert.match(idle.err, "None is due, the next in 0.9 s.");

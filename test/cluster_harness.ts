@@ -31,12 +31,13 @@ import type {
   WriteRequest,
 } from "../src/quorum_message.ts";
 import { encodeRecord, recordBytes, type StoredRecord } from "../src/record.ts";
-import { type Fence, Replica } from "../src/replica.ts";
+import { Replica } from "../src/replica.ts";
 import { Ring } from "../src/ring.ts";
 import { Store } from "../src/store.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 import type { Topology } from "../src/topology.ts";
 import { genesis, memberOf } from "../src/topology_steps.ts";
+import { adopted, type Fence, promised } from "../src/watermark.ts";
 import { requestId, smallSettings } from "./store_harness.ts";
 
 const clusterId = "c".repeat(32);
@@ -107,7 +108,15 @@ export class ClusterNode {
       },
       notReady: () => state.notReady,
       counts: () => state.counts,
-      fence: () => state.fence,
+      fences: {
+        of: () => state.fence,
+        promise: async (_, __, stamp) => {
+          state.fence = promised(state.fence, stamp);
+        },
+        adopt: async (_, __, stamp) => {
+          state.fence = adopted(state.fence, stamp);
+        },
+      },
     });
     this.coordinator = new Coordinator({
       clock: wall,

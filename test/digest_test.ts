@@ -10,6 +10,7 @@ import {
   decodeSummary,
   differingSegments,
   digestOf,
+  droppableCount,
   type Element,
   emptySummary,
   encodeSummary,
@@ -39,6 +40,7 @@ const anyElement: fc.Arbitrary<Element> = fc
     hlc: u64,
     origin: u64,
     tombstone: fc.boolean(),
+    isMortal: fc.boolean(),
     valueBytes: fc.nat(1000),
   })
   .map(({ hlc, origin, ...rest }) => ({
@@ -121,7 +123,10 @@ test("tallies count live records and their bytes by namespace", () => {
     const summary = summaryOf(elements);
     for (const number of [0, 1, 2, 3]) {
       const live = elements.filter((one) => one.namespaceNumber === number && !one.tombstone);
-      const { keys = 0, bytes = 0 } = summary.tallies.get(number) ?? {};
+      const { keys = 0, bytes = 0, deleted = 0, mortal = 0 } = summary.tallies.get(number) ?? {};
+      const all = elements.filter((one) => one.namespaceNumber === number);
+      assert.is(deleted, all.length - live.length);
+      assert.is(mortal, live.filter(({ isMortal }) => isMortal).length);
       assert.is(keys, live.length);
       assert.is(
         bytes,
@@ -159,6 +164,17 @@ test("a namespace stays under the n of its first record, whoever forgets it late
       }
     },
   );
+  fc.assert(property, runs(50));
+});
+
+test("droppableCount() counts deletes and what lives for a time, of one n", () => {
+  const property = fc.property(fc.array(anyElement, { maxLength: 30 }), (elements) => {
+    const summary = summaryOf(elements);
+    for (const n of [0, 1, 3]) {
+      const some = elements.filter((one) => one.n === n && (one.tombstone || one.isMortal));
+      assert.is(droppableCount(summary, n), some.length);
+    }
+  });
   fc.assert(property, runs(50));
 });
 
@@ -237,8 +253,10 @@ test("a summary is read back as it was, and refused with any flipped bit, cut or
 });
 
 test("every bit of a partition's sequence and of a summary's head is under a checksum", () => {
-  const one = { namespaceNumber: 0, segment: 3, keyHash: 7n, tombstone: false, valueBytes: 9 };
-  const summary = summaryOf([{ ...one, n: 3, version: { hlc: 1n as Hlc, origin: 2n } }]);
+  const one = { namespaceNumber: 0, segment: 3, keyHash: 7n, tombstone: false, isMortal: false };
+  const summary = summaryOf([
+    { ...one, valueBytes: 9, n: 3, version: { hlc: 1n as Hlc, origin: 2n } },
+  ]);
   const meta = encodePartitionMeta({ sequence: 77, summary, isUnsummed: true });
   for (let bit = 0; bit < 40 * 8; bit += 1) {
     const damaged = meta.slice();

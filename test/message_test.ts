@@ -83,7 +83,9 @@ const request: fc.Arbitrary<PeerRequest> = fc.oneof(
     n: common.n,
     requestId: text,
     partition: u32,
-    wants: fc.constantFrom("total" as const, "sums" as const),
+    wants: fc.constantFrom("state" as const, "total" as const, "sums" as const),
+    adopt: u64.map((value) => value as Hlc),
+    promise: u64.map((value) => value as Hlc),
   }),
   fc.record({ kind: fc.constant("cold" as const), topic: text, body: json }),
 );
@@ -115,8 +117,21 @@ const reply = fc.oneof(
       tombstone: fc.boolean(),
       expiresAtMs: u48,
       record: bytes(300),
+      watermark: u64,
     },
     { requiredKeys: ["kind", "version", "tombstone"] },
+  ),
+  fc.record({ kind: fc.constant("nothing"), watermark: u64 }),
+  fc.record(
+    {
+      kind: fc.constant("sums"),
+      promise: u64,
+      watermark: u64,
+      isDamaged: fc.boolean(),
+      total: u64,
+      sums: fc.uint8Array({ minLength: 1, maxLength: 100 }),
+    },
+    { requiredKeys: ["kind", "promise", "watermark", "isDamaged", "total"] },
   ),
   fc.record({
     kind: fc.constant("page"),

@@ -5,8 +5,10 @@ import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { SimRandom } from "../sim/random.ts";
 import { silentReport } from "../src/capability.ts";
+import type { Hlc } from "../src/hlc.ts";
 import { RepairRounds } from "../src/node_repair.ts";
 import { type Mark, RepairMarks } from "../src/node_repair_marks.ts";
+import { NodeWatermarks } from "../src/node_watermarks.ts";
 import { Standings } from "../src/standing.ts";
 import { genesisOf } from "../src/topology_steps.ts";
 import { openStore, partitions } from "./repair_harness.ts";
@@ -24,8 +26,10 @@ interface MemberIds {
   readonly name: string;
 }
 
+const state0 = { promise: 0n as Hlc, watermark: 0n as Hlc, isDamaged: false };
+
 /** No turn comes within these tests, unless they wait for it. */
-const limits = { periodMs: 3_600_000, partitionsMax: 2, bytesPerSecond: 2 ** 30 };
+const limits = { periodMs: 3_600_000, partitionsMax: 2, bytesPerSecond: 2 ** 30, lagMs: 1000 };
 
 const from = {
   nodeId: other.nodeId,
@@ -57,13 +61,13 @@ test("D3: a partition that another node cannot compare keeps only itself from co
     store,
     standings,
     topology: () => topology,
-    ownNodeId: own.nodeId,
+    ...{ self: own, fences: new NodeWatermarks(store) },
     peers: {
       request: async (_, request) => {
         if (request.kind === "digest" && request.partition === damaged) {
           return { kind: "refused", reason: "failed", detail: "its disk has failed", from };
         }
-        return { kind: "sums", total, from };
+        return { kind: "sums", total, ...state0, from };
       },
     },
     isUp: () => true,
@@ -90,7 +94,8 @@ async function markedRounds(answer: () => Promise<void> = async () => {}) {
   const { total } = await store.digest(0, 3);
   const state = { isUp: true };
   const rounds = new RepairRounds({
-    ...{ clock, report: silentReport, store, topology: () => topology, ownNodeId: own.nodeId },
+    ...{ clock, report: silentReport, store, topology: () => topology, self: own },
+    fences: new NodeWatermarks(store),
     standings: new Standings({
       ...{ openedSequence: 0, wasCut: false, partitions, othersOf: () => [other.nodeId] },
       isDown: () => false,
@@ -99,7 +104,7 @@ async function markedRounds(answer: () => Promise<void> = async () => {}) {
       request: async (_, request) => {
         if (request.kind === "digest") walked.push(request.partition);
         await answer();
-        return { kind: "sums", total, from };
+        return { kind: "sums", total, ...state0, from };
       },
     },
     isUp: (nodeId) => state.isUp && nodeId === other.nodeId,

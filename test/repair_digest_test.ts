@@ -10,6 +10,7 @@ import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import type { Hlc } from "../src/hlc.ts";
 import { StoreSide } from "../src/node_repair_sides.ts";
+import { NodeWatermarks } from "../src/node_watermarks.ts";
 import { decodeRecord } from "../src/record.ts";
 import type { KeyRecord, Range } from "../src/repair.ts";
 import { compareDigests, type Pair, type Sums } from "../src/repair_digest.ts";
@@ -24,9 +25,9 @@ class NotedSide extends StoreSide {
   /** Called at every question. */
   onAsked: (what: string) => Promise<void> = async () => {};
 
-  override async digest(pair: Pair, wants: "total" | "sums" = "total"): Promise<Sums> {
-    await this.#note(wants);
-    return super.digest(pair);
+  override async digest(pair: Pair, wants: "state" | "total" | "sums", adopt: Hlc): Promise<Sums> {
+    if (wants !== "state") await this.#note(wants);
+    return super.digest(pair, wants, adopt);
   }
 
   override async walk(...given: Parameters<StoreSide["walk"]>) {
@@ -63,7 +64,9 @@ async function write(store: Store, key: string, stamp: number, namespaceNumber =
 async function two() {
   const clock = new SimClock();
   const [here, there] = [await openStore(clock, 1), await openStore(clock, 2)];
-  const [store, peer] = [new NotedSide(here), new NotedSide(there)];
+  const fences = { here: new NodeWatermarks(here), there: new NodeWatermarks(there) };
+  const store = new NotedSide({ store: here, fences: fences.here, n: 3 });
+  const peer = new NotedSide({ store: there, fences: fences.there, n: 3 });
   const compare = async (settleMs = 500) => {
     const results = [];
     for (let partition = 0; partition < partitions; partition += 1) {
@@ -90,7 +93,7 @@ async function two() {
     await here.close();
     await there.close();
   };
-  return { clock, here, there, store, peer, compare, close };
+  return { clock, here, there, store, peer, fences, compare, close };
 }
 
 const held = (store: Store): string[] =>

@@ -7,8 +7,13 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { utf8Bytes } from "../src/bytes.ts";
 import { QuorateError } from "../src/errors.ts";
-import { guardMs, hlcAt, hlcWallMs } from "../src/hlc.ts";
-import type { ReadRequest, WriteRequest, WriteSource } from "../src/quorum_message.ts";
+import { guardMs, type Hlc, hlcAt, hlcWallMs } from "../src/hlc.ts";
+import type {
+  DigestRequest,
+  ReadRequest,
+  WriteRequest,
+  WriteSource,
+} from "../src/quorum_message.ts";
 import { decodeRecord, encodeRecord, recordBytes, type StoredRecord } from "../src/record.ts";
 import { refusalOf } from "../src/replica.ts";
 import { Cluster, type ClusterNode } from "./cluster_harness.ts";
@@ -201,6 +206,77 @@ test("G2, H3: below the watermark hints are covered and writes come later; below
     assert.is((await node.replica.write(writeOf(startMs + 200, { source }))).kind, "took", source);
     await cluster.close();
   }
+});
+
+test("W3, G2: below a promise a write is told of what stands above it, or of the promise where that is higher", async () => {
+  const fence = { promise: hlcAt(startMs + 200), watermark: 0n as Hlc };
+  for (const [heldMs, expected] of [
+    [startMs + 100, "later"],
+    [startMs + 300, "superseded"],
+  ] as const) {
+    const { cluster, node } = await one();
+    assert.is((await node.replica.write(writeOf(heldMs))).kind, "took");
+    node.state.fence = fence;
+    const reply = await node.replica.write(writeOf(startMs));
+    assert.is(reply.kind, expected);
+    if (reply.kind === "later") assert.is(reply.stamp, fence.promise);
+    if (reply.kind === "superseded") assert.is(reply.version.hlc, hlcAt(heldMs));
+    // What it holds already is no new write: a resend, or a hint of it, is done with.
+    assert.is((await node.replica.write(writeOf(heldMs))).kind, "took", "a resend");
+    const hint = await node.replica.write(writeOf(startMs, { source: "hint" }));
+    assert.is(hint.kind, "superseded");
+    await cluster.close();
+  }
+});
+
+test("G2: a promise that is made while a write waits for room holds for it", async () => {
+  const { cluster, node } = await one();
+  const { store } = node;
+  const writeEncoded = store.writeEncoded.bind(store);
+  store.writeEncoded = async (write) => {
+    node.state.fence = { promise: hlcAt(startMs + 1), watermark: 0n as Hlc };
+    return writeEncoded(write);
+  };
+  assert.is((await node.replica.write(writeOf(startMs))).kind, "later");
+  assert.is((await node.replica.read(readOf())).kind, "nothing");
+  await cluster.close();
+});
+
+const digestOf = (more: Partial<DigestRequest> = {}): DigestRequest => ({
+  kind: "digest",
+  ...{ epoch: 1, partition: 0, n: 3, wants: "total", requestId: "test" },
+  ...{ adopt: 0n as Hlc, promise: 0n as Hlc },
+  ...more,
+});
+
+test("G2, G5: a replica adopts and promises before it sums, and tells both", async () => {
+  const { cluster, node } = await one();
+  const adopt = hlcAt(startMs + 100);
+  const promise = hlcAt(startMs + 200);
+  const told = await node.replica.digest(digestOf({ adopt, promise }));
+  if (told.kind !== "sums") throw new Error(told.kind);
+  assert.equal([told.watermark, told.promise, told.isDamaged], [adopt, promise, false]);
+  assert.is(told.sums, undefined);
+  const again = await node.replica.digest(digestOf({ wants: "sums", promise: hlcAt(startMs) }));
+  if (again.kind !== "sums") throw new Error(again.kind);
+  assert.equal([again.promise, again.total], [promise, told.total], "neither goes back");
+  assert.is(again.sums?.length, 8192);
+  node.state.epoch = 3;
+  node.state.changedAt = 3;
+  assert.is((await node.replica.digest(digestOf())).kind, "refused", "T2");
+  await cluster.close();
+});
+
+test("R2: a read tells the watermark beside what it found, and beside nothing", async () => {
+  const { cluster, node } = await one();
+  assert.equal((await node.replica.read(readOf())).kind, "nothing");
+  node.state.fence = { promise: hlcAt(startMs), watermark: hlcAt(startMs) };
+  const nothing = await node.replica.read(readOf());
+  assert.is(nothing.kind === "nothing" && nothing.watermark, hlcAt(startMs));
+  assert.is((await node.replica.write(writeOf(startMs))).kind, "took");
+  const found = await node.replica.read(readOf());
+  assert.is(found.kind === "found" && found.watermark, hlcAt(startMs));
+  await cluster.close();
 });
 
 test("R3: a read that covers a time makes the clock durably at least that, up to the guard", async () => {

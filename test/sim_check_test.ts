@@ -8,8 +8,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Promised } from "../sim/check.ts";
-import { checkReplicas } from "../sim/check_replicas.ts";
-import type { Hlc } from "../src/hlc.ts";
+import { checkReplicas, type Holding } from "../sim/check_replicas.ts";
+import { type Hlc, hlcAt } from "../src/hlc.ts";
 import type { Version } from "../src/version.ts";
 import { promisesBroken } from "./sim_history.ts";
 
@@ -67,6 +67,16 @@ const bad: readonly Case[] = [
     what: "nothing is found, and the delete that is named is older",
     lines: ["1-2 delete 03", "3-4 put a 05", "5-6 get nothing 03"],
     breaks: ["P2"],
+  },
+  {
+    what: "nothing is found and named, and the only delete is older",
+    lines: ["1-2 delete 03", "3-4 put a 05", "5-6 get nothing"],
+    breaks: ["P2"],
+  },
+  {
+    what: "a value is read again after its delete, which was named no more",
+    lines: ["1-2 put a 05", "3-4 delete 06", "5-6 get nothing", "7-8 get a 05"],
+    breaks: ["P4"],
   },
   {
     what: "a deleted value is read again",
@@ -198,6 +208,11 @@ const good: Omit<Case, "breaks">[] = [
     lines: ["1-9 put a 07", "3-4 get a 05", "10-11 get a 07"],
   },
   {
+    what: "a delete below a watermark is named no more",
+    lines: ["1-2 put a 05", "3-4 delete 06", "5-6 get nothing", "7-8 get@all nothing"],
+    final: ["10-11 get@all nothing"],
+  },
+  {
     what: "a delete explains that nothing is there",
     lines: [
       "1-2 put a 05",
@@ -301,7 +316,8 @@ const ways: Readonly<Partial<Record<Promised, readonly Omit<Case, "what" | "brea
   P1: crossed(allLevels, ["put", "delete"]).flatMap(([level, kind]) => [
     {
       lines: [`11-12 ${kind}${level} ${kind === "put" ? "a " : ""}05`],
-      final: ["40-41 get@all nothing"],
+      // A delete may be named no more, when it lies below a watermark; an older one is not it.
+      final: [kind === "put" ? "40-41 get@all nothing" : "40-41 get@all nothing 04"],
     },
     {
       lines: ["9-10 put a 03", `11-12 ${kind}${level} ${kind === "put" ? "b " : ""}05`],
@@ -429,6 +445,22 @@ test("P5: at least twenty ways in which replicas differ are told, and none where
     }
   }
   assert.ok(count >= 20, `${count}`);
+});
+
+test("P5: below the watermark of a replica, what is deleted or over may be there or not; nothing else may", () => {
+  const version = { hlc: hlcAt(1000), origin: 1n };
+  const nothing = { node: "n1", status: "nothing" };
+  const holds = { node: "n2", status: "found", version };
+  const differ = (...replicas: readonly Holding[]) =>
+    checkReplicas("k", replicas, "then", 5000).length;
+  for (const over of [{ tombstone: true }, { expiresAtMs: 4999 }]) {
+    assert.is(differ({ ...nothing, sameBeforeMs: 1001 }, { ...holds, ...over }), 0);
+    assert.is(differ(nothing, { ...holds, ...over, sameBeforeMs: 1001 }), 0);
+    assert.is(differ({ ...nothing, sameBeforeMs: 1000 }, { ...holds, ...over }), 1);
+    assert.is(differ(nothing, { ...holds, ...over }), 1);
+  }
+  assert.is(differ({ ...nothing, sameBeforeMs: 1001 }, holds), 1);
+  assert.is(differ({ ...nothing, sameBeforeMs: 1001 }, { ...holds, expiresAtMs: 5001 }), 1);
 });
 
 test.run();

@@ -1,0 +1,61 @@
+/**
+ * NodeWatermarkDrop: removes what a watermark allows: tombstones, and what has been over for a guard.
+ *
+ * Invariants
+ * 1. Only what lies below a watermark that is on this node's disk is removed.
+ * 2. What was written since it was seen stays.
+ *
+ * Effects: the store, time through a port. Source: rule G5.
+ *
+ * @module
+ */
+
+import { emptyBytes, successor } from "./bytes.ts";
+import type { Hlc } from "./hlc.ts";
+import { isTombstone, recordExpiresAtMs, recordVersion } from "./record.ts";
+import type { Store } from "./store.ts";
+import { isDroppable } from "./watermark.ts";
+
+const pieceCount = 512;
+
+export interface DropOptions {
+  readonly store: Store;
+  readonly partition: number;
+  /** Their numbers: those with the n of the watermark. */
+  readonly namespaces: readonly number[];
+  readonly watermark: Hlc;
+  readonly spend: (bytes: number) => Promise<void>;
+  readonly mayGoOn: () => boolean;
+}
+
+/** Answers how many records it removed; undefined when it was broken off. */
+export async function dropBelow(options: DropOptions): Promise<number | undefined> {
+  const { store, partition, namespaces, watermark, spend, mayGoOn } = options;
+  let dropped = 0;
+  for (const namespaceNumber of namespaces) {
+    let from: Uint8Array | undefined;
+    for (let more = true; more; ) {
+      if (!mayGoOn()) return undefined;
+      const piece = { prefix: emptyBytes, from, reverse: false, limit: pieceCount };
+      const found = store.scan(partition, namespaceNumber, piece);
+      const nowMs = store.mint.nowMs();
+      const old = found.items.filter(
+        ({ record }) => record !== undefined && isDroppable(headOf(record), watermark, nowMs),
+      );
+      if (old.length > 0) dropped += (await store.forget(old)).length;
+      more = found.more && found.last !== undefined;
+      if (found.last !== undefined) from = successor(found.last);
+      await spend(found.items.reduce((sum, { record }) => sum + (record?.length ?? 0), 0));
+    }
+  }
+  return dropped;
+}
+
+/** What decides whether a record may be dropped. */
+export function headOf(record: Uint8Array) {
+  return {
+    version: recordVersion(record),
+    tombstone: isTombstone(record),
+    expiresAtMs: recordExpiresAtMs(record),
+  };
+}

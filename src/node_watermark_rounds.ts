@@ -1,0 +1,247 @@
+/**
+ * NodeWatermarkRounds: when this node leads a round for a partition, and when it drops what one allows.
+ *
+ * The first replica of a partition leads its rounds. There is one when something waits for it: deletes
+ * and mortal records, or a promise whose round was given up and that keeps hints from being taken.
+ *
+ *     something droppable, or promise > watermark  -> all replicas up? -> round, once in a period
+ *     watermark > what was dropped up to           -> drop
+ *
+ * Invariants
+ * 1. One round or one walk that drops is under way at a time.
+ * 2. A partition whose replicas are not all there holds up no other one.
+ *
+ * Effects: Clock, Report; the store and the peers. Source: rules G2 to G5.
+ *
+ * @module
+ */
+
+import type { Clock, Report } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import { type Hlc, hlcWallMs } from "./hlc.ts";
+import { PeerSide } from "./node_repair_sides.ts";
+import { dropBelow } from "./node_watermark_drop.ts";
+import { type RoundReplica, raiseWatermark } from "./node_watermark_round.ts";
+import type { NodeWatermarks } from "./node_watermarks.ts";
+import type { Peers } from "./peers.ts";
+import type { Pair } from "./repair_digest.ts";
+import type { Visit } from "./repair_schedule.ts";
+import type { Store } from "./store.ts";
+import { type Member, replicasOf, type Topology } from "./topology.ts";
+
+export interface WatermarkRoundsParts {
+  readonly clock: Clock;
+  readonly report: Report;
+  readonly store: Store;
+  readonly fences: NodeWatermarks;
+  readonly topology: () => Topology;
+  readonly self: { readonly nodeId: string; readonly storeId: string; readonly name: string };
+  /** Whether this node knows what it should hold of the partition. */
+  readonly counts: (partition: number) => boolean;
+  readonly peers: Pick<Peers, "request">;
+  readonly isUp: (nodeId: string) => boolean;
+  /** Compares now, with every difference looked at; whether it came to its end. */
+  readonly compare: (visit: Visit) => Promise<boolean>;
+  readonly spend: (bytes: number) => Promise<void>;
+  readonly limits: {
+    readonly periodMs: number;
+    /** The longest deadline of a request (G3). */
+    readonly lagMs: number;
+  };
+}
+
+/** How far the watermarks of the partitions are that hold something to be dropped. */
+export interface WatermarkStatus {
+  readonly pairs: number;
+  /** Of these, those that never had one. */
+  readonly never: number;
+  /** The least of the others; undefined: there are none. */
+  readonly oldest: Hlc | undefined;
+  /** Partitions that this node leads, and why their last round did not raise the watermark. */
+  readonly heldBack: readonly (Pair & { readonly why: string })[];
+}
+
+interface Entry {
+  readonly pair: Pair;
+  readonly replicas: readonly Member[];
+  /** Not before this. */
+  dueMs: number;
+  droppedUpTo: Hlc;
+  why: string | undefined;
+}
+
+const retryMsMax = 60_000;
+
+export class WatermarkRounds {
+  readonly #parts: WatermarkRoundsParts;
+  readonly #entries = new Map<string, Entry>();
+  #followed: Topology | undefined;
+  #running: Promise<void> | undefined;
+  #isClosed = false;
+
+  constructor(parts: WatermarkRoundsParts) {
+    this.#parts = parts;
+  }
+
+  /** Begins what is due, if nothing is under way. */
+  tick(): void {
+    if (this.#running !== undefined || this.#isClosed) return;
+    this.#follow();
+    const run = this.#dueDrop() ?? this.#dueRound();
+    if (run === undefined) return;
+    this.#running = run()
+      .catch((error: unknown) => {
+        const why = QuorateError.from(error).detail;
+        this.#parts.report.log("debug", "A round of a watermark was broken off.", { why });
+      })
+      .finally(() => {
+        this.#running = undefined;
+      });
+  }
+
+  status(): WatermarkStatus {
+    this.#follow();
+    const { store, fences } = this.#parts;
+    const heldBack: (Pair & { readonly why: string })[] = [];
+    let pairs = 0;
+    let never = 0;
+    let oldest: Hlc | undefined;
+    for (const { pair, why } of this.#entries.values()) {
+      const { partition, n } = pair;
+      if (store.droppableCount(partition, n) === 0) continue;
+      pairs += 1;
+      const { watermark } = fences.of(partition, n);
+      if (watermark === 0n) never += 1;
+      else if (oldest === undefined || watermark < oldest) oldest = watermark;
+      if (why !== undefined) heldBack.push({ ...pair, why });
+    }
+    return { pairs, never, oldest, heldBack };
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#running;
+  }
+
+  /** The pairs that this node holds in the present topology. */
+  #follow(): void {
+    const { topology, self, clock, limits } = this.#parts;
+    const present = topology();
+    if (this.#followed === present) return;
+    this.#followed = present;
+    const names = new Set<string>();
+    for (const n of new Set(present.namespaces.map(({ policy }) => policy.n))) {
+      for (let partition = 0; partition < present.partitions; partition += 1) {
+        const replicas = replicasOf(present, partition, n);
+        if (!replicas.some(({ nodeId }) => nodeId === self.nodeId)) continue;
+        const name = `${partition} ${n}`;
+        names.add(name);
+        const before = this.#entries.get(name);
+        const fresh = {
+          dueMs: clock.monotonicMs() + limits.periodMs,
+          droppedUpTo: 0n as Hlc,
+          why: undefined,
+        };
+        this.#entries.set(name, { ...(before ?? fresh), pair: { partition, n }, replicas });
+      }
+    }
+    for (const name of this.#entries.keys()) if (!names.has(name)) this.#entries.delete(name);
+  }
+
+  #dueDrop(): (() => Promise<void>) | undefined {
+    const { store, fences } = this.#parts;
+    for (const entry of this.#entries.values()) {
+      const { partition, n } = entry.pair;
+      const { watermark } = fences.kept(partition, n);
+      if (watermark <= entry.droppedUpTo || store.droppableCount(partition, n) === 0) continue;
+      return () => this.#drop(entry, watermark);
+    }
+    return undefined;
+  }
+
+  async #drop(entry: Entry, watermark: Hlc): Promise<void> {
+    const { store, topology, spend, report } = this.#parts;
+    const { partition, n } = entry.pair;
+    const dropped = await dropBelow({
+      ...{ store, partition, watermark, spend },
+      namespaces: topology()
+        .namespaces.filter(({ policy }) => policy.n === n)
+        .map(({ number }) => number),
+      mayGoOn: () => !this.#isClosed,
+    });
+    if (dropped === undefined) return;
+    entry.droppedUpTo = watermark;
+    report.count("tombstones_dropped", dropped);
+    if (dropped > 0) report.sometimes("watermark: dropped");
+  }
+
+  #dueRound(): (() => Promise<void>) | undefined {
+    const { clock, store, fences, self, isUp } = this.#parts;
+    // What the other replicas have would be pulled into the reserve of the disk.
+    if (store.isDiskLow) return undefined;
+    for (const entry of this.#entries.values()) {
+      const { partition, n } = entry.pair;
+      if (entry.replicas[0]?.nodeId !== self.nodeId || clock.monotonicMs() < entry.dueMs) continue;
+      const { promise, watermark } = fences.of(partition, n);
+      if (store.droppableCount(partition, n) === 0 && promise === watermark) continue;
+      const away = entry.replicas.find(({ nodeId }) => nodeId !== self.nodeId && !isUp(nodeId));
+      // G4: one that is missing holds it back.
+      if (away !== undefined) entry.why = `${away.name} is not reached`;
+      else return () => this.#raise(entry);
+    }
+    return undefined;
+  }
+
+  async #raise(entry: Entry): Promise<void> {
+    const { clock, report, store, topology, self, peers, fences, limits, compare } = this.#parts;
+    const { pair } = entry;
+    const { epoch, changed } = topology();
+    const mayGoOn = (): boolean =>
+      !this.#isClosed && topology().changed[pair.partition] === changed[pair.partition];
+    const nodeIds = new Map<RoundReplica, string>();
+    const others = entry.replicas
+      .filter(({ nodeId }) => nodeId !== self.nodeId)
+      .map(({ nodeId, name }) => {
+        const side = new PeerSide({ peers, store, fences, nodeId, n: pair.n, epoch });
+        const replica: RoundReplica = {
+          name,
+          ask: (adopt, promise) => side.state(pair, adopt, promise),
+        };
+        nodeIds.set(replica, nodeId);
+        return replica;
+      });
+    const result = await raiseWatermark({
+      ...{ report, others, mayGoOn, lagMs: limits.lagMs },
+      own: this.#own(pair),
+      compare: (other) => compare({ ...pair, nodeId: nodeIds.get(other) ?? "" }),
+    });
+    const isRaised = "raised" in result;
+    entry.why = isRaised ? undefined : result.why;
+    const waitMs = isRaised ? limits.periodMs : Math.min(limits.periodMs, retryMsMax);
+    entry.dueMs = clock.monotonicMs() + waitMs;
+  }
+
+  #own(pair: Pair): RoundReplica {
+    const { store, fences, self, counts } = this.#parts;
+    const { partition, n } = pair;
+    return {
+      name: self.name,
+      ask: async (adopt, promise) => {
+        if (adopt > fences.of(partition, n).watermark) await fences.adopt(partition, n, adopt);
+        if (promise > fences.of(partition, n).promise) await fences.promise(partition, n, promise);
+        await store.whenSynced(store.lastSequence);
+        return {
+          ...fences.of(partition, n),
+          storeId: self.storeId,
+          counts: counts(partition) && !store.isDamaged(partition),
+          clockMs: store.mint.nowMs(),
+        };
+      },
+    };
+  }
+}
+
+/** The age of a watermark, by a clock. */
+export function watermarkAgeMs(watermark: Hlc, nowMs: number): number {
+  return Math.max(0, nowMs - hlcWallMs(watermark));
+}

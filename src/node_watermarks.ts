@@ -1,0 +1,139 @@
+/**
+ * NodeWatermarks: what this store has promised, and up to where it agrees with the others, durably.
+ *
+ *     key: partition u16 | n u8      value: promise u64 | watermark u64      in a namespace of the store's own
+ *
+ * Invariants
+ * 1. What is refused by a promise is refused from the moment of the call; the promise is durable when
+ *    the call resolves.
+ * 2. What is on the disk never goes back: writes of one partition come one after the other.
+ *
+ * Effects: the store. Source: rules G2, G5.
+ *
+ * @module
+ */
+
+import { ownNamespaceMin } from "./api.ts";
+import { emptyBytes, successor } from "./bytes.ts";
+import type { Hlc } from "./hlc.ts";
+import { decodeRecord } from "./record.ts";
+import type { Store } from "./store.ts";
+import { adopted, type Fence, noFence, promised } from "./watermark.ts";
+
+export const watermarkNamespace: number = ownNamespaceMin + 2;
+const pieceCount = 256;
+const keyBytes = 3;
+const valueBytes = 16;
+
+export class NodeWatermarks {
+  readonly #store: Store;
+  readonly #fences = new Map<number, Fence>();
+  /** By pair: the last write, which the next one waits for. */
+  readonly #writes = new Map<number, Promise<void>>();
+  /** What is on the disk. */
+  readonly #kept = new Map<number, Fence>();
+
+  constructor(store: Store) {
+    this.#store = store;
+    for (const { partition, n, fence } of storedFences(store)) {
+      this.#fences.set(idOf(partition, n), fence);
+      this.#kept.set(idOf(partition, n), fence);
+    }
+  }
+
+  of(partition: number, n: number): Fence {
+    return this.#fences.get(idOf(partition, n)) ?? noFence;
+  }
+
+  /** What is on the disk: what a later start goes by. */
+  kept(partition: number, n: number): Fence {
+    return this.#kept.get(idOf(partition, n)) ?? noFence;
+  }
+
+  /** From now on nothing below `stamp` is taken of coordinators; durable when it resolves. */
+  promise(partition: number, n: number, stamp: Hlc): Promise<void> {
+    return this.#raise(partition, n, promised(this.of(partition, n), stamp));
+  }
+
+  /** All replicas are known to hold the same below `stamp`; durable when it resolves. */
+  adopt(partition: number, n: number, stamp: Hlc): Promise<void> {
+    return this.#raise(partition, n, adopted(this.of(partition, n), stamp));
+  }
+
+  async #raise(partition: number, n: number, fence: Fence): Promise<void> {
+    const id = idOf(partition, n);
+    this.#fences.set(id, fence);
+    const before = this.#writes.get(id) ?? Promise.resolve();
+    const writing = before.catch(() => {}).then(() => this.#keep(partition, n));
+    this.#writes.set(id, writing);
+    try {
+      await writing;
+    } finally {
+      if (this.#writes.get(id) === writing) this.#writes.delete(id);
+    }
+  }
+
+  async #keep(partition: number, n: number): Promise<void> {
+    const id = idOf(partition, n);
+    const kept = this.#kept.get(id) ?? noFence;
+    const version = await this.#store.mint.mint();
+    const fence = this.of(partition, n);
+    if (kept.promise >= fence.promise && kept.watermark >= fence.watermark) return;
+    await this.#store.write({
+      namespaceNumber: watermarkNamespace,
+      key: Uint8Array.of(partition >> 8, partition & 0xff, n),
+      record: {
+        ...{ version, tombstone: false, contentType: "application/octet-stream", meta: [] },
+        value: encodeFence(fence),
+      },
+      durability: "fsync",
+      // It is small, and without it no tombstone would ever make room.
+      isVital: true,
+    });
+    this.#kept.set(id, fence);
+  }
+}
+
+function idOf(partition: number, n: number): number {
+  return partition * 16 + n;
+}
+
+function encodeFence({ promise, watermark }: Fence): Uint8Array {
+  const value = new Uint8Array(valueBytes);
+  const view = new DataView(value.buffer);
+  view.setBigUint64(0, promise);
+  view.setBigUint64(8, watermark);
+  return value;
+}
+
+/** The pair and fence in a record of the namespace; undefined for what is none. */
+export function decodeFence(
+  key: Uint8Array,
+  record: Uint8Array,
+): { readonly partition: number; readonly n: number; readonly fence: Fence } | undefined {
+  if (key.length !== keyBytes) return undefined;
+  const { value } = decodeRecord(record);
+  if (value.length !== valueBytes) return undefined;
+  const view = new DataView(value.buffer, value.byteOffset, valueBytes);
+  const fence = {
+    promise: view.getBigUint64(0) as Hlc,
+    watermark: view.getBigUint64(8) as Hlc,
+  };
+  return { partition: ((key[0] as number) << 8) | (key[1] as number), n: key[2] as number, fence };
+}
+
+function* storedFences(store: Store) {
+  for (let partition = 0; partition < store.partitions; partition += 1) {
+    let from: Uint8Array | undefined;
+    for (let more = true; more; ) {
+      const piece = { prefix: emptyBytes, from, reverse: false, limit: pieceCount };
+      const found = store.scan(partition, watermarkNamespace, piece);
+      for (const { key, record } of found.items) {
+        const one = record === undefined ? undefined : decodeFence(key, record);
+        if (one !== undefined) yield one;
+      }
+      more = found.more && found.last !== undefined;
+      if (found.last !== undefined) from = successor(found.last);
+    }
+  }
+}
