@@ -62,6 +62,7 @@ export interface Knobs {
   /** Bounds of a node that are seldom reached unless they are small; undefined: as in the real one. */
   readonly linkQueueBytes: number | undefined;
   readonly hintBytesMax: number | undefined;
+  readonly hintAgeMaxMs: number | undefined;
   /** Requests of other nodes that a node takes on at once. */
   readonly peerRequestsMax: number | undefined;
   readonly network: NetworkKnobs;
@@ -118,6 +119,7 @@ export function drawKnobs(chance: Chance): Knobs {
     ]),
     repairPartitionsMax: chance.pick([1, 2, 8]),
     repairBytesPerSecond: chance.pick([16 * KiB, 16 * KiB * KiB]),
+    hintAgeMaxMs: chance.pick([undefined, undefined, undefined, 1500]),
     requestMsMax: chance.pick([100, 1000, 5000, 60_000]),
   };
 }

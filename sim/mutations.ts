@@ -43,6 +43,7 @@ import {
 } from "./mutation.ts";
 import { lifeMutations } from "./mutations_life.ts";
 import { repairMutations } from "./mutations_repair.ts";
+import { watermarkMutations } from "./mutations_watermark.ts";
 
 const isLog = (path: string): boolean => path.startsWith("wal/");
 
@@ -60,6 +61,7 @@ const proposed = new WeakMap<object, unknown>();
 export const mutations: readonly Mutation[] = [
   ...lifeMutations,
   ...repairMutations,
+  ...watermarkMutations,
   {
     name: "the log is not synced",
     rule: "W1, D1: durable before answered",

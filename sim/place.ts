@@ -157,6 +157,7 @@ export class Place {
       cluster: {
         network: network.from(this.address, life),
         hintBytesPerSecond: knobs.hintBytesPerSecond,
+        ...(knobs.hintAgeMaxMs === undefined ? {} : { hintAgeMaxMs: knobs.hintAgeMaxMs }),
         repairPeriodMs: knobs.repairPeriodMs,
         repairPartitionsMax: knobs.repairPartitionsMax,
         repairBytesPerSecond: knobs.repairBytesPerSecond,

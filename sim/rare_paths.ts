@@ -38,6 +38,7 @@ export const rarePaths: Readonly<Record<string, string | undefined>> = {
   "node: purged": "no namespace is deleted",
   "node: rolled back": undefined,
   "repair: caught up after a cut": undefined,
+  "repair: discarded below a watermark": undefined,
   "repair: marked partition compared": undefined,
   "repair: only writes under way differed": undefined,
   "repair: pulled": undefined,

@@ -341,13 +341,16 @@ export class RepairRounds {
   }
 
   async #exchange({ partition, n, nodeId }: Visit, why: RepairReason): Promise<DigestResult> {
-    const { clock, report, topology, store, fences, peers } = this.#parts;
+    const { clock, report, topology, store, standings, fences, peers } = this.#parts;
     const { namespaces, epoch } = topology();
     return compareDigests(
       {
         clock,
         report,
-        store: new StoreSide({ store, fences, n }),
+        store: new StoreSide({
+          ...{ store, fences, n },
+          counts: (one) => standings.of(one) === "whole",
+        }),
         mayGoOn: () => !this.#isClosed,
         spend: (bytes) => this.#pace.spend(bytes),
         // A cut log or a watermark is not waited with for what may be a write under way.

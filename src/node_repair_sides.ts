@@ -12,7 +12,7 @@
  * @module
  */
 
-import { emptyBytes, successor } from "./bytes.ts";
+import { emptyBytes, equal, successor } from "./bytes.ts";
 import { digestBytes, hasSegment } from "./digest.ts";
 import { QuorateError } from "./errors.ts";
 import { type Hlc, hlcWallMs } from "./hlc.ts";
@@ -22,7 +22,7 @@ import type { Peers } from "./peers.ts";
 import type { DigestReply, DigestRequest, ReplyFrom } from "./quorum_message.ts";
 import { isIntact, recordVersion } from "./record.ts";
 import type { HeldPage, KeyRecord, Range, Walk } from "./repair.ts";
-import type { DigestSide, Pair, Sums } from "./repair_digest.ts";
+import type { DigestSide, OwnSide, Pair, Sums } from "./repair_digest.ts";
 import type { ReplicaFences } from "./replica.ts";
 import type { Store } from "./store.ts";
 import { parseTableKey } from "./store_entry.ts";
@@ -38,14 +38,21 @@ export interface SideParts {
   readonly n: number;
 }
 
+export interface StoreSideParts extends SideParts {
+  /** Whether this node knows what it should hold of the partition. */
+  readonly counts: (partition: number) => boolean;
+}
+
 /** This node's side. */
-export class StoreSide implements DigestSide {
+export class StoreSide implements OwnSide {
   readonly store: Store;
   readonly #fences: ReplicaFences;
   readonly #n: number;
+  readonly #counts: (partition: number) => boolean;
 
-  constructor({ store, fences, n }: SideParts) {
+  constructor({ store, fences, n, counts }: StoreSideParts) {
     this.store = store;
+    this.#counts = counts;
     this.#fences = fences;
     this.#n = n;
   }
@@ -55,8 +62,10 @@ export class StoreSide implements DigestSide {
     wants: "state" | "total" | "sums",
     adopt: Hlc,
   ): Promise<Sums> {
-    if (adopt > this.#watermark(partition)) await this.#fences.adopt(partition, n, adopt);
-    const watermark = this.#watermark(partition);
+    const isSure = this.#counts(partition) && !this.store.isDamaged(partition);
+    if (isSure && adopt > this.#watermark(partition)) await this.#fences.adopt(partition, n, adopt);
+    // Told to others only by one that can have lost no tombstone.
+    const watermark = isSure ? this.#watermark(partition) : none;
     if (wants === "state") return { watermark, total: 0n };
     return { watermark, ...(await this.store.digest(partition, n)) };
   }
@@ -97,6 +106,28 @@ export class StoreSide implements DigestSide {
       }
     }
     return found;
+  }
+
+  async discard(
+    { namespaceNumber, partition }: Range,
+    keys: readonly Uint8Array[],
+    below: Hlc,
+  ): Promise<void> {
+    for (const prefix of keys) {
+      const piece = { prefix, reverse: false, limit: 1 };
+      const { items } = this.store.scan(partition, namespaceNumber, piece);
+      await this.store.forget(
+        items.filter(
+          ({ key, record }) =>
+            equal(key, prefix) && record !== undefined && recordVersion(record).hlc < below,
+        ),
+      );
+    }
+  }
+
+  /** A partition that has lost records stays marked, and may lack what nobody told of. */
+  async filled({ partition, n }: Pair, watermark: Hlc): Promise<void> {
+    if (!this.store.isDamaged(partition)) await this.#fences.adopt(partition, n, watermark);
   }
 
   /** What this side has asked the other one for. */

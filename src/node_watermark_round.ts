@@ -17,7 +17,7 @@
 import type { Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { Hlc } from "./hlc.ts";
-import { isConfirmed, planRound, type ReplicaState } from "./watermark.ts";
+import { isConfirmed, planRound, type ReplicaState, type RoundPlan } from "./watermark.ts";
 
 /** One replica of the partition, this node's own among them. */
 export interface RoundReplica {
@@ -44,54 +44,78 @@ const none = 0n as Hlc;
 /** The first comparison gets what any has, the second gives it to all. */
 const passes = 2;
 
-export async function raiseWatermark(options: RoundOptions): Promise<RoundResult> {
-  const { own, others, report, lagMs } = options;
-  const replicas = [own, ...others];
-  const before = await askAll(replicas, none, none);
-  if ("why" in before) return before;
-  const plan = planRound(before.states, lagMs);
-  if ("why" in plan) return plan;
-  report.sometimes("watermark: round begun");
-  const fenced = await askAll(replicas, plan.adopt, plan.stamp);
-  if ("why" in fenced) return fenced;
-  for (let pass = 0; pass < passes; pass += 1) {
-    for (const other of others) {
-      if (!options.mayGoOn()) return { why: "the topology has changed" };
-      if (!(await options.compare(other))) {
+type States = { readonly states: readonly ReplicaState[] } | { readonly why: string };
+
+export class WatermarkRound {
+  readonly #options: RoundOptions;
+
+  constructor(options: RoundOptions) {
+    this.#options = options;
+  }
+
+  async run(): Promise<RoundResult> {
+    const { own, others, report, lagMs, mayGoOn } = this.#options;
+    const before = await this.ask(none, none);
+    if ("why" in before) return before;
+    const plan = planRound(before.states, lagMs);
+    if ("why" in plan) return plan;
+    report.sometimes("watermark: round begun");
+    const fenced = await this.fence(plan);
+    if ("why" in fenced) return fenced;
+    const why = await this.#compareAll();
+    if (why !== undefined) return { why };
+    const after = await this.confirm(plan);
+    if ("why" in after) return after;
+    if (!mayGoOn()) return { why: "the topology has changed" };
+    if (!isConfirmed(before.states, after.states, plan)) {
+      report.sometimes("watermark: round given up");
+      return { why: "a replica does not stand by its promise any more" };
+    }
+    await own.ask(plan.stamp, none);
+    // Who does not hear of it now hears of it at the next comparison (G5).
+    await Promise.allSettled(others.map((other) => other.ask(plan.stamp, none)));
+    report.sometimes("watermark: raised");
+    return { raised: plan.stamp };
+  }
+
+  /** Every replica adopts the highest watermark, and promises (G2 (1), G5). */
+  fence({ adopt, stamp }: RoundPlan): Promise<States> {
+    return this.ask(adopt, stamp);
+  }
+
+  /** Every replica stands by its promise (G2 (3)); compared with the begin by the caller. */
+  confirm(_plan: RoundPlan): Promise<States> {
+    return this.ask(none, none);
+  }
+
+  /** Asks all; what one of them lacks to take part is why there is no round. */
+  async ask(adopt: Hlc, promise: Hlc): Promise<States> {
+    const replicas = [this.#options.own, ...this.#options.others];
+    const asked = await Promise.allSettled(replicas.map((replica) => replica.ask(adopt, promise)));
+    const states: ReplicaState[] = [];
+    for (const [index, told] of asked.entries()) {
+      const name = replicas[index]?.name ?? "";
+      if (told.status === "rejected") {
+        return { why: `${name} does not take part: ${QuorateError.from(told.reason).detail}` };
+      }
+      if (!told.value.counts) return { why: `${name} does not count, or has lost records` };
+      if (told.value.promise < promise) return { why: `${name} has not promised` };
+      states.push(told.value);
+    }
+    return { states };
+  }
+
+  /** G2 (2): until all hold the same below T; undefined: they do. */
+  async #compareAll(): Promise<string | undefined> {
+    const { others, compare, mayGoOn, report } = this.#options;
+    for (let pass = 0; pass < passes; pass += 1) {
+      for (const other of others) {
+        if (!mayGoOn()) return "the topology has changed";
+        if (await compare(other)) continue;
         report.sometimes("watermark: round given up");
-        return { why: `the comparison with ${other.name} was broken off` };
+        return `the comparison with ${other.name} was broken off`;
       }
     }
+    return undefined;
   }
-  const after = await askAll(replicas, none, none);
-  if ("why" in after) return after;
-  if (!options.mayGoOn()) return { why: "the topology has changed" };
-  if (!isConfirmed(before.states, after.states, plan)) {
-    report.sometimes("watermark: round given up");
-    return { why: "a replica does not stand by its promise any more" };
-  }
-  await own.ask(plan.stamp, none);
-  // Who does not hear of it now hears of it at the next comparison (G5).
-  await Promise.allSettled(others.map((other) => other.ask(plan.stamp, none)));
-  report.sometimes("watermark: raised");
-  return { raised: plan.stamp };
-}
-
-async function askAll(
-  replicas: readonly RoundReplica[],
-  adopt: Hlc,
-  promise: Hlc,
-): Promise<{ readonly states: readonly ReplicaState[] } | { readonly why: string }> {
-  const asked = await Promise.allSettled(replicas.map((replica) => replica.ask(adopt, promise)));
-  const states: ReplicaState[] = [];
-  for (const [index, told] of asked.entries()) {
-    const name = replicas[index]?.name ?? "";
-    if (told.status === "rejected") {
-      return { why: `${name} does not take part: ${QuorateError.from(told.reason).detail}` };
-    }
-    if (!told.value.counts) return { why: `${name} does not count, or has lost records` };
-    if (told.value.promise < promise) return { why: `${name} has not promised` };
-    states.push(told.value);
-  }
-  return { states };
 }

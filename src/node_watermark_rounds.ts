@@ -21,7 +21,7 @@ import { QuorateError } from "./errors.ts";
 import { type Hlc, hlcWallMs } from "./hlc.ts";
 import { PeerSide } from "./node_repair_sides.ts";
 import { dropBelow } from "./node_watermark_drop.ts";
-import { type RoundReplica, raiseWatermark } from "./node_watermark_round.ts";
+import { type RoundReplica, WatermarkRound } from "./node_watermark_round.ts";
 import type { NodeWatermarks } from "./node_watermarks.ts";
 import type { Peers } from "./peers.ts";
 import type { Pair } from "./repair_digest.ts";
@@ -176,7 +176,7 @@ export class WatermarkRounds {
   }
 
   #dueRound(): (() => Promise<void>) | undefined {
-    const { clock, store, fences, self, isUp } = this.#parts;
+    const { clock, store, fences, self } = this.#parts;
     // What the other replicas have would be pulled into the reserve of the disk.
     if (store.isDiskLow) return undefined;
     for (const entry of this.#entries.values()) {
@@ -184,7 +184,7 @@ export class WatermarkRounds {
       if (entry.replicas[0]?.nodeId !== self.nodeId || clock.monotonicMs() < entry.dueMs) continue;
       const { promise, watermark } = fences.of(partition, n);
       if (store.droppableCount(partition, n) === 0 && promise === watermark) continue;
-      const away = entry.replicas.find(({ nodeId }) => nodeId !== self.nodeId && !isUp(nodeId));
+      const away = this.othersOf(entry.replicas).find((other) => !this.isThere(other));
       // G4: one that is missing holds it back.
       if (away !== undefined) entry.why = `${away.name} is not reached`;
       else return () => this.#raise(entry);
@@ -193,32 +193,41 @@ export class WatermarkRounds {
   }
 
   async #raise(entry: Entry): Promise<void> {
-    const { clock, report, store, topology, self, peers, fences, limits, compare } = this.#parts;
+    const { clock, report, store, topology, peers, fences, limits, compare } = this.#parts;
     const { pair } = entry;
     const { epoch, changed } = topology();
     const mayGoOn = (): boolean =>
       !this.#isClosed && topology().changed[pair.partition] === changed[pair.partition];
     const nodeIds = new Map<RoundReplica, string>();
-    const others = entry.replicas
-      .filter(({ nodeId }) => nodeId !== self.nodeId)
-      .map(({ nodeId, name }) => {
-        const side = new PeerSide({ peers, store, fences, nodeId, n: pair.n, epoch });
-        const replica: RoundReplica = {
-          name,
-          ask: (adopt, promise) => side.state(pair, adopt, promise),
-        };
-        nodeIds.set(replica, nodeId);
-        return replica;
-      });
-    const result = await raiseWatermark({
+    const others = this.othersOf(entry.replicas).map(({ nodeId, name }) => {
+      const side = new PeerSide({ peers, store, fences, nodeId, n: pair.n, epoch });
+      const replica: RoundReplica = {
+        name,
+        ask: (adopt, promise) => side.state(pair, adopt, promise),
+      };
+      nodeIds.set(replica, nodeId);
+      return replica;
+    });
+    const round = new WatermarkRound({
       ...{ report, others, mayGoOn, lagMs: limits.lagMs },
       own: this.#own(pair),
       compare: (other) => compare({ ...pair, nodeId: nodeIds.get(other) ?? "" }),
     });
+    const result = await round.run();
     const isRaised = "raised" in result;
     entry.why = isRaised ? undefined : result.why;
     const waitMs = isRaised ? limits.periodMs : Math.min(limits.periodMs, retryMsMax);
     entry.dueMs = clock.monotonicMs() + waitMs;
+  }
+
+  /** All others take part, whether they are there or not (G4). */
+  othersOf(replicas: readonly Member[]): readonly Member[] {
+    return replicas.filter(({ nodeId }) => nodeId !== this.#parts.self.nodeId);
+  }
+
+  /** Whether a node can be asked. */
+  isThere({ nodeId }: Member): boolean {
+    return this.#parts.isUp(nodeId);
   }
 
   #own(pair: Pair): RoundReplica {

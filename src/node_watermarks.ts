@@ -26,7 +26,7 @@ const keyBytes = 3;
 const valueBytes = 16;
 
 export class NodeWatermarks {
-  readonly #store: Store;
+  readonly store: Store;
   readonly #fences = new Map<number, Fence>();
   /** By pair: the last write, which the next one waits for. */
   readonly #writes = new Map<number, Promise<void>>();
@@ -34,7 +34,7 @@ export class NodeWatermarks {
   readonly #kept = new Map<number, Fence>();
 
   constructor(store: Store) {
-    this.#store = store;
+    this.store = store;
     for (const { partition, n, fence } of storedFences(store)) {
       this.#fences.set(idOf(partition, n), fence);
       this.#kept.set(idOf(partition, n), fence);
@@ -76,10 +76,10 @@ export class NodeWatermarks {
   async #keep(partition: number, n: number): Promise<void> {
     const id = idOf(partition, n);
     const kept = this.#kept.get(id) ?? noFence;
-    const version = await this.#store.mint.mint();
+    const version = await this.store.mint.mint();
     const fence = this.of(partition, n);
     if (kept.promise >= fence.promise && kept.watermark >= fence.watermark) return;
-    await this.#store.write({
+    await this.store.write({
       namespaceNumber: watermarkNamespace,
       key: Uint8Array.of(partition >> 8, partition & 0xff, n),
       record: {

@@ -78,7 +78,7 @@ export class ReadQuorum {
   get toAsk(): number {
     let underWay = 0;
     let left = 0;
-    for (const answer of this.#answers) {
+    for (const answer of this.#counted()) {
       if (answer === undefined) left += 1;
       else if (answer !== "none") underWay += 1;
     }
@@ -86,7 +86,24 @@ export class ReadQuorum {
   }
 
   get replies(): number {
-    return this.#answers.reduce((sum, one) => (isAnswer(one) ? sum + 1 : sum), 0);
+    return this.#counted().reduce((sum, one) => (isAnswer(one) ? sum + 1 : sum), 0);
+  }
+
+  /**
+   * The answers without those that a watermark tells to be wrong: a live record below the highest one,
+   * of a replica that is not so far, and that one which is so far lacks, was deleted (R2).
+   */
+  #counted(): readonly (Answer | "asked" | "none" | undefined)[] {
+    const watermark = this.#watermark;
+    if (watermark === 0n) return this.#answers;
+    const lacking = this.#answers.some(
+      (one) => isAnswer(one) && one.kind === "nothing" && one.watermark === watermark,
+    );
+    if (!lacking) return this.#answers;
+    return this.#answers.map((one) => {
+      if (!isAnswer(one) || one.kind !== "found" || one.version.hlc >= watermark) return one;
+      return (one.watermark ?? 0n) < watermark && !this.#isNothing(one, watermark) ? "none" : one;
+    });
   }
 
   hasAsked(replica: number): boolean {
@@ -126,14 +143,15 @@ export class ReadQuorum {
   get decision(): ReadDecision {
     const { replicas, needed, isStrict } = this.#options;
     const { replies } = this;
+    const answers = this.#counted();
     if (replies < needed) {
-      const refused = this.#answers.reduce((sum, one) => (one === "none" ? sum + 1 : sum), 0);
+      const refused = answers.reduce((sum, one) => (one === "none" ? sum + 1 : sum), 0);
       return replicas - refused < needed ? { kind: "failed", replies } : wait;
     }
     const found = this.#highest();
     const holders: number[] = [];
     const behind: number[] = [];
-    for (const [replica, answer] of this.#answers.entries()) {
+    for (const [replica, answer] of answers.entries()) {
       if (!isAnswer(answer)) continue;
       const holds =
         found !== undefined &&
@@ -169,7 +187,7 @@ export class ReadQuorum {
   #highest(): Extract<ReadReply, { kind: "found" }> | undefined {
     const watermark = this.#watermark;
     let most: Extract<ReadReply, { kind: "found" }> | undefined;
-    for (const answer of this.#answers) {
+    for (const answer of this.#counted()) {
       if (!isAnswer(answer) || answer.kind !== "found") continue;
       if (this.#isNothing(answer, watermark)) continue;
       const order = most === undefined ? 1 : compareVersions(answer.version, most.version);

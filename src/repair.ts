@@ -63,6 +63,8 @@ export interface RepairSide {
   read(range: Range, keys: readonly Uint8Array[]): Promise<readonly KeyRecord[]>;
   /** Takes records unless something newer is there; durable when it resolves. */
   take(range: Range, records: readonly KeyRecord[]): Promise<void>;
+  /** Forgets keys whose versions are below a watermark; this node's side alone. */
+  discard?(range: Range, keys: readonly Uint8Array[], below: Hlc): Promise<void>;
 }
 
 export interface KeyRecord {
@@ -79,6 +81,11 @@ export interface RepairOptions {
   readonly mayGoOn: () => boolean;
   /** Resolves when so many bytes more are within the rate. */
   readonly spend: (bytes: number) => Promise<void>;
+  /**
+   * This side may have lost tombstones: below this watermark, which the peer has reached, it forgets what
+   * the peer lacks (G6). Undefined: absence deletes nothing.
+   */
+  readonly discardBelow?: Hlc | undefined;
 }
 
 export interface RepairResult {
@@ -96,7 +103,7 @@ const keyOverheadBytes = 32;
 
 /** Compares a range with a peer's. Rejects when the peer or the store does. */
 export async function compareRange(
-  { report, store, mayGoOn, spend }: RepairOptions,
+  { report, store, mayGoOn, spend, discardBelow = 0n as Hlc }: RepairOptions,
   peer: RepairSide,
   range: Range,
   segments: Uint8Array = allSegments,
@@ -110,7 +117,12 @@ export async function compareRange(
     const walk = { after, limit: pageCount, segments };
     const [ours, theirs] = await Promise.all([store.walk(range, walk), peer.walk(range, walk)]);
     const end = commonEnd(ours, theirs);
-    const { push, pull } = differences(until(ours, end), until(theirs, end));
+    const found = differences(until(ours, end), until(theirs, end), discardBelow);
+    const { push, pull, discard } = found;
+    if (discard.length > 0) {
+      await store.discard?.(range, discard, discardBelow);
+      report.sometimes("repair: discarded below a watermark");
+    }
     keys += Math.max(until(ours, end).length, until(theirs, end).length);
     let bytes = keyBytes(ours) + keyBytes(theirs);
     bytes += await move(store, peer, range, push);
@@ -142,11 +154,19 @@ function keyBytes({ items }: HeldPage): number {
   return items.reduce((sum, { key }) => sum + key.length + keyOverheadBytes, 0);
 }
 
+interface Differences {
+  readonly push: Uint8Array[];
+  readonly pull: Uint8Array[];
+  readonly discard: Uint8Array[];
+}
+
 /** The keys whose record one side lacks: merged in order. */
 function differences(
   ours: readonly Held[],
   theirs: readonly Held[],
-): { readonly push: Uint8Array[]; readonly pull: Uint8Array[] } {
+  discardBelow: Hlc,
+): Differences {
+  const discard: Uint8Array[] = [];
   const push: Uint8Array[] = [];
   const pull: Uint8Array[] = [];
   let own = 0;
@@ -155,9 +175,12 @@ function differences(
     const a = ours[own];
     const b = theirs[other];
     const order = a === undefined ? 1 : b === undefined ? -1 : compare(a.key, b.key);
-    if (order < 0) push.push((a as Held).key);
-    else if (order > 0) pull.push((b as Held).key);
-    else {
+    if (order < 0) {
+      const { key, version } = a as Held;
+      (version.hlc < discardBelow ? discard : push).push(key);
+    }
+    if (order > 0) pull.push((b as Held).key);
+    if (order === 0) {
       const newer = compareVersions((a as Held).version, (b as Held).version);
       if (newer > 0) push.push((a as Held).key);
       if (newer < 0) pull.push((b as Held).key);
@@ -165,7 +188,7 @@ function differences(
     if (order <= 0) own += 1;
     if (order >= 0) other += 1;
   }
-  return { push, pull };
+  return { push, pull, discard };
 }
 
 /** Moves the records of keys, some at a time; answers their bytes. */

@@ -26,9 +26,15 @@ import { compareRange, type RepairOptions, type RepairSide } from "./repair.ts";
 export interface DigestSide extends RepairSide {
   /**
    * What it holds of the partition for the namespaces of one n, once that is durable. Before, it adopts
-   * a watermark that the other side has reached (G5); 0n: none.
+   * a watermark that the other side has reached (G5), unless it may have lost something; 0n: none.
    */
   digest(pair: Pair, wants: "state" | "total" | "sums", adopt: Hlc): Promise<Sums>;
+}
+
+/** This node's side. */
+export interface OwnSide extends DigestSide {
+  /** It has what the other side has, and nothing else, below a watermark that this one has reached. */
+  filled(pair: Pair, watermark: Hlc): Promise<void>;
 }
 
 /** A partition as the rules mean it: its replicas are the first n of its row. */
@@ -44,9 +50,9 @@ export interface Sums {
   readonly sums?: Uint8Array | undefined;
 }
 
-export interface DigestOptions extends RepairOptions {
+export interface DigestOptions extends Omit<RepairOptions, "discardBelow"> {
   readonly clock: Clock;
-  readonly store: DigestSide;
+  readonly store: OwnSide;
   /** How long writes under way have to arrive; 0: every difference is looked at. */
   readonly settleMs: number;
 }
@@ -71,12 +77,34 @@ export async function compareDigests(
   pair: Pair,
   namespaces: readonly number[],
 ): Promise<DigestResult> {
-  const { clock, report, store, mayGoOn, spend, settleMs } = options;
+  const { store } = options;
   const { watermark } = await store.digest(pair, "state", none);
   // The peer's first: what it held then has to be here when this side is looked at.
   const theirs = await peer.digest(pair, "total", watermark);
   const ours = await store.digest(pair, "total", theirs.watermark);
-  if (theirs.total === ours.total) return agreed;
+  // This side may have lost something, and did not adopt it: it gets what it lacks first (G6).
+  const isBehind = ours.watermark < theirs.watermark;
+  const result =
+    theirs.total === ours.total
+      ? agreed
+      : await compareSums(options, peer, pair, {
+          namespaces,
+          discardBelow: isBehind ? theirs.watermark : undefined,
+        });
+  if (isBehind && result.isWhole) await store.filled(pair, theirs.watermark);
+  return result;
+}
+
+async function compareSums(
+  options: DigestOptions,
+  peer: DigestSide,
+  pair: Pair,
+  {
+    namespaces,
+    discardBelow,
+  }: { readonly namespaces: readonly number[]; readonly discardBelow: Hlc | undefined },
+): Promise<DigestResult> {
+  const { clock, report, store, mayGoOn, spend, settleMs } = options;
   let segments = await differing(store, peer, pair);
   if (segments.size > 0 && settleMs > 0) {
     await new Promise<void>((resolve) => clock.after(settleMs, resolve));
@@ -93,7 +121,12 @@ export async function compareDigests(
   const bits = segmentBits(segments);
   for (const namespaceNumber of namespaces) {
     const range = { namespaceNumber, partition: pair.partition };
-    const { keys, pushed, pulled, isWhole } = await compareRange(options, peer, range, bits);
+    const { keys, pushed, pulled, isWhole } = await compareRange(
+      { ...options, discardBelow },
+      peer,
+      range,
+      bits,
+    );
     result.keys += keys;
     result.pushed += pushed;
     result.pulled += pulled;

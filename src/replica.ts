@@ -232,7 +232,7 @@ export class Replica {
     });
     const late = this.#misplaced(request, partition);
     if (late !== undefined) return late;
-    const { watermark } = this.#options.fences.of(partition, request.n);
+    const watermark = this.#told(partition, request.n);
     const mark = watermark === 0n ? {} : { watermark };
     if (bytes === undefined) return { kind: "nothing", ...mark };
     const expiresAtMs = recordExpiresAtMs(bytes);
@@ -282,7 +282,8 @@ export class Replica {
     const refused = this.#misplaced(request, partition);
     if (refused !== undefined) return refused;
     const { store, fences } = this.#options;
-    if (adopt > fences.of(partition, n).watermark) await fences.adopt(partition, n, adopt);
+    const isHigher = adopt > fences.of(partition, n).watermark;
+    if (isHigher && this.isSure(partition, n)) await fences.adopt(partition, n, adopt);
     if (promise > fences.of(partition, n).promise) await fences.promise(partition, n, promise);
     // What it has is synced too, and not only the promise (G2).
     const { total, sums } = await store.digest(partition, n);
@@ -290,7 +291,8 @@ export class Replica {
     if (late !== undefined) return late;
     return {
       kind: "sums",
-      ...fences.of(partition, n),
+      promise: fences.of(partition, n).promise,
+      watermark: this.#told(partition, n),
       isDamaged: store.isDamaged(partition),
       total: wants === "state" ? 0n : total,
       ...(wants === "sums" ? { sums } : {}),
@@ -348,6 +350,20 @@ export class Replica {
       return refusal("clock-skew", "the stamp is further ahead of this node's clock than 500 ms");
     }
     return undefined;
+  }
+
+  /**
+   * Whether it has lost nothing that it knows of. Else it may hold what a tombstone had deleted that it
+   * has lost: it adopts no watermark by word alone, and what it holds below one is pulled by nobody (G6).
+   */
+  isSure(partition: number, n: number): boolean {
+    return this.#options.counts(partition, n) && !this.#options.store.isDamaged(partition);
+  }
+
+  /** The watermark by which the others may go; 0n: none. */
+  #told(partition: number, n: number): Hlc {
+    if (!this.isSure(partition, n)) return 0n as Hlc;
+    return this.#options.fences.of(partition, n).watermark;
   }
 
   /** H3: below the watermark a hint is done with. */

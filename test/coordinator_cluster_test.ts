@@ -302,14 +302,35 @@ test("R1: a version that one replica alone holds is written back before it is an
 test("R1: where it cannot be written back, the read fails rather than go back later", async () => {
   const cluster = await Cluster.open(3);
   await cluster.node("n1").plant("k", recordAt(startMs, "alone"));
-  for (const name of ["n2", "n3"]) {
-    cluster.node(name).state.fence = {
-      promise: hlcAt(startMs + 100),
-      watermark: hlcAt(startMs + 100),
-    };
-  }
+  const watermark = hlcAt(startMs + 100);
+  for (const node of cluster.nodes) node.state.fence = { promise: watermark, watermark };
   const error = await rejectsSlug("read-quorum-not-met", cluster.node("n1").get("k"));
   assert.match(error.detail, "too few could be given");
+  await cluster.close();
+});
+
+test("R2: a live record below a watermark that its replica has not reached, and others lack, is not read", async () => {
+  const cluster = await Cluster.open(3);
+  await cluster.node("n1").plant("k", recordAt(startMs, "deleted long ago"));
+  const watermark = hlcAt(startMs + 100);
+  for (const name of ["n2", "n3"]) {
+    cluster.node(name).state.fence = { promise: watermark, watermark };
+  }
+  for (const node of cluster.nodes) assert.is(await node.value("k"), undefined, node.name);
+  assert.is(await cluster.node("n2").held("k"), undefined, "nor is it brought back");
+  await cluster.close();
+});
+
+test("R2: a tombstone below a watermark that another replica has reached is one with nothing", async () => {
+  const cluster = await Cluster.open(3);
+  const tombstone = { ...recordAt(startMs, ""), tombstone: true };
+  await cluster.node("n1").plant("k", tombstone);
+  const watermark = hlcAt(startMs + 100);
+  for (const name of ["n2", "n3"]) {
+    cluster.node(name).state.fence = { promise: watermark, watermark };
+  }
+  // Without it the read would have to write the tombstone back, which those who dropped it refuse.
+  for (const node of cluster.nodes) assert.is(await node.value("k"), undefined, node.name);
   await cluster.close();
 });
 

@@ -64,9 +64,15 @@ async function write(store: Store, key: string, stamp: number, namespaceNumber =
 async function two() {
   const clock = new SimClock();
   const [here, there] = [await openStore(clock, 1), await openStore(clock, 2)];
+  const state = { isSure: true };
   const fences = { here: new NodeWatermarks(here), there: new NodeWatermarks(there) };
-  const store = new NotedSide({ store: here, fences: fences.here, n: 3 });
-  const peer = new NotedSide({ store: there, fences: fences.there, n: 3 });
+  const store = new NotedSide({
+    store: here,
+    fences: fences.here,
+    n: 3,
+    counts: () => state.isSure,
+  });
+  const peer = new NotedSide({ store: there, fences: fences.there, n: 3, counts: () => true });
   const compare = async (settleMs = 500) => {
     const results = [];
     for (let partition = 0; partition < partitions; partition += 1) {
@@ -93,7 +99,7 @@ async function two() {
     await here.close();
     await there.close();
   };
-  return { clock, here, there, store, peer, fences, compare, close };
+  return { clock, here, there, store, peer, fences, state, compare, close };
 }
 
 const held = (store: Store): string[] =>
