@@ -11,8 +11,8 @@ import { clientOf } from "./cli_data.ts";
 import { type Io, printUsage } from "./cli_io.ts";
 import { ageText, documentText, formatOf, shown, tableText } from "./cli_output.ts";
 import type { RepairInfo } from "./client.ts";
-import { grouped } from "./config_kinds.ts";
 import { exitCode } from "./errors.ts";
+import { grouped } from "./figures.ts";
 
 /** `quorate repair [status|run]`. */
 export async function repair(invocation: Invocation, io: Io): Promise<number> {
