@@ -41,8 +41,10 @@ import { majority } from "./level.ts";
 import { Proposer, parseVoterReply, parseVoterRequest, type VoterRequest } from "./register.ts";
 import type { RegisterStore, StoreReply } from "./register_store.ts";
 
+/** A question to a voter. */
+export const voteTopic = "paxos";
 /** What nodes ask each other for here. */
-export const agreementTopics = ["paxos", "document", "learn", "boot"] as const;
+export const agreementTopics = [voteTopic, "document", "learn", "boot"] as const;
 
 export interface AgreementPorts<Document extends AgreedDocument> {
   /** The durable document; undefined while this node is in no cluster. */
@@ -52,6 +54,8 @@ export interface AgreementPorts<Document extends AgreedDocument> {
   readonly ask: AskNode;
   /** Why this node's vote is void (I3); undefined: it counts. */
   whyNoVote?(): string | undefined;
+  /** A vote was given: makes it show in the sequence by which a rolled back store is known (I3). */
+  voted?(): Promise<void>;
 }
 
 export interface AgreementSettings {
@@ -172,7 +176,7 @@ export class Agreement<Document extends AgreedDocument> {
   /** Answers another node on one of `agreementTopics`. */
   async handle(topic: string, body: unknown): Promise<unknown> {
     switch (topic) {
-      case "paxos":
+      case voteTopic:
         return this.#vote(body);
       case "document":
         return this.#handOut(body);
@@ -298,7 +302,7 @@ export class Agreement<Document extends AgreedDocument> {
           } else {
             const raw = isOwn
               ? await this.#vote(body)
-              : await this.#askInTime(voter, "paxos", body);
+              : await this.#askInTime(voter, voteTopic, body);
             const reply = parseVoterReply(raw);
             if (reply === undefined) await this.#level(voter, base, raw);
             else {
@@ -314,7 +318,12 @@ export class Agreement<Document extends AgreedDocument> {
         open -= 1;
         if (open === 0) resolve({ kind: "wait" });
       };
-      for (const voter of base.voters) void askOne(voter);
+      // Its own first: what the others are sent then tells a sequence that its vote is in (I3).
+      const { nodeId } = this.#parts;
+      const own = base.voters.includes(nodeId) ? askOne(nodeId) : Promise.resolve();
+      void own.then(() => {
+        for (const voter of base.voters) if (voter !== nodeId) void askOne(voter);
+      });
     });
   }
 
@@ -343,7 +352,9 @@ export class Agreement<Document extends AgreedDocument> {
       const why = rules.whyNotSuccessor(present, rules.parse(request.value));
       if (why !== undefined) throw refused(why);
     }
-    return voter.answer({ clusterId, epoch }, request, () => ports.present());
+    const reply = await voter.answer({ clusterId, epoch }, request, () => ports.present());
+    if (reply.kind === "promised" || reply.kind === "accepted") await ports.voted?.();
+    return reply;
   }
 
   /** Our document, to a node that holds an older one. */

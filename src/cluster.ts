@@ -17,8 +17,8 @@
  * @module
  */
 
-import { isFields } from "./agreed.ts";
-import { Agreement, agreementTopics } from "./agreement.ts";
+import { isCount, isFields } from "./agreed.ts";
+import { Agreement, agreementTopics, voteTopic } from "./agreement.ts";
 import { Boots } from "./boots.ts";
 import { toHex } from "./bytes.ts";
 import type { Clock, Disk, Network, Random, Report } from "./capability.ts";
@@ -88,6 +88,8 @@ export interface ServingPorts {
   load(): Readonly<Record<string, number>>;
   /** Why this store's vote is void (I3); undefined: it counts. */
   whyNoVote(): string | undefined;
+  /** Raises the store's sequence, durably, so that a vote that is forgotten is missed (I3). */
+  voted(): Promise<void>;
 }
 
 const askMs = 2000;
@@ -149,7 +151,7 @@ export class Cluster {
     });
     const present = (): Topology | undefined => options.document()?.present;
     const ask = (nodeId: string, topic: string, body: unknown) =>
-      this.peers.ask(nodeId, topic, body, askMs);
+      this.peers.ask(nodeId, topic, this.#withSequence(topic, body), askMs);
     this.agreement = new Agreement<Topology>({
       nodeId: self.nodeId,
       rules: { parse: parseDocument, whyNotSuccessor },
@@ -160,6 +162,7 @@ export class Cluster {
         // Before its store is open, a node cannot know whether it was rolled back.
         whyNoVote: () =>
           this.#serving === undefined ? "it is starting" : this.#serving.whyNoVote(),
+        voted: async () => this.#serving?.voted(),
       },
       voter: kept.voter,
       boots: kept.boots,
@@ -442,7 +445,16 @@ export class Cluster {
     return { facts: this.#facts(), reply: { kind: "refused", reason: "not-ready", detail } };
   }
 
+  /** A proposal tells the sequence of its proposer, whose own vote no reply tells of (I3). */
+  #withSequence(topic: string, body: unknown): unknown {
+    if (topic !== voteTopic || !isFields(body)) return body;
+    return { ...body, sequence: this.#facts().syncedSequence };
+  }
+
   async #say(topic: string, body: unknown, hello: Hello): Promise<unknown> {
+    if (topic === voteTopic && isFields(body) && isCount(body["sequence"])) {
+      this.#remembered.note(hello.storeId, lifeOf(hello), body["sequence"]);
+    }
     if (topic === foundingTopic) return this.#sayFounding();
     if (isOneOf(agreementTopics, topic)) return this.agreement.handle(topic, body);
     if (isOneOf(joinTopics, topic)) return this.#admission.handle(topic, body);

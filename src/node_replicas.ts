@@ -29,6 +29,7 @@ import type { PeerBudgets, Queue } from "./node_options.ts";
 import { type RepairLimits, RepairRounds } from "./node_repair.ts";
 import { EpochSeal } from "./node_seal.ts";
 import { TopologyView } from "./node_view.ts";
+import { markVote } from "./node_vote.ts";
 import { NodeWatermarks } from "./node_watermarks.ts";
 import type { DigestReply, ReadReply, ReplyFrom, ScanReply, WriteReply } from "./quorum_message.ts";
 import { encodeRecord, recordBytes } from "./record.ts";
@@ -209,6 +210,7 @@ export class NodeReplicas {
       records: async () => store.recordCount,
       seal: (epoch) => this.#seal.seal(epoch),
       whyNoVote: () => this.standings.whyNoVote(this.#otherMembers()),
+      voted: () => markVote(store),
       load: () => ({ ...this.#load(), uptimeMs: Math.round(clock.monotonicMs()) }),
     };
   }

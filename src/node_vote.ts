@@ -1,0 +1,35 @@
+/**
+ * NodeVote: a mark in the log for each vote of this node, so that a vote that is forgotten is missed.
+ *
+ * A store that was rolled back is known by its sequence: the others remember a higher one. The vote
+ * itself is in slots of its own, beside the log. Without the mark a store that had given a vote and
+ * taken nothing else would come back with the same sequence, vote again, and could help to choose a
+ * second document for an epoch.
+ *
+ * Effects: the store. Source: rules I3, T1.
+ *
+ * @module
+ */
+
+import { ownNamespaceMin } from "./api.ts";
+import { emptyBytes, utf8Bytes } from "./bytes.ts";
+import type { Store } from "./store.ts";
+
+const voteNamespace = ownNamespaceMin + 3;
+const voteKey = utf8Bytes("vote");
+
+/** Raises the store's sequence; durable when it resolves. @throws what the store does */
+export async function markVote(store: Store): Promise<void> {
+  const version = await store.mint.mint();
+  await store.write({
+    namespaceNumber: voteNamespace,
+    key: voteKey,
+    record: {
+      ...{ version, tombstone: false, contentType: "application/octet-stream", meta: [] },
+      value: emptyBytes,
+    },
+    durability: "fsync",
+    // It is small, and topologies change to make room.
+    isVital: true,
+  });
+}
