@@ -57,6 +57,7 @@ export interface Knobs {
   readonly repairPeriodMs: number;
   readonly repairPartitionsMax: number;
   readonly repairBytesPerSecond: number;
+  readonly watermarkPeriodMs: number;
   /** What nodes take for the longest deadline of a request: watermarks come so close to the clocks. */
   readonly requestMsMax: number;
   /** Bounds of a node that are seldom reached unless they are small; undefined: as in the real one. */
@@ -120,7 +121,8 @@ export function drawKnobs(chance: Chance): Knobs {
     repairPartitionsMax: chance.pick([1, 2, 8]),
     repairBytesPerSecond: chance.pick([16 * KiB, 16 * KiB * KiB]),
     hintAgeMaxMs: chance.pick([undefined, undefined, undefined, 1500]),
-    requestMsMax: chance.pick([100, 1000, 5000, 60_000]),
+    watermarkPeriodMs: chance.pick([300, 1000, 5000]),
+    requestMsMax: chance.pick([10, 10, 200, 1000, 5000, 60_000]),
   };
 }
 

@@ -161,6 +161,7 @@ export class Place {
         repairPeriodMs: knobs.repairPeriodMs,
         repairPartitionsMax: knobs.repairPartitionsMax,
         repairBytesPerSecond: knobs.repairBytesPerSecond,
+        watermarkPeriodMs: knobs.watermarkPeriodMs,
         requestMsMax: knobs.requestMsMax,
         ...(knobs.hintBytesMax === undefined ? {} : { hintBytesMax: knobs.hintBytesMax }),
         ...(knobs.peerRequestsMax === undefined ? {} : { budgets: budgetsOf(knobs) }),

@@ -222,6 +222,8 @@ class StartingNode implements QuorateNode {
       },
       repair: {
         periodMs: cluster.repairPeriodMs ?? repairPeriodMsDefault,
+        watermarkPeriodMs:
+          cluster.watermarkPeriodMs ?? cluster.repairPeriodMs ?? repairPeriodMsDefault,
         partitionsMax: cluster.repairPartitionsMax ?? repairPartitionsMaxDefault,
         bytesPerSecond: cluster.repairBytesPerSecond ?? repairBytesPerSecondDefault,
         lagMs: cluster.requestMsMax ?? timeoutMsMax,

@@ -62,6 +62,8 @@ export interface NodeClusterOptions {
   readonly repairPartitionsMax?: number;
   /** How much comparisons read and move, in bytes a second. Default 16 MiB. */
   readonly repairBytesPerSecond?: number;
+  /** How often a partition's watermark is raised, in ms. Default: as repairPeriodMs. */
+  readonly watermarkPeriodMs?: number;
   /** The longest deadline of a request, in ms. Default 60,000: the longest that the API takes. */
   readonly requestMsMax?: number;
   /** What is taken on of other nodes' requests at once; undefined: no bound but the links'. */

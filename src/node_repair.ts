@@ -41,6 +41,8 @@ export interface RepairLimits {
   readonly partitionsMax: number;
   /** How much all comparisons read and move, in bytes a second. */
   readonly bytesPerSecond: number;
+  /** How often a partition's watermark is raised. */
+  readonly watermarkPeriodMs: number;
   /** The longest deadline of a request: watermarks stay so far behind the clocks (G3). */
   readonly lagMs: number;
 }
@@ -124,6 +126,7 @@ export class RepairRounds {
     this.#pace = new RepairPace(clock, bytesPerSecond);
     this.#watermarks = new WatermarkRounds({
       ...parts,
+      limits: { periodMs: limits.watermarkPeriodMs, lagMs: limits.lagMs },
       counts: (partition) => parts.standings.of(partition) === "whole",
       compare: (visit) => this.#compare(visit, "watermark"),
       spend: (bytes) => this.#pace.spend(bytes),

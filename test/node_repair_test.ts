@@ -29,7 +29,13 @@ interface MemberIds {
 const state0 = { promise: 0n as Hlc, watermark: 0n as Hlc, isDamaged: false };
 
 /** No turn comes within these tests, unless they wait for it. */
-const limits = { periodMs: 3_600_000, partitionsMax: 2, bytesPerSecond: 2 ** 30, lagMs: 1000 };
+const limits = {
+  periodMs: 3_600_000,
+  partitionsMax: 2,
+  bytesPerSecond: 2 ** 30,
+  lagMs: 1000,
+  watermarkPeriodMs: 3_600_000,
+};
 
 const from = {
   nodeId: other.nodeId,
