@@ -33,7 +33,7 @@ import {
 } from "./repair.ts";
 import type { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
-import { replicasOf, type Topology } from "./topology.ts";
+import { replicasOf, type Topology, writeSetsOf } from "./topology.ts";
 
 export interface RepairRoundsParts {
   readonly clock: Clock;
@@ -217,7 +217,8 @@ export class RepairRounds {
     const { namespaces, epoch } = topology();
     for (const { number: namespaceNumber, policy } of namespaces) {
       if (n !== undefined && policy.n !== n) continue;
-      const nodes = replicasOf(topology(), partition, policy.n).map((member) => member.nodeId);
+      const sets = writeSetsOf(topology(), partition, policy.n);
+      const nodes = sets.flat().map((member) => member.nodeId);
       // Both must hold it.
       if (!nodes.includes(ownNodeId) || !nodes.includes(nodeId)) continue;
       const peer = new PeerSide(this.#parts, { nodeId, n: policy.n, epoch });
@@ -239,7 +240,7 @@ export class RepairRounds {
 }
 
 /** This node's side. */
-class StoreSide implements RepairSide {
+export class StoreSide implements RepairSide {
   readonly #store: Store;
 
   constructor(store: Store) {
@@ -289,7 +290,7 @@ class StoreSide implements RepairSide {
 }
 
 /** Another node's side. */
-class PeerSide implements RepairSide {
+export class PeerSide implements RepairSide {
   readonly #peers: RepairRoundsParts["peers"];
   readonly #store: Store;
   readonly #nodeId: string;

@@ -24,8 +24,10 @@ import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
 import { Handoff, type Hint, type HintReply, type HintStatus } from "./handoff.ts";
 import type { Hlc } from "./hlc.ts";
+import { Holdings } from "./holdings.ts";
 import type { Identity } from "./identity.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
+import { NodeMoves } from "./node_moves.ts";
 import type { PeerBudgets, Queue } from "./node_options.ts";
 import { RepairRounds } from "./node_repair.ts";
 import { EpochSeal } from "./node_seal.ts";
@@ -53,6 +55,7 @@ export interface ReplicasParts {
     readonly hintBytesMax: number;
     readonly hintAgeMaxMs: number;
     readonly hintBytesPerSecond: number;
+    readonly moveBytesPerSecond?: number | undefined;
   };
   readonly budgets?: PeerBudgets | undefined;
 }
@@ -60,6 +63,8 @@ export interface ReplicasParts {
 /** How long a peer that does not answer the handshake is waited for (I3). */
 const handshakeWaitMs = 2000;
 const hintTimeoutMs = 5000;
+/** What a move takes of the disks and links of those that it copies from. */
+const moveBytesPerSecond = 32 * 1024 * 1024;
 const lossSlot = "lost";
 const noFence = { promise: 0n as Hlc, watermark: 0n as Hlc };
 
@@ -67,6 +72,7 @@ const noFence = { promise: 0n as Hlc, watermark: 0n as Hlc };
 interface Kept {
   readonly seal: EpochSeal;
   readonly losses: Slots;
+  readonly holdings: Holdings;
 }
 
 export class NodeReplicas {
@@ -75,6 +81,7 @@ export class NodeReplicas {
   readonly standings: Standings;
   readonly #parts: ReplicasParts;
   readonly #repair: RepairRounds;
+  readonly moves: NodeMoves;
   readonly #seal: EpochSeal;
   readonly #losses: Slots;
   readonly #scanTimes: Pick<ScanPorts, "clock" | "deadlines" | "latencies">;
@@ -106,7 +113,7 @@ export class NodeReplicas {
       self: { nodeId, storeId, boot },
       topology: () => this.#topology(),
       learn: (epoch) => cluster.learnEpoch(epoch),
-      notReady: (partition) => this.#notReady(partition),
+      notReady: (partition, n) => this.#notReady(partition, n),
       counts: (partition) => this.standings.of(partition) === "whole",
       fence: () => noFence,
     });
@@ -119,6 +126,19 @@ export class NodeReplicas {
       ownNodeId: nodeId,
       peers: cluster.peers,
       isUp: (other) => cluster.isUp(other),
+    });
+    this.moves = new NodeMoves({
+      clock,
+      report,
+      store,
+      holdings: kept.holdings,
+      topology: () => document.present,
+      ownNodeId: nodeId,
+      peers: cluster.peers,
+      isUp: (other) => cluster.isUp(other),
+      newsOf: (other) => cluster.newsOf(other),
+      propose: (step) => cluster.agreement.propose(step),
+      bytesPerSecond: limits.moveBytesPerSecond ?? moveBytesPerSecond,
     });
     this.handoff = Handoff.open({
       clock,
@@ -148,7 +168,8 @@ export class NodeReplicas {
     });
     const losses = await Slots.open(disk, lossSlot);
     if (losses.found !== undefined) await losses.settle();
-    return new NodeReplicas(parts, { seal, losses });
+    const holdings = await Holdings.open(disk, document.present.epoch);
+    return new NodeReplicas(parts, { seal, losses, holdings });
   }
 
   /** Whether the present epoch takes no writes, because a node is joining (T7). */
@@ -202,8 +223,13 @@ export class NodeReplicas {
       told: (nodeId, remembered) => this.#told(nodeId, remembered),
       records: async () => store.recordCount,
       seal: (epoch) => this.#seal.seal(epoch),
+      prepare: (next) => this.moves.prepare(next),
       whyNoVote: () => this.standings.whyNoVote(this.#otherMembers()),
-      load: () => ({ ...this.#load(), uptimeMs: Math.round(clock.monotonicMs()) }),
+      load: () => ({
+        ...this.#load(),
+        ...this.moves.load,
+        uptimeMs: Math.round(clock.monotonicMs()),
+      }),
     };
   }
 
@@ -272,10 +298,12 @@ export class NodeReplicas {
 
   begin(): void {
     this.#repair.begin();
+    this.moves.begin();
   }
 
   async close(): Promise<void> {
     await this.#repair.close();
+    await this.moves.close();
     await this.handoff.close();
   }
 
@@ -287,8 +315,10 @@ export class NodeReplicas {
     return this.#view;
   }
 
-  #notReady(partition: number): string | undefined {
+  #notReady(partition: number, n: number): string | undefined {
     if (this.isSealed) return "a node is joining the cluster";
+    const why = this.moves.notReady(partition, n);
+    if (why !== undefined) return why;
     if (this.standings.isWhole || this.standings.of(partition) !== "asked") return undefined;
     return "it has started, and the other replicas have not told yet what they remember of it";
   }
@@ -376,17 +406,30 @@ export class NodeReplicas {
     const { cluster, identity } = this.#parts;
     if (storeId === identity.storeId) return true;
     const member = this.#nodeOf(storeId);
-    return member !== undefined && cluster.isUp(member.nodeId);
+    // What is kept for one that is gone goes to those who hold the partition now.
+    return member === undefined || cluster.isUp(member.nodeId);
   }
 
   async #deliver(hint: Hint): Promise<HintReply> {
+    const { present } = this.#parts.document;
+    const member = this.#nodeOf(hint.storeId);
+    const { namespaceNumber, partition, n } = hint;
+    // The namespace was deleted: nobody waits for it any more.
+    if (!present.namespaces.some(({ number }) => number === namespaceNumber)) return "done";
+    const writers = this.#topology().writers(partition, n);
+    if (member !== undefined && writers.some(({ nodeId }) => nodeId === member.nodeId)) {
+      return this.#deliverTo(member, hint);
+    }
+    // It moved, or its store was replaced: whoever holds the partition now gets it.
+    this.#parts.report.sometimes("hint: to those who hold it now");
+    const replies = await Promise.all(writers.map((writer) => this.#deliverTo(writer, hint)));
+    return replies.every((reply) => reply === "done") ? "done" : "later";
+  }
+
+  async #deliverTo(member: Member, hint: Hint): Promise<HintReply> {
     const { document, cluster, identity } = this.#parts;
     const { present } = document;
-    const member = this.#nodeOf(hint.storeId);
     const { namespaceNumber, key, n, record } = hint;
-    // The store was replaced, or the namespace deleted: nobody waits for it any more.
-    if (member === undefined) return "done";
-    if (!present.namespaces.some(({ number }) => number === namespaceNumber)) return "done";
     const bytes = new Uint8Array(recordBytes(record));
     encodeRecord(record, { namespaceNumber, key }, bytes, 0);
     const request = {

@@ -85,8 +85,8 @@ export interface ReplicaTopology {
   partitionOf(namespaceNumber: number, key: Uint8Array): number;
   /** The epoch of the partition's last change. */
   changedAt(partition: number): number;
-  /** Whether this node is among the first n replicas of it. */
-  isReplica(partition: number, n: number): boolean;
+  /** Whether this node is among the first n replicas of it that are read, or that are written (T3). */
+  isReplica(partition: number, n: number, use: "read" | "write"): boolean;
   /** The document as it is handed on. */
   document(): unknown;
 }
@@ -168,7 +168,7 @@ export class Replica {
     const { store } = this.#options;
     const { namespaceNumber, key, record, durability, source } = request;
     const refused =
-      this.#misplaced(request, partition) ??
+      this.#misplaced(request, partition, "write") ??
       this.#unfit(request, isOwn) ??
       this.#fenced(request, partition);
     if (refused !== undefined) return refused;
@@ -176,7 +176,7 @@ export class Replica {
     const isVital = (source !== "client" && source !== "client-again") || isTombstone(record);
     const written = await store.writeEncoded({ namespaceNumber, key, record, durability, isVital });
     // Under the topology of now, others may be the ones to ask (T2).
-    const late = this.#misplaced(request, partition);
+    const late = this.#misplaced(request, partition, "write");
     return late === undefined ? written : { ...late, mayHold: true };
   }
 
@@ -184,14 +184,16 @@ export class Replica {
     if (request.epoch > this.#options.topology().epoch) await this.#learn(request.epoch);
     const { store } = this.#options;
     const { namespaceNumber, key, wants, durability, coverMs } = request;
-    const refused = this.#misplaced(request, partition);
+    // A clock is made durable where the next reads may go to as well.
+    const use = coverMs > 0 ? "write" : "read";
+    const refused = this.#misplaced(request, partition, use);
     if (refused !== undefined) return refused;
     if (coverMs > 0) await store.coverExpiry(coverMs);
     const bytes = await store.getEncoded(namespaceNumber, key, {
       wants: wants === "record" ? "record" : "head",
       durability,
     });
-    const late = this.#misplaced(request, partition);
+    const late = this.#misplaced(request, partition, use);
     if (late !== undefined) return late;
     if (bytes === undefined) return { kind: "nothing" };
     const expiresAtMs = recordExpiresAtMs(bytes);
@@ -208,7 +210,7 @@ export class Replica {
     if (request.epoch > this.#options.topology().epoch) await this.#learn(request.epoch);
     const { store } = this.#options;
     const { partition, namespaceNumber, prefix, from, to, reverse } = request;
-    const refused = this.#misplaced(request, partition);
+    const refused = this.#misplaced(request, partition, "read");
     if (refused !== undefined) return refused;
     const limit = Math.min(request.limit, scanLimitMax);
     const found = store.scan(partition, namespaceNumber, { prefix, from, to, reverse, limit });
@@ -221,7 +223,7 @@ export class Replica {
       entries.push(entryOf(item.tableKey, item.key, item.record));
     }
     await store.whenSynced(sequence);
-    const late = this.#misplaced(request, partition);
+    const late = this.#misplaced(request, partition, "read");
     return late ?? { kind: "page", entries, more: found.more, last: found.last };
   }
 
@@ -238,7 +240,11 @@ export class Replica {
   }
 
   /** The guards that ask whether this node answers for the partition. */
-  #misplaced({ epoch, n }: Pick<Request, "epoch" | "n">, partition: number): Refused | undefined {
+  #misplaced(
+    { epoch, n }: Pick<Request, "epoch" | "n">,
+    partition: number,
+    use: "read" | "write",
+  ): Refused | undefined {
     const { report, notReady } = this.#options;
     const topology = this.#options.topology();
     const changed = topology.changedAt(partition);
@@ -248,7 +254,7 @@ export class Replica {
       const detail = `epoch ${epoch} is older than the partition's last change, ${changed}`;
       return { kind: "refused", reason: "epoch", detail, document: topology.document() };
     }
-    if (!topology.isReplica(partition, n)) {
+    if (!topology.isReplica(partition, n, use)) {
       return refusal(
         "not-replica",
         `partition ${partition} is not here in epoch ${topology.epoch}`,

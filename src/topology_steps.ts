@@ -199,9 +199,13 @@ function checkSeal(topology: Topology, member: Member, seals: readonly Seal[]): 
     );
   }
   if (seal.records === 0) return;
-  throw invalid(
-    `Member '${member.name}' holds ${seal.records} records, and nodes join by themselves only while nothing is stored.`,
-    "A node cannot be added to a cluster with records yet: use the members that there are, or begin a new cluster with more.",
+  throw new QuorateError(
+    "not-ready",
+    `Member '${member.name}' holds ${seal.records} records, so a node joins when a plan takes it in.`,
+    {
+      outcome: "none",
+      hint: "quorate cluster plan --join NAME shows what would move; quorate cluster apply does it.",
+    },
   );
 }
 
