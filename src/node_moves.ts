@@ -94,6 +94,10 @@ export class NodeMoves {
     await this.#proposing;
   }
 
+  get bytesPerSecond(): number {
+    return this.#parts.bytesPerSecond;
+  }
+
   /** What the others are told of it. */
   get load(): Readonly<Record<string, number>> {
     const { topology, ownNodeId } = this.#parts;

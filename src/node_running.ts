@@ -46,6 +46,7 @@ import {
   type Queue,
   type QuorateNode,
 } from "./node_options.ts";
+import { NodePlans } from "./node_plans.ts";
 import type { NodeReplicas } from "./node_replicas.ts";
 import type { Ring } from "./ring.ts";
 import type { Store } from "./store.ts";
@@ -79,6 +80,7 @@ export class RunningNode implements QuorateNode {
   readonly list: Api["list"];
   readonly count: Api["count"];
   readonly batch: Api["batch"];
+  readonly moves: Api["moves"];
   readonly #parts: RunningParts;
   readonly #coordinator: Coordinator;
   readonly #startedAtMs: number;
@@ -131,6 +133,16 @@ export class RunningNode implements QuorateNode {
       delete: (request) => acknowledged(this.#written(() => coordinator.delete(request))),
     };
     this.#coordinator = coordinator;
+    this.moves =
+      among === undefined
+        ? undefined
+        : new NodePlans({
+            topology,
+            ownNodeId: identity.nodeId,
+            cluster: among.cluster,
+            moves: among.replicas.moves,
+            ownBytes: () => store.tally().bytes,
+          });
     this.get = this.#counted(requests.get);
     this.put = this.#counted(requests.put);
     this.delete = this.#counted(requests.delete);
@@ -297,7 +309,11 @@ export class RunningNode implements QuorateNode {
   #clusterChecks(): readonly ReadyCheck[] {
     const { among } = this.#parts;
     if (among === undefined) return [];
-    const { replicas } = among;
+    const { replicas, cluster } = among;
+    if (cluster.hasLeft) {
+      const detail = "it is no member of the cluster any more, and can be stopped";
+      return [{ name: "replica", ok: false, detail }];
+    }
     if (replicas.standings.isLost) {
       const detail = "the store was rolled back: its answers do not count";
       return [{ name: "replica", ok: false, detail }];
@@ -352,6 +368,11 @@ export class RunningNode implements QuorateNode {
 
   /** Counts what is under way, so that a close waits for it; refuses it once the node is closed. */
   #underWay<Result>(run: () => Promise<Result>): Promise<Result> {
+    if (this.#parts.among?.cluster.hasLeft === true) {
+      const detail = `Node '${this.name}' is no member of the cluster any more.`;
+      const hint = "Ask another node. This one can be stopped.";
+      return Promise.reject(new QuorateError("draining", detail, { outcome: "none", hint }));
+    }
     if (this.#closed !== undefined) {
       const detail = `Node '${this.name}' is closed.`;
       return Promise.reject(new QuorateError("draining", detail, { outcome: "none" }));

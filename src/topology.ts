@@ -18,10 +18,10 @@
  * While replicas move, a partition that is concerned has two rows: `replicas` has the one that is
  * read, and `move` the other one, with its own "joined".
  *
- *     phase              1 write to both   2 copy   3 read from the new   4 drop
- *     row in `replicas`  old               old      new                   new
- *     row in `move`      new               new      old                   old
- *     a write needs      both              both     both                  the new alone
+ *     phase              0 come up   1 write to both   2 copy   3 read from the new   4 drop
+ *     row in `replicas`  old         old               old      new                   new
+ *     row in `move`      new         new               new      old                   old
+ *     a write needs      the old     both              both     both                  the new
  *
  * Invariants
  * 1. A row has as many replicas as the largest n in use, or all members that take part while there
@@ -66,7 +66,7 @@ export interface Member {
   readonly weight: number;
 }
 
-export type MovePhase = 1 | 2 | 3 | 4;
+export type MovePhase = 0 | 1 | 2 | 3 | 4;
 
 /** A partition that moves. */
 export interface MovingRow {
@@ -85,7 +85,7 @@ export interface MovedSite {
 
 /** A move of replicas that is under way (T3). */
 export interface TopologyMove {
-  /** The epoch of its first phase: by it a move is named. */
+  /** The epoch of its beginning: by it a move is named. */
   readonly begun: number;
   readonly phase: MovePhase;
   /** The epoch at which this phase began (T4). */
@@ -148,10 +148,15 @@ export function writeSetsOf(
   n: number,
 ): readonly (readonly Member[])[] {
   const read = replicasOf(topology, partition, n);
-  const other = otherRowOf(topology, partition);
-  if (other === undefined || topology.move?.phase === 4) return [read];
+  const other = isTwofold(topology) ? otherRowOf(topology, partition) : undefined;
+  if (other === undefined) return [read];
   const set = membersOf(topology, other.replicas, n);
   return sameMembers(read, set) ? [read] : [read, set];
+}
+
+/** Whether writes go to two sets where something moves. */
+function isTwofold({ move }: Topology): boolean {
+  return move !== undefined && move.phase >= 1 && move.phase <= 3;
 }
 
 /** The other row of a partition that moves; undefined for one that does not. */
@@ -189,7 +194,7 @@ export function joinedAt(
 ): number | undefined {
   const row = rowOf(topology, partition);
   const read = joinedIn(topology, row, topology.joined[partition] ?? [], { n, nodeId });
-  if (read !== undefined || topology.move?.phase === 4) return read;
+  if (read !== undefined || !isTwofold(topology)) return read;
   const other = otherRowOf(topology, partition);
   if (other === undefined) return undefined;
   return joinedIn(topology, other.replicas, other.joined, { n, nodeId });

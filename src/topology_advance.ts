@@ -1,6 +1,7 @@
 /**
  * Topology advance: when a move may go on to its next phase, from what its members have told.
  *
+ *     0 -> 1   whoever comes to hold something is up, and knows of it
  *     1 -> 2   m of each set, old and new, know phase 1
  *     2 -> 3   the same of phase 2, and every replica that joins a set has copied it to the end
  *     3 -> 4   the same of phase 3
@@ -36,6 +37,7 @@ export type NewsOf = (nodeId: string) => MemberNews;
 export function whyNotAdvance(topology: Topology, newsOf: NewsOf): string | undefined {
   const { move } = topology;
   if (move === undefined) return "nothing moves";
+  if (move.phase === 0) return notUp(topology, newsOf);
   const isLast = move.isReverting ? move.phase === 1 : move.phase === 4;
   const isKnown = ({ nodeId }: Member): boolean => newsOf(nodeId).epoch >= move.since;
   for (const row of move.rows) {
@@ -54,6 +56,17 @@ export function whyNotAdvance(topology: Topology, newsOf: NewsOf): string | unde
   if (move.isReverting) return undefined;
   if (move.phase === 2) return unfilled(topology, newsOf);
   return move.phase === 4 ? undropped(topology, newsOf) : undefined;
+}
+
+/** A set of replicas that is written to has to be there. */
+function notUp(topology: Topology, newsOf: NewsOf): string | undefined {
+  const { move } = topology;
+  const open = topology.members.filter(({ nodeId }) => {
+    const { isUp, epoch } = newsOf(nodeId);
+    const isThere = isUp && epoch >= (move?.since ?? 0);
+    return !isThere && move?.rows.some((row) => joins(topology, row, nodeId));
+  });
+  return open.length === 0 ? undefined : `${namesOf(open)} has to be up`;
 }
 
 /** T5. */

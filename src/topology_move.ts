@@ -1,10 +1,12 @@
 /**
  * Topology move: how replicas come to stand elsewhere, one document after another (T3).
  *
- *     withMove      -> 1 write to both -> 2 copying -> 3 reads from the new -> 4 dropping -> over
- *     withRevert         1 <------------- 2 <---------- 3
- *                        `-> as it was before
+ *     withMove   -> 0 -> 1 write to both -> 2 copying -> 3 reads from the new -> 4 dropping -> over
+ *     withRevert    |    1 <------------- 2 <---------- 3
+ *                   `----`-> as it was before
  *
+ * In phase 0 nothing is otherwise yet, but that those who come are members: writes need them from phase
+ * 1 on, so they have to be up first. *
  * Members that join are in the document from phase 1, those that leave until the last one, and
  * weights and zones are what they will be when it is over. One move is under way at a time, of as
  * many members as one likes. Who may take the next step, and when, is in `topology_advance.ts` (T4).
@@ -69,9 +71,8 @@ export function withMove(topology: Topology, change: MoveChange): Topology | und
     ...topology,
     epoch,
     members: all,
-    changed: raised(topology.changed, rows, epoch),
     move: {
-      ...{ begun: epoch, phase: 1, since: epoch, isReverting: false },
+      ...{ begun: epoch, phase: 0, since: epoch, isReverting: false },
       joining: joining.map(({ nodeId }) => nodeId),
       leaving: change.leave,
       sites: change.sites,
@@ -110,6 +111,7 @@ export function withRevert(topology: Topology): Topology | undefined {
       "Wait for its end, then plan the opposite change.",
     );
   }
+  if (move.phase === 0) return undone(topology, topology.epoch + 1);
   return atPhase(topology, move.phase === 3 ? 2 : 1, true);
 }
 
@@ -162,11 +164,11 @@ function movingRows(
 function atPhase(topology: Topology, phase: MovePhase, isReverting: boolean): Topology {
   const move = topology.move as TopologyMove;
   const epoch = topology.epoch + 1;
-  // Where reads come from changes between 2 and 3; where writes go to, into 4.
+  // Where reads come from changes between 2 and 3; where writes go to, into 1 and into 4.
   const isSwapped = move.phase >= 3 !== phase >= 3;
   const next = isSwapped ? swapped(topology) : topology;
   const rows = next.move?.rows ?? [];
-  const isChanged = isSwapped || phase === 4;
+  const isChanged = isSwapped || phase === 4 || move.phase === 0;
   return {
     ...next,
     epoch,

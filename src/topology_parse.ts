@@ -153,7 +153,7 @@ function faultOfMove({ move, members, epoch, partitions }: Topology): string | u
   const isNodes = (raw: unknown): boolean =>
     isList(raw, membersMax) && !hasDoubles(raw) && raw.every((id) => ids.has(id as string));
   if (move !== undefined) {
-    if (!isFields(move) || !isWhole(move.phase, 1, 4) || typeof move.isReverting !== "boolean") {
+    if (!isFields(move) || !isWhole(move.phase, 0, 4) || typeof move.isReverting !== "boolean") {
       return "its move has no phase";
     }
     if (!isEpoch(move.begun) || !isEpoch(move.since)) return "its move began in no epoch";
@@ -193,6 +193,7 @@ function faultOfRows(document: Topology): string | undefined {
       partition,
       replicas: replicas[partition],
       joined: joined[partition],
+      until: since,
     });
     if (error !== undefined) return error;
   }
@@ -203,7 +204,7 @@ function faultOfRows(document: Topology): string | undefined {
     }
     const { partition } = row;
     last = partition;
-    const error = faultOfRow(document, lengthMin, { ...row, partition });
+    const error = faultOfRow(document, lengthMin, { ...row, partition, until: document.epoch });
     if (error !== undefined) return error;
   }
   return undefined;
@@ -223,11 +224,16 @@ function holdersMin({ members, move }: Topology): number {
 }
 
 function faultOfRow(
-  { members, changed }: Topology,
+  { members }: Topology,
   lengthMin: number,
-  row: { readonly partition: number; readonly replicas?: unknown; readonly joined?: unknown },
+  row: {
+    readonly partition: number;
+    readonly replicas?: unknown;
+    readonly joined?: unknown;
+    readonly until: number;
+  },
 ): string | undefined {
-  const { partition, replicas, joined } = row;
+  const { partition, replicas, joined, until } = row;
   if (
     !isList(replicas, replicasMax) ||
     replicas.length < Math.max(1, lengthMin) ||
@@ -238,7 +244,7 @@ function faultOfRow(
   if (!replicas.every((index) => isWhole(index, 0, members.length - 1))) {
     return `a replica of partition ${partition} is no member`;
   }
-  if (isJoined(joined, replicas.length, changed[partition] as number)) return undefined;
+  if (isJoined(joined, replicas.length, until)) return undefined;
   return `the replicas of partition ${partition} joined in no epochs up to its last change`;
 }
 

@@ -76,7 +76,7 @@ export function refuseMoving({ move, epoch }: Topology): void {
   if (move === undefined) return;
   throw new QuorateError(
     "contention",
-    `Replicas are being moved since epoch ${move.begun} (phase ${move.phase} of 4).`,
+    `Replicas are being moved since epoch ${move.begun} (phase ${move.phase}, of 0 to 4).`,
     {
       outcome: "none",
       epoch,

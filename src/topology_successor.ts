@@ -107,13 +107,13 @@ function wrongMove(before: Topology, next: Topology): string | undefined {
   if (earlier === undefined && later === undefined) return undefined;
   if (earlier === undefined && later !== undefined) {
     if (later.begun !== next.epoch || later.since !== next.epoch) return "its move began before it";
-    if (later.phase !== 1 || later.isReverting) return "its move begins in the middle";
+    if (later.phase !== 0 || later.isReverting) return "its move begins in the middle";
     if (gone.length > 0 || !sameIds(came, later.joining)) return "others join than it says";
     return undefined;
   }
   if (earlier !== undefined && later === undefined) {
     const isEnd = earlier.phase === 4 && !earlier.isReverting;
-    const isUndone = earlier.phase === 1 && earlier.isReverting;
+    const isUndone = earlier.phase === 0 || (earlier.phase === 1 && earlier.isReverting);
     if (!isEnd && !isUndone) return `its move ends in phase ${earlier.phase}`;
     if (came.length > 0) return "members join with the end of a move";
     return sameIds(gone, isEnd ? earlier.leaving : earlier.joining)
@@ -134,7 +134,10 @@ function wrongMove(before: Topology, next: Topology): string | undefined {
     later.isReverting &&
     (earlier.phase === 3
       ? later.phase === 2
-      : earlier.phase !== 4 && later.phase === 1 && !(earlier.isReverting && earlier.phase === 1));
+      : earlier.phase !== 4 &&
+        earlier.phase !== 0 &&
+        later.phase === 1 &&
+        !(earlier.isReverting && earlier.phase === 1));
   return isForward || isBack
     ? undefined
     : `its move goes from phase ${earlier.phase} to ${later.phase}`;
@@ -149,9 +152,12 @@ function wrongMovedRow(before: Topology, next: Topology): string | undefined {
   // An end leaves the row that is read.
   const isRead = later === undefined ? wasRead : later.phase >= 3;
   const isSwapped = wasRead !== isRead;
-  const isEnd = later === undefined && earlier?.isReverting === false;
+  const isEnd = later === undefined && earlier?.phase === 4;
   const isChanged =
-    isPhase && !isEnd && (isSwapped || later?.phase === 4 || !earlier || later === undefined);
+    earlier !== undefined &&
+    isPhase &&
+    !isEnd &&
+    (isSwapped || later === undefined || later.phase === 4 || earlier.phase === 0);
   for (let partition = 0; partition < next.partitions; partition += 1) {
     const was = otherRowOf(before, partition);
     const is = otherRowOf(next, partition);
