@@ -103,6 +103,8 @@ export interface NemesisParts {
   readonly places: readonly Place[];
   /** How many replicas a key has. */
   readonly replicas: number;
+  /** Whether a place is a member, and no newcomer. */
+  readonly isSettled: (place: Place) => boolean;
 }
 
 /** Whether a node was told is looked at so often. */
@@ -261,7 +263,8 @@ export class Nemesis {
   /** Only one node's disk may lose what it had: the others have to have it all. */
   #mayLose(place: Place): boolean {
     const { places, replicas } = this.#parts;
-    return replicas >= 3 && places.every((each) => each === place || !each.hasLost);
+    if (!place.isWanted || replicas < 3 || !this.#parts.isSettled(place)) return false;
+    return places.every((each) => each === place || !each.hasLost);
   }
 
   /**
@@ -273,7 +276,7 @@ export class Nemesis {
   #rollBack(place: Place, other: Place, { lastsMs, much }: Trouble): void {
     const { places, network, scheduler } = this.#parts;
     if (!this.#mayLose(place) || network.hasBlocks) return;
-    if (places.some(({ isReady }) => !isReady)) return;
+    if (places.some(({ isReady, isWanted }) => isWanted && !isReady)) return;
     this.#toBeTold = place;
     place.backUp();
     const missedMs = Math.min(3000, 500 + lastsMs);

@@ -28,6 +28,7 @@ import { Clients, simNamespace } from "./client.ts";
 import { drive } from "./guard.ts";
 import type { Operation } from "./history.ts";
 import { drawKnobs, type Knobs } from "./knobs.ts";
+import { Members } from "./members.ts";
 import type { Mutation } from "./mutation.ts";
 import { drawTroubles, isDeadly, Nemesis, type Trouble, type TroubleKind } from "./nemesis.ts";
 import { SimNetwork } from "./network.ts";
@@ -65,6 +66,7 @@ export interface Run {
 const eventsMax = 1_000_000;
 const readyMsMax = 120_000;
 const hintMsMax = 240_000;
+const moveMsMax = 240_000;
 const pollMs = 100;
 const boundsEveryEvents = 32;
 const finalTimeoutMs = 5000;
@@ -109,6 +111,7 @@ class World {
   readonly #clients: Clients;
   readonly #workload: Workload;
   readonly #changes: Changes;
+  readonly #members: Members;
   readonly #findings: Violation[] = [];
   readonly #sometimes = new Map<string, number>();
   /** When a process died that was not closed. */
@@ -121,13 +124,17 @@ class World {
     this.#options = options;
     const chance = new Chance(options.seed);
     const knobs = drawKnobs(chance.fork());
-    const drawn = drawTroubles(chance.fork(), knobs, options.only);
+    const { nodes, spares, safetyMs } = knobs;
+    const drawn = drawTroubles(chance.fork(), { nodes: nodes + spares, safetyMs }, options.only);
     const scheduler = this.#scheduler;
     scheduler.onTrace = options.onTrace;
     this.#knobs = knobs;
     this.#troubles = options.troubles ?? drawn;
     this.#network = new SimNetwork(scheduler, chance.fork(), knobs.network);
-    const addresses = Array.from({ length: knobs.nodes }, (_, index) => `10.0.0.${index + 1}:80`);
+    const addresses = Array.from(
+      { length: nodes + spares },
+      (_, index) => `10.0.0.${index + 1}:80`,
+    );
     this.#places = addresses.map(
       (_, index) =>
         new Place({
@@ -137,6 +144,7 @@ class World {
           knobs,
           index,
           addresses,
+          founders: nodes,
           mutation: options.mutation,
           onSometimes: (name) => this.#mark(name),
           onDeath: () => void this.#deaths.push(scheduler.tick()),
@@ -144,10 +152,10 @@ class World {
         }),
     );
     this.#bounds = new Bounds(this.#places, knobs.workload.valueBytesMax);
-    const replicas = Math.min(knobs.n, knobs.nodes);
     this.#clients = new Clients(scheduler, chance.fork(), {
-      replicas,
+      replicas: Math.min(knobs.n, nodes + spares),
       places: this.#places,
+      isMoving: knobs.memberGapMs !== undefined,
     });
     this.#changes = new Changes({
       scheduler,
@@ -162,6 +170,14 @@ class World {
       knobs: workload,
       places: this.#places,
       clients: this.#clients,
+    });
+    this.#members = new Members({
+      scheduler,
+      chance: chance.fork(),
+      places: this.#places,
+      founders: nodes,
+      replicas: Math.min(knobs.n, nodes),
+      gapMs: knobs.memberGapMs,
     });
   }
 
@@ -216,17 +232,34 @@ class World {
       network: this.#network,
       places: this.#places,
       replicas: Math.min(this.#knobs.n, this.#knobs.nodes),
+      isSettled: (place) => this.#members.isSettled(place),
     });
     nemesis.begin(this.#troubles);
     this.#workload.begin();
     this.#changes.begin();
+    this.#members.begin();
     await this.#scheduler.sleep(this.#knobs.safetyMs);
     this.#scheduler.trace("the troubles end");
     nemesis.heal();
     this.#changes.stop();
+    this.#members.stop();
     await this.#workload.end();
-    if (await this.#allReady("all serve again")) await this.#settle();
+    const isStill = (): boolean => this.#members.isStill;
+    if (!(await this.#until(isStill, moveMsMax))) this.#find("P5", this.#moving);
+    else if (await this.#allReady("all serve again")) await this.#settle();
     this.#end();
+  }
+
+  /** What a move waits for that has not come to its end. */
+  get #moving(): string {
+    const told = this.#places.map(({ name, node }) => {
+      try {
+        return `${name}: ${JSON.stringify(node?.moves?.moves().move)}`;
+      } catch {
+        return `${name}: does not serve`;
+      }
+    });
+    return `a move does not end: ${told.join(" | ")}`;
   }
 
   /** Liveness: hints are delivered, all is read from all, and all hold the same. */
@@ -248,7 +281,7 @@ class World {
     }
     if (this.#mayCompareUnread) await this.#compare("before anything was read");
     const finals: Operation[] = [];
-    const isWhole = this.#whole.length === this.#places.length;
+    const isWhole = this.#whole.length === this.#members.places.length;
     for (const key of this.#workload.keys) {
       for (const [index, place] of this.#whole.entries()) {
         const level = index === 0 && isWhole ? "all" : "quorum";
@@ -269,7 +302,7 @@ class World {
 
   /** Those whose disks have lost nothing; of the others nothing is asked. */
   get #whole(): readonly Place[] {
-    return this.#places.filter(({ hasLost }) => !hasLost);
+    return this.#members.places.filter(({ hasLost }) => !hasLost);
   }
 
   /** Whether every write that a replica missed must have been kept for it. */
@@ -315,7 +348,7 @@ class World {
   }
 
   async #explained(key: string): Promise<readonly ExplainedReplica[]> {
-    const [place] = this.#places;
+    const [place] = this.#whole;
     const request = { namespace: simNamespace, requestId: "compare", key: utf8Bytes(key) };
     return (await place?.node?.explain(request))?.replicas ?? [];
   }
@@ -325,7 +358,7 @@ class World {
     await place?.node?.putNamespace(simNamespace, { n: this.#knobs.n });
     const knows = (each: Place): boolean =>
       each.node?.namespaces().some(({ name }) => name === simNamespace) === true;
-    await this.#until(() => this.#places.every(knows), readyMsMax);
+    await this.#until(() => this.#whole.every(knows), readyMsMax);
   }
 
   /** Those for one that has lost its data are not counted: it may take none. */

@@ -17,6 +17,8 @@ export interface PlanRequest {
   readonly leave?: readonly string[] | undefined;
   /** Members whose place a waiting node takes; `by` may have the same name. */
   readonly replace?: readonly { readonly node: string; readonly by: string }[] | undefined;
+  /** What only those that are replaced held is given up. */
+  readonly acceptDataLoss?: boolean | undefined;
   /** Members that stay and hold nothing: weight 0. */
   readonly drain?: readonly string[] | undefined;
   readonly weight?: readonly { readonly node: string; readonly weight: number }[] | undefined;

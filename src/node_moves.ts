@@ -11,7 +11,7 @@
  *
  * Invariants
  * 1. A copy counts only sources that count, and that know the move (T5).
- * 2. What is dropped was compared with every new replica that is up, and at least with m of them (T6).
+ * 2. What is dropped was compared with the new replicas, and with m of them to the end (T6).
  * 3. One range is copied at a time, and no faster than `bytesPerSecond`.
  * 4. Nothing is taken for a partition under a join before what an older one has left is removed (T6).
  *
@@ -269,8 +269,10 @@ export class NodeMoves {
   /** T5: merges what n-m+1 of the old replicas hold; false: too few of them can be read now. */
   async #fill(topology: Topology, row: MovingRow, { n }: Holding): Promise<boolean> {
     const { old } = movedSetsOf(topology, row, n);
-    let needed = old.length - majority(old.length) + 1;
-    for (const source of this.#upFirst(old)) {
+    const lost = topology.move?.lost ?? [];
+    const left = old.filter(({ nodeId }) => !lost.includes(nodeId));
+    let needed = Math.min(old.length - majority(old.length) + 1, left.length);
+    for (const source of this.#upFirst(left)) {
       if (needed === 0) break;
       if (await this.#compareAll(topology, { partition: row.partition, n }, source)) needed -= 1;
       else this.#parts.report.sometimes("move: a source failed");
@@ -309,7 +311,6 @@ export class NodeMoves {
     let covered = 0;
     for (const target of this.#upFirst(replicas)) {
       if (await this.#compareAll(topology, { partition, n }, target, keepsNothing)) covered += 1;
-      else if (this.#parts.isUp(target.nodeId)) return false;
     }
     if (covered < majority(replicas.length)) return false;
     for (const { number, policy } of topology.namespaces) {

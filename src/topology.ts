@@ -96,6 +96,8 @@ export interface TopologyMove {
   readonly joining: readonly string[];
   /** Members that go when it is over. */
   readonly leaving: readonly string[];
+  /** Of those that leave: lost for good, with what only they held, as an operator has said. */
+  readonly lost: readonly string[];
   /** Weights and zones that are so when it is over. */
   readonly sites: readonly MovedSite[];
   /** By partition, ascending. */
@@ -135,7 +137,18 @@ export const policyDefault: NamespacePolicy = {
 
 /** The replicas that a namespace with n = `n` reads of a partition, in order. */
 export function replicasOf(topology: Topology, partition: number, n: number): readonly Member[] {
-  return membersOf(topology, rowOf(topology, partition), n);
+  const read = membersOf(topology, rowOf(topology, partition), n);
+  if (!isTwofold(topology) || !isLostSet(topology, read)) return read;
+  // Nobody can say any more what it held: the new set begins with what the others have.
+  const other = otherRowOf(topology, partition);
+  return other === undefined ? read : membersOf(topology, other.replicas, n);
+}
+
+/** Whether so many of a set are lost that the rest is no majority of it. */
+export function isLostSet({ move }: Topology, set: readonly Member[]): boolean {
+  if (move === undefined || move.lost.length === 0) return false;
+  const left = set.filter(({ nodeId }) => !move.lost.includes(nodeId)).length;
+  return 2 * left <= set.length;
 }
 
 /**
@@ -151,7 +164,7 @@ export function writeSetsOf(
   const other = isTwofold(topology) ? otherRowOf(topology, partition) : undefined;
   if (other === undefined) return [read];
   const set = membersOf(topology, other.replicas, n);
-  return sameMembers(read, set) ? [read] : [read, set];
+  return sameMembers(read, set) || isLostSet(topology, set) ? [read] : [read, set];
 }
 
 /** Whether writes go to two sets where something moves. */
@@ -179,7 +192,7 @@ export function movedSetsOf(
   row: MovingRow,
   n: number,
 ): { readonly old: readonly Member[]; readonly new: readonly Member[] } {
-  const read = replicasOf(topology, row.partition, n);
+  const read = membersOf(topology, rowOf(topology, row.partition), n);
   const other = membersOf(topology, row.replicas, n);
   const isMoved = (topology.move?.phase ?? 1) >= 3;
   return isMoved ? { old: other, new: read } : { old: read, new: other };

@@ -18,7 +18,7 @@
  */
 
 import { majority } from "./level.ts";
-import { type Member, type MovingRow, movedSetsOf, type Topology } from "./topology.ts";
+import { isLostSet, type Member, type MovingRow, movedSetsOf, type Topology } from "./topology.ts";
 
 /** What a member has told. */
 export interface MemberNews {
@@ -46,6 +46,8 @@ export function whyNotAdvance(topology: Topology, newsOf: NewsOf): string | unde
       // At the very end those that go are not asked any more.
       const affected = !isLast ? [sets.old, sets.new] : [move.isReverting ? sets.old : sets.new];
       for (const set of affected) {
+        // Who is lost takes notice of nothing; an operator has answered for that.
+        if (isLostSet(topology, set)) continue;
         const count = set.filter(isKnown).length;
         if (count >= majority(set.length)) continue;
         const silent = set.filter((member) => !isKnown(member));

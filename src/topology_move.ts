@@ -44,6 +44,8 @@ export interface MoveChange {
   /** Who comes in the place of a member that leaves; both are in the lists above as well. */
   readonly replace: readonly { readonly nodeId: string; readonly by: string }[];
   readonly sites: readonly MovedSite[];
+  /** Who is replaced is lost for good, with what only it held. */
+  readonly isLossAccepted?: boolean;
 }
 
 /** The first phase of a move, or the whole of it where no replica moves; undefined: nothing changes. */
@@ -75,6 +77,7 @@ export function withMove(topology: Topology, change: MoveChange): Topology | und
       ...{ begun: epoch, phase: 0, since: epoch, isReverting: false },
       joining: joining.map(({ nodeId }) => nodeId),
       leaving: change.leave,
+      lost: change.isLossAccepted === true ? change.replace.map(({ nodeId }) => nodeId) : [],
       sites: change.sites,
       rows,
     },
@@ -105,6 +108,12 @@ export function withRevert(topology: Topology): Topology | undefined {
     throw invalid("Nothing moves at present.", "quorate cluster plan says what could.");
   }
   if (move.isReverting) return undefined;
+  if (move.lost.length > 0 && move.phase > 0) {
+    throw invalid(
+      "The move takes the place of a member that is lost, so it cannot be taken back.",
+      "Wait for its end: quorate cluster status.",
+    );
+  }
   if (move.phase === 4) {
     throw invalid(
       "The old replicas are being dropped already, so the move cannot be taken back.",

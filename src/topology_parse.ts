@@ -158,7 +158,8 @@ function faultOfMove({ move, members, epoch, partitions }: Topology): string | u
     }
     if (!isEpoch(move.begun) || !isEpoch(move.since)) return "its move began in no epoch";
     if (move.begun > move.since || move.since > epoch) return "its move is of a later epoch";
-    if (!isNodes(move.joining) || !isNodes(move.leaving)) return "who moves is no member";
+    if (!isNodes(move.joining) || !isNodes(move.leaving) || !isNodes(move.lost))
+      return "who moves is no member";
     if (!isList(move.sites, membersMax) || !move.sites.every(isSite)) return "its sites are none";
     if (!isList(move.rows, partitions) || move.rows.length === 0) return "nothing is moved";
   }
@@ -339,7 +340,7 @@ function copyOf(document: Topology): Topology {
 }
 
 function moveOf(move: TopologyMove): TopologyMove {
-  const { begun, phase, since, isReverting, joining, leaving, sites, rows } = move;
+  const { begun, phase, since, isReverting, joining, leaving, lost, sites, rows } = move;
   return {
     begun,
     phase,
@@ -347,6 +348,7 @@ function moveOf(move: TopologyMove): TopologyMove {
     isReverting,
     joining,
     leaving,
+    lost,
     sites: sites.map(({ nodeId, zone, weight }) => ({ nodeId, zone, weight })),
     rows: rows.map(({ partition, replicas, joined }) => ({ partition, replicas, joined })),
   };

@@ -19,7 +19,14 @@ import { utf8Bytes } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
 import { xxh64 } from "./hash.ts";
 import { majority } from "./level.ts";
-import { type Member, type MovedSite, sharesOf, type Topology, weightMax } from "./topology.ts";
+import {
+  type Member,
+  type MovedSite,
+  movedSetsOf,
+  sharesOf,
+  type Topology,
+  weightMax,
+} from "./topology.ts";
 import { type MoveChange, withMove, withNextPhase } from "./topology_move.ts";
 import { isMemberName } from "./topology_parse.ts";
 import { type MemberFacts, memberOf } from "./topology_steps.ts";
@@ -45,6 +52,7 @@ const phaseSeconds = 2;
 export function makePlan(topology: Topology, request: PlanRequest, facts: PlanFacts): Plan {
   const change = changeOf(topology, request, facts.waiting);
   const next = withMove(topology, change);
+  if (next !== undefined) refuseLoss(next, request);
   if (next === undefined) {
     throw invalid("The plan changes nothing.", "quorate cluster plan --help lists what can be.");
   }
@@ -112,7 +120,25 @@ function changeOf(
       by: waits(waiting, by).nodeId,
     })),
     sites,
+    isLossAccepted: request.acceptDataLoss === true,
   };
+}
+
+/** Where a majority of a set is replaced, what it held may be nowhere else. */
+function refuseLoss(next: Topology, { acceptDataLoss, replace = [] }: PlanRequest): void {
+  if (next.move === undefined || acceptDataLoss === true || replace.length === 0) return;
+  const leaving = new Set(next.move.leaving);
+  for (const { name, policy } of next.namespaces) {
+    for (const row of next.move.rows) {
+      const { old } = movedSetsOf(next, row, policy.n);
+      const left = old.filter(({ nodeId }) => !leaving.has(nodeId)).length;
+      if (2 * left > old.length) continue;
+      throw invalid(
+        `Of the replicas of '${name}' in partition ${row.partition} so many are replaced that what they held may be nowhere else.`,
+        "If they are lost for good, plan again with --accept-data-loss; if they still run, let them leave instead.",
+      );
+    }
+  }
 }
 
 function sitesOf(topology: Topology, { drain = [], weight = [], zone = [] }: PlanRequest) {

@@ -124,7 +124,7 @@ function wrongMove(before: Topology, next: Topology): string | undefined {
   if (later.begun !== earlier.begun) return "another move begins before the one under way is over";
   if (came.length > 0 || gone.length > 0) return "members come or go in the middle of a move";
   const said = (move: typeof earlier): string =>
-    JSON.stringify([move.joining, move.leaving, move.sites]);
+    JSON.stringify([move.joining, move.leaving, move.lost, move.sites]);
   if (said(earlier) !== said(later)) return "its move became another one";
   const isSame = later.phase === earlier.phase && later.isReverting === earlier.isReverting;
   if (later.since !== (isSame ? earlier.since : next.epoch)) return "its phase began elsewhere";
