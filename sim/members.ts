@@ -39,6 +39,8 @@ const waitMsMax = 8000;
 export class Members {
   readonly #parts: MembersParts;
   #isOver = false;
+  /** Somebody still waits for an answer. */
+  #isBusy = false;
 
   constructor(parts: MembersParts) {
     this.#parts = parts;
@@ -63,10 +65,15 @@ export class Members {
     return places.filter(({ name }) => ring.some(({ node }) => node === name));
   }
 
-  /** Whether nothing moves any more, as all see it that can be asked. */
+  /** Whether nothing moves any more, and nobody is about to begin it. */
   get isStill(): boolean {
+    return !this.#isBusy && !this.#isMoving;
+  }
+
+  /** As all see it that can be asked. */
+  get #isMoving(): boolean {
     const answers = this.#nodes.map((node) => movesOf(node));
-    return answers.every((answer) => answer === undefined || answer.move === undefined);
+    return answers.some((answer) => answer?.move !== undefined);
   }
 
   /** Whether a place is a member that was one before whatever moves. */
@@ -99,9 +106,11 @@ export class Members {
     while (!this.#isOver) {
       await scheduler.sleep(chance.between(0, 2 * gapMs));
       if (this.#isOver) return;
+      this.#isBusy = true;
       await this.#change().catch((error: unknown) => {
         scheduler.trace(`members: ${error instanceof Error ? error.message : String(error)}`);
       });
+      this.#isBusy = false;
     }
   }
 
@@ -109,7 +118,7 @@ export class Members {
     const { chance, places } = this.#parts;
     const ring = this.#ring();
     if (ring === undefined) return;
-    if (!this.isStill) {
+    if (this.#isMoving) {
       if (chance.happens(0.15)) await this.#revert();
       return;
     }
@@ -176,6 +185,7 @@ export class Members {
     const { id } = await this.#ask((api) => api.plan(request), moves);
     // What was planned may be carried out long after it was looked at.
     if (chance.happens(0.3)) await scheduler.sleep(chance.between(0, 3000));
+    if (this.#isOver) return;
     scheduler.trace(`members: apply ${JSON.stringify(request)}`);
     await this.#ask((api) => api.apply(id), moves);
     scheduler.trace("members: applied");
@@ -206,7 +216,7 @@ export class Members {
     const { scheduler, places } = this.#parts;
     for (;;) {
       await scheduler.sleep(lookMs);
-      const isStill = this.isStill;
+      const isStill = !this.#isMoving;
       for (const place of places) {
         if (place.isReplaced && isStill && place.isReady) place.isWhole();
         if (place.node?.readiness().some(({ detail }) => detail?.includes("no member") === true)) {

@@ -173,6 +173,7 @@ async function openOwnNode(
       hintBytesMax: config.hintBytesMax,
       hintAgeMaxMs: config.hintAgeMsMax,
       hintBytesPerSecond: config.hintBytesPerSecond,
+      moveBytesPerSecond: config.moveBytesPerSecond,
       budgets: admission,
     },
   });

@@ -41,6 +41,7 @@ export interface Config {
 
   readonly peers: readonly string[];
   readonly bootstrapExpect: number | undefined;
+  readonly autoJoin: boolean;
   readonly clusterSecret: string | undefined;
   readonly clusterSecretFile: string | undefined;
   readonly gossipPort: number | undefined;
@@ -58,6 +59,7 @@ export interface Config {
   readonly hintBytesMax: number;
   readonly hintAgeMsMax: number;
   readonly hintBytesPerSecond: number;
+  readonly moveBytesPerSecond: number;
   readonly hintRequestsMax: number;
 
   readonly logLevel: LogLevel;

@@ -219,6 +219,7 @@ class StartingNode implements QuorateNode {
         hintBytesMax: cluster.hintBytesMax ?? hintBytesMaxDefault,
         hintAgeMaxMs: cluster.hintAgeMaxMs ?? hintAgeMaxMsDefault,
         hintBytesPerSecond: cluster.hintBytesPerSecond ?? hintBytesPerSecondDefault,
+        moveBytesPerSecond: cluster.moveBytesPerSecond,
       },
       budgets: cluster.budgets,
     });

@@ -56,6 +56,8 @@ export interface NodeClusterOptions {
   readonly hintAgeMaxMs?: number;
   /** How fast it is delivered, in bytes a second. Default 8 MiB. */
   readonly hintBytesPerSecond?: number;
+  /** How fast it copies while replicas move, in bytes a second. Default 32 MiB. */
+  readonly moveBytesPerSecond?: number;
   /** What is taken on of other nodes' requests at once; undefined: no bound but the links'. */
   readonly budgets?: PeerBudgets;
 }
