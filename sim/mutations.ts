@@ -42,6 +42,7 @@ import {
   withoutSync,
 } from "./mutation.ts";
 import { lifeMutations } from "./mutations_life.ts";
+import { moveMutations } from "./mutations_moves.ts";
 
 const isLog = (path: string): boolean => path.startsWith("wal/");
 
@@ -58,6 +59,7 @@ const proposed = new WeakMap<object, unknown>();
 
 export const mutations: readonly Mutation[] = [
   ...lifeMutations,
+  ...moveMutations,
   {
     name: "the log is not synced",
     rule: "W1, D1: durable before answered",

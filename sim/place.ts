@@ -363,7 +363,11 @@ export class Place {
   #report(): Report {
     const { scheduler, onSometimes } = this.#parts;
     const log = (level: LogLevel, message: string, fields?: object): void => {
-      if (level === "debug" || level === "info") return;
+      if (
+        level === "info" ||
+        (level === "debug" && !message.includes("copy was") && !message.includes("part of a move"))
+      )
+        return;
       if (scheduler.onTrace === undefined) return;
       scheduler.onTrace(`${this.name} ${level}: ${message} ${JSON.stringify(fields ?? {})}`);
     };

@@ -113,6 +113,8 @@ class OneRead {
   /** Answers to what was sent under an older document are dropped. */
   #attempt = 0;
   #isLearning = false;
+  /** A newer document, from whoever has refused this one's epoch. */
+  #newer: unknown;
   /** What is told when a newer document was learned. */
   #postponed: (() => void)[] = [];
   /** The value is asked of one replica; of another when that one is late or has failed. */
@@ -226,7 +228,13 @@ class OneRead {
     const { epoch } = this.#place;
     const replicas = this.#writers;
     const question = { epoch, wants, coverMs, timeoutMs: this.#leftMs };
-    return this.#shared.asks.ask(this.#job, replicas[replica] as ReplicaNode, question);
+    const asked = this.#shared.asks.ask(this.#job, replicas[replica] as ReplicaNode, question);
+    return asked.then((reply) => this.#noticed(reply));
+  }
+
+  #noticed<Reply extends ReadReply | WriteReply>(reply: Reply): Reply {
+    if (reply.kind === "refused" && reply.reason === "epoch") this.#newer = reply.document;
+    return reply;
   }
 
   get #leftMs(): number {
@@ -293,6 +301,7 @@ class OneRead {
       }
       ports.report.sometimes("coordinator: asked again under a newer epoch");
       this.#attempt += 1;
+      this.#newer = undefined;
       this.#place = place;
       this.#writers = writersOf(place);
       this.#order = this.#shared.asks.nearestFirst(place.replicas);
@@ -332,8 +341,19 @@ class OneRead {
       if (tombstone || isExpired || record === undefined) this.#finish(undefined, decided);
       else this.#finish(decodeRecord(record), decided);
     } catch (error) {
-      this.#over(QuorateError.from(error));
+      this.#unsettled(QuorateError.from(error));
     }
+  }
+
+  /** What had to be durable is not; under a newer topology others are to be asked (T2). */
+  #unsettled(error: QuorateError): void {
+    const isOld = this.#newer !== undefined && this.#attempt < asksAgainMax;
+    if (this.#isOver || !isOld) {
+      this.#over(error);
+      return;
+    }
+    this.#isSettling = false;
+    this.#learn(this.#newer, () => this.#over(error));
   }
 
   /**
@@ -432,7 +452,8 @@ class OneRead {
     const { epoch } = this.#place;
     const { nodeId } = this.#writers[replica] as ReplicaNode;
     const held = { record, source, epoch, timeoutMs };
-    return sendHeld(this.#shared.ports, this.#job, nodeId, held);
+    const sent = sendHeld(this.#shared.ports, this.#job, nodeId, held);
+    return sent.then((reply) => this.#noticed(reply));
   }
 
   /** What nobody waits for: the others get the version that was answered. */

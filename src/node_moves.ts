@@ -25,6 +25,7 @@ import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { Holding, Holdings } from "./holdings.ts";
 import { majority } from "./level.ts";
+import { PatientPeer } from "./node_moves_peer.ts";
 import { PeerSide, StoreSide } from "./node_repair.ts";
 import type { Peers } from "./peers.ts";
 import { compareRange, type RepairSide } from "./repair.ts";
@@ -38,7 +39,13 @@ import {
   type Topology,
   writeSetsOf,
 } from "./topology.ts";
-import { joins, type MemberNews, sizesInUse, whyNotAdvance } from "./topology_advance.ts";
+import {
+  joins,
+  type MemberNews,
+  type NewsOf,
+  sizesInUse,
+  whyNotAdvance,
+} from "./topology_advance.ts";
 import { withNextPhase } from "./topology_move.ts";
 
 export interface NodeMovesParts {
@@ -59,9 +66,12 @@ export interface NodeMovesParts {
 
 const tickMs = 250;
 const pieceCount = 500;
+/** How far the copy is, is kept so often: a start goes on from there. */
+const keepMs = 500;
 
 export class NodeMoves {
   readonly #parts: NodeMovesParts;
+  readonly #patient: PatientPeer;
   #cancel: () => void = () => {};
   #running: Promise<void> | undefined;
   #proposing: Promise<unknown> | undefined;
@@ -81,6 +91,7 @@ export class NodeMoves {
 
   constructor(parts: NodeMovesParts) {
     this.#parts = parts;
+    this.#patient = new PatientPeer(parts.clock, parts.peers);
   }
 
   begin(): void {
@@ -188,7 +199,7 @@ export class NodeMoves {
       dropped: this.load["moveDropped"] ?? 0,
       isUp: true,
     };
-    const why = whyNotAdvance(topology, (nodeId) => (nodeId === ownNodeId ? own : newsOf(nodeId)));
+    const why = this.waitsFor(topology, (nodeId) => (nodeId === ownNodeId ? own : newsOf(nodeId)));
     if (why !== undefined) {
       this.#dueCount = 0;
       return;
@@ -196,7 +207,7 @@ export class NodeMoves {
     this.#dueCount += 1;
     // The first voter at once; the others where it does not come to it.
     if (this.#dueCount <= 2 * place) return;
-    report.sometimes(move.isReverting ? "move: reverted" : `move: phase ${move.phase} is over`);
+    report.sometimes(move.isReverting ? "move: a step back" : "move: the next phase");
     this.#proposing = this.#parts
       .propose((present) => withNextPhase(present, move))
       .catch((error: unknown) => {
@@ -207,6 +218,11 @@ export class NodeMoves {
         this.#proposing = undefined;
         this.#dueCount = 0;
       });
+  }
+
+  /** T4. */
+  waitsFor(topology: Topology, newsOf: NewsOf): string | undefined {
+    return whyNotAdvance(topology, newsOf);
   }
 
   /** What this node holds by a document, and not yet under its join. */
@@ -257,11 +273,22 @@ export class NodeMoves {
       }
     }
     this.#progress = { done: all - open.length, all };
+    const { clock } = this.#parts;
+    let filled: Holding[] = [];
+    let keptMs = clock.monotonicMs();
     for (const { row, holding } of open) {
-      if (this.#isClosed || !(await this.#fill(topology, row, holding))) return;
-      await holdings.fill([holding]);
+      const isWhole = !this.#isClosed && (await this.#fill(topology, row, holding));
+      if (isWhole) filled.push(holding);
+      const isDue = clock.monotonicMs() - keptMs >= keepMs;
+      if (filled.length > 0 && (isDue || !isWhole)) {
+        await holdings.fill(filled);
+        keptMs = clock.monotonicMs();
+        filled = [];
+      }
+      if (!isWhole) return;
       this.#progress = { done: this.#progress.done + 1, all };
     }
+    if (filled.length > 0) await holdings.fill(filled);
     if (all > 0) report.sometimes("move: copied");
     this.#filled = topology.move?.begun ?? 0;
   }
@@ -271,13 +298,18 @@ export class NodeMoves {
     const { old } = movedSetsOf(topology, row, n);
     const lost = topology.move?.lost ?? [];
     const left = old.filter(({ nodeId }) => !lost.includes(nodeId));
-    let needed = Math.min(old.length - majority(old.length) + 1, left.length);
+    let needed = Math.min(this.sourcesNeeded(old.length), left.length);
     for (const source of this.#upFirst(left)) {
       if (needed === 0) break;
       if (await this.#compareAll(topology, { partition: row.partition, n }, source)) needed -= 1;
       else this.#parts.report.sometimes("move: a source failed");
     }
     return needed === 0;
+  }
+
+  /** n-m+1: one of them has what any quorum of the old replicas took. */
+  sourcesNeeded(replicas: number): number {
+    return replicas - majority(replicas) + 1;
   }
 
   /** Whether nothing is left here that is not this node's. */
@@ -305,14 +337,9 @@ export class NodeMoves {
     });
   }
 
-  /** T6: the new replicas get what they lack, then it goes. */
+  /** What is covered goes. */
   async #drop(topology: Topology, partition: number, n: number): Promise<boolean> {
-    const replicas = replicasOf(topology, partition, n);
-    let covered = 0;
-    for (const target of this.#upFirst(replicas)) {
-      if (await this.#compareAll(topology, { partition, n }, target, keepsNothing)) covered += 1;
-    }
-    if (covered < majority(replicas.length)) return false;
+    if (!(await this.isCovered(topology, partition, n))) return false;
     for (const { number, policy } of topology.namespaces) {
       if (policy.n !== n) continue;
       // Under another document it may be this node's again.
@@ -320,6 +347,16 @@ export class NodeMoves {
       if (!(await this.#removeUnlessWanted(partition, number))) return false;
     }
     return true;
+  }
+
+  /** T6: the new replicas have got what they lacked. */
+  async isCovered(topology: Topology, partition: number, n: number): Promise<boolean> {
+    const replicas = replicasOf(topology, partition, n);
+    let covered = 0;
+    for (const target of this.#upFirst(replicas)) {
+      if (await this.#compareAll(topology, { partition, n }, target, keepsNothing)) covered += 1;
+    }
+    return covered >= majority(replicas.length);
   }
 
   /** Removes what is there of a namespace, in pieces; whether there was anything. */
@@ -364,7 +401,7 @@ export class NodeMoves {
             mayGoOn: () => !this.#isClosed,
             bytesPerSecond,
           },
-          new PeerSide({ peers: this.#counting, store }, { nodeId, n, epoch }),
+          new PeerSide({ peers: this.#patient, store }, { nodeId, n, epoch }),
           { namespaceNumber, partition },
         );
         if (!result.isWhole) return false;
@@ -376,19 +413,6 @@ export class NodeMoves {
       return false;
     }
   }
-
-  /** R4: what a node says that cannot know what it should hold is believed by nobody. */
-  readonly #counting: Pick<Peers, "request"> = {
-    request: async (nodeId, request, timeoutMs) => {
-      const reply = await this.#parts.peers.request(nodeId, request, timeoutMs);
-      if (reply.from.counts || request.kind === "write") return reply;
-      throw new QuorateError(
-        "not-ready",
-        "The other replica does not know what it should hold.",
-        {},
-      );
-    },
-  };
 
   #upFirst(members: readonly Member[]): readonly Member[] {
     const { isUp, ownNodeId } = this.#parts;
