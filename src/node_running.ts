@@ -57,6 +57,8 @@ import { clusterAnswer, hintsAnswer, hintsTold, loadOf } from "./topology_status
 
 /** So many keys of a deleted namespace are removed at a time. */
 const purgePieceCount = 500;
+/** A node that goes delivers hints for so long at most. */
+const hintsMsMax = 5000;
 /** A removal that found no room goes on after so long. */
 const purgeRetryMs = 60_000;
 
@@ -91,6 +93,7 @@ export class RunningNode implements QuorateNode {
   /** Numbers whose removal was begun. */
   readonly #purged = new Set<number>();
   #closed: Promise<void> | undefined;
+  #farewell: Promise<void> | undefined;
 
   constructor(parts: RunningParts) {
     const { options, identity, document, store } = parts;
@@ -328,7 +331,17 @@ export class RunningNode implements QuorateNode {
   }
 
   async leave(timeoutMs: number): Promise<void> {
-    await this.#parts.among?.cluster.leave(timeoutMs);
+    const { among } = this.#parts;
+    if (among === undefined) return;
+    this.#farewell ??= this.#bringHints(among.replicas, Math.min(timeoutMs, hintsMsMax));
+    await this.#farewell;
+    await among.cluster.leave(timeoutMs);
+  }
+
+  /** What others have missed, and this node keeps, they get while it is still there. */
+  async #bringHints({ handoff }: NodeReplicas, timeoutMs: number): Promise<void> {
+    if (this.#underWayCount === 0) await this.#coordinator.settle();
+    await handoff.deliverNow(timeoutMs);
   }
 
   close(): Promise<void> {
