@@ -507,7 +507,7 @@ class OneRead {
   }
 
   #failQuorum(): void {
-    this.#over(this.#quorumError());
+    this.#unsettled(this.#quorumError());
   }
 
   #quorumError(): QuorateError {

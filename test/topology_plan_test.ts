@@ -3,7 +3,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { PlanRequest } from "../src/api_moves.ts";
-import type { Topology } from "../src/topology.ts";
+import { movedSetsOf, type Topology, writeSetsOf } from "../src/topology.ts";
+import { whyNotAdvance } from "../src/topology_advance.ts";
+import { withNextPhase, withRevert } from "../src/topology_move.ts";
 import { withNamespace } from "../src/topology_namespaces.ts";
 import { makePlan, type PlanFacts, planStep } from "../src/topology_plan.ts";
 import { genesisOf, type MemberFacts } from "../src/topology_steps.ts";
@@ -98,6 +100,41 @@ test("a plan is carried out under its epoch, and refused under any other", () =>
   const stale = throwsSlug("contention", () => planStep(made, later));
   assert.match(stale.message, /made for epoch 1, and the epoch is 2 now/);
   throwsSlug("contention", () => planStep(made, { ...three, clusterId: "f".repeat(32) }));
+});
+
+test("where a majority of a set is replaced, the plan says so, and the loss has to be accepted", () => {
+  const single = withNamespace(three, "single", { n: 1 }) as Topology;
+  const replace = [{ node: "n2", by: "n4" }];
+  const refused = throwsSlug("invalid-request", () => plan({ replace }, single));
+  assert.match(refused.message, /replicas of 'single' in partition \d+ so many are replaced/);
+  assert.match(refused.hint ?? "", /--accept-data-loss/);
+  const made = makePlan(single, { replace, acceptDataLoss: true }, known);
+  let state = planStep(made, single) as Topology;
+  const lost = (state.move?.rows ?? []).filter((row) => {
+    return movedSetsOf(state, row, 1).old[0]?.name === "n2";
+  });
+  assert.ok(lost.length > 0);
+  // Nobody of the old set is left to take notice of anything: the new one is asked alone.
+  const isThere = ({ nodeId }: { readonly nodeId: string }) =>
+    nodeId !== state.members.find(({ name }) => name === "n2")?.nodeId;
+  for (let phase = 0; phase < 4; phase += 1) {
+    const news = (nodeId: string) => ({
+      epoch: isThere({ nodeId }) ? state.epoch : 0,
+      filled: state.move?.begun ?? 0,
+      dropped: 0,
+      isUp: isThere({ nodeId }),
+    });
+    assert.is(whyNotAdvance(state, news), undefined, `phase ${phase}`);
+    state = withNextPhase(state, state.move as NonNullable<Topology["move"]>) as Topology;
+    for (const { partition } of lost) {
+      const sets = writeSetsOf(state, partition, 1);
+      assert.equal(
+        sets.map((set) => set.map(({ name }) => name)),
+        [["n4"]],
+      );
+    }
+    throwsSlug("invalid-request", () => withRevert(state));
+  }
 });
 
 test("what cannot be is refused, with the names that there are", () => {
