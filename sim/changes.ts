@@ -138,10 +138,16 @@ export class Changes {
   }
 }
 
-function documentOf({ name, node: running, hasLost, starts }: Place): SeenDocument | undefined {
+function documentOf({
+  name,
+  node: running,
+  hasLost,
+  starts,
+  disks,
+}: Place): SeenDocument | undefined {
   if (running === undefined) return undefined;
   // One that has lost its disk may go back with it: each of its lives is somebody else.
-  const node = hasLost ? `${name}, start ${starts}` : name;
+  const node = hasLost ? `${name}, start ${starts}` : `${name}, disk ${disks}`;
   const namespaces = running.namespaces();
   const setting = namespaces.find(({ name }) => name === simNamespace)?.policy.valueBytesMax;
   return {

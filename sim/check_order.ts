@@ -188,9 +188,10 @@ function boundAfter(
     : undefined;
 }
 
-function raise(bounds: Bounds, next: Bound, { told, needed, replicas }: Operation): void {
+function raise(bounds: Bounds, next: Bound, { told, needed, replicas, isMoving }: Operation): void {
   bounds.strict = higher(bounds.strict, next);
-  if (told.kind === "written" && needed === replicas) bounds.all = higher(bounds.all, next);
+  if (told.kind === "written" && needed === replicas && isMoving !== true)
+    bounds.all = higher(bounds.all, next);
 }
 
 function joined(one: Bounds, other: Bounds): Bounds {

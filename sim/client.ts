@@ -46,6 +46,8 @@ export interface ClientsWorld {
   /** How many replicas a key has. */
   readonly replicas: number;
   readonly places: readonly Place[];
+  /** Whether replicas may move: then L1 promises less. */
+  readonly isMoving: boolean;
 }
 
 export class Clients {
@@ -55,8 +57,10 @@ export class Clients {
   /** How many replicas a key has. */
   readonly #replicas: number;
   readonly #places: readonly Place[];
+  readonly #isMoving: boolean;
 
   constructor(scheduler: Scheduler, chance: Chance, world: ClientsWorld) {
+    this.#isMoving = world.isMoving;
     this.#scheduler = scheduler;
     this.#chance = chance;
     this.#replicas = world.replicas;
@@ -89,6 +93,7 @@ export class Clients {
       value: kind === "put" ? `v${number}` : undefined,
       needed: { one: 1, quorum: majority(this.#replicas), all: this.#replicas }[level],
       replicas: this.#replicas,
+      ...(this.#isMoving ? { isMoving: true } : {}),
       node: place.name,
       begun: scheduler.tick(),
       ended: undefined,

@@ -64,6 +64,8 @@ export interface Operation {
   /** Replicas that had to answer, and how many there are. */
   readonly needed: number;
   readonly replicas: number;
+  /** Replicas moved meanwhile, or may have: of weak levels less is promised then (L1). */
+  readonly isMoving?: true;
   readonly node: string;
   readonly begun: number;
   ended: number | undefined;

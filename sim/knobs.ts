@@ -74,6 +74,10 @@ export interface Knobs {
   readonly safetyMs: number;
   /** How long lies between two rounds of changes to the document; undefined: there are none. */
   readonly changeGapMs: number | undefined;
+  /** Nodes that may come later. */
+  readonly spares: number;
+  /** How long lies between two changes of the members; undefined: there are none. */
+  readonly memberGapMs: number | undefined;
 }
 
 const KiB = 1024;
@@ -88,7 +92,7 @@ export function drawKnobs(chance: Chance): Knobs {
     : chance.pick([1, 2, 3, 3, 3, 3, 4, 5]);
   const skewMsMax = chance.pick([0, 5, 200, 2000]);
   const driftMax = chance.pick([0, 0, 0.0001, 0.01]);
-  return {
+  const knobs = {
     nodes,
     n: chance.pick([3, 3, 3, 3, chance.whole(1, 5), chance.whole(1, 2)]),
     partitions: chance.pick([1, 2, 4, 8]),
@@ -124,6 +128,9 @@ export function drawKnobs(chance: Chance): Knobs {
     watermarkPeriodMs: chance.pick([300, 1000, 5000]),
     requestMsMax: chance.pick([10, 10, 200, 1000, 5000, 60_000]),
   };
+  const memberGapMs = nodes > 5 ? undefined : chance.pick([undefined, undefined, 1000, 3000]);
+  const spares = memberGapMs === undefined ? 0 : chance.whole(0, 2);
+  return { ...knobs, memberGapMs, spares };
 }
 
 function drawNetwork(chance: Chance): NetworkKnobs {

@@ -42,6 +42,7 @@ import {
   withoutSync,
 } from "./mutation.ts";
 import { lifeMutations } from "./mutations_life.ts";
+import { moveMutations } from "./mutations_moves.ts";
 import { repairMutations } from "./mutations_repair.ts";
 import { watermarkMutations } from "./mutations_watermark.ts";
 
@@ -62,6 +63,7 @@ export const mutations: readonly Mutation[] = [
   ...lifeMutations,
   ...repairMutations,
   ...watermarkMutations,
+  ...moveMutations,
   {
     name: "the log is not synced",
     rule: "W1, D1: durable before answered",

@@ -105,6 +105,8 @@ export interface NemesisParts {
   readonly replicas: number;
   /** Has a key, or each, read through a node, at a moment at which it could be read wrongly. */
   readonly readNow: (place: Place, key?: string) => void;
+  /** Whether a place is a member, and no newcomer. */
+  readonly isSettled: (place: Place) => boolean;
 }
 
 /** Whether a node was told is looked at so often. */
@@ -286,7 +288,8 @@ export class Nemesis {
   /** Only one node's disk may lose what it had: the others have to have it all. */
   #mayLose(place: Place): boolean {
     const { places, replicas } = this.#parts;
-    return replicas >= 3 && places.every((each) => each === place || !each.hasLost);
+    if (!place.isWanted || replicas < 3 || !this.#parts.isSettled(place)) return false;
+    return places.every((each) => each === place || !each.hasLost);
   }
 
   /**
@@ -298,7 +301,7 @@ export class Nemesis {
   #rollBack(place: Place, other: Place, { lastsMs, much }: Trouble): void {
     const { places, network } = this.#parts;
     if (!this.#mayLose(place) || network.hasBlocks) return;
-    if (places.some(({ isReady }) => !isReady)) return;
+    if (places.some(({ isReady, isWanted }) => isWanted && !isReady)) return;
     this.#toBeTold = place;
     place.backUp();
     const missedMs = Math.min(3000, 500 + lastsMs);

@@ -40,6 +40,8 @@ export interface PlaceParts {
   readonly index: number;
   /** All addresses of the world. */
   readonly addresses: readonly string[];
+  /** So many places found the cluster, the first ones. */
+  readonly founders: number;
   /** What the node is told instead of the truth, when a rule is to be broken. */
   readonly mutation: Pick<Mutation, "disk" | "table"> | undefined;
   readonly onSometimes: (name: string) => void;
@@ -73,6 +75,12 @@ export class Place {
   /** Whether it is to be started again when it ends. */
   isKept = true;
   starts = 0;
+  /** Whether anybody wants it to run. */
+  isWanted: boolean;
+  /** How many disks it had before this one. */
+  disks = 0;
+  /** Its disk is a new one, which is not in the place of the old one yet. */
+  isReplaced = false;
   /** Its disk may have lost what it had acknowledged: it need not serve again. */
   hasLost = false;
   #inSync: (() => void) | undefined;
@@ -87,9 +95,10 @@ export class Place {
     this.#chance = chance;
     this.name = `n${index + 1}`;
     this.address = addresses[index] as string;
+    this.isWanted = index < parts.founders;
     const { aheadMs, drift } = knobs.clocks[index] ?? { aheadMs: 0, drift: 0 };
     this.wall = new WallClock(scheduler, worldStartMs + aheadMs, drift);
-    this.#disk = new SimDisk({ isRecorded: false, pause: (call) => this.#diskPause(call) });
+    this.#disk = this.#newDisk();
     this.#table = this.#newTable();
   }
 
@@ -128,8 +137,10 @@ export class Place {
   }
 
   start(): void {
-    if (this.#life !== undefined) return;
-    const { scheduler, network, knobs, addresses, mutation } = this.#parts;
+    if (this.#life !== undefined || !this.isWanted) return;
+    const { scheduler, network, knobs, addresses, mutation, founders, index } = this.#parts;
+    // A new disk founds nothing: it asks to be let in.
+    const expect = index < founders && this.disks === 0 ? { expect: founders } : {};
     this.starts += 1;
     this.isKept = true;
     const life = new SimProcess(scheduler, this.wall);
@@ -169,7 +180,7 @@ export class Place {
           peers: addresses,
           secret: "simulated",
           addresses: [this.address],
-          expect: addresses.length,
+          ...expect,
           queueBytesMax: knobs.linkQueueBytes,
         },
       },
@@ -260,6 +271,37 @@ export class Place {
       : this.#chance.below(end);
     this.#disk.flip(path, position, 1 << this.#chance.below(8));
     this.#lose(`has a bit flipped in ${path} at ${position}`);
+  }
+
+  /** The disk is gone; an empty one is there. */
+  wipe(): void {
+    this.kill();
+    this.#disk = this.#newDisk();
+    this.#table = this.#newTable();
+    this.disks += 1;
+    this.#backup = undefined;
+    this.#isTableDamaged = false;
+    this.#lose("gets a new disk");
+    this.isReplaced = true;
+  }
+
+  /** It has left: it is stopped, and its disk is emptied. */
+  retire(): void {
+    this.isWanted = false;
+    this.wipe();
+    this.isWhole();
+  }
+
+  /** Its disk has all that it should have. */
+  isWhole(): void {
+    this.isReplaced = false;
+    this.hasLost = false;
+    this.mayEnd = false;
+    this.#parts.scheduler.trace(`${this.name} is whole`);
+  }
+
+  #newDisk(): SimDisk {
+    return new SimDisk({ isRecorded: false, pause: (call) => this.#diskPause(call) });
   }
 
   #lose(how: string): void {
@@ -361,7 +403,11 @@ export class Place {
   #report(): Report {
     const { scheduler, onSometimes } = this.#parts;
     const log = (level: LogLevel, message: string, fields?: object): void => {
-      if (level === "debug" || level === "info") return;
+      if (
+        level === "info" ||
+        (level === "debug" && !message.includes("copy was") && !message.includes("part of a move"))
+      )
+        return;
       if (scheduler.onTrace === undefined) return;
       scheduler.onTrace(`${this.name} ${level}: ${message} ${JSON.stringify(fields ?? {})}`);
     };

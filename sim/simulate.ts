@@ -30,6 +30,7 @@ import { Clients, simNamespace } from "./client.ts";
 import { drive } from "./guard.ts";
 import type { Operation } from "./history.ts";
 import { drawKnobs, type Knobs, repairNeverMs } from "./knobs.ts";
+import { Members } from "./members.ts";
 import type { Mutation } from "./mutation.ts";
 import { drawTroubles, isDeadly, Nemesis, type Trouble, type TroubleKind } from "./nemesis.ts";
 import { SimNetwork } from "./network.ts";
@@ -69,6 +70,7 @@ const readyMsMax = 120_000;
 const hintMsMax = 240_000;
 /** What comparisons take beside their turns: at the slowest rate that is drawn. */
 const repairMsMax = 120_000;
+const moveMsMax = 240_000;
 const pollMs = 100;
 const boundsEveryEvents = 32;
 const finalTimeoutMs = 5000;
@@ -109,6 +111,7 @@ class World {
   readonly #clients: Clients;
   readonly #workload: Workload;
   readonly #changes: Changes;
+  readonly #members: Members;
   readonly #findings: Violation[] = [];
   readonly #sometimes = new Map<string, number>();
   /** When a process died that was not closed. */
@@ -121,13 +124,17 @@ class World {
     this.#options = options;
     const chance = new Chance(options.seed);
     const knobs = drawKnobs(chance.fork());
-    const drawn = drawTroubles(chance.fork(), knobs, options.only);
+    const { nodes, spares, safetyMs } = knobs;
+    const drawn = drawTroubles(chance.fork(), { nodes: nodes + spares, safetyMs }, options.only);
     const scheduler = this.#scheduler;
     scheduler.onTrace = options.onTrace;
     this.#knobs = knobs;
     this.#troubles = options.troubles ?? drawn;
     this.#network = new SimNetwork(scheduler, chance.fork(), knobs.network);
-    const addresses = Array.from({ length: knobs.nodes }, (_, index) => `10.0.0.${index + 1}:80`);
+    const addresses = Array.from(
+      { length: nodes + spares },
+      (_, index) => `10.0.0.${index + 1}:80`,
+    );
     this.#places = addresses.map(
       (_, index) =>
         new Place({
@@ -137,6 +144,7 @@ class World {
           knobs,
           index,
           addresses,
+          founders: nodes,
           mutation: options.mutation,
           onSometimes: (name) => this.#mark(name),
           onDeath: () => void this.#deaths.push(scheduler.tick()),
@@ -144,10 +152,10 @@ class World {
         }),
     );
     this.#bounds = new Bounds(this.#places, knobs.workload.valueBytesMax);
-    const replicas = Math.min(knobs.n, knobs.nodes);
     this.#clients = new Clients(scheduler, chance.fork(), {
-      replicas,
+      replicas: Math.min(knobs.n, nodes + spares),
       places: this.#places,
+      isMoving: knobs.memberGapMs !== undefined,
     });
     this.#changes = new Changes({
       scheduler,
@@ -162,6 +170,14 @@ class World {
       knobs: workload,
       places: this.#places,
       clients: this.#clients,
+    });
+    this.#members = new Members({
+      scheduler,
+      chance: chance.fork(),
+      places: this.#places,
+      founders: nodes,
+      replicas: Math.min(knobs.n, nodes),
+      gapMs: knobs.memberGapMs,
     });
   }
 
@@ -217,17 +233,34 @@ class World {
       places: this.#places,
       replicas: Math.min(this.#knobs.n, this.#knobs.nodes),
       readNow: (place, key) => this.#workload.readNow(place, key),
+      isSettled: (place) => this.#members.isSettled(place),
     });
     nemesis.begin(this.#troubles);
     this.#workload.begin();
     this.#changes.begin();
+    this.#members.begin();
     await this.#scheduler.sleep(this.#knobs.safetyMs);
     this.#scheduler.trace("the troubles end");
     nemesis.heal();
     this.#changes.stop();
+    this.#members.stop();
     await this.#workload.end();
-    if (await this.#allReady("all serve again")) await this.#settle();
+    const isStill = (): boolean => this.#members.isStill;
+    if (!(await this.#until(isStill, moveMsMax))) this.#find("P5", this.#moving);
+    else if (await this.#allReady("all serve again")) await this.#settle();
     this.#end();
+  }
+
+  /** What a move waits for that has not come to its end. */
+  get #moving(): string {
+    const told = this.#places.map(({ name, node }) => {
+      try {
+        return `${name}: ${JSON.stringify(node?.moves?.moves().move)}`;
+      } catch {
+        return `${name}: does not serve`;
+      }
+    });
+    return `a move does not end: ${told.join(" | ")}`;
   }
 
   /** Liveness: hints are delivered, all is read from all, and all hold the same. */
@@ -249,7 +282,7 @@ class World {
     }
     if (!(await this.#converged("before anything was read"))) return;
     const finals: Operation[] = [];
-    const isWhole = this.#whole.length === this.#places.length;
+    const isWhole = this.#whole.length === this.#members.places.length;
     for (const key of this.#workload.keys) {
       for (const [index, place] of this.#whole.entries()) {
         const level = index === 0 && isWhole ? "all" : "quorum";
@@ -352,7 +385,7 @@ class World {
 
   /** Those whose disks have lost nothing; of the others nothing is asked. */
   get #whole(): readonly Place[] {
-    return this.#places.filter(({ hasLost }) => !hasLost);
+    return this.#members.places.filter(({ hasLost }) => !hasLost);
   }
 
   /** In a world that is well, every key can be read. */
@@ -386,7 +419,7 @@ class World {
     await place?.node?.putNamespace(simNamespace, { n: this.#knobs.n });
     const knows = (each: Place): boolean =>
       each.node?.namespaces().some(({ name }) => name === simNamespace) === true;
-    await this.#until(() => this.#places.every(knows), readyMsMax);
+    await this.#until(() => this.#whole.every(knows), readyMsMax);
   }
 
   /** Those for one that has lost its data are not counted: it may take none. */

@@ -197,7 +197,13 @@ export class Agreement<Document extends AgreedDocument> {
   async registerStart(start: Start, isEnded: () => boolean = () => false): Promise<void> {
     for (let attempt = 0; !isEnded(); attempt += 1) {
       const present = this.#parts.ports.present();
-      if (present !== undefined && (await this.#registerOnce(start, present.voters))) return;
+      if (present !== undefined) {
+        if (await this.#registerOnce(start, present.voters)) return;
+        // The voters may be others by now, and this node no member.
+        const voter = present.voters[attempt % present.voters.length];
+        if (voter !== undefined) await this.catchUp(voter).catch(() => {});
+        if (this.#isGone) throw gone(this.#parts.ports.present()?.epoch ?? 0);
+      }
       if (attempt % 5 === 4) {
         this.#parts.report.log(
           "warn",
@@ -210,6 +216,12 @@ export class Agreement<Document extends AgreedDocument> {
       }
       await this.#pause(attempt);
     }
+  }
+
+  /** Whether the present document does not name this node. */
+  get #isGone(): boolean {
+    const members = this.#parts.ports.present()?.members;
+    return members?.some(({ nodeId }) => nodeId === this.#parts.nodeId) === false;
   }
 
   async #registerOnce(start: Start, voters: readonly string[]): Promise<boolean> {
@@ -264,7 +276,7 @@ export class Agreement<Document extends AgreedDocument> {
       if (chosen !== undefined) {
         const document = this.#parts.rules.parse(chosen);
         await ports.adopt(document);
-        this.#told = this.#tell(document);
+        this.#told = this.#tell(base, document);
         return verdict(attempt, document);
       }
       report.sometimes("agreement began another ballot");
@@ -365,8 +377,14 @@ export class Agreement<Document extends AgreedDocument> {
   }
 
   /** Tells all members; never rejects. Gossip reaches those that miss it. */
-  async #tell(document: Document): Promise<void> {
-    const others = document.members.filter(({ nodeId }) => nodeId !== this.#parts.nodeId);
+  async #tell(base: Document, document: Document): Promise<void> {
+    // Who is no member any more has to know it.
+    const gone = base.members.filter(
+      ({ nodeId }) => !document.members.some((member) => member.nodeId === nodeId),
+    );
+    const others = [...document.members, ...gone].filter(
+      ({ nodeId }) => nodeId !== this.#parts.nodeId,
+    );
     const tellOne = async (nodeId: string): Promise<void> => {
       try {
         await this.#askInTime(nodeId, "learn", document);
@@ -448,6 +466,16 @@ function foreignCluster(present: AgreedDocument, other: AgreedDocument): Quorate
     "wrong-data-folder",
     `A topology of the cluster ${other.clusterId} came to a node of ${present.clusterId}.`,
     { outcome: "none", hint: "Give each cluster peers of its own." },
+  );
+}
+
+function gone(epoch: number): QuorateError {
+  return new QuorateError(
+    "wrong-data-folder",
+    `This node is no member of its cluster any more, since epoch ${epoch} at the latest.`,
+    {
+      hint: "It can be stopped. To take it in again, start it with an empty data folder and --peers.",
+    },
   );
 }
 

@@ -24,6 +24,17 @@ import type {
   RepairRequest,
   RingAnswer,
 } from "./api_cluster.ts";
+import type { MovesApi } from "./api_moves.ts";
+
+export type {
+  MoveProgress,
+  MovesAnswer,
+  MovesApi,
+  PlanAnswer,
+  PlanMember,
+  PlanRequest,
+} from "./api_moves.ts";
+
 import type { Version } from "./version.ts";
 
 export type {
@@ -307,6 +318,8 @@ export interface Api {
   place(namespace: string, key: Uint8Array): KeyPlace;
   /** The members, and what this node knows of each. */
   cluster(): Promise<ClusterAnswer>;
+  /** Other members, weights and zones; undefined on a node that is alone and always will be. */
+  readonly moves?: MovesApi | undefined;
   /** What this node keeps for others. */
   hints(): HintsAnswer;
   /**

@@ -70,6 +70,9 @@ const ttl: Kind<number> = {
   show: String,
 };
 
+/** A node by name, alone or with what it is to be. */
+const nodeName = text("<node>", "the name of a node", /^[^\p{C}]{1,200}$/u);
+
 /** What the simulator itself understands or refuses. */
 function anyText(placeholder: string): Kind<unknown> {
   return text(placeholder, "what the simulator knows", /^/);
@@ -258,6 +261,85 @@ export const commands: readonly CommandRow[] = [
     options: [{ name: "watch", meaning: "Draws it again every second, until Ctrl-C." }],
     examples: ["quorate status", "quorate status --watch", "quorate status -o json"],
     load: async () => (await import("./cli_status.ts")).status,
+  },
+  {
+    name: "cluster plan",
+    arguments: [],
+    meaning:
+      "Says what would move if members, weights or zones were others; changes nothing, and prints " +
+      "the command that carries it out.",
+    settings: ["url", "timeoutMs", "output"],
+    options: [
+      { name: "join", kind: nodeName, repeats: true, meaning: "A node that waits to be a member." },
+      { name: "leave", kind: nodeName, repeats: true, meaning: "A member that is to go." },
+      {
+        name: "replace",
+        kind: nodeName,
+        repeats: true,
+        meaning:
+          "A member whose place a waiting node of the same name takes; <node>=<other> for one of " +
+          "another name.",
+      },
+      {
+        name: "accept-data-loss",
+        meaning: "What only those that are replaced held is given up.",
+      },
+      {
+        name: "drain",
+        kind: nodeName,
+        repeats: true,
+        meaning: "A member that is to hold nothing.",
+      },
+      {
+        name: "weight",
+        kind: nodeName,
+        repeats: true,
+        meaning: "<node>=<weight>, 0 to 1000: one of 200 holds twice what one of 100 does.",
+      },
+      { name: "zone", kind: nodeName, repeats: true, meaning: "<node>=<zone>." },
+    ],
+    examples: [
+      "quorate cluster plan --join n4 --join n5",
+      "quorate cluster plan --replace n2",
+      "quorate cluster plan --leave n1 --weight n4=200",
+    ],
+    load: async () => (await import("./cli_moves.ts")).plan,
+  },
+  {
+    name: "cluster apply",
+    arguments: [["<plan>", "Its id, as 'cluster plan' has printed it."]],
+    meaning: "Carries out a plan, at the node that made it.",
+    settings: ["url", "timeoutMs", "output"],
+    options: [],
+    examples: ["quorate cluster apply 5f1c09aa61e2b7d4"],
+    load: async () => (await import("./cli_moves.ts")).apply,
+  },
+  {
+    name: "cluster revert",
+    arguments: [],
+    meaning: "Takes back the move that is under way, as long as nothing is dropped.",
+    settings: ["url", "timeoutMs", "output"],
+    options: [],
+    examples: ["quorate cluster revert"],
+    load: async () => (await import("./cli_moves.ts")).revert,
+  },
+  {
+    name: "cluster status",
+    arguments: [],
+    meaning: "Prints what moves, how far it is, and who waits to join.",
+    settings: ["url", "timeoutMs", "output"],
+    options: [{ name: "watch", meaning: "Tells what changes, until nothing moves any more." }],
+    examples: ["quorate cluster status", "quorate cluster status --watch"],
+    load: async () => (await import("./cli_moves.ts")).movesStatus,
+  },
+  {
+    name: "drain",
+    arguments: [["<node>", "The member that is to hold nothing."]],
+    meaning: "Moves all that a member holds to the others; it stays a member, of weight 0.",
+    settings: ["url", "timeoutMs", "output"],
+    options: [],
+    examples: ["quorate drain n3", "quorate drain n3 --url http://b:8080"],
+    load: async () => (await import("./cli_moves.ts")).drainNode,
   },
   {
     name: "hints",

@@ -177,6 +177,7 @@ async function openOwnNode(
       repairPeriodMs: config.repairPeriodMs,
       repairPartitionsMax: config.repairPartitionsMax,
       repairBytesPerSecond: config.repairBytesPerSecond,
+      moveBytesPerSecond: config.moveBytesPerSecond,
       budgets: admission,
     },
   });

@@ -16,7 +16,15 @@
  * @module
  */
 
-import type { Consistency, Durability, NamespacePolicy, Replicas } from "./api.ts";
+import type {
+  Consistency,
+  Durability,
+  MovesAnswer,
+  NamespacePolicy,
+  PlanAnswer,
+  PlanRequest,
+  Replicas,
+} from "./api.ts";
 import { toBase64url, utf8OrUndefined } from "./bytes.ts";
 import {
   type ClusterInfo,
@@ -38,6 +46,7 @@ import {
   send,
   textIn,
 } from "./client_fetch.ts";
+import { movesInfo, planInfo } from "./client_moves.ts";
 import {
   type BatchOperation,
   type BatchResult,
@@ -344,6 +353,35 @@ export class QuorateClient {
   /** The members as the node sees them: who is alive, and what each holds. */
   async cluster(choices: RequestChoices = {}): Promise<ClusterInfo> {
     return clusterInfo(await (await this.#send("GET", "/v1/cluster", choices)).json());
+  }
+
+  /** What other members, weights or zones would move; changes nothing. */
+  async plan(request: PlanRequest, choices: RequestChoices = {}): Promise<PlanAnswer> {
+    return planInfo(await this.#post("/v1/cluster/plan", request, choices));
+  }
+
+  /** Begins what a plan of this node says. */
+  async applyPlan(id: string, choices: RequestChoices = {}): Promise<MovesAnswer> {
+    return movesInfo(await this.#post("/v1/cluster/apply", { id }, choices));
+  }
+
+  /** Takes back what is under way. */
+  async revertMove(choices: RequestChoices = {}): Promise<MovesAnswer> {
+    return movesInfo(await this.#post("/v1/cluster/revert", {}, choices));
+  }
+
+  /** What moves, how far it is, and who waits to join. */
+  async moves(choices: RequestChoices = {}): Promise<MovesAnswer> {
+    return movesInfo(await (await this.#send("GET", "/v1/cluster/plan", choices)).json());
+  }
+
+  async #post(path: string, body: unknown, choices: RequestChoices): Promise<Fields> {
+    const sent = {
+      writes: true,
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    };
+    return (await this.#send("POST", path, choices, sent)).json();
   }
 
   /** The writes that the node keeps for others. */

@@ -27,14 +27,22 @@ import { QuorateError } from "./errors.ts";
 import { type Candidate, Founding, foundingTopic, parseCandidate } from "./founding.ts";
 import { Gossip, type GossipChoices, gossipOf, gossipTopics, type PeerView } from "./gossip.ts";
 import type { Hello } from "./handshake.ts";
-import { Admission, joinAt, joinTopics } from "./join.ts";
+import { Admission, type JoinSeal, joinAt, joinTopics } from "./join.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
 import { Peers } from "./peers.ts";
 import { RegisterStore } from "./register_store.ts";
 import { type Life, Remembered } from "./remembered.ts";
-import { memberById, type Topology } from "./topology.ts";
+import { type Member, memberById, type Topology } from "./topology.ts";
+import type { MemberNews } from "./topology_advance.ts";
+import { withMove } from "./topology_move.ts";
 import { readTopology } from "./topology_parse.ts";
-import { genesisOf, type MemberFacts, withAddresses, withMember } from "./topology_steps.ts";
+import {
+  genesisOf,
+  isMember,
+  type MemberFacts,
+  withAddresses,
+  withMember,
+} from "./topology_steps.ts";
 import { whyNotSuccessor } from "./topology_successor.ts";
 
 /** How a node takes part in a cluster. */
@@ -53,6 +61,8 @@ export interface ClusterSettings {
   readonly host?: string | undefined;
   readonly weight?: number | undefined;
   readonly queueBytesMax?: number | undefined;
+  /** Takes in nodes that ask to join, without a plan; also where something is stored. */
+  readonly autoJoin?: boolean | undefined;
   readonly gossip?: GossipChoices | undefined;
 }
 
@@ -85,6 +95,8 @@ export interface ServingPorts {
   /** All records, of the log and deleted ones too. */
   records(): Promise<number>;
   seal(epoch: number): Promise<void>;
+  /** Before a document becomes the present one. */
+  prepare(next: Topology): Promise<void>;
   load(): Readonly<Record<string, number>>;
   /** Why this store's vote is void (I3); undefined: it counts. */
   whyNoVote(): string | undefined;
@@ -93,6 +105,14 @@ export interface ServingPorts {
 }
 
 const askMs = 2000;
+/** A node that wants to join asks again every second. */
+const waitingMsMax = 10_000;
+const waitingMax = 64;
+/** Who was a member a moment ago may have requests under way. */
+const formerMax = 64;
+const formerMs = 60_000;
+/** So many members hear of a node that wants to join. */
+const askedMax = 16;
 const noFacts: ReplyFacts = {
   epoch: 0,
   syncedSequence: 0,
@@ -114,6 +134,10 @@ export class Cluster {
   #serving: ServingPorts | undefined;
   /** What was told before there was a store to compare it with. */
   readonly #told = new Map<string, number>();
+  readonly #waiting = new Map<string, { readonly facts: MemberFacts; readonly heardMs: number }>();
+  #adopting: Promise<void> = Promise.resolve();
+  /** Who was a member in this run, and is none any more. */
+  #former: readonly Member[] = [];
   #isClosed = false;
   #waitingFor = "The node is starting.";
   #isRegistering = false;
@@ -178,7 +202,8 @@ export class Cluster {
         ask,
         propose: (step) => this.agreement.propose(step),
         parseFacts: (raw) => parseCandidate(raw) as MemberFacts,
-        withMember: (document, facts, seals) => withMember(document, facts, seals),
+        withMember: (document, facts, seals) => this.#withMember(document, facts, seals),
+        waits: (facts) => this.#waits(facts),
         records: () => this.#whenServing().records(),
         seal: (epoch) => this.#whenServing().seal(epoch),
       },
@@ -240,7 +265,7 @@ export class Cluster {
     });
     const found = await this.#founding.run(() => this.#isClosed);
     if (found === undefined) return false;
-    if (found.kind === "join") await this.#join(found.address);
+    if (found.kind === "join") await this.#join(found.address, found.document);
     return !this.#isClosed;
   }
 
@@ -266,7 +291,7 @@ export class Cluster {
       addresses: settings.addresses,
       ports: {
         present: () => document()?.present,
-        ask: (nodeId, topic, body) => this.peers.ask(nodeId, topic, body, askMs),
+        ask: (nodeId, topic, body) => this.#askMember(nodeId, topic, body),
         reach: (nodeId, addresses) => this.peers.reach(nodeId, addresses),
         catchUp: (nodeId) => this.agreement.catchUp(nodeId),
         load: () => serving.load(),
@@ -281,6 +306,18 @@ export class Cluster {
     this.#gossip.start();
     this.#waitingFor = "";
     this.#tellAddresses();
+  }
+
+  /** Asks a member; one that does not know this node as a member has a newer document. */
+  async #askMember(nodeId: string, topic: string, body: unknown): Promise<unknown> {
+    try {
+      return await this.peers.ask(nodeId, topic, body, askMs);
+    } catch (error) {
+      if (QuorateError.from(error).slug === "forbidden") {
+        await this.agreement.catchUp(nodeId).catch(() => {});
+      }
+      throw error;
+    }
   }
 
   /** A member that is reached elsewhere now says so in the topology, for those who come later. */
@@ -343,19 +380,40 @@ export class Cluster {
     await this.#remembered.close();
   }
 
-  async #join(address: string): Promise<void> {
+  async #join(address: string, document: Topology): Promise<void> {
     const { clock, report, create } = this.#options;
     this.#founding = undefined;
-    this.#waitingFor = `The cluster at ${address} has to take this node in.`;
+    const waits = `The cluster at ${address} has to take this node in.`;
+    this.#waitingFor = waits;
+    // The one that was found may be gone: then another member is asked.
+    const others = document.members.flatMap(({ addresses }) => addresses);
+    const all = [address, ...others.filter((other) => other !== address)].slice(0, askedMax);
+    let turn = 0;
     await joinAt<Topology>(
       address,
       {
         facts: this.#candidate(),
         parse: parseDocument,
         adopt: create,
-        ask: (at, topic, body) => this.peers.askAt(at, topic, body, 5 * askMs),
+        ask: async (_, topic, body) => {
+          const at = all[turn % all.length] as string;
+          for (const other of all) {
+            if (other === at) continue;
+            // Whoever is asked for a plan knows who waits.
+            this.peers.askAt(other, "waiting", body, askMs).catch(() => {});
+          }
+          try {
+            return await this.peers.askAt(at, topic, body, 5 * askMs);
+          } catch (error) {
+            turn += 1;
+            throw error;
+          }
+        },
         clock,
         report,
+        onRefused: ({ detail }) => {
+          this.#waitingFor = `${waits} ${detail}`;
+        },
       },
       () => this.#isClosed,
     );
@@ -413,9 +471,96 @@ export class Cluster {
     if (document === undefined) {
       throw notReady("This node is in no cluster yet.");
     }
-    if (!(await document.adopt(topology))) return;
-    this.peers.setMembers(topology.members);
-    this.#options.onDocument(topology);
+    // One after another: what one brings is made ready under the one before.
+    const turn = this.#adopting.then(async () => {
+      if (topology.epoch <= document.present.epoch) return;
+      await this.#serving?.prepare(topology);
+      const before = document.present;
+      if (!(await document.adopt(topology))) return;
+      this.#keepFormer(before, topology);
+      this.#options.onDocument(topology);
+    });
+    this.#adopting = turn.catch(() => {});
+    await turn;
+  }
+
+  /** Who goes has requests under way, and has to be told: for a while it is reached as before. */
+  #keepFormer(before: Topology, { members }: Topology): void {
+    const isIn = (nodeId: string): boolean => members.some((one) => one.nodeId === nodeId);
+    const gone = before.members.filter(({ nodeId }) => !isIn(nodeId));
+    const all = [...gone, ...this.#former].filter(({ nodeId }) => !isIn(nodeId));
+    this.#former = all.slice(0, formerMax);
+    this.peers.setMembers([...members, ...this.#former]);
+    if (gone.length === 0) return;
+    this.#options.clock.after(formerMs, () => {
+      this.#former = this.#former.filter((one) => !gone.includes(one));
+      const present = this.#options.document()?.present.members ?? [];
+      if (!this.#isClosed) this.peers.setMembers([...present, ...this.#former]);
+    });
+  }
+
+  /** What a member has told of itself, as far as a move needs it (T4). */
+  newsOf(nodeId: string): MemberNews {
+    const view = this.view().find((one) => one.nodeId === nodeId);
+    return {
+      epoch: view?.epoch ?? 0,
+      filled: view?.load["moveFilled"] ?? 0,
+      dropped: view?.load["moveDropped"] ?? 0,
+      isUp: this.isUp(nodeId),
+    };
+  }
+
+  /** Nodes that want to be members, and wait until a plan admits them. */
+  get waiting(): readonly MemberFacts[] {
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const [nodeId, { heardMs }] of this.#waiting) {
+      if (nowMs - heardMs > waitingMsMax || this.#isMember(nodeId)) this.#waiting.delete(nodeId);
+    }
+    return [...this.#waiting.values()].map(({ facts }) => facts);
+  }
+
+  /** Whether this node was a member, and is none any more. */
+  get hasLeft(): boolean {
+    const present = this.#options.document()?.present;
+    return present !== undefined && !this.#isMember(this.#options.self.nodeId);
+  }
+
+  #waits(facts: MemberFacts): void {
+    const { settings, clock, report } = this.#options;
+    if (this.#waiting.size >= waitingMax && !this.#waiting.has(facts.nodeId)) return;
+    this.#waiting.set(facts.nodeId, { facts, heardMs: clock.monotonicMs() });
+    const present = this.#options.document()?.present;
+    if (settings.autoJoin !== true || present === undefined || present.move !== undefined) return;
+    if (present.members.some(({ name }) => name === facts.name)) return;
+    const change = { join: [facts], leave: [], replace: [], sites: [] };
+    this.agreement
+      .propose((document) =>
+        isMember(document, facts) || document.move !== undefined
+          ? undefined
+          : withMove(document, change),
+      )
+      .catch((error: unknown) => {
+        const why = QuorateError.from(error).detail;
+        report.log("warn", `'${facts.name}' could not be taken in yet.`, { why });
+      });
+  }
+
+  /** The next document with a member more; one that cannot be in it at once is told that it waits. */
+  #withMember(document: Topology, facts: MemberFacts, seals: readonly JoinSeal[]) {
+    const other = document.members.find(({ name }) => name === facts.name);
+    const isTaken = other !== undefined && other.nodeId !== facts.nodeId;
+    const isKnown = document.members.some(
+      ({ nodeId, storeId }) => nodeId === facts.nodeId || storeId === facts.storeId,
+    );
+    if (!isTaken || isKnown) return withMember(document, facts, seals);
+    throw new QuorateError(
+      "not-ready",
+      `The name '${facts.name}' belongs to the member ${other.nodeId}, which this node may replace.`,
+      {
+        outcome: "none",
+        hint: `If '${facts.name}' is lost for good: quorate cluster plan --replace ${facts.name}. If not, give this node a name of its own (--name).`,
+      },
+    );
   }
 
   #facts(): ReplyFacts {
@@ -435,7 +580,7 @@ export class Cluster {
       const body = await this.#say(request.topic, request.body, hello);
       return { facts: this.#facts(), reply: { kind: "said", body } };
     }
-    if (!this.#isMember(hello.nodeId)) {
+    if (!this.#isMember(hello.nodeId) && !this.#wasMember(hello.nodeId)) {
       const detail = "the node that asks is no member";
       return { facts: this.#facts(), reply: { kind: "refused", reason: "not-ready", detail } };
     }
@@ -480,6 +625,10 @@ export class Cluster {
     if (document !== undefined) return { kind: "member", document };
     if (this.#founding !== undefined) return this.#founding.handle();
     throw notReady("The node is starting.");
+  }
+
+  #wasMember(nodeId: string): boolean {
+    return this.#former.some((member) => member.nodeId === nodeId);
   }
 
   #isMember(nodeId: string): boolean {

@@ -18,6 +18,7 @@ const cluster = { scope: "serve", group: "Cluster" } as const;
 type ClusterField =
   | "peers"
   | "bootstrapExpect"
+  | "autoJoin"
   | "clusterSecret"
   | "clusterSecretFile"
   | "gossipPort"
@@ -38,7 +39,8 @@ type ClusterField =
   | "hintRequestsMax"
   | "repairPeriodMs"
   | "repairPartitionsMax"
-  | "repairBytesPerSecond";
+  | "repairBytesPerSecond"
+  | "moveBytesPerSecond";
 
 export const clusterSettings: { readonly [K in ClusterField]: Setting<Config[K]> } = {
   peers: {
@@ -62,6 +64,17 @@ export const clusterSettings: { readonly [K in ClusterField]: Setting<Config[K]>
     formula: "The same on each of them, and at most --peers and this node.",
     tradeOff:
       "More spread the first copies at once; a new cluster waits until all of them are there.",
+  },
+  autoJoin: {
+    flag: "auto-join",
+    ...cluster,
+    kind: kinds.toggle,
+    default: false,
+    meaning:
+      "Takes in nodes that ask this one to join, at once: without it, one that asks waits until a plan admits it where something is stored.",
+    formula: "On every member that may be asked.",
+    tradeOff:
+      "On lets a cluster grow by starting nodes; each of them moves data, and nobody looks at it first.",
   },
   clusterSecret: {
     flag: "cluster-secret",
@@ -213,6 +226,15 @@ export const clusterSettings: { readonly [K in ClusterField]: Setting<Config[K]>
     default: 3 * 3_600_000,
     meaning: "How long a hint is kept; then repair has to do it.",
     tradeOff: "Longer bridges longer outages; a node that never returns is paid for as long.",
+  },
+  moveBytesPerSecond: {
+    flag: "move-bytes-per-second",
+    ...cluster,
+    kind: kinds.size(64 * 1024, 64 * GiB),
+    default: 32 * MiB,
+    meaning: "How fast this node copies what it comes to hold, and hands on what it holds no more.",
+    formula: "Below what its disk and the others' links take beside the load.",
+    tradeOff: "More ends a move sooner; less leaves more for requests meanwhile.",
   },
   hintBytesPerSecond: {
     flag: "hint-rate",

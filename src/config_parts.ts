@@ -17,6 +17,7 @@ export function peerSettingsOf(config: Config) {
     addresses: address === undefined ? [] : [address],
     zone: config.zone,
     weight: config.weight,
+    autoJoin: config.autoJoin,
     queueBytesMax: config.linkQueueBytesMax,
     gossip: {
       periodMs: config.gossipPeriodMs,

@@ -41,6 +41,7 @@ export interface Config {
 
   readonly peers: readonly string[];
   readonly bootstrapExpect: number | undefined;
+  readonly autoJoin: boolean;
   readonly clusterSecret: string | undefined;
   readonly clusterSecretFile: string | undefined;
   readonly gossipPort: number | undefined;
@@ -61,6 +62,7 @@ export interface Config {
   readonly repairPeriodMs: number;
   readonly repairPartitionsMax: number;
   readonly repairBytesPerSecond: number;
+  readonly moveBytesPerSecond: number;
   readonly hintRequestsMax: number;
 
   readonly logLevel: LogLevel;

@@ -32,6 +32,7 @@ import {
   keyBytesMax,
   type LiveRecord,
   type Namespace,
+  type NamespacePolicy,
   type PutRequest,
   type RequestOptions,
   timeoutMsDefault,
@@ -95,6 +96,17 @@ const tombstone: Draft = {
   meta: [],
   value: emptyBytes,
 };
+
+/** A client's write, whoever takes it. */
+interface OneWrite {
+  readonly request: PutRequest | DeleteRequest;
+  readonly namespaceNumber: number;
+  readonly policy: NamespacePolicy;
+  readonly record: (version: Version) => StoredRecord;
+}
+
+/** Others have joined while a write of a cluster of one waited. */
+class NotAlone extends Error {}
 
 export class Coordinator {
   readonly #options: CoordinatorOptions;
@@ -176,9 +188,10 @@ export class Coordinator {
   scanJob(request: RequestOptions): ScanJob | undefined {
     if (this.#isAlone) return undefined;
     const { policy } = this.namespace(request.namespace);
-    const { needed } = levelOf("r", request, policy, this.#memberCount);
+    const { needed, word } = levelOf("r", request, policy, this.#memberCount);
     const { requestId, timeoutMs = timeoutMsDefault } = request;
-    return { n: policy.n, needed, timeoutMs, requestId };
+    const job = { n: policy.n, needed, timeoutMs, requestId };
+    return word === undefined ? job : { ...job, word };
   }
 
   /** Whether a client sees a record: no tombstone, and not expired. */
@@ -245,44 +258,72 @@ export class Coordinator {
     draft: Draft,
     ttlSeconds: number | undefined,
   ): Promise<WriteAnswer> {
-    const { key } = request;
-    assertKey(key);
-    const { clock, replica, nodeName } = this.#options;
-    const beganMs = clock.monotonicMs();
-    const topology = this.#options.topology();
+    assertKey(request.key);
     const { number: namespaceNumber, policy } = this.namespace(request.namespace);
-    const level = levelOf("w", request, policy, this.#memberCount);
-    const durability = request.durability ?? policy.durability;
     const record = (version: Version): StoredRecord => {
       if (ttlSeconds === undefined) return { ...draft, version };
       // Not from the stamp: one above a stamp of the future (V3) says nothing about the time.
       return { ...draft, version, expiresAtMs: this.#nowMs + ttlSeconds * 1000 };
     };
-    if (!this.#isAlone) {
-      const { requestId, timeoutMs = timeoutMsDefault } = request;
-      const job = { namespaceNumber, key, n: policy.n, level, durability, timeoutMs, requestId };
-      const result = await this.#clusterWrites.run({ ...job, record });
-      const { acks: replies, epoch, explain } = result;
-      const whole = {
-        ...this.#answer(level),
-        epoch,
-        replies,
-        ...factsOf(result.record),
-        durability,
-      };
-      return request.explain === true ? { ...whole, explain: explain() } : whole;
-    }
+    const write = { request, namespaceNumber, policy, record };
+    if (!this.#isAlone) return this.#writeOfCluster(write);
+    const written = await this.#writeAlone(write);
+    // T2: others have come before it was taken, and they have to take it as well.
+    return written ?? this.#writeOfCluster(write);
+  }
+
+  async #writeOfCluster({
+    request,
+    namespaceNumber,
+    policy,
+    record,
+  }: OneWrite): Promise<WriteAnswer> {
+    const { requestId, timeoutMs = timeoutMsDefault, key } = request;
+    const level = levelOf("w", request, policy, this.#memberCount);
+    const durability = request.durability ?? policy.durability;
+    const job = { namespaceNumber, key, n: policy.n, level, durability, timeoutMs, requestId };
+    const result = await this.#clusterWrites.run({ ...job, record });
+    const { acks: replies, epoch, explain } = result;
+    const whole = {
+      ...this.#answer(level),
+      epoch,
+      replies,
+      ...factsOf(result.record),
+      durability,
+    };
+    return request.explain === true ? { ...whole, explain: explain() } : whole;
+  }
+
+  /** Undefined: nothing was taken, because this node is not alone any more. */
+  async #writeAlone({
+    request,
+    namespaceNumber,
+    policy,
+    record,
+  }: OneWrite): Promise<WriteAnswer | undefined> {
+    const { clock, replica, nodeName } = this.#options;
+    const beganMs = clock.monotonicMs();
+    const topology = this.#options.topology();
+    const { key } = request;
+    const level = levelOf("w", request, policy, this.#memberCount);
+    const durability = request.durability ?? policy.durability;
     const minted = replica.mint.mint();
     let last = record(minted instanceof Promise ? await minted : minted);
     // A write may wait, and what is written to a namespace that is gone would never be removed.
     const admit = () => {
+      if (!this.#isAlone) throw new NotAlone();
       if (this.#options.topology() !== topology) this.#refuseGone(request, namespaceNumber);
     };
-    const first = await replica.write({ namespaceNumber, key, record: last, durability, admit });
-    if (first.kind === "superseded") {
-      // From now on only this one counts: it was taken, or something newer is there (W3).
-      last = record(await replica.mint.mintAbove(first.version));
-      await replica.write({ namespaceNumber, key, record: last, durability, admit });
+    try {
+      const first = await replica.write({ namespaceNumber, key, record: last, durability, admit });
+      if (first.kind === "superseded") {
+        // From now on only this one counts: it was taken, or something newer is there (W3).
+        last = record(await replica.mint.mintAbove(first.version));
+        await replica.write({ namespaceNumber, key, record: last, durability, admit });
+      }
+    } catch (error) {
+      if (error instanceof NotAlone) return undefined;
+      throw error;
     }
     const { version, expiresAtMs } = last;
     const answer = { ...this.#answer(level), version, durability };

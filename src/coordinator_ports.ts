@@ -31,8 +31,26 @@ export interface ReplicaNode {
 export interface KeyPlace {
   readonly epoch: number;
   readonly partition: number;
-  /** The first n of the partition's list. */
+  /** The first n of the partition's list: those that are read. */
   readonly replicas: readonly ReplicaNode[];
+  /** While the partition moves: the other set, in which a write needs its quorum too (T3). */
+  readonly other?: readonly ReplicaNode[] | undefined;
+}
+
+/** All that are sent a write: those that are read, then the rest of the other set. */
+export function writersOf({ replicas, other }: KeyPlace): readonly ReplicaNode[] {
+  if (other === undefined) return replicas;
+  const rest = other.filter(({ nodeId }) => !replicas.some((one) => one.nodeId === nodeId));
+  return [...replicas, ...rest];
+}
+
+/** The other set, by the numbers of `writersOf`. */
+export function otherSetOf(place: KeyPlace): readonly number[] | undefined {
+  const { other } = place;
+  if (other === undefined) return undefined;
+  return writersOf(place).flatMap(({ nodeId }, number) =>
+    other.some((one) => one.nodeId === nodeId) ? [number] : [],
+  );
 }
 
 export type Replied<Reply> = Reply & { readonly from: ReplyFrom };

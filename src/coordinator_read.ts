@@ -21,21 +21,25 @@ import {
   type KeyPlace,
   lostOf,
   noteReply,
+  otherSetOf,
   type ReplicaNode,
   type ReplicaNote,
   type Replied,
   rounded,
+  writersOf,
 } from "./coordinator_ports.ts";
 import { ReadRepairs } from "./coordinator_repair.ts";
 import { acked, sendHeld } from "./coordinator_spread.ts";
 import { QuorateError } from "./errors.ts";
 import { hlcAt } from "./hlc.ts";
-import type { Level } from "./level.ts";
+import { type Level, neededOf } from "./level.ts";
 import type { Lost, ReadReply, WriteReply } from "./quorum_message.ts";
 import { holdersNeeded, type ReadDecision, ReadQuorum } from "./quorum_read.ts";
 import { decodeRecord, type StoredRecord } from "./record.ts";
 import { compareVersions } from "./version.ts";
 
+/** A move has four phases, so a slow read may meet the beginning of each. */
+const asksAgainMax = 4;
 /** A repair that nobody waits for. */
 const repairTimeoutMs = 5000;
 
@@ -100,6 +104,8 @@ class OneRead {
   readonly #cancelDeadline: () => void;
   #cancelHedge: () => void = () => {};
   #place: KeyPlace;
+  /** Those that are read, then those of the other set of a move. */
+  #writers: readonly ReplicaNode[];
   #quorum: ReadQuorum;
   /** The replicas' numbers, the nearest first, those believed down last. */
   #order: readonly number[];
@@ -107,6 +113,8 @@ class OneRead {
   /** Answers to what was sent under an older document are dropped. */
   #attempt = 0;
   #isLearning = false;
+  /** A newer document, from whoever has refused this one's epoch. */
+  #newer: unknown;
   /** What is told when a newer document was learned. */
   #postponed: (() => void)[] = [];
   /** The value is asked of one replica; of another when that one is late or has failed. */
@@ -126,6 +134,7 @@ class OneRead {
     const { ports } = shared;
     this.#beganMs = ports.clock.monotonicMs();
     this.#place = ports.place(job.namespaceNumber, job.key, job.n);
+    this.#writers = writersOf(this.#place);
     this.#order = shared.asks.nearestFirst(this.#place.replicas);
     this.#quorum = this.#newQuorum();
     this.#notes = this.#newNotes();
@@ -139,10 +148,12 @@ class OneRead {
   }
 
   #newQuorum(): ReadQuorum {
-    const { needed } = this.#job.level;
     const replicas = this.#place.replicas.length;
+    const needed = neededOf(this.#job.level, replicas);
+    const isStrict = 2 * needed > replicas;
+    const other = otherSetOf(this.#place);
     return new ReadQuorum(
-      { replicas, needed: Math.min(needed, replicas), isStrict: 2 * needed > replicas },
+      { replicas, needed, isStrict, other },
       hlcAt(this.#shared.ports.mint.nowMs()),
     );
   }
@@ -214,9 +225,16 @@ class OneRead {
     wants: "record" | "version",
     coverMs: number,
   ): Promise<Replied<ReadReply>> {
-    const { epoch, replicas } = this.#place;
+    const { epoch } = this.#place;
+    const replicas = this.#writers;
     const question = { epoch, wants, coverMs, timeoutMs: this.#leftMs };
-    return this.#shared.asks.ask(this.#job, replicas[replica] as ReplicaNode, question);
+    const asked = this.#shared.asks.ask(this.#job, replicas[replica] as ReplicaNode, question);
+    return asked.then((reply) => this.#noticed(reply));
+  }
+
+  #noticed<Reply extends ReadReply | WriteReply>(reply: Reply): Reply {
+    if (reply.kind === "refused" && reply.reason === "epoch") this.#newer = reply.document;
+    return reply;
   }
 
   get #leftMs(): number {
@@ -230,7 +248,7 @@ class OneRead {
     from: Replied<ReadReply>["from"] | undefined,
   ): void {
     const isOld = reply.kind === "refused" && reply.reason === "epoch";
-    if (isOld && this.#attempt === 0 && !this.#isSettling) {
+    if (isOld && this.#attempt < asksAgainMax && !this.#isSettling) {
       this.#learn(reply.document, () => this.#step(replica, reply, from));
       return;
     }
@@ -264,7 +282,7 @@ class OneRead {
     return decision.kind === "answer" && decision.found?.record !== undefined;
   }
 
-  /** T2: takes the newer document and asks again under that, once. */
+  /** T2: takes the newer document and asks again under that. */
   #learn(document: unknown, tell: () => void): void {
     this.#postponed.push(tell);
     if (this.#isLearning) return;
@@ -283,7 +301,9 @@ class OneRead {
       }
       ports.report.sometimes("coordinator: asked again under a newer epoch");
       this.#attempt += 1;
+      this.#newer = undefined;
       this.#place = place;
+      this.#writers = writersOf(place);
       this.#order = this.#shared.asks.nearestFirst(place.replicas);
       this.#quorum = this.#newQuorum();
       this.#notes = this.#newNotes();
@@ -311,7 +331,7 @@ class OneRead {
         this.#finish(undefined, decided);
         return;
       }
-      if (decided.writeBack > 0 && record !== undefined) await this.#writeBack(decided, record);
+      if (isWriteBack(decided) && record !== undefined) await this.#writeBack(decided, record);
       else if (record !== undefined) {
         this.#repairLater([...decided.behind, ...this.#damaged], record);
       } else this.#repairDeleteLater(decided);
@@ -321,8 +341,19 @@ class OneRead {
       if (tombstone || isExpired || record === undefined) this.#finish(undefined, decided);
       else this.#finish(decodeRecord(record), decided);
     } catch (error) {
-      this.#over(QuorateError.from(error));
+      this.#unsettled(QuorateError.from(error));
     }
+  }
+
+  /** What had to be durable is not; under a newer topology others are to be asked (T2). */
+  #unsettled(error: QuorateError): void {
+    const isOld = this.#newer !== undefined && this.#attempt < asksAgainMax;
+    if (this.#isOver || !isOld) {
+      this.#over(error);
+      return;
+    }
+    this.#isSettling = false;
+    this.#learn(this.#newer, () => this.#over(error));
   }
 
   /**
@@ -338,7 +369,7 @@ class OneRead {
     const failed = new Set<number>();
     for (;;) {
       const { found, holders } = decided;
-      const isNeeded = found !== undefined && !(found.tombstone && decided.writeBack === 0);
+      const isNeeded = found !== undefined && !(found.tombstone && !isWriteBack(decided));
       if (!isNeeded || found.record !== undefined) return { record: found?.record, decided };
       const holder = holders.find((replica) => !failed.has(replica));
       if (this.#isOver) throw this.#quorumError();
@@ -371,30 +402,45 @@ class OneRead {
   }
 
   /** R1: to all who are not known to hold it, until n-m+1 do. */
-  async #writeBack({ holders, writeBack }: AnswerDecision, record: Uint8Array): Promise<void> {
-    this.#shared.ports.report.sometimes("coordinator: write-back");
-    const { replicas } = this.#place;
-    const targets = replicas.map((_, replica) => replica).filter((one) => !holders.includes(one));
+  async #writeBack(decided: AnswerDecision, record: Uint8Array): Promise<void> {
+    const { holders, writeBack, writeBackOther = 0 } = decided;
+    const { report } = this.#shared.ports;
+    report.sometimes("coordinator: write-back");
+    if (writeBackOther > 0) report.sometimes("coordinator: write-back in a move");
+    const replicas = this.#writers;
+    const lacking = (set: readonly number[]): readonly number[] =>
+      set.filter((one) => !holders.includes(one));
+    const sets = [
+      { needed: writeBack, of: lacking(this.#readers) },
+      { needed: writeBackOther, of: lacking(otherSetOf(this.#place) ?? []) },
+    ];
     const ask = async (replica: number): Promise<boolean> => {
       const reply = await this.#send(replica, record, "write-back", this.#leftMs);
       const isHeld = reply.kind === "took" || reply.kind === "superseded";
       if (isHeld) this.#repaired.push((replicas[replica] as ReplicaNode).name);
       return isHeld && reply.from.counts;
     };
-    await acked({ needed: writeBack, asked: targets, ask, error: () => this.#quorumError() });
+    await acked({ sets, ask, error: () => this.#quorumError() });
+  }
+
+  get #readers(): readonly number[] {
+    return this.#place.replicas.map((_, replica) => replica);
   }
 
   /** R3: until n-m+1 replicas can never say again that it is not over. */
   async #coverExpiry(expiresAtMs: number): Promise<void> {
-    const { replicas } = this.#place;
-    const all = replicas.map((_, replica) => replica);
-    const isStrict = 2 * this.#job.level.needed > replicas.length;
-    const needed = isStrict ? holdersNeeded(replicas.length) : 1;
+    const sets = [this.#readers, otherSetOf(this.#place) ?? []].map((of) => {
+      const isStrict = 2 * neededOf(this.#job.level, of.length) > of.length;
+      return { needed: of.length > 0 && isStrict ? holdersNeeded(of.length) : 0, of };
+    });
+    // Below a majority one is enough, of those that are read.
+    const [read] = sets;
+    if (read?.needed === 0) sets[0] = { ...read, needed: 1 };
     const ask = async (replica: number): Promise<boolean> => {
       const reply = await this.#request(replica, "version", expiresAtMs);
       return reply.kind !== "refused" && reply.from.clockHlc >= hlcAt(expiresAtMs);
     };
-    await acked({ needed, asked: all, ask, error: () => this.#quorumError() });
+    await acked({ sets, ask, error: () => this.#quorumError() });
   }
 
   #send(
@@ -403,10 +449,11 @@ class OneRead {
     source: "write-back" | "repair",
     timeoutMs: number,
   ): Promise<Replied<WriteReply>> {
-    const { replicas, epoch } = this.#place;
-    const { nodeId } = replicas[replica] as ReplicaNode;
+    const { epoch } = this.#place;
+    const { nodeId } = this.#writers[replica] as ReplicaNode;
     const held = { record, source, epoch, timeoutMs };
-    return sendHeld(this.#shared.ports, this.#job, nodeId, held);
+    const sent = sendHeld(this.#shared.ports, this.#job, nodeId, held);
+    return sent.then((reply) => this.#noticed(reply));
   }
 
   /** What nobody waits for: the others get the version that was answered. */
@@ -460,7 +507,7 @@ class OneRead {
   }
 
   #failQuorum(): void {
-    this.#over(this.#quorumError());
+    this.#unsettled(this.#quorumError());
   }
 
   #quorumError(): QuorateError {
@@ -496,4 +543,9 @@ class OneRead {
       tookMs: rounded(this.#shared.ports.clock.monotonicMs() - this.#beganMs),
     };
   }
+}
+
+/** Whether anybody has to take the version before it is answered (R1, T3). */
+function isWriteBack({ writeBack, writeBackOther = 0 }: AnswerDecision): boolean {
+  return writeBack > 0 || writeBackOther > 0;
 }

@@ -17,6 +17,7 @@ import type { Latencies } from "./coordinator_latency.ts";
 import { lostOf, type ReplicaNode, type Replied } from "./coordinator_ports.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { QuorateError } from "./errors.ts";
+import { neededOf } from "./level.ts";
 import type { Lost, ScanEntry, ScanReply, ScanRequest } from "./quorum_message.ts";
 import { mergePages, type ScanPage } from "./quorum_scan.ts";
 import type { ScanPiece } from "./scan.ts";
@@ -50,11 +51,15 @@ export interface ScanPorts {
 /** A message to a peer that goes alone costs several times what one among others does. */
 const readsAtOnce = 32;
 
+/** A move has four phases, so a piece may meet the beginning of each. */
+const asksAgainMax = 4;
+
 /** One list or count: what it asks of every partition. */
 export interface ScanJob {
   readonly n: number;
   /** r. */
   readonly needed: number;
+  readonly word?: "quorum" | "all";
   readonly timeoutMs: number;
   readonly requestId: string;
 }
@@ -91,13 +96,14 @@ export class ClusterScan {
     readonly last: Uint8Array | undefined;
     readonly isDamaged: boolean;
   }> {
-    const first = await this.#pages(partition, namespaceNumber, piece);
-    let { pages } = first;
-    if (pages.length < first.needed && first.document !== undefined) {
-      await this.#ports.learn(first.document);
-      pages = (await this.#pages(partition, namespaceNumber, piece)).pages;
+    let asked = await this.#pages(partition, namespaceNumber, piece);
+    for (let again = 0; again < asksAgainMax; again += 1) {
+      if (asked.pages.length >= asked.needed || asked.document === undefined) break;
+      await this.#ports.learn(asked.document);
+      asked = await this.#pages(partition, namespaceNumber, piece);
     }
-    if (pages.length < first.needed) throw this.#notMet(partition, pages.length);
+    const { pages } = asked;
+    if (pages.length < asked.needed) throw this.#notMet(partition, pages.length);
     const { entries, more, last } = mergePages(pages, piece.reverse);
     return { items: entries.map(shownItem), more, last, isDamaged: false };
   }
@@ -110,7 +116,7 @@ export class ClusterScan {
   ): Promise<{ readonly pages: ScanPage[]; readonly needed: number; readonly document: unknown }> {
     const { n, requestId } = this.#job;
     const { epoch, replicas } = this.#ports.replicasOf(partition, n);
-    const needed = Math.min(this.#job.needed, replicas.length);
+    const needed = neededOf(this.#job, replicas.length);
     const place = { epoch, partition, namespaceNumber, n, requestId };
     const request: ScanRequest = { kind: "scan", ...place, ...piece };
     const order = this.#nearestFirst(replicas);

@@ -10,22 +10,31 @@ import type { ClusterPorts, Replied } from "./coordinator_ports.ts";
 import type { WriteReply, WriteRequest } from "./quorum_message.ts";
 import { AckCount } from "./quorum_read.ts";
 
-/** Asks all of them; resolves when so many have said yes, rejects when that cannot be any more. */
-export function acked(options: {
+/** So many of these are needed. */
+export interface AckSet {
   readonly needed: number;
-  readonly asked: readonly number[];
+  readonly of: readonly number[];
+}
+
+/** Asks all of them; resolves when enough of each set have said yes, rejects when that cannot be. */
+export function acked(options: {
+  readonly sets: readonly AckSet[];
   readonly ask: (replica: number) => Promise<boolean>;
   readonly error: () => Error;
 }): Promise<void> {
-  const { needed, asked, ask, error } = options;
+  const { sets, ask, error } = options;
+  const asked = [...new Set(sets.flatMap(({ of }) => of))];
   return new Promise((resolve, reject) => {
-    const acks = new AckCount(needed, asked);
-    const step = (replica: number, isAck: boolean): void => {
-      const verdict = acks.step(replica, isAck);
-      if (verdict === "done") resolve();
-      if (verdict === "failed") reject(error());
+    const counts = sets.map(({ needed, of }) => new AckCount(needed, of));
+    const look = (): void => {
+      if (counts.every(({ verdict }) => verdict === "done")) resolve();
+      if (counts.some(({ verdict }) => verdict === "failed")) reject(error());
     };
-    if (acks.verdict === "failed") reject(error());
+    const step = (replica: number, isAck: boolean): void => {
+      for (const count of counts) count.step(replica, isAck);
+      look();
+    };
+    look();
     for (const replica of asked) {
       ask(replica).then(
         (isAck) => step(replica, isAck),

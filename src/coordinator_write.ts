@@ -9,7 +9,8 @@
  *
  * Invariants
  * 1. At most two versions are minted, and each is sent to all replicas (W1, W3).
- * 2. A write is sent again under a newer topology at most once, with the version it has (T2, W5).
+ * 2. A write is sent again under a newer topology at most `asksAgainMax` times, with the version that
+ *    it has (T2, W5).
  * 3. `settle` resolves when nothing is under way that is not durable as a write or a hint (H1).
  *
  * Effects: Clock, Report; replicas, peers, hints and the mint through ports.
@@ -24,13 +25,16 @@ import {
   type KeyPlace,
   lostOf,
   noteReply,
+  otherSetOf,
+  type ReplicaNode,
   type ReplicaNote,
   type Replied,
   rounded,
+  writersOf,
 } from "./coordinator_ports.ts";
 import { type Outcome, QuorateError } from "./errors.ts";
-import type { Level } from "./level.ts";
-import { type WriteDecision, WriteQuorum } from "./quorum.ts";
+import { type Level, neededOf } from "./level.ts";
+import { type WriteDecision, WriteQuorum, type WriteQuorumOptions } from "./quorum.ts";
 import type { Lost, WriteReply, WriteRequest } from "./quorum_message.ts";
 import { encodeRecord, recordBytes, type StoredRecord } from "./record.ts";
 import type { Version } from "./version.ts";
@@ -61,6 +65,9 @@ export interface WriteResult {
  * `none` of `unknown`. More: certain with slower disks too, and later. Nobody else is waited for (W5).
  */
 const ownAnswerMsMax = 250;
+
+/** A move has four phases, so a slow write may meet the beginning of each. */
+const asksAgainMax = 4;
 
 /** The writes of one coordinator. */
 export class ClusterWrites {
@@ -115,7 +122,9 @@ class OneWrite {
   #record: StoredRecord | undefined;
   #notes: ReplicaNote[] = [];
   #versions = 0;
-  #hasAskedAgain = false;
+  #asksAgain = 0;
+  /** All who are sent it, by number. */
+  #writers: readonly ReplicaNode[];
   /** Refusals of the epoch that wait for the newer document. */
   #postponed: (() => void)[] = [];
   #isAnswered = false;
@@ -135,6 +144,7 @@ class OneWrite {
     this.#client = client;
     this.#beganMs = ports.clock.monotonicMs();
     this.#place = ports.place(job.namespaceNumber, job.key, job.n);
+    this.#writers = writersOf(this.#place);
     this.#quorum = new WriteQuorum(this.#levels());
     this.#cancelDeadline = ports.deadlines.start(job.timeoutMs, () => this.finish());
   }
@@ -162,10 +172,23 @@ class OneWrite {
     this.#end();
   }
 
-  #levels(): { replicas: number; needed: number; isStrict: boolean } {
-    const { needed } = this.#job.level;
-    const replicas = this.#place.replicas.length;
-    return { replicas, needed: Math.min(needed, replicas), isStrict: 2 * needed > replicas };
+  #levels(): WriteQuorumOptions {
+    const replicas = this.#writers.length;
+    const other = otherSetOf(this.#place);
+    if (other === undefined) return { replicas, ...this.#levelOf(replicas) };
+    const read = this.#place.replicas.map((_, number) => number);
+    const sets = [read, other].map((members) => ({ members, ...this.#levelOf(members.length) }));
+    return { replicas, ...this.#levelOf(replicas), sets };
+  }
+
+  #levelOf(replicas: number): { readonly needed: number; readonly isStrict: boolean } {
+    const needed = neededOf(this.#job.level, replicas);
+    return { needed, isStrict: 2 * needed > replicas };
+  }
+
+  #move(place: KeyPlace): void {
+    this.#place = place;
+    this.#writers = writersOf(place);
   }
 
   #sendAll(version: Version, source: "client" | "client-again"): void {
@@ -178,7 +201,8 @@ class OneWrite {
     const { namespaceNumber, key, n, durability, requestId } = this.#job;
     const bytes = new Uint8Array(recordBytes(record));
     encodeRecord(record, { namespaceNumber, key }, bytes, 0);
-    const { epoch, replicas } = this.#place;
+    const { epoch } = this.#place;
+    const replicas = this.#writers;
     const request: WriteRequest = {
       kind: "write",
       epoch,
@@ -262,7 +286,7 @@ class OneWrite {
   /** Whether the outcome hangs on this node's own disk, which has not answered yet. */
   get #isOwnAwaited(): boolean {
     if (this.#isAnswered || this.#quorum.outcome !== "unknown") return false;
-    const own = this.#place.replicas.findIndex(({ nodeId }) => nodeId === this.#ports.nodeId);
+    const own = this.#writers.findIndex(({ nodeId }) => nodeId === this.#ports.nodeId);
     return this.#notes[own]?.status === "asked";
   }
 
@@ -281,7 +305,7 @@ class OneWrite {
         this.#quorum.second();
         const place = this.#placeNow();
         if (place.epoch !== this.#place.epoch) {
-          this.#place = place;
+          this.#move(place);
           this.#quorum.restart(this.#levels());
         }
         this.#sendAll(version, "client-again");
@@ -291,10 +315,10 @@ class OneWrite {
   }
 
   get #mayAskAgain(): boolean {
-    return !this.#hasAskedAgain && !this.#isAnswered && !this.#isFinished;
+    return this.#asksAgain < asksAgainMax && !this.#isAnswered && !this.#isFinished;
   }
 
-  /** T2: takes the newer document, and sends the version that it has under that, once. */
+  /** T2: takes the newer document, and sends the version that it has under that. */
   #learn(document: unknown, tell: () => void): void {
     // Several refuse it at once: none of them is told to the machine before it is clear what next.
     this.#postponed.push(tell);
@@ -306,8 +330,8 @@ class OneWrite {
       const isWaiting = this.#mayAskAgain && decision.kind === "wait" && !isMinting;
       if (isWaiting && record !== undefined && place.epoch > this.#place.epoch) {
         this.#ports.report.sometimes("coordinator: asked again under a newer epoch");
-        this.#hasAskedAgain = true;
-        this.#place = place;
+        this.#asksAgain += 1;
+        this.#move(place);
         this.#quorum.restart(this.#levels());
         this.#sendRecord(record, this.#quorum.isSecond ? "client-again" : "client");
       }
@@ -400,7 +424,8 @@ class OneWrite {
   async #keepHints(record: StoredRecord, hinted: readonly number[]): Promise<void> {
     const { report, hints, nodeId } = this.#ports;
     const { namespaceNumber, key, n, requestId } = this.#job;
-    const { partition, replicas } = this.#place;
+    const { partition } = this.#place;
+    const replicas = this.#writers;
     const keeping: Promise<void>[] = [];
     for (const replica of hinted) {
       const target = replicas[replica];

@@ -225,6 +225,35 @@ export class Handoff {
     this.#begin(storeId, target);
   }
 
+  /**
+   * Before this node goes: what is kept for stores that answer is delivered, for so long at most. What
+   * they do not take now stays, and is delivered by the next start.
+   */
+  async deliverNow(timeoutMs: number): Promise<void> {
+    const { clock, port } = this.#options;
+    let isOver = false;
+    let tellOver = (): void => {};
+    const over = new Promise<void>((resolve) => {
+      tellOver = resolve;
+    });
+    const cancel = clock.after(timeoutMs, () => {
+      isOver = true;
+      tellOver();
+    });
+    let before = Number.POSITIVE_INFINITY;
+    while (!isOver && !this.#isClosed) {
+      const open = [...this.#targets].filter(([id, { count }]) => count > 0 && port.isUp(id));
+      const left = open.reduce((sum, [, { count }]) => sum + count, 0);
+      // One look that has brought nothing on its way is enough.
+      if (left === 0 || left >= before) break;
+      before = left;
+      for (const [storeId] of open) this.wake(storeId);
+      const under = open.map(([, { delivering }]) => delivering);
+      await Promise.race([Promise.all(under), over]);
+    }
+    cancel();
+  }
+
   status(): readonly HintStatus[] {
     return [...this.#targets]
       .filter(([, { count }]) => count > 0)

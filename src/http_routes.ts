@@ -20,6 +20,7 @@ import * as batch from "./http_batch.ts";
 import * as cluster from "./http_cluster.ts";
 import * as kv from "./http_kv.ts";
 import * as list from "./http_list.ts";
+import * as moves from "./http_moves.ts";
 import * as repair from "./http_repair.ts";
 import * as ring from "./http_ring.ts";
 import type { Content, Route } from "./openapi.ts";
@@ -44,6 +45,7 @@ const meta = z.record(z.string(), z.string()).optional();
 export const answers = {
   ...cluster.clusterAnswers,
   ...repair.repairAnswers,
+  ...moves.moveAnswers,
   list: z
     .strictObject({
       namespace: z.string(),
@@ -367,6 +369,48 @@ const nodeRoutes: readonly Route[] = [
   },
   {
     method: "get",
+    path: "/v1/cluster/plan",
+    run: moves.getMoves,
+    summary: "What moves, how far it is, and who waits to join",
+    query: parameters.none,
+    status: 200,
+    answer: "The move that is under way, if there is one, as this node sees it.",
+    content: json(answers.moves),
+  },
+  {
+    method: "post",
+    path: "/v1/cluster/plan",
+    run: moves.makePlan,
+    summary: "Plan other members, weights or zones; changes nothing",
+    query: parameters.none,
+    body: json(moves.moveBodies.plan),
+    status: 200,
+    answer: "What would move, and the id with which it is applied.",
+    content: json(answers.plan),
+  },
+  {
+    method: "post",
+    path: "/v1/cluster/apply",
+    run: moves.applyPlan,
+    summary: "Carry out a plan that this node has made",
+    query: parameters.none,
+    body: json(moves.moveBodies.apply),
+    status: 200,
+    answer: "It has begun.",
+    content: json(answers.moves),
+  },
+  {
+    method: "post",
+    path: "/v1/cluster/revert",
+    run: moves.revertMove,
+    summary: "Take back the move that is under way",
+    query: parameters.none,
+    status: 200,
+    answer: "It goes back.",
+    content: json(answers.moves),
+  },
+  {
+    method: "get",
     path: "/v1/hints",
     run: cluster.getHints,
     summary: "What is kept for nodes that were away",
@@ -476,6 +520,10 @@ const operationNames: readonly (readonly [run: Operation, name: OperationName])[
   [admin.getInfo, "node"],
   [ring.getRing, "node"],
   [cluster.getCluster, "node"],
+  [moves.getMoves, "node"],
+  [moves.makePlan, "node"],
+  [moves.applyPlan, "node"],
+  [moves.revertMove, "node"],
   [cluster.getHints, "node"],
   [cluster.explainKey, "node"],
   [repair.getRepair, "node"],

@@ -32,7 +32,7 @@ import {
 import type { Clock, Report } from "./capability.ts";
 import { isSlug, QuorateError, type Slug } from "./errors.ts";
 
-export const joinTopics = ["join", "seal"] as const;
+export const joinTopics = ["join", "waiting", "seal"] as const;
 
 /** What a member says of its store under an epoch. */
 export interface JoinSeal {
@@ -54,6 +54,8 @@ export interface JoinPorts<Document extends AgreedDocument, Facts> {
   parseFacts(raw: unknown): Facts;
   /** The next document; undefined when it is a member. @throws the refusal */
   withMember(document: Document, facts: Facts, seals: readonly JoinSeal[]): Document | undefined;
+  /** A node cannot be a member yet, and will ask again. */
+  waits?(facts: Facts): void;
   /** How many records this node's store holds. */
   records(): Promise<number>;
   /** Takes no write under this epoch any more, durably; resolves when those under way have ended. */
@@ -82,13 +84,23 @@ export class Admission<Document extends AgreedDocument, Facts> {
     try {
       if (topic === "seal") return await this.#seal(body);
       const facts = this.#parts.ports.parseFacts(body);
+      if (topic === "waiting") {
+        this.#parts.ports.waits?.(facts);
+        return {};
+      }
       // One after another: each join seals an epoch, and two would end each other's.
       const turn = this.#last.then(() => this.#admit(facts));
       this.#last = turn.catch(() => {});
-      return { kind: "joined", document: await turn };
+      return { kind: "joined", document: await turn.catch((error) => this.#refused(facts, error)) };
     } catch (error) {
       return refusalOf(error);
     }
+  }
+
+  /** What will go away by itself, or when a plan has come, is waited for. */
+  #refused(facts: Facts, error: unknown): never {
+    if (passing.includes(QuorateError.from(error).slug)) this.#parts.ports.waits?.(facts);
+    throw error;
   }
 
   /** Ends the seal of an epoch, should it still be the present one. */
@@ -192,6 +204,8 @@ export interface JoinerParts<Document extends AgreedDocument> {
   readonly ask: (address: string, topic: string, body: unknown) => Promise<unknown>;
   readonly clock: Clock;
   readonly report: Report;
+  /** Told why it has to wait. */
+  readonly onRefused?: (error: QuorateError) => void;
 }
 
 const retryMs = 1000;
@@ -225,6 +239,7 @@ export async function joinAt<Document extends AgreedDocument>(
       return answer;
     }
     if (!passing.includes(answer.slug)) throw answer;
+    parts.onRefused?.(answer);
     if (clock.monotonicMs() - saidMs >= sayMs) {
       saidMs = clock.monotonicMs();
       report.log("warn", `Not ready: waiting to join at ${address}. ${answer.detail}`, {});

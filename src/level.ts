@@ -23,6 +23,16 @@ export interface Level {
   readonly replicas: number;
   /** What the answer says; `eventual` for a write by no more than half of them. */
   readonly consistency: Consistency | "eventual";
+  /** The word that was asked for: it means another number in a set of another size. */
+  readonly word?: "quorum" | "all";
+}
+
+/** How many of a set of replicas a level needs; while replicas move, sets have sizes of their own. */
+export function neededOf(level: Pick<Level, "needed" | "word">, replicas: number): number {
+  return Math.min(
+    replicas,
+    level.word === undefined ? level.needed : countOf(level.word, replicas),
+  );
 }
 
 export function majority(replicas: number): number {
@@ -54,7 +64,9 @@ export function levelOf(
       { ...facts, acks: replicas, hint: "Ask for fewer, or add nodes to the cluster." },
     );
   }
-  return { needed, replicas, consistency: nameOf(kind, needed, replicas, request.consistency) };
+  const consistency = nameOf(kind, needed, replicas, request.consistency);
+  const level = { needed, replicas, consistency };
+  return typeof asked === "number" ? level : { ...level, word: asked };
 }
 
 function wordOf(consistency: Consistency | undefined): Replicas | undefined {

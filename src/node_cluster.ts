@@ -116,6 +116,12 @@ class StartingNode implements QuorateNode {
   explain: Api["explain"] = () => this.#refuse();
   cluster: Api["cluster"] = () => this.#refuse();
   whenNoHints: Api["whenNoHints"] = () => this.#refuse();
+  moves: Api["moves"] = {
+    plan: () => this.#refuse(),
+    apply: () => this.#refuse(),
+    revert: () => this.#refuse(),
+    moves: () => this.#served().moves?.moves() ?? { epoch: 0, waiting: [], next: "" },
+  };
   putNamespace: Api["putNamespace"] = () => this.#refuse();
   deleteNamespace: Api["deleteNamespace"] = () => this.#refuse();
 
@@ -219,6 +225,7 @@ class StartingNode implements QuorateNode {
         hintBytesMax: cluster.hintBytesMax ?? hintBytesMaxDefault,
         hintAgeMaxMs: cluster.hintAgeMaxMs ?? hintAgeMaxMsDefault,
         hintBytesPerSecond: cluster.hintBytesPerSecond ?? hintBytesPerSecondDefault,
+        moveBytesPerSecond: cluster.moveBytesPerSecond,
       },
       repair: {
         periodMs: cluster.repairPeriodMs ?? repairPeriodMsDefault,
@@ -244,6 +251,7 @@ class StartingNode implements QuorateNode {
     this.explain = (request) => running.explain(request);
     this.cluster = () => running.cluster();
     this.whenNoHints = (timeoutMs) => running.whenNoHints(timeoutMs);
+    this.moves = running.moves;
     this.putNamespace = (name, policy) => running.putNamespace(name, policy);
     this.deleteNamespace = (name) => running.deleteNamespace(name);
     this.#isServing = true;

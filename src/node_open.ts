@@ -69,6 +69,8 @@ export function checkDocument(
   { nodeId, storeId, name }: Identity,
   partitions: number | undefined,
 ): void {
+  const isKnown = topology.members.some((one) => one.nodeId === nodeId || one.storeId === storeId);
+  if (!isKnown) throw hasLeft();
   if (!isMember(topology, { nodeId, storeId, name })) {
     throw new QuorateError(
       "wrong-data-folder",
@@ -82,6 +84,14 @@ export function checkDocument(
     `partitions is ${partitions}, and this cluster was made with ${topology.partitions}.`,
     { hint: "The number is fixed when a cluster is made. Leave the setting out." },
   );
+}
+
+/** What a node that was taken out of its cluster has to say. */
+export function hasLeft(): QuorateError {
+  return new QuorateError("wrong-data-folder", "This node is no member of its cluster any more.", {
+    outcome: "none",
+    hint: "It can be stopped. To take it in again, start it with an empty data folder and --peers.",
+  });
 }
 
 export function missingTopology(): QuorateError {

@@ -66,6 +66,8 @@ export interface NodeClusterOptions {
   readonly watermarkPeriodMs?: number;
   /** The longest deadline of a request, in ms. Default 60,000: the longest that the API takes. */
   readonly requestMsMax?: number;
+  /** How fast it copies while replicas move, in bytes a second. Default 32 MiB. */
+  readonly moveBytesPerSecond?: number;
   /** What is taken on of other nodes' requests at once; undefined: no bound but the links'. */
   readonly budgets?: PeerBudgets;
 }

@@ -32,7 +32,7 @@ import { RepairPace } from "./repair_pace.ts";
 import { RepairSchedule, type ScheduleStatus, type Visit } from "./repair_schedule.ts";
 import type { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
-import { replicasOf, type Topology } from "./topology.ts";
+import { type Member, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
 
 export interface RepairLimits {
   /** Each partition is compared with each of its other replicas once in so long. */
@@ -273,8 +273,10 @@ export class RepairRounds {
     this.#follow();
     const { topology, self } = this.#parts;
     for (const n of new Set(topology().namespaces.map(({ policy }) => policy.n))) {
-      const nodes = replicasOf(topology(), partition, n).map((member) => member.nodeId);
-      if (!nodes.includes(self.nodeId) || !nodes.includes(nodeId)) continue;
+      // One that is copied to compares what it has taken as well.
+      const writers = writeSetsOf(topology(), partition, n).flat();
+      const readers = replicasOf(topology(), partition, n);
+      if (!isIn(writers, self.nodeId) || !isIn(readers, nodeId)) continue;
       if (!(await this.#compare({ partition, n, nodeId }, "cut log"))) return false;
     }
     return true;
@@ -364,4 +366,8 @@ export class RepairRounds {
       namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
     );
   }
+}
+
+function isIn(members: readonly Member[], nodeId: string): boolean {
+  return members.some((member) => member.nodeId === nodeId);
 }

@@ -160,6 +160,8 @@ export interface PeerSideParts extends SideParts {
   readonly peers: Pick<Peers, "request">;
   readonly nodeId: string;
   readonly epoch: number;
+  /** Whether one that has lost records is no use: what it lacks would be taken for absent (T5). */
+  readonly mustBeSure?: boolean;
 }
 
 /** Another node's side. */
@@ -256,6 +258,7 @@ export class PeerSide implements DigestSide {
   ): Promise<Extract<DigestReply, { kind: "sums" }> & { readonly from: ReplyFrom }> {
     const reply = await this.#request({ kind: "digest", ...this.#common, partition, ...asked });
     if (reply.kind !== "sums") throw notNow(reply.kind);
+    if (this.#parts.mustBeSure === true && reply.isDamaged) throw notNow("lost records");
     return reply;
   }
 

@@ -23,8 +23,10 @@ import { Deadlines } from "./deadlines.ts";
 import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
 import { Handoff, type Hint, type HintReply, type HintStatus } from "./handoff.ts";
+import { Holdings } from "./holdings.ts";
 import type { Identity } from "./identity.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
+import { NodeMoves } from "./node_moves.ts";
 import type { PeerBudgets, Queue } from "./node_options.ts";
 import { type RepairLimits, RepairRounds } from "./node_repair.ts";
 import { EpochSeal } from "./node_seal.ts";
@@ -55,6 +57,7 @@ export interface ReplicasParts {
     readonly hintBytesMax: number;
     readonly hintAgeMaxMs: number;
     readonly hintBytesPerSecond: number;
+    readonly moveBytesPerSecond?: number | undefined;
   };
   readonly repair: RepairLimits;
   readonly budgets?: PeerBudgets | undefined;
@@ -63,12 +66,15 @@ export interface ReplicasParts {
 /** How long a peer that does not answer the handshake is waited for (I3). */
 const handshakeWaitMs = 2000;
 const hintTimeoutMs = 5000;
+/** What a move takes of the disks and links of those that it copies from. */
+const moveBytesPerSecond = 32 * 1024 * 1024;
 const lossSlot = "lost";
 
 /** What is in the folder beside the store. */
 interface Kept {
   readonly seal: EpochSeal;
   readonly losses: Slots;
+  readonly holdings: Holdings;
 }
 
 export class NodeReplicas {
@@ -78,6 +84,7 @@ export class NodeReplicas {
   readonly #parts: ReplicasParts;
   readonly #repair: RepairRounds;
   readonly #fences: NodeWatermarks;
+  readonly moves: NodeMoves;
   readonly #seal: EpochSeal;
   readonly #losses: Slots;
   readonly #scanTimes: Pick<ScanPorts, "clock" | "deadlines" | "latencies">;
@@ -110,7 +117,7 @@ export class NodeReplicas {
       self: { nodeId, storeId, boot },
       topology: () => this.#topology(),
       learn: (epoch) => cluster.learnEpoch(epoch),
-      notReady: (partition) => this.#notReady(partition),
+      notReady: (partition, n) => this.#notReady(partition, n),
       counts: (partition) => this.standings.of(partition) === "whole",
       fences: this.#fences,
     });
@@ -126,6 +133,20 @@ export class NodeReplicas {
       peers: cluster.peers,
       isUp: (other) => cluster.isUp(other),
       limits: parts.repair,
+    });
+    this.moves = new NodeMoves({
+      clock,
+      report,
+      store,
+      holdings: kept.holdings,
+      fences: this.#fences,
+      topology: () => document.present,
+      ownNodeId: nodeId,
+      peers: cluster.peers,
+      isUp: (other) => cluster.isUp(other),
+      newsOf: (other) => cluster.newsOf(other),
+      propose: (step) => cluster.agreement.propose(step),
+      bytesPerSecond: limits.moveBytesPerSecond ?? moveBytesPerSecond,
     });
     this.handoff = Handoff.open({
       clock,
@@ -155,7 +176,8 @@ export class NodeReplicas {
     });
     const losses = await Slots.open(disk, lossSlot);
     if (losses.found !== undefined) await losses.settle();
-    return new NodeReplicas(parts, { seal, losses });
+    const holdings = await Holdings.open(disk, document.present.epoch);
+    return new NodeReplicas(parts, { seal, losses, holdings });
   }
 
   /** Whether the present epoch takes no writes, because a node is joining (T7). */
@@ -209,9 +231,14 @@ export class NodeReplicas {
       told: (nodeId, remembered) => this.#told(nodeId, remembered),
       records: async () => store.recordCount,
       seal: (epoch) => this.#seal.seal(epoch),
+      prepare: (next) => this.moves.prepare(next),
       whyNoVote: () => this.standings.whyNoVote(this.#otherMembers()),
       voted: () => markVote(store),
-      load: () => ({ ...this.#load(), uptimeMs: Math.round(clock.monotonicMs()) }),
+      load: () => ({
+        ...this.#load(),
+        ...this.moves.load,
+        uptimeMs: Math.round(clock.monotonicMs()),
+      }),
     };
   }
 
@@ -288,10 +315,12 @@ export class NodeReplicas {
 
   begin(): void {
     this.#repair.begin();
+    this.moves.begin();
   }
 
   async close(): Promise<void> {
     await this.#repair.close();
+    await this.moves.close();
     await this.handoff.close();
   }
 
@@ -303,8 +332,10 @@ export class NodeReplicas {
     return this.#view;
   }
 
-  #notReady(partition: number): string | undefined {
+  #notReady(partition: number, n: number): string | undefined {
     if (this.isSealed) return "a node is joining the cluster";
+    const why = this.moves.notReady(partition, n);
+    if (why !== undefined) return why;
     if (this.standings.isWhole || this.standings.of(partition) !== "asked") return undefined;
     return "it has started, and the other replicas have not told yet what they remember of it";
   }
@@ -394,17 +425,30 @@ export class NodeReplicas {
     const { cluster, identity } = this.#parts;
     if (storeId === identity.storeId) return true;
     const member = this.#nodeOf(storeId);
-    return member !== undefined && cluster.isUp(member.nodeId);
+    // What is kept for one that is gone goes to those who hold the partition now.
+    return member === undefined || cluster.isUp(member.nodeId);
   }
 
   async #deliver(hint: Hint): Promise<HintReply> {
+    const { present } = this.#parts.document;
+    const member = this.#nodeOf(hint.storeId);
+    const { namespaceNumber, partition, n } = hint;
+    // The namespace was deleted: nobody waits for it any more.
+    if (!present.namespaces.some(({ number }) => number === namespaceNumber)) return "done";
+    const writers = this.#topology().writers(partition, n);
+    if (member !== undefined && writers.some(({ nodeId }) => nodeId === member.nodeId)) {
+      return this.#deliverTo(member, hint);
+    }
+    // It moved, or its store was replaced: whoever holds the partition now gets it.
+    this.#parts.report.sometimes("hint: to those who hold it now");
+    const replies = await Promise.all(writers.map((writer) => this.#deliverTo(writer, hint)));
+    return replies.every((reply) => reply === "done") ? "done" : "later";
+  }
+
+  async #deliverTo(member: Member, hint: Hint): Promise<HintReply> {
     const { document, cluster, identity } = this.#parts;
     const { present } = document;
-    const member = this.#nodeOf(hint.storeId);
     const { namespaceNumber, key, n, record } = hint;
-    // The store was replaced, or the namespace deleted: nobody waits for it any more.
-    if (member === undefined) return "done";
-    if (!present.namespaces.some(({ number }) => number === namespaceNumber)) return "done";
     const bytes = new Uint8Array(recordBytes(record));
     encodeRecord(record, { namespaceNumber, key }, bytes, 0);
     const request = {

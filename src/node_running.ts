@@ -48,6 +48,7 @@ import {
   type Queue,
   type QuorateNode,
 } from "./node_options.ts";
+import { NodePlans } from "./node_plans.ts";
 import { repairAnswer } from "./node_repair_answer.ts";
 import type { NodeReplicas } from "./node_replicas.ts";
 import type { Ring } from "./ring.ts";
@@ -59,6 +60,8 @@ import { clusterAnswer, hintsAnswer, hintsTold, loadOf } from "./topology_status
 
 /** So many keys of a deleted namespace are removed at a time. */
 const purgePieceCount = 500;
+/** A node that goes delivers hints for so long at most. */
+const hintsMsMax = 5000;
 /** A removal that found no room goes on after so long. */
 const purgeRetryMs = 60_000;
 
@@ -82,6 +85,7 @@ export class RunningNode implements QuorateNode {
   readonly list: Api["list"];
   readonly count: Api["count"];
   readonly batch: Api["batch"];
+  readonly moves: Api["moves"];
   readonly #parts: RunningParts;
   readonly #coordinator: Coordinator;
   readonly #startedAtMs: number;
@@ -92,6 +96,7 @@ export class RunningNode implements QuorateNode {
   /** Numbers whose removal was begun. */
   readonly #purged = new Set<number>();
   #closed: Promise<void> | undefined;
+  #farewell: Promise<void> | undefined;
 
   constructor(parts: RunningParts) {
     const { options, identity, document, store } = parts;
@@ -134,6 +139,16 @@ export class RunningNode implements QuorateNode {
       delete: (request) => acknowledged(this.#written(() => coordinator.delete(request))),
     };
     this.#coordinator = coordinator;
+    this.moves =
+      among === undefined
+        ? undefined
+        : new NodePlans({
+            topology,
+            ownNodeId: identity.nodeId,
+            cluster: among.cluster,
+            moves: among.replicas.moves,
+            ownBytes: () => store.tally().bytes,
+          });
     this.get = this.#counted(requests.get);
     this.put = this.#counted(requests.put);
     this.delete = this.#counted(requests.delete);
@@ -325,7 +340,11 @@ export class RunningNode implements QuorateNode {
   #clusterChecks(): readonly ReadyCheck[] {
     const { among } = this.#parts;
     if (among === undefined) return [];
-    const { replicas } = among;
+    const { replicas, cluster } = among;
+    if (cluster.hasLeft) {
+      const detail = "it is no member of the cluster any more, and can be stopped";
+      return [{ name: "replica", ok: false, detail }];
+    }
     if (replicas.standings.isLost) {
       const detail = "the store was rolled back: its answers do not count";
       return [{ name: "replica", ok: false, detail }];
@@ -340,7 +359,17 @@ export class RunningNode implements QuorateNode {
   }
 
   async leave(timeoutMs: number): Promise<void> {
-    await this.#parts.among?.cluster.leave(timeoutMs);
+    const { among } = this.#parts;
+    if (among === undefined) return;
+    this.#farewell ??= this.#bringHints(among.replicas, Math.min(timeoutMs, hintsMsMax));
+    await this.#farewell;
+    await among.cluster.leave(timeoutMs);
+  }
+
+  /** What others have missed, and this node keeps, they get while it is still there. */
+  async #bringHints({ handoff }: NodeReplicas, timeoutMs: number): Promise<void> {
+    if (this.#underWayCount === 0) await this.#coordinator.settle();
+    await handoff.deliverNow(timeoutMs);
   }
 
   close(): Promise<void> {
@@ -380,6 +409,11 @@ export class RunningNode implements QuorateNode {
 
   /** Counts what is under way, so that a close waits for it; refuses it once the node is closed. */
   #underWay<Result>(run: () => Promise<Result>): Promise<Result> {
+    if (this.#parts.among?.cluster.hasLeft === true) {
+      const detail = `Node '${this.name}' is no member of the cluster any more.`;
+      const hint = "Ask another node. This one can be stopped.";
+      return Promise.reject(new QuorateError("draining", detail, { outcome: "none", hint }));
+    }
     if (this.#closed !== undefined) {
       const detail = `Node '${this.name}' is closed.`;
       return Promise.reject(new QuorateError("draining", detail, { outcome: "none" }));

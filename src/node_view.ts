@@ -3,7 +3,7 @@
  *
  * What they ask for at every request (who holds this partition?) is worked out once.
  *
- * Effects: none. Source: rules T2, W1.
+ * Effects: none. Source: rules T2, T3, W1.
  *
  * @module
  */
@@ -11,7 +11,7 @@
 import type { KeyPlace } from "./coordinator_ports.ts";
 import type { ReplicaTopology } from "./replica.ts";
 import type { Ring } from "./ring.ts";
-import { type Member, replicasOf, type Topology } from "./topology.ts";
+import { type Member, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
 
 export class TopologyView implements ReplicaTopology {
   readonly topology: Topology;
@@ -19,6 +19,7 @@ export class TopologyView implements ReplicaTopology {
   readonly #ownNodeId: string;
   /** By partition and n. */
   readonly #replicas = new Map<number, readonly Member[]>();
+  readonly #otherSets = new Map<number, readonly Member[] | undefined>();
   readonly #others = new Map<number, readonly string[]>();
 
   constructor(topology: Topology, ring: Ring, ownNodeId: string) {
@@ -39,8 +40,11 @@ export class TopologyView implements ReplicaTopology {
     return this.topology.changed[partition] ?? 0;
   }
 
-  isReplica(partition: number, n: number): boolean {
-    return this.members(partition, n).some(({ nodeId }) => nodeId === this.#ownNodeId);
+  /** Whether this node is read, or written, for a partition: while that moves, others are written too. */
+  isReplica(partition: number, n: number, use: "read" | "write"): boolean {
+    const isOwn = ({ nodeId }: Member): boolean => nodeId === this.#ownNodeId;
+    if (this.members(partition, n).some(isOwn)) return true;
+    return use === "write" && this.#otherSet(partition, n)?.some(isOwn) === true;
   }
 
   document(): unknown {
@@ -59,7 +63,25 @@ export class TopologyView implements ReplicaTopology {
 
   place(namespaceNumber: number, key: Uint8Array, n: number): KeyPlace {
     const partition = this.partitionOf(namespaceNumber, key);
-    return { epoch: this.epoch, partition, replicas: this.members(partition, n) };
+    const place = { epoch: this.epoch, partition, replicas: this.members(partition, n) };
+    const other = this.#otherSet(partition, n);
+    return other === undefined ? place : { ...place, other };
+  }
+
+  /** All that a write goes to. */
+  writers(partition: number, n: number): readonly Member[] {
+    const read = this.members(partition, n);
+    const rest = this.#otherSet(partition, n)?.filter((member) => !read.includes(member)) ?? [];
+    return [...read, ...rest];
+  }
+
+  /** The second set of a partition that moves (T3). */
+  #otherSet(partition: number, n: number): readonly Member[] | undefined {
+    const { topology } = this;
+    if (topology.move === undefined) return undefined;
+    const at = partition * 16 + n;
+    if (!this.#otherSets.has(at)) this.#otherSets.set(at, writeSetsOf(topology, partition, n)[1]);
+    return this.#otherSets.get(at);
   }
 
   replicasOf(partition: number, n: number) {
@@ -71,7 +93,7 @@ export class TopologyView implements ReplicaTopology {
     let others = this.#others.get(partition);
     if (others === undefined) {
       const all = this.members(partition, 15).map(({ nodeId }) => nodeId);
-      others = all.includes(this.#ownNodeId)
+      others = this.isReplica(partition, 15, "write")
         ? all.filter((nodeId) => nodeId !== this.#ownNodeId)
         : [];
       this.#others.set(partition, others);

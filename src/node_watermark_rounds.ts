@@ -27,7 +27,7 @@ import type { Peers } from "./peers.ts";
 import type { Pair } from "./repair_digest.ts";
 import type { Visit } from "./repair_schedule.ts";
 import type { Store } from "./store.ts";
-import { type Member, replicasOf, type Topology } from "./topology.ts";
+import { type Member, otherRowOf, replicasOf, type Topology } from "./topology.ts";
 
 export interface WatermarkRoundsParts {
   readonly clock: Clock;
@@ -176,7 +176,7 @@ export class WatermarkRounds {
   }
 
   #dueRound(): (() => Promise<void>) | undefined {
-    const { clock, store, fences, self } = this.#parts;
+    const { clock, store, fences, self, topology } = this.#parts;
     // What the other replicas have would be pulled into the reserve of the disk.
     if (store.isDiskLow) return undefined;
     for (const entry of this.#entries.values()) {
@@ -184,6 +184,11 @@ export class WatermarkRounds {
       if (entry.replicas[0]?.nodeId !== self.nodeId || clock.monotonicMs() < entry.dueMs) continue;
       const { promise, watermark } = fences.of(partition, n);
       if (store.droppableCount(partition, n) === 0 && promise === watermark) continue;
+      // G4: who comes and who goes would have to take part.
+      if (otherRowOf(topology(), partition) !== undefined) {
+        entry.why = "its replicas are moving";
+        continue;
+      }
       const away = this.othersOf(entry.replicas).find((other) => !this.isThere(other));
       // G4: one that is missing holds it back.
       if (away !== undefined) entry.why = `${away.name} is not reached`;

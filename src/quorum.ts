@@ -15,13 +15,16 @@
  *
  * A round may be sent again under a newer topology (T2): same version, no answer of before counts.
  *
+ * While a partition moves there are two sets of replicas, which may share some (T3). Then each of
+ * them has to give its w answers: to succeed, and before a second version is minted.
+ *
  * Invariants
  * 1. At most two versions are ever sent (W3).
  * 2. A replica answers a round once; what comes twice is ignored.
  * 3. The decision `done` or `failed` is the last one; answers after it change only who needs a hint.
  * 4. The outcome is `none` only when no replica can hold either version (P7).
  *
- * Effects: none. Source: rules W1 to W5, H1, I4, V3; promise P7.
+ * Effects: none. Source: rules W1 to W5, H1, I4, T3, V3; promise P7.
  *
  * @module
  */
@@ -45,9 +48,18 @@ export interface WriteFailure {
   readonly acks: number;
 }
 
+/** Replicas of which so many have to take a write, or hold a version. */
+export interface QuorumSet {
+  readonly members: readonly number[];
+  readonly needed: number;
+  readonly isStrict: boolean;
+}
+
 export interface WriteQuorumOptions {
   /** How many replicas are sent the write. */
   readonly replicas: number;
+  /** The sets in each of which it needs its quorum (T3); by default one: all. */
+  readonly sets?: readonly QuorumSet[] | undefined;
   /** w. */
   readonly needed: number;
   /** Whether w is a majority: then replicas that do not count are not counted (I4). */
@@ -67,19 +79,16 @@ const wait: WriteDecision = { kind: "wait" };
 
 export class WriteQuorum {
   #replicas: number;
-  #needed: number;
-  #isStrict: boolean;
+  #sets: readonly QuorumSet[];
   readonly #rounds: Round[] = [];
   readonly #refusals = new Set<RefusalReason>();
   #highest: Version | undefined;
   #isMinting = false;
   #last: WriteDecision = wait;
 
-  constructor({ replicas, needed, isStrict }: WriteQuorumOptions) {
-    assert(needed >= 1 && needed <= replicas, "quorum: 1 <= w <= replicas");
-    this.#replicas = replicas;
-    this.#needed = needed;
-    this.#isStrict = isStrict;
+  constructor(options: WriteQuorumOptions) {
+    this.#replicas = options.replicas;
+    this.#sets = setsOf(options);
     this.#open(false);
   }
 
@@ -100,7 +109,12 @@ export class WriteQuorum {
 
   /** How many replicas acknowledged the last version. */
   get acks(): number {
-    return this.#count((said) => this.#isAck(said));
+    return this.#sets.reduce((least, set) => {
+      return Math.min(
+        least,
+        this.#count(set, (said) => this.#isAck(said)),
+      );
+    }, this.#replicas);
   }
 
   /** Whether every replica has answered the round under way. */
@@ -137,12 +151,11 @@ export class WriteQuorum {
   }
 
   /** The same version goes to the replicas of a newer topology. */
-  restart({ replicas, needed, isStrict }: WriteQuorumOptions): void {
+  restart(options: WriteQuorumOptions): void {
     const { isSecond } = this.#round;
     assert(!this.#isMinting, "quorum: a round is sent before it is sent again");
-    this.#replicas = replicas;
-    this.#needed = needed;
-    this.#isStrict = isStrict;
+    this.#replicas = options.replicas;
+    this.#sets = setsOf(options);
     this.#refusals.clear();
     this.#open(isSecond);
     this.#last = wait;
@@ -195,11 +208,11 @@ export class WriteQuorum {
     return said === "took" || (said === "passed" && this.#round.isSecond);
   }
 
-  #count(fits: (said: Said) => boolean): number {
+  #count({ members, isStrict }: QuorumSet, fits: (said: Said) => boolean): number {
     const { said, counts } = this.#round;
     let found = 0;
-    for (let replica = 0; replica < said.length; replica += 1) {
-      if (this.#isStrict && counts[replica] !== true) continue;
+    for (const replica of members) {
+      if (isStrict && counts[replica] !== true) continue;
       if (fits(said[replica] as Said)) found += 1;
     }
     return found;
@@ -207,22 +220,29 @@ export class WriteQuorum {
 
   #decide(): WriteDecision {
     if (this.#isMinting) return wait;
-    const { acks } = this;
-    const needed = this.#needed;
-    if (acks >= needed) {
-      this.#last = { kind: "done", acks };
+    const { isSecond, said } = this.#round;
+    let isDone = true;
+    let isAnswered = true;
+    let isLost = false;
+    for (const set of this.#sets) {
+      const acks = this.#count(set, (one) => this.#isAck(one));
+      const answered = isSecond ? acks : this.#count(set, isAnswer);
+      const open = set.members.reduce((sum, one) => (said[one] === "open" ? sum + 1 : sum), 0);
+      if (acks < set.needed) isDone = false;
+      if (answered < set.needed) isAnswered = false;
+      if (answered + open < set.needed) isLost = true;
+    }
+    if (isDone) {
+      this.#last = { kind: "done", acks: this.acks };
       return this.#last;
     }
-    const { isSecond, said } = this.#round;
-    const answered = isSecond ? acks : this.#count(isAnswer);
-    if (!isSecond && answered >= needed) {
+    if (!isSecond && isAnswered) {
       const above = this.#highest;
       assert(above !== undefined, "quorum: who did not take it named what stands above it");
       this.#isMinting = true;
       return { kind: "again", above };
     }
-    const open = said.reduce((sum, one) => (one === "open" ? sum + 1 : sum), 0);
-    if (answered + open < needed) this.#last = this.#failure(this.#slug());
+    if (isLost) this.#last = this.#failure(this.#slug());
     return this.#last;
   }
 
@@ -237,6 +257,15 @@ export class WriteQuorum {
   #failure(slug: Slug): WriteFailure {
     return { kind: "failed", slug, outcome: this.outcome, acks: this.acks };
   }
+}
+
+function setsOf({ replicas, sets, needed, isStrict }: WriteQuorumOptions): readonly QuorumSet[] {
+  const all = Array.from({ length: replicas }, (_, replica) => replica);
+  const found = sets ?? [{ members: all, needed, isStrict }];
+  for (const { members, needed: least } of found) {
+    assert(least >= 1 && least <= members.length, "quorum: 1 <= w <= replicas");
+  }
+  return found;
 }
 
 /** A refusal below a promise names a stamp and is an answer; `covered` names none (W3). */

@@ -9,6 +9,9 @@
  * that asks the others. So the version is at n-m+1 replicas, one of which every majority has, before
  * it is answered (R1): that many whatever the read's own r, since the next read may ask fewer.
  *
+ * While a partition moves, those whom reads ask next are others (T3): the version has to be at so many
+ * of these as well, whichever set is read at present.
+ *
  * Invariants
  * 1. Tombstones and "nothing" are answers like any other; who does not count gives none (R4). But below
  *    the highest watermark among the answers all replicas hold the same, and some have dropped what
@@ -16,7 +19,7 @@
  * 2. A replica's later answer takes the place of its earlier one.
  * 3. `toAsk` never asks for more than are left, and is 0 while enough answers are under way.
  *
- * Effects: none. Source: rules R1 to R4, L1; promises P2, P3.
+ * Effects: none. Source: rules R1 to R4, L1, T3; promises P2, P3.
  *
  * @module
  */
@@ -44,6 +47,8 @@ export type ReadDecision =
       readonly behind: readonly number[];
       /** So many more must take it before it is answered (R1); 0: it may be answered now. */
       readonly writeBack: number;
+      /** So many of the other set must take it; undefined: there is none. */
+      readonly writeBackOther?: number;
       readonly replies: number;
     }
   | { readonly kind: "failed"; readonly replies: number };
@@ -54,6 +59,8 @@ export interface ReadQuorumOptions {
   readonly needed: number;
   /** Whether r is a majority. */
   readonly isStrict: boolean;
+  /** While the partition moves: the other set, by numbers that go on after those of this one. */
+  readonly other?: readonly number[] | undefined;
 }
 
 type Answer = Exclude<ReadReply, { kind: "refused" }>;
@@ -141,7 +148,7 @@ export class ReadQuorum {
 
   /** The decision by all answers so far. */
   get decision(): ReadDecision {
-    const { replicas, needed, isStrict } = this.#options;
+    const { replicas, needed, isStrict, other } = this.#options;
     const { replies } = this;
     const answers = this.#counted();
     if (replies < needed) {
@@ -161,7 +168,11 @@ export class ReadQuorum {
     }
     const missing = holdersNeeded(replicas) - holders.length;
     const writeBack = isStrict && found !== undefined ? Math.max(0, missing) : 0;
-    return { kind: "answer", found, holders, behind, writeBack, replies };
+    const answer = { kind: "answer", found, holders, behind, writeBack, replies } as const;
+    if (other === undefined) return answer;
+    const held = holders.filter((replica) => other.includes(replica)).length;
+    const missingOther = Math.max(0, holdersNeeded(other.length) - held);
+    return { ...answer, writeBackOther: isStrict && found !== undefined ? missingOther : 0 };
   }
 
   /** The highest watermark that an answer told. */

@@ -97,8 +97,8 @@ export interface ReplicaTopology {
   partitionOf(namespaceNumber: number, key: Uint8Array): number;
   /** The epoch of the partition's last change. */
   changedAt(partition: number): number;
-  /** Whether this node is among the first n replicas of it. */
-  isReplica(partition: number, n: number): boolean;
+  /** Whether this node is among the first n replicas of it that are read, or that are written (T3). */
+  isReplica(partition: number, n: number, use: "read" | "write"): boolean;
   /** The document as it is handed on. */
   document(): unknown;
 }
@@ -189,7 +189,7 @@ export class Replica {
     if (request.epoch > this.#options.topology().epoch) await this.#learn(request.epoch);
     const { store } = this.#options;
     const { namespaceNumber, key, record, durability, source } = request;
-    const refused = this.#misplaced(request, partition) ?? this.#unfit(request, isOwn);
+    const refused = this.#misplaced(request, partition, "write") ?? this.#unfit(request, isOwn);
     if (refused !== undefined) return refused;
     if (source === "hint" && this.#isCovered(request, partition)) return { kind: "covered" };
     // Repair, hints and deletes go on where the disk is nearly full.
@@ -215,7 +215,7 @@ export class Replica {
       written = { kind: "later", stamp: promise };
     }
     // Under the topology of now, others may be the ones to ask (T2).
-    const late = this.#misplaced(request, partition);
+    const late = this.#misplaced(request, partition, "write");
     return late === undefined ? written : { ...late, mayHold: true };
   }
 
@@ -223,14 +223,16 @@ export class Replica {
     if (request.epoch > this.#options.topology().epoch) await this.#learn(request.epoch);
     const { store } = this.#options;
     const { namespaceNumber, key, wants, durability, coverMs } = request;
-    const refused = this.#misplaced(request, partition);
+    // A clock is made durable where the next reads may go to as well.
+    const use = coverMs > 0 ? "write" : "read";
+    const refused = this.#misplaced(request, partition, use);
     if (refused !== undefined) return refused;
     if (coverMs > 0) await store.coverExpiry(coverMs);
     const bytes = await store.getEncoded(namespaceNumber, key, {
       wants: wants === "record" ? "record" : "head",
       durability,
     });
-    const late = this.#misplaced(request, partition);
+    const late = this.#misplaced(request, partition, use);
     if (late !== undefined) return late;
     const watermark = this.#told(partition, request.n);
     const mark = watermark === 0n ? {} : { watermark };
@@ -250,7 +252,7 @@ export class Replica {
     if (request.epoch > this.#options.topology().epoch) await this.#learn(request.epoch);
     const { store } = this.#options;
     const { partition, namespaceNumber, prefix, from, to, reverse } = request;
-    const refused = this.#misplaced(request, partition);
+    const refused = this.#misplaced(request, partition, "read");
     if (refused !== undefined) return refused;
     const limit = Math.min(request.limit, scanLimitMax);
     const found = store.scan(partition, namespaceNumber, { prefix, from, to, reverse, limit });
@@ -272,14 +274,14 @@ export class Replica {
       entries.push(entryOf(item.tableKey, item.key, item.record));
     }
     await store.whenSynced(sequence);
-    const late = this.#misplaced(request, partition);
+    const late = this.#misplaced(request, partition, "read");
     return late ?? { kind: "page", entries, more: found.more, last: found.last };
   }
 
   async #digest(request: DigestRequest): Promise<DigestReply> {
     if (request.epoch > this.#options.topology().epoch) await this.#learn(request.epoch);
     const { partition, n, wants, adopt, promise } = request;
-    const refused = this.#misplaced(request, partition);
+    const refused = this.#misplaced(request, partition, "read");
     if (refused !== undefined) return refused;
     const { store, fences } = this.#options;
     const isHigher = adopt > fences.of(partition, n).watermark;
@@ -287,7 +289,7 @@ export class Replica {
     if (promise > fences.of(partition, n).promise) await fences.promise(partition, n, promise);
     // What it has is synced too, and not only the promise (G2).
     const { total, sums } = await store.digest(partition, n);
-    const late = this.#misplaced(request, partition);
+    const late = this.#misplaced(request, partition, "read");
     if (late !== undefined) return late;
     return {
       kind: "sums",
@@ -312,7 +314,11 @@ export class Replica {
   }
 
   /** The guards that ask whether this node answers for the partition. */
-  #misplaced({ epoch, n }: Pick<Request, "epoch" | "n">, partition: number): Refused | undefined {
+  #misplaced(
+    { epoch, n }: Pick<Request, "epoch" | "n">,
+    partition: number,
+    use: "read" | "write",
+  ): Refused | undefined {
     const { report, notReady } = this.#options;
     const topology = this.#options.topology();
     const changed = topology.changedAt(partition);
@@ -322,7 +328,7 @@ export class Replica {
       const detail = `epoch ${epoch} is older than the partition's last change, ${changed}`;
       return { kind: "refused", reason: "epoch", detail, document: topology.document() };
     }
-    if (!topology.isReplica(partition, n)) {
+    if (!topology.isReplica(partition, n, use)) {
       return refusal(
         "not-replica",
         `partition ${partition} is not here in epoch ${topology.epoch}`,

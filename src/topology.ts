@@ -13,15 +13,23 @@
  *
  * A namespace with n replicas uses the first n of a row, so "joined" has a meaning for each n apart:
  * a member that comes to the front of a row joins the sets of the small n only. What a member keeps
- * of a set under an older join is no data (T6).
+ * of a set under an older join is no data (T6). The last epoch of a list is that of all larger n.
+ *
+ * While replicas move, a partition that is concerned has two rows: `replicas` has the one that is
+ * read, and `move` the other one, with its own "joined".
+ *
+ *     phase              0 come up   1 write to both   2 copy   3 read from the new   4 drop
+ *     row in `replicas`  old         old               old      new                   new
+ *     row in `move`      new         new               new      old                   old
+ *     a write needs      the old     both              both     both                  the new
  *
  * Invariants
- * 1. A row has as many replicas as the largest n in use, or all members while there are fewer;
- *    it may be longer, never shorter. No member is in it twice.
- * 2. Node ids, store ids and names of members are unique; voters are members.
+ * 1. A row has as many replicas as the largest n in use, or all members that take part while there
+ *    are fewer; it may be longer, never shorter. No member is in it twice.
+ * 2. Node ids and store ids of members are unique, names of those that stay; voters are members.
  * 3. A namespace's number is never used again (T8); `default` is number 0 and always there.
  *
- * Effects: none. Source: rules T1, T2, T6, T8.
+ * Effects: none. Source: rules T1, T2, T3, T6, T8.
  *
  * @module
  */
@@ -29,7 +37,7 @@
 import type { Namespace, NamespacePolicy } from "./api.ts";
 import { assert } from "./assert.ts";
 
-export const topologyFormat = 2;
+export const topologyFormat = 3;
 export const membersMax = 300;
 export const votersMax = 5;
 export const namespacesMax = 1000;
@@ -54,8 +62,46 @@ export interface Member {
   /** Members that may fail together; replicas are spread over zones, then over hosts. */
   readonly zone: string;
   readonly host: string;
-  /** 1 to 1,000: a member of weight 200 holds twice what one of 100 does. */
+  /** 0 to 1,000: a member of weight 200 holds twice what one of 100 does, one of 0 nothing. */
   readonly weight: number;
+}
+
+export type MovePhase = 0 | 1 | 2 | 3 | 4;
+
+/** A partition that moves. */
+export interface MovingRow {
+  readonly partition: number;
+  /** The row that is not in `replicas`: the new one until reads move, then the old one. */
+  readonly replicas: readonly number[];
+  readonly joined: readonly (readonly number[])[];
+}
+
+/** What a member is told to be when a move has come to its end. */
+export interface MovedSite {
+  readonly nodeId: string;
+  readonly zone: string;
+  readonly weight: number;
+}
+
+/** A move of replicas that is under way (T3). */
+export interface TopologyMove {
+  /** The epoch of its beginning: by it a move is named. */
+  readonly begun: number;
+  readonly phase: MovePhase;
+  /** The epoch at which this phase began (T4). */
+  readonly since: number;
+  /** It goes back: to phase 1, and then to what was before. */
+  readonly isReverting: boolean;
+  /** Members that are there since this move; they go when it is taken back. */
+  readonly joining: readonly string[];
+  /** Members that go when it is over. */
+  readonly leaving: readonly string[];
+  /** Of those that leave: lost for good, with what only they held, as an operator has said. */
+  readonly lost: readonly string[];
+  /** Weights and zones that are so when it is over. */
+  readonly sites: readonly MovedSite[];
+  /** By partition, ascending. */
+  readonly rows: readonly MovingRow[];
 }
 
 export interface Topology {
@@ -77,6 +123,7 @@ export interface Topology {
   readonly nextNamespaceNumber: number;
   /** Numbers of deleted namespaces whose records are still being removed. */
   readonly dropped: readonly number[];
+  readonly move?: TopologyMove;
 }
 
 export const policyDefault: NamespacePolicy = {
@@ -88,14 +135,70 @@ export const policyDefault: NamespacePolicy = {
   durability: "fsync",
 };
 
-/** The replicas that a namespace with n = `n` has of a partition, in order. */
+/** The replicas that a namespace with n = `n` reads of a partition, in order. */
 export function replicasOf(topology: Topology, partition: number, n: number): readonly Member[] {
-  return rowOf(topology, partition)
-    .slice(0, n)
-    .map((index) => memberAt(topology, index));
+  const read = membersOf(topology, rowOf(topology, partition), n);
+  if (!isTwofold(topology) || !isLostSet(topology, read)) return read;
+  // Nobody can say any more what it held: the new set begins with what the others have.
+  const other = otherRowOf(topology, partition);
+  return other === undefined ? read : membersOf(topology, other.replicas, n);
 }
 
-/** Since which epoch a node is among the first `n` replicas of a partition; undefined: it is not. */
+/** Whether so many of a set are lost that the rest is no majority of it. */
+export function isLostSet({ move }: Topology, set: readonly Member[]): boolean {
+  if (move === undefined || move.lost.length === 0) return false;
+  const left = set.filter(({ nodeId }) => !move.lost.includes(nodeId)).length;
+  return 2 * left <= set.length;
+}
+
+/**
+ * The sets of replicas in each of which a write needs its quorum (T3): one, or while the partition
+ * moves that which is read and the other one.
+ */
+export function writeSetsOf(
+  topology: Topology,
+  partition: number,
+  n: number,
+): readonly (readonly Member[])[] {
+  const read = replicasOf(topology, partition, n);
+  const other = isTwofold(topology) ? otherRowOf(topology, partition) : undefined;
+  if (other === undefined) return [read];
+  const set = membersOf(topology, other.replicas, n);
+  return sameMembers(read, set) || isLostSet(topology, set) ? [read] : [read, set];
+}
+
+/** Whether writes go to two sets where something moves. */
+function isTwofold({ move }: Topology): boolean {
+  return move !== undefined && move.phase >= 1 && move.phase <= 3;
+}
+
+/** The other row of a partition that moves; undefined for one that does not. */
+export function otherRowOf(topology: Topology, partition: number): MovingRow | undefined {
+  const rows = topology.move?.rows ?? [];
+  let low = 0;
+  let high = rows.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((rows[middle] as MovingRow).partition < partition) low = middle + 1;
+    else high = middle;
+  }
+  const found = rows[low];
+  return found?.partition === partition ? found : undefined;
+}
+
+/** The old and the new set of a partition that moves, for a namespace with n = `n`. */
+export function movedSetsOf(
+  topology: Topology,
+  row: MovingRow,
+  n: number,
+): { readonly old: readonly Member[]; readonly new: readonly Member[] } {
+  const read = membersOf(topology, rowOf(topology, row.partition), n);
+  const other = membersOf(topology, row.replicas, n);
+  const isMoved = (topology.move?.phase ?? 1) >= 3;
+  return isMoved ? { old: other, new: read } : { old: read, new: other };
+}
+
+/** Since which epoch a node is a replica of a partition for n; undefined: it is none that counts. */
 export function joinedAt(
   topology: Topology,
   partition: number,
@@ -103,10 +206,40 @@ export function joinedAt(
   nodeId: string,
 ): number | undefined {
   const row = rowOf(topology, partition);
+  const read = joinedIn(topology, row, topology.joined[partition] ?? [], { n, nodeId });
+  if (read !== undefined || !isTwofold(topology)) return read;
+  const other = otherRowOf(topology, partition);
+  if (other === undefined) return undefined;
+  return joinedIn(topology, other.replicas, other.joined, { n, nodeId });
+}
+
+function joinedIn(
+  topology: Topology,
+  row: readonly number[],
+  joined: readonly (readonly number[])[],
+  { n, nodeId }: { readonly n: number; readonly nodeId: string },
+): number | undefined {
   const depth = Math.min(n, row.length);
   const position = row.findIndex((index) => memberAt(topology, index).nodeId === nodeId);
   if (position === -1 || position >= depth) return undefined;
-  return topology.joined[partition]?.[position]?.[depth - 1 - position];
+  return sinceIn(joined[position] ?? [], position, n);
+}
+
+/** What the list of a replica says for n: its last epoch is that of every larger n as well. */
+export function sinceIn(
+  epochs: readonly number[],
+  position: number,
+  n: number,
+): number | undefined {
+  return epochs[Math.min(n - 1 - position, epochs.length - 1)];
+}
+
+function membersOf(topology: Topology, row: readonly number[], n: number): readonly Member[] {
+  return row.slice(0, n).map((index) => memberAt(topology, index));
+}
+
+export function sameMembers(a: readonly Member[], b: readonly Member[]): boolean {
+  return a.length === b.length && a.every((member) => b.includes(member));
 }
 
 export function memberById(topology: Topology, nodeId: string): Member | undefined {

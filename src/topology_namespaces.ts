@@ -28,7 +28,7 @@ import {
   replicasMax,
   type Topology,
 } from "./topology.ts";
-import { withRows } from "./topology_rows.ts";
+import { refuseMoving, withRows } from "./topology_rows.ts";
 
 /** A namespace made, or its policy changed; undefined when nothing would change. */
 export function withNamespace(
@@ -91,9 +91,13 @@ function withNewNamespace(topology: Topology, name: string, policy: NamespacePol
   const number = topology.nextNamespaceNumber;
   const namespaces = [...topology.namespaces, { name, number, policy }];
   const next = { ...topology, namespaces, nextNamespaceNumber: number + 1 };
-  const wanted = Math.min(policy.n, topology.members.length);
-  const present = topology.replicas[0]?.length ?? 0;
+  const holders = topology.members.filter(({ weight }) => weight > 0).length;
+  const wanted = Math.min(policy.n, holders);
+  const rows = [...topology.replicas, ...(topology.move?.rows ?? []).map((row) => row.replicas)];
+  const present = Math.min(...rows.map((row) => row.length));
   if (wanted <= present) return { ...next, epoch: topology.epoch + 1 };
+  // Longer rows are other ones, and those are under way.
+  refuseMoving(topology);
   // Longer rows: nobody's first n changes, and nobody has anything of the new namespace yet.
   return withRows(next, { depth: wanted, fixed: present });
 }

@@ -3,7 +3,8 @@
  *
  * Everything is checked before anything is used: kinds, lengths, and what the parts say of each
  * other. Format 1, which the first version wrote for a node on its own, is read as a cluster of one;
- * it is written as format 2 at its next change.
+ * it is written in the newest format at its next change, as is one of
+ * format 2, which knew no moves.
  *
  * Invariants
  * 1. `readTopology(JSON of x)` is x, and holds the invariants of `topology.ts`.
@@ -27,6 +28,7 @@ import {
   namespacesMax,
   replicasMax,
   type Topology,
+  type TopologyMove,
   topologyFormat,
   votersMax,
   weightMax,
@@ -35,6 +37,8 @@ import { memberOf } from "./topology_steps.ts";
 
 /** The document of a node on its own, as the first version wrote it. */
 const formatOfOne = 1;
+/** The same as the newest one, but that nothing moves. */
+const formatWithoutMoves = 2;
 const idPattern = /^[0-9a-f]{32}$/;
 const namePattern = /^[^\p{C}]{1,64}$/u;
 const placePattern = /^[^\p{C}]{1,255}$/u;
@@ -49,19 +53,22 @@ export function readTopology(
   raw: unknown,
 ): { readonly value: Topology } | { readonly error: string } {
   if (!isFields(raw)) return { error: "it is not an object" };
-  const document = raw["format"] === formatOfOne ? clusterOfOne(raw) : raw;
+  const document = inNewestFormat(raw);
   if (document?.["format"] !== topologyFormat) return { error: "its format is not known" };
-  const error = faultOf(document) ?? faultOfRows(document as unknown as Topology);
+  const error =
+    faultOf(document) ??
+    faultOfMove(document as unknown as Topology) ??
+    faultOfRows(document as unknown as Topology);
   return error === undefined ? { value: copyOf(document as unknown as Topology) } : { error };
 }
 
 /** The document in the data folder. @throws `wrong-data-folder`, `corruption` */
 export function parseTopology(raw: unknown): Topology {
   const format = isFields(raw) ? raw["format"] : undefined;
-  if (format !== formatOfOne && format !== topologyFormat) {
+  if (format !== formatOfOne && format !== formatWithoutMoves && format !== topologyFormat) {
     throw new QuorateError(
       "wrong-data-folder",
-      `The topology has format ${JSON.stringify(format)}, and this version of the program reads formats ${formatOfOne} and ${topologyFormat}.`,
+      `The topology has format ${JSON.stringify(format)}, and this version of the program reads formats ${formatOfOne} to ${topologyFormat}.`,
       { hint: "Use the version of Quorate that wrote it, or a newer one." },
     );
   }
@@ -74,11 +81,17 @@ export function parseTopology(raw: unknown): Topology {
   );
 }
 
+function inNewestFormat(raw: Fields): Fields | undefined {
+  if (raw["format"] === formatOfOne) return clusterOfOne(raw);
+  if (raw["format"] !== formatWithoutMoves) return raw;
+  return { ...raw, format: topologyFormat, move: undefined };
+}
+
 /** A document of format 1 with what is the same in every cluster of one. */
 function clusterOfOne(raw: Fields): Fields | undefined {
   const { members, partitions } = raw;
   if (!isList(members, 1) || !isFields(members[0]) || !isCount(partitions))
-    return { ...raw, format: 2 };
+    return { ...raw, format: topologyFormat };
   const { nodeId, storeId, name } = members[0] as unknown as Member;
   const each = <Value>(value: Value) => Array.from({ length: partitions }, () => value);
   return {
@@ -103,9 +116,10 @@ function faultOf(document: Fields): string | undefined {
   if (members.length > 1 && members.some(({ addresses }) => addresses.length === 0)) {
     return "a member has no address";
   }
-  for (const field of ["nodeId", "storeId", "name"] as const) {
+  for (const field of ["nodeId", "storeId"] as const) {
     if (hasDoubles(members.map((member) => member[field]))) return `two members have one ${field}`;
   }
+  if (members.every(({ weight }) => weight === 0)) return "all members have weight 0";
   if (!isList(voters, votersMax) || voters.length === 0 || hasDoubles(voters)) {
     return "its voters are no list of different nodes";
   }
@@ -133,38 +147,113 @@ function faultOfNamespaces(
   return "the namespace 'default' is missing";
 }
 
+/** The move of a document whose members are as they should be; its rows have their places after. */
+function faultOfMove({ move, members, epoch, partitions }: Topology): string | undefined {
+  const ids = new Set(members.map(({ nodeId }) => nodeId));
+  const isNodes = (raw: unknown): boolean =>
+    isList(raw, membersMax) && !hasDoubles(raw) && raw.every((id) => ids.has(id as string));
+  if (move !== undefined) {
+    if (!isFields(move) || !isWhole(move.phase, 0, 4) || typeof move.isReverting !== "boolean") {
+      return "its move has no phase";
+    }
+    if (!isEpoch(move.begun) || !isEpoch(move.since)) return "its move began in no epoch";
+    if (move.begun > move.since || move.since > epoch) return "its move is of a later epoch";
+    if (!isNodes(move.joining) || !isNodes(move.leaving) || !isNodes(move.lost))
+      return "who moves is no member";
+    if (!isList(move.sites, membersMax) || !move.sites.every(isSite)) return "its sites are none";
+    if (!isList(move.rows, partitions) || move.rows.length === 0) return "nothing is moved";
+  }
+  const leaving = move?.leaving ?? [];
+  const staying = members.filter(({ nodeId }) => !leaving.includes(nodeId));
+  return hasDoubles(staying.map(({ name }) => name)) ? "two members have one name" : undefined;
+}
+
+function isSite(raw: unknown): boolean {
+  if (!isFields(raw)) return false;
+  return (
+    isText(raw["nodeId"], idPattern) &&
+    isText(raw["zone"], placePattern) &&
+    isWhole(raw["weight"], 0, weightMax)
+  );
+}
+
 /** The rows of a document whose other parts are as they should be. */
 function faultOfRows(document: Topology): string | undefined {
-  const { partitions, members, namespaces, replicas, changed, joined } = document;
+  const { partitions, replicas, changed, joined } = document;
   for (const list of [replicas, changed, joined]) {
     if (!isList(list, partitions) || list.length !== partitions)
       return "a partition has no replicas";
   }
-  const lengthMin = Math.min(members.length, largestN(namespaces));
+  const lengthMin = Math.min(holdersMin(document), largestN(document.namespaces));
   for (let partition = 0; partition < partitions; partition += 1) {
-    const row: unknown = replicas[partition];
-    if (!isList(row, replicasMax) || row.length < lengthMin || hasDoubles(row)) {
-      return `partition ${partition} has not as many different replicas as it should`;
-    }
-    if (!row.every((index) => isWhole(index, 0, members.length - 1))) {
-      return `a replica of partition ${partition} is no member`;
-    }
     const since: unknown = changed[partition];
     if (!isEpoch(since) || since > document.epoch) {
       return `partition ${partition} changed in no epoch up to this one`;
     }
-    if (!isJoined(joined[partition], row.length, since)) {
-      return `the replicas of partition ${partition} joined in no epochs up to its last change`;
+    const error = faultOfRow(document, lengthMin, {
+      partition,
+      replicas: replicas[partition],
+      joined: joined[partition],
+      until: since,
+    });
+    if (error !== undefined) return error;
+  }
+  let last = -1;
+  for (const row of (document.move?.rows ?? []) as readonly unknown[]) {
+    if (!isFields(row) || !isWhole(row["partition"], last + 1, partitions - 1)) {
+      return "what is moved is no list of partitions";
     }
+    const { partition } = row;
+    last = partition;
+    const error = faultOfRow(document, lengthMin, { ...row, partition, until: document.epoch });
+    if (error !== undefined) return error;
   }
   return undefined;
+}
+
+/** How many members can hold something, before a move and after it: the fewer of the two. */
+function holdersMin({ members, move }: Topology): number {
+  const weights = new Map(move?.sites.map(({ nodeId, weight }) => [nodeId, weight]));
+  const before = members.filter(
+    ({ nodeId, weight }) => weight > 0 && move?.joining.includes(nodeId) !== true,
+  );
+  const after = members.filter(
+    ({ nodeId, weight }) =>
+      (weights.get(nodeId) ?? weight) > 0 && move?.leaving.includes(nodeId) !== true,
+  );
+  return Math.min(before.length, after.length);
+}
+
+function faultOfRow(
+  { members }: Topology,
+  lengthMin: number,
+  row: {
+    readonly partition: number;
+    readonly replicas?: unknown;
+    readonly joined?: unknown;
+    readonly until: number;
+  },
+): string | undefined {
+  const { partition, replicas, joined, until } = row;
+  if (
+    !isList(replicas, replicasMax) ||
+    replicas.length < Math.max(1, lengthMin) ||
+    hasDoubles(replicas)
+  ) {
+    return `partition ${partition} has not as many different replicas as it should`;
+  }
+  if (!replicas.every((index) => isWhole(index, 0, members.length - 1))) {
+    return `a replica of partition ${partition} is no member`;
+  }
+  if (isJoined(joined, replicas.length, until)) return undefined;
+  return `the replicas of partition ${partition} joined in no epochs up to its last change`;
 }
 
 /** Who is among the first n is among the first n + 1 as well: since the same epoch or an older one. */
 function isJoined(joined: unknown, length: number, changed: number): boolean {
   if (!isList(joined, length) || joined.length !== length) return false;
   return joined.every((epochs, position) => {
-    if (!isList(epochs, length - position) || epochs.length !== length - position) return false;
+    if (!isList(epochs, replicasMax - position) || epochs.length < length - position) return false;
     return epochs.every(
       (epoch, index) => isEpoch(epoch) && epoch <= ((epochs[index - 1] as number) ?? changed),
     );
@@ -183,7 +272,7 @@ function isMember(raw: unknown): raw is Member {
     (clientUrl === undefined || isText(clientUrl, urlPattern)) &&
     isText(raw["zone"], placePattern) &&
     isText(raw["host"], placePattern) &&
-    isWhole(raw["weight"], 1, weightMax)
+    isWhole(raw["weight"], 0, weightMax)
   );
 }
 
@@ -246,6 +335,22 @@ function copyOf(document: Topology): Topology {
     })),
     nextNamespaceNumber: document.nextNamespaceNumber,
     dropped: document.dropped,
+    ...(document.move === undefined ? {} : { move: moveOf(document.move) }),
+  };
+}
+
+function moveOf(move: TopologyMove): TopologyMove {
+  const { begun, phase, since, isReverting, joining, leaving, lost, sites, rows } = move;
+  return {
+    begun,
+    phase,
+    since,
+    isReverting,
+    joining,
+    leaving,
+    lost,
+    sites: sites.map(({ nodeId, zone, weight }) => ({ nodeId, zone, weight })),
+    rows: rows.map(({ partition, replicas, joined }) => ({ partition, replicas, joined })),
   };
 }
 

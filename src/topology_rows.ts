@@ -12,8 +12,16 @@
  * @module
  */
 
-import { place } from "./placement.ts";
-import { type Member, memberAt, type Topology, votersMax } from "./topology.ts";
+import { QuorateError } from "./errors.ts";
+import { type PlacementRequest, place } from "./placement.ts";
+import {
+  type Member,
+  memberAt,
+  replicasMax,
+  sinceIn,
+  type Topology,
+  votersMax,
+} from "./topology.ts";
 
 /** A next document with other members or longer rows; what is fixed of the rows stays. */
 export function withRows(
@@ -29,14 +37,14 @@ export function withRows(
   const before = topology.replicas.map((row) =>
     row.map((index) => memberAt(topology, index).nodeId),
   );
-  const replicas = place({
-    members,
+  const rows = placed(members, {
     partitions: topology.partitions,
     depth: change.depth,
     before,
     fixed: change.fixed ?? 0,
   });
-  const rows = replicas.map((row) => row.map((index) => (members[index] as Member).nodeId));
+  const numbers = new Map(members.map(({ nodeId }, index) => [nodeId, index]));
+  const replicas = rows.map((row) => row.map((nodeId) => numbers.get(nodeId) as number));
   return {
     ...topology,
     epoch,
@@ -52,9 +60,34 @@ export function withRows(
   };
 }
 
+/** The rows, as node ids, of those members that hold something: of a weight above 0. */
+export function placed(
+  members: readonly Member[],
+  request: Omit<PlacementRequest, "members">,
+): string[][] {
+  const holders = members.filter(({ weight }) => weight > 0);
+  return place({ ...request, members: holders }).map((row) =>
+    row.map((index) => (holders[index] as Member).nodeId),
+  );
+}
+
+/** @throws `contention` while replicas move */
+export function refuseMoving({ move, epoch }: Topology): void {
+  if (move === undefined) return;
+  throw new QuorateError(
+    "contention",
+    `Replicas are being moved since epoch ${move.begun} (phase ${move.phase}, of 0 to 4).`,
+    {
+      outcome: "none",
+      epoch,
+      hint: "Wait for its end (quorate cluster status), or take it back with quorate cluster revert.",
+    },
+  );
+}
+
 /**
- * The epochs at which the replicas of a row joined, from those of the row before. Where the row
- * before was shorter than a depth, all of it was the set of that depth.
+ * The epochs at which the replicas of a row joined, from those of the row before, for each n: a list
+ * says nothing new of an n that is beyond its end.
  */
 export function nextJoined(
   row: readonly string[],
@@ -64,10 +97,16 @@ export function nextJoined(
 ): number[][] {
   return row.map((nodeId, position) => {
     const was = before.indexOf(nodeId);
-    return Array.from({ length: row.length - position }, (_, index) => {
-      const depth = Math.min(position + 1 + index, before.length);
-      return was === -1 || was >= depth ? epoch : (joined[was]?.[depth - 1 - was] ?? epoch);
-    });
+    const sinceOf = (n: number): number => {
+      if (was === -1 || was >= Math.min(n, before.length)) return epoch;
+      return sinceIn(joined[was] ?? [], was, n) ?? epoch;
+    };
+    const epochs = Array.from({ length: replicasMax - position }, (_, index) =>
+      sinceOf(position + 1 + index),
+    );
+    // A row that became shorter has more to say than its own length: who left it had a larger n.
+    while (epochs.length > row.length - position && epochs.at(-1) === epochs.at(-2)) epochs.pop();
+    return epochs;
   });
 }
 

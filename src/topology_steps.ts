@@ -35,7 +35,7 @@ import {
   weightDefault,
   zoneDefault,
 } from "./topology.ts";
-import { withRows } from "./topology_rows.ts";
+import { refuseMoving, withRows } from "./topology_rows.ts";
 
 /** What is said of a member; the rest has a default. */
 export type MemberFacts = Pick<Member, "nodeId" | "storeId" | "name"> & Partial<Member>;
@@ -110,6 +110,7 @@ export function withMember(
 ): Topology | undefined {
   const member = memberOf(facts);
   if (isMember(topology, member)) return undefined;
+  refuseMoving(topology);
   refuseKnown(topology.members, member);
   if (topology.members.length >= membersMax) {
     throw invalid(`A cluster has at most ${membersMax} members.`, "Start another cluster.");
@@ -163,18 +164,18 @@ function firstDocument(
 }
 
 /** A name and a store belong to one node, and a node has one store. */
-function refuseKnown(members: readonly Member[], { nodeId, storeId, name }: Member): void {
+export function refuseKnown(members: readonly Member[], { nodeId, storeId, name }: Member): void {
   for (const known of members) {
     if (known.nodeId === nodeId) {
       throw invalid(
         `Node '${known.name}' (${nodeId}) is a member with the store ${known.storeId}, and presents the store ${storeId}.`,
-        `Start it with its own data folder. One whose folder is lost cannot be replaced yet: the others hold what '${known.name}' held.`,
+        `Start it with its own data folder. If that is lost, start it with an empty one, which makes another node of it, and replace '${known.name}' with quorate cluster plan --replace.`,
       );
     }
     if (known.name === name) {
       throw invalid(
         `The name '${name}' belongs to the member ${known.nodeId}, and ${nodeId} asks to join under it.`,
-        `Give each node a name of its own (--name). If this is '${name}', start it with its own data folder: a node whose folder is lost cannot be replaced yet.`,
+        `Give each node a name of its own (--name). If this is '${name}' with a new data folder, replace the member: quorate cluster plan --replace ${name}.`,
       );
     }
     if (known.storeId === storeId) {
@@ -198,9 +199,13 @@ function checkSeal(topology: Topology, member: Member, seals: readonly Seal[]): 
     );
   }
   if (seal.records === 0) return;
-  throw invalid(
-    `Member '${member.name}' holds ${seal.records} records, and nodes join by themselves only while nothing is stored.`,
-    "A node cannot be added to a cluster with records yet: use the members that there are, or begin a new cluster with more.",
+  throw new QuorateError(
+    "not-ready",
+    `Member '${member.name}' holds ${seal.records} records, so a node joins when a plan takes it in.`,
+    {
+      outcome: "none",
+      hint: "quorate cluster plan --join NAME shows what would move; quorate cluster apply does it.",
+    },
   );
 }
 

@@ -5,13 +5,13 @@
  * these eyes: whatever else it says, it may not break what the protocol rests on. The steps are
  * tested against it.
  *
- * Effects: none. Source: rules T1, T2, T6, T8; invariants of `topology.ts`.
+ * Effects: none. Source: rules T1, T2, T3, T6, T8; invariants of `topology.ts`.
  *
  * @module
  */
 
 import type { Namespace } from "./api.ts";
-import { memberAt, type Topology } from "./topology.ts";
+import { type MovingRow, memberAt, otherRowOf, type Topology } from "./topology.ts";
 import { nextJoined, sameRow } from "./topology_rows.ts";
 
 /** Whether `next` may follow `before`; both are documents that were parsed. */
@@ -26,7 +26,14 @@ export function whyNotSuccessor(before: Topology, next: Topology): string | unde
   if (next.epoch !== before.epoch + 1) {
     return `its epoch is ${next.epoch}, and ${before.epoch + 1} comes after ${before.epoch}`;
   }
-  return wrongMember(before, next) ?? wrongNamespace(before, next) ?? wrongRow(before, next);
+  return (
+    wrongMember(before, next) ??
+    wrongNamespace(before, next) ??
+    wrongMove(before, next) ??
+    (before.move === undefined && next.move === undefined
+      ? wrongRow(before, next)
+      : wrongMovedRow(before, next))
+  );
 }
 
 /** A node keeps its store and a store its node: a new disk comes as a new node (I1). */
@@ -89,6 +96,125 @@ function wrongRow(before: Topology, next: Topology): string | undefined {
     }
   }
   return undefined;
+}
+
+/** T3: one move at a time, one phase after another, and only what it says comes and goes. */
+function wrongMove(before: Topology, next: Topology): string | undefined {
+  const earlier = before.move;
+  const later = next.move;
+  const came = next.members.filter(({ nodeId }) => !isIn(before, nodeId));
+  const gone = before.members.filter(({ nodeId }) => !isIn(next, nodeId));
+  if (earlier === undefined && later === undefined) return undefined;
+  if (earlier === undefined && later !== undefined) {
+    if (later.begun !== next.epoch || later.since !== next.epoch) return "its move began before it";
+    if (later.phase !== 0 || later.isReverting) return "its move begins in the middle";
+    if (gone.length > 0 || !sameIds(came, later.joining)) return "others join than it says";
+    return undefined;
+  }
+  if (earlier !== undefined && later === undefined) {
+    const isEnd = earlier.phase === 4 && !earlier.isReverting;
+    const isUndone = earlier.phase === 0 || (earlier.phase === 1 && earlier.isReverting);
+    if (!isEnd && !isUndone) return `its move ends in phase ${earlier.phase}`;
+    if (came.length > 0) return "members join with the end of a move";
+    return sameIds(gone, isEnd ? earlier.leaving : earlier.joining)
+      ? undefined
+      : "others leave than its move said";
+  }
+  if (earlier === undefined || later === undefined) return undefined;
+  if (later.begun !== earlier.begun) return "another move begins before the one under way is over";
+  if (came.length > 0 || gone.length > 0) return "members come or go in the middle of a move";
+  const said = (move: typeof earlier): string =>
+    JSON.stringify([move.joining, move.leaving, move.lost, move.sites]);
+  if (said(earlier) !== said(later)) return "its move became another one";
+  const isSame = later.phase === earlier.phase && later.isReverting === earlier.isReverting;
+  if (later.since !== (isSame ? earlier.since : next.epoch)) return "its phase began elsewhere";
+  if (isSame) return undefined;
+  const isForward = !later.isReverting && later.phase === earlier.phase + 1;
+  const isBack =
+    later.isReverting &&
+    (earlier.phase === 3
+      ? later.phase === 2
+      : earlier.phase !== 4 &&
+        earlier.phase !== 0 &&
+        later.phase === 1 &&
+        !(earlier.isReverting && earlier.phase === 1));
+  return isForward || isBack
+    ? undefined
+    : `its move goes from phase ${earlier.phase} to ${later.phase}`;
+}
+
+/** T2, T3, T6: of the two rows of each partition one is read; nothing else changes. */
+function wrongMovedRow(before: Topology, next: Topology): string | undefined {
+  const earlier = before.move;
+  const later = next.move;
+  const isPhase = later?.phase !== earlier?.phase || later?.isReverting !== earlier?.isReverting;
+  const wasRead = (earlier?.phase ?? 1) >= 3;
+  // An end leaves the row that is read.
+  const isRead = later === undefined ? wasRead : later.phase >= 3;
+  const isSwapped = wasRead !== isRead;
+  const isEnd = later === undefined && earlier?.phase === 4;
+  const isChanged =
+    earlier !== undefined &&
+    isPhase &&
+    !isEnd &&
+    (isSwapped || later === undefined || later.phase === 4 || earlier.phase === 0);
+  for (let partition = 0; partition < next.partitions; partition += 1) {
+    const was = otherRowOf(before, partition);
+    const is = otherRowOf(next, partition);
+    const old: Row = { ids: idsOf(before, partition), joined: before.joined[partition] };
+    const present: Row = { ids: idsOf(next, partition), joined: next.joined[partition] };
+    const other = earlier === undefined ? undefined : rowOf(before, was);
+    const hasMoved = is !== undefined || was !== undefined;
+    if (
+      earlier !== undefined &&
+      later !== undefined &&
+      (is === undefined) !== (was === undefined)
+    ) {
+      return `partition ${partition} came into the move or left it`;
+    }
+    if (!isSameRow(present, isSwapped && other !== undefined ? other : old)) {
+      return `the row of partition ${partition} is not the one that its phase reads`;
+    }
+    const changed = hasMoved && isChanged ? next.epoch : before.changed[partition];
+    if (next.changed[partition] !== changed) {
+      return `partition ${partition} does not say when its replicas changed`;
+    }
+    const kept = rowOf(next, is);
+    if (kept === undefined) continue;
+    if (earlier === undefined) {
+      const joined = nextJoined(kept.ids, old.ids, before.joined[partition] ?? [], next.epoch);
+      if (sameRow(kept.ids, old.ids)) return `partition ${partition} moves to where it is`;
+      if (JSON.stringify(kept.joined) !== JSON.stringify(joined)) {
+        return `the new row of partition ${partition} does not say when its replicas joined`;
+      }
+    } else if (!isSameRow(kept, isSwapped ? old : (other as Row))) {
+      return `the other row of partition ${partition} changed`;
+    }
+  }
+  return undefined;
+}
+
+interface Row {
+  readonly ids: readonly string[];
+  readonly joined: readonly (readonly number[])[] | undefined;
+}
+
+function rowOf(topology: Topology, row: MovingRow | undefined): Row | undefined {
+  if (row === undefined) return undefined;
+  const ids = row.replicas.map((index) => memberAt(topology, index).nodeId);
+  return { ids, joined: row.joined };
+}
+
+function isSameRow(a: Row, b: Row): boolean {
+  return sameRow(a.ids, b.ids) && JSON.stringify(a.joined) === JSON.stringify(b.joined);
+}
+
+function isIn({ members }: Topology, nodeId: string): boolean {
+  return members.some((member) => member.nodeId === nodeId);
+}
+
+function sameIds(members: readonly { readonly nodeId: string }[], ids: readonly string[]): boolean {
+  return members.length === ids.length && members.every(({ nodeId }) => ids.includes(nodeId));
 }
 
 function idsOf(topology: Topology, partition: number): string[] {

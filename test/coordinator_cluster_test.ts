@@ -467,6 +467,23 @@ test("T2: refused with a newer epoch, a write and a read are sent once more unde
   }
 });
 
+test("T2: a read whose version has to be written back is asked again when the topology moves on in between", async () => {
+  const cluster = await Cluster.open(4);
+  await cluster.node("n2").plant("k", recordAt(startMs, "alone"));
+  const newer = { epoch: 2, replicas: ["n1", "n2", "n4"] };
+  cluster.damage = (_, reply) => {
+    // The answer of the one that holds it is on its way, and everybody hears of another document.
+    for (const node of cluster.nodes) node.learn(newer);
+    return reply;
+  };
+  cluster.link("n1", "n3", "no link");
+  const answer = await cluster.node("n1").get("k");
+  assert.is(Buffer.from(answer.record?.value ?? []).toString(), "alone");
+  assert.is(answer.epoch, 2);
+  assert.is(await cluster.node("n3").held("k"), undefined);
+  await cluster.close();
+});
+
 test("P8: a damaged answer is not believed; another replica gives the value", async () => {
   const cluster = await Cluster.open(3);
   await cluster.node("n1").put("k", "v");

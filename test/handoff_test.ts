@@ -430,4 +430,52 @@ test("hints of one key that are kept at the same time count as the one that stay
   await store.close();
 });
 
+test("before its node goes, what targets take is delivered at once, and what they do not take stays", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  const handoff = openHandoff(world, store, target);
+  for (let index = 0; index < 40; index += 1) {
+    await handoff.keep(hintOf(`k${index}`, index + 1));
+    await handoff.keep({ ...hintOf(`k${index}`, index + 1), storeId: other });
+  }
+  target.up.add(away);
+  target.up.add(other);
+  target.answer = async (hint) => (hint.storeId === other ? "later" : "done");
+  // The clock stands still: nothing waits for a tick.
+  await handoff.deliverNow(5000);
+  assert.is(target.took.length, 40);
+  assert.equal(
+    handoff.status().map(({ storeId: id, count }) => [id, count]),
+    [[other, 40]],
+  );
+  await handoff.close();
+  await store.close();
+});
+
+test("a target that does not answer holds up the end of its node for so long, and no longer", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  const handoff = openHandoff(world, store, target);
+  await handoff.keep(hintOf("k", 1));
+  target.up.add(away);
+  let answer: (reply: HintReply) => void = () => {};
+  target.answer = () =>
+    new Promise((resolve) => {
+      answer = resolve;
+    });
+  let isOver = false;
+  const going = handoff.deliverNow(5000).then(() => {
+    isOver = true;
+  });
+  await world.clock.advance(4900);
+  assert.is(isOver, false);
+  await world.clock.advance(200);
+  await going;
+  answer("later");
+  await handoff.close();
+  await store.close();
+});
+
 test.run();

@@ -53,7 +53,7 @@ const table: Readonly<Record<string, Row>> = {
   ring: { layer: "core", level: 2 },
   placement: { layer: "core", level: 2 },
   digest: { layer: "core", level: 3 },
-  level: { layer: "core", level: 3 },
+  level: { layer: "core", level: 2 },
   figures: { layer: "core", level: 0 },
   watermark: { layer: "core", level: 2 },
   message: { layer: "core", level: 4 },
@@ -77,6 +77,7 @@ const table: Readonly<Record<string, Row>> = {
   identity: { layer: "effects", level: 2 },
   document: { layer: "effects", level: 2 },
   remembered: { layer: "effects", level: 2 },
+  holdings: { layer: "effects", level: 2 },
   store: { layer: "effects", level: 2 },
   // Promises and boot numbers, in slots; they meet their peers through ports.
   register_store: { layer: "effects", level: 2 },

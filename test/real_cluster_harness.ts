@@ -41,15 +41,11 @@ export interface RealClusterOptions {
 
 export class RealCluster {
   readonly members: Member[] = [];
-  readonly #ports: readonly number[];
+  readonly #ports: number[];
   readonly #ways: Ways | undefined;
   readonly #options: RealClusterOptions;
 
-  private constructor(
-    ports: readonly number[],
-    ways: Ways | undefined,
-    options: RealClusterOptions,
-  ) {
+  private constructor(ports: number[], ways: Ways | undefined, options: RealClusterOptions) {
     this.#ports = ports;
     this.#ways = ways;
     this.#options = options;
@@ -74,6 +70,18 @@ export class RealCluster {
       throw error;
     }
     return cluster;
+  }
+
+  /** Starts one more, which asks to join; resolves with its index. */
+  async add(folder: string): Promise<number> {
+    const index = this.members.length;
+    const port = await freePort();
+    this.#ports.push(port);
+    const name = `n${index + 1}`;
+    const own = path.join(folder, name);
+    const process = this.#run(index, own, []);
+    this.members.push({ name, port, folder: own, url: `http://127.0.0.1:${port}`, process });
+    return index;
   }
 
   get ways(): Ways {
@@ -130,7 +138,7 @@ export class RealCluster {
     await this.#ways?.close();
   }
 
-  #run(index: number, folder: string): Running {
+  #run(index: number, folder: string, begin = ["--bootstrap-expect", "3"]): Running {
     const { environments = [], words = [], launch = startCli } = this.#options;
     const peers = this.#ports.map((port) => `127.0.0.1:${port}`);
     const routes = peers
@@ -140,7 +148,7 @@ export class RealCluster {
     return launch(
       [
         ...["serve", "--name", `n${index + 1}`, "--port", String(this.#ports[index])],
-        ...["--data-dir", folder, "--peers", peers.join(","), "--bootstrap-expect", "3"],
+        ...["--data-dir", folder, "--peers", peers.join(","), ...begin],
         ...["--segment-bytes", "2MiB", ...routes.flatMap((route) => ["--peer-route", route])],
         ...(words[index] ?? []),
       ],

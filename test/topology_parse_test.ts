@@ -44,7 +44,12 @@ function copy(of: unknown = four): Raw {
   return JSON.parse(JSON.stringify(of));
 }
 
-test("a document of format 1 opens as a cluster of one, and its next is of format 2", async () => {
+test("a document of format 2 is one in which nothing moves", () => {
+  assert.equal(readTopology({ ...copy(), format: 2 }), { value: four });
+  assert.equal(readTopology({ ...copy(), format: 2, move: { phase: 9 } }), { value: four });
+});
+
+test("a document of format 1 opens as a cluster of one, and its next is of format 3", async () => {
   const disk = new SimDisk();
   const slots = await Slots.open(disk, "topology");
   await slots.write(formatOne);
@@ -53,7 +58,7 @@ test("a document of format 1 opens as a cluster of one, and its next is of forma
   };
   const document = await Document.open(disk, unexpected);
   const { present } = document;
-  assert.is(present.format, 2);
+  assert.is(present.format, 3);
   for (const field of ["clusterId", "epoch", "partitions", "namespaces", "dropped"] as const) {
     assert.equal(present[field], formatOne[field], field);
   }
@@ -70,7 +75,7 @@ test("a document of format 1 opens as a cluster of one, and its next is of forma
   assert.ok(isSuccessor(present, next));
   const again = await Document.open(disk.crash("durable"), unexpected);
   assert.equal(again.present, next);
-  assert.is(again.present.format, 2);
+  assert.is(again.present.format, 3);
 });
 
 test("readTopology() gives back what was written, without fields that it does not know", () => {
@@ -105,7 +110,7 @@ test("readTopology() refuses each thing that does not hold together, and says wh
     [set("members", 0, "storeId")(7), /a member is not/],
     [set("members", 0, "name")(""), /a member is not/],
     [set("members", 0, "name")("a\nb"), /a member is not/],
-    [set("members", 0, "weight")(0), /a member is not/],
+    [set("members", 0, "weight")(-1), /a member is not/],
     [set("members", 0, "weight")(1.5), /a member is not/],
     [set("members", 0, "weight")(1001), /a member is not/],
     [set("members", 0, "zone")(""), /a member is not/],

@@ -161,7 +161,7 @@ test("T7: nobody joins while a member has not sealed this epoch, or holds a reco
     assert.is(error.outcome, "none");
     assert.match(error.message, /has to seal epoch 1/);
   }
-  const held = throwsSlug("invalid-request", join([...seals.slice(0, 2), { ...last, records: 1 }]));
+  const held = throwsSlug("not-ready", join([...seals.slice(0, 2), { ...last, records: 1 }]));
   assert.match(held.message, /Member 'n3' holds 1 records/);
 });
 

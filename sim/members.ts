@@ -1,0 +1,248 @@
+/**
+ * Members: operators who add nodes, take them out, put new disks in the place of lost ones, and change
+ * weights, while everything else goes wrong.
+ *
+ * They look at what the nodes tell, make a plan at one of them, and apply it, at once or too late; now
+ * and then they take it back. Who has left is stopped and gets an empty disk, and may come again.
+ *
+ * Invariants
+ * 1. There are never fewer members that hold something than at the beginning.
+ * 2. A disk is taken away only where no other one has lost anything.
+ *
+ * Effects: none; requests reach the nodes in events of their processes.
+ *
+ * @module
+ */
+
+import type { MovesAnswer, MovesApi, PlanRequest, RingMember } from "../src/api.ts";
+import type { QuorateNode } from "../src/node.ts";
+import type { Chance } from "./chance.ts";
+import type { Place } from "./place.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+export interface MembersParts {
+  readonly scheduler: Scheduler;
+  readonly chance: Chance;
+  readonly places: readonly Place[];
+  /** So many found the cluster; the others may come later. */
+  readonly founders: number;
+  /** How many replicas a key has. */
+  readonly replicas: number;
+  /** How long lies between two changes, on average; undefined: there are none. */
+  readonly gapMs: number | undefined;
+}
+
+const lookMs = 50;
+/** How long a node that is to join is waited for. */
+const waitMsMax = 8000;
+
+export class Members {
+  readonly #parts: MembersParts;
+  #isOver = false;
+  /** Somebody still waits for an answer. */
+  #isBusy = false;
+
+  constructor(parts: MembersParts) {
+    this.#parts = parts;
+  }
+
+  begin(): void {
+    if (this.#parts.gapMs === undefined) return;
+    void this.#make(this.#parts.gapMs);
+    void this.#tidy();
+  }
+
+  /** Nobody asks for another change; what is under way goes on. */
+  stop(): void {
+    this.#isOver = true;
+  }
+
+  /** The places that are members by the newest document that any node has; all that run, before. */
+  get places(): readonly Place[] {
+    const { places } = this.#parts;
+    const ring = this.#ring();
+    if (ring === undefined) return places.filter(({ isWanted }) => isWanted);
+    return places.filter(({ name }) => ring.some(({ node }) => node === name));
+  }
+
+  /** Whether nothing moves any more, and nobody is about to begin it. */
+  get isStill(): boolean {
+    return !this.#isBusy && !this.#isMoving;
+  }
+
+  /** As all see it that can be asked. */
+  get #isMoving(): boolean {
+    const answers = this.#nodes.map((node) => movesOf(node));
+    return answers.some((answer) => answer?.move !== undefined);
+  }
+
+  /** Whether a place is a member that was one before whatever moves. */
+  isSettled(place: Place): boolean {
+    if (place.isReplaced) return false;
+    const isNamed = (answer: MovesAnswer | undefined): boolean =>
+      answer?.move?.joining.includes(place.name) === true;
+    if (this.#nodes.some((node) => isNamed(movesOf(node)))) return false;
+    return this.#ring()?.some(({ node }) => node === place.name) !== false;
+  }
+
+  /** The nodes of places that have lost nothing and answer. */
+  get #nodes(): readonly QuorateNode[] {
+    return this.#parts.places.flatMap(({ node, hasLost }) =>
+      node !== undefined && !hasLost && ringOf(node) !== undefined ? [node] : [],
+    );
+  }
+
+  #ring(): readonly RingMember[] | undefined {
+    let newest: { readonly epoch: number; readonly members: readonly RingMember[] } | undefined;
+    for (const node of this.#nodes) {
+      const ring = ringOf(node);
+      if (ring !== undefined && ring.epoch > (newest?.epoch ?? 0)) newest = ring;
+    }
+    return newest?.members;
+  }
+
+  async #make(gapMs: number): Promise<void> {
+    const { scheduler, chance } = this.#parts;
+    while (!this.#isOver) {
+      await scheduler.sleep(chance.between(0, 2 * gapMs));
+      if (this.#isOver) return;
+      this.#isBusy = true;
+      await this.#change().catch((error: unknown) => {
+        scheduler.trace(`members: ${error instanceof Error ? error.message : String(error)}`);
+      });
+      this.#isBusy = false;
+    }
+  }
+
+  async #change(): Promise<void> {
+    const { chance, places } = this.#parts;
+    const ring = this.#ring();
+    if (ring === undefined) return;
+    if (this.#isMoving) {
+      if (chance.happens(0.15)) await this.#revert();
+      return;
+    }
+    const lost = places.find(({ hasLost, name }) => {
+      return hasLost && ring.some(({ node }) => node === name);
+    });
+    if (lost !== undefined) return this.#replace(lost, ring);
+    const at = chance.fraction();
+    if (at < 0.2) return this.#weigh(ring);
+    if (at < 0.35) return this.#replace(chance.pick(places), ring);
+    const holders = ring.filter(({ weight }) => weight > 0).length;
+    const isLeaving = holders > this.#parts.founders;
+    const leave = isLeaving && chance.happens(0.6) ? [chance.pick(ring).node] : [];
+    const spare = places.find(({ name }) => ring.every(({ node }) => node !== name));
+    const isJoining = spare !== undefined && (leave.length === 0 || chance.happens(0.4));
+    if (isJoining && !(await this.#waits(spare))) return;
+    const join = isJoining ? [spare.name] : [];
+    if (join.length + leave.length > 0) await this.#carryOut({ join, leave });
+  }
+
+  /** Another weight; none at all where enough others hold something. */
+  async #weigh(ring: readonly RingMember[]): Promise<void> {
+    const { chance, founders } = this.#parts;
+    const { node } = chance.pick(ring);
+    const holders = ring.filter((member) => member.weight > 0 && member.node !== node).length;
+    const weight = chance.pick([50, 100, 300, ...(holders >= founders ? [0] : [])]);
+    await this.#carryOut({ weight: [{ node, weight }] });
+  }
+
+  /** A member's disk is gone, and another one comes in its place. */
+  async #replace(place: Place, ring: readonly RingMember[]): Promise<void> {
+    const { places, replicas } = this.#parts;
+    const mayLose = replicas >= 3 && places.every((each) => each === place || !each.hasLost);
+    if (!mayLose || ring.every(({ node }) => node !== place.name)) return;
+    // One that waits already is not given yet another disk.
+    if (!place.isReplaced) place.wipe();
+    if (!(await this.#waits(place))) return;
+    await this.#carryOut({
+      replace: [{ node: place.name, by: place.name }],
+      acceptDataLoss: true,
+    });
+  }
+
+  /** Starts a node that is to join, until somebody knows that it waits. */
+  async #waits(place: Place): Promise<boolean> {
+    const { scheduler } = this.#parts;
+    place.isWanted = true;
+    place.start();
+    const endMs = scheduler.nowMs + waitMsMax;
+    while (scheduler.nowMs < endMs) {
+      if (this.#nodes.some((node) => isWaitingAt(node, place.name))) return true;
+      await scheduler.sleep(lookMs);
+    }
+    return false;
+  }
+
+  async #carryOut(request: PlanRequest): Promise<void> {
+    const { scheduler, chance } = this.#parts;
+    const names = [...(request.join ?? []), ...(request.replace ?? []).map(({ by }) => by)];
+    const nodes = this.#nodes.filter((node) => names.every((name) => isWaitingAt(node, name)));
+    if (nodes.length === 0) return;
+    const { moves } = chance.pick(nodes);
+    if (moves === undefined) return;
+    const { id } = await this.#ask((api) => api.plan(request), moves);
+    // What was planned may be carried out long after it was looked at.
+    if (chance.happens(0.3)) await scheduler.sleep(chance.between(0, 3000));
+    if (this.#isOver) return;
+    scheduler.trace(`members: apply ${JSON.stringify(request)}`);
+    await this.#ask((api) => api.apply(id), moves);
+    scheduler.trace("members: applied");
+  }
+
+  async #revert(): Promise<void> {
+    const nodes = this.#nodes;
+    if (nodes.length === 0) return;
+    const { moves } = this.#parts.chance.pick(nodes);
+    if (moves === undefined) return;
+    this.#parts.scheduler.trace("members: revert");
+    await this.#ask((api) => api.revert(), moves);
+  }
+
+  /** The answer; of a node that dies meanwhile there is none. */
+  async #ask<Answer>(ask: (api: MovesApi) => Promise<Answer>, api: MovesApi): Promise<Answer> {
+    const { places, scheduler } = this.#parts;
+    const life = places.find(({ node }) => node?.moves === api)?.life;
+    if (life === undefined) throw new Error("the node is gone");
+    return new Promise<Answer>((resolve, reject) => {
+      life.onDeath(() => reject(new Error("the node died")));
+      scheduler.after(0, () => ask(api).then(resolve, reject), life);
+    });
+  }
+
+  /** Stops whoever is no member any more, and notes whose new disk is in its place. */
+  async #tidy(): Promise<void> {
+    const { scheduler, places } = this.#parts;
+    for (;;) {
+      await scheduler.sleep(lookMs);
+      const isStill = !this.#isMoving;
+      for (const place of places) {
+        if (place.isReplaced && isStill && place.isReady) place.isWhole();
+        if (place.node?.readiness().some(({ detail }) => detail?.includes("no member") === true)) {
+          place.retire();
+        }
+      }
+    }
+  }
+}
+
+function ringOf(node: QuorateNode) {
+  try {
+    return node.ring();
+  } catch {
+    return undefined;
+  }
+}
+
+function movesOf(node: QuorateNode): MovesAnswer | undefined {
+  try {
+    return node.moves?.moves();
+  } catch {
+    return undefined;
+  }
+}
+
+function isWaitingAt(node: QuorateNode, name: string): boolean {
+  return movesOf(node)?.waiting.some((one) => one.node === name) === true;
+}

@@ -1,0 +1,81 @@
+/**
+ * Mutations of how replicas move.
+ *
+ * Effects: the prototypes of the program's classes, while a mutation is on.
+ *
+ * @module
+ */
+
+import { Holdings } from "../src/holdings.ts";
+import { NodeMoves } from "../src/node_moves.ts";
+import { TopologyView } from "../src/node_view.ts";
+import { ReadQuorum } from "../src/quorum_read.ts";
+import type { Topology } from "../src/topology.ts";
+import { getter, type Mutation, method } from "./mutation.ts";
+
+export const moveMutations: readonly Mutation[] = [
+  {
+    name: "a write in a move needs the set that is read alone",
+    rule: "T3: a write needs its quorum in the old set and in the new one",
+    begin: method(
+      TopologyView,
+      "place",
+      (old) =>
+        function (...of) {
+          const { other: _, ...place } = old.call(this, ...of);
+          return place;
+        },
+    ),
+  },
+  {
+    name: "a version is written back to the set that is read alone",
+    rule: "T3: and so does a write-back",
+    begin: getter(
+      ReadQuorum,
+      "decision",
+      (old) =>
+        function () {
+          const decision = old.call(this);
+          return decision.kind === "answer" ? { ...decision, writeBackOther: 0 } : decision;
+        },
+    ),
+  },
+  {
+    name: "a request of an older topology is answered",
+    rule: "T2: a replica refuses what is older than the partition's last change",
+    begin: method(TopologyView, "changedAt", () => () => 0),
+  },
+  {
+    name: "a copy reads one replica alone",
+    rule: "T5: it reads n-m+1 of the old replicas, and merges",
+    begin: method(NodeMoves, "sourcesNeeded", () => () => 1),
+  },
+  {
+    name: "reads move before the copy came to its end",
+    rule: "T5: reads move only when every joining replica has durably finished",
+    begin: method(Holdings, "isFilled", () => () => true),
+  },
+  {
+    name: "a phase begins before enough replicas know the one before",
+    rule: "T4: at least m of each affected set know it",
+    begin: method(
+      NodeMoves,
+      "waitsFor",
+      (old) =>
+        function (topology: Topology, newsOf) {
+          const all = (nodeId: string) => ({ ...newsOf(nodeId), epoch: topology.epoch });
+          return old.call(this, topology, all);
+        },
+    ),
+  },
+  {
+    name: "what is not held any more is dropped at once",
+    rule: "T6: only after it is covered by the new replicas",
+    begin: method(NodeMoves, "isCovered", () => () => Promise.resolve(true)),
+  },
+  {
+    name: "what an older join has left is taken up again",
+    rule: "T6: data kept under another join is no data",
+    begin: method(Holdings, "isKept", () => () => true),
+  },
+];

@@ -1,0 +1,444 @@
+/**
+ * Node moves: what a node does while replicas move: copies what it comes to hold, drops what it does not
+ * hold any more, and asks for the next phase when its time has come.
+ *
+ *     phase 1   what an older join has left here is removed before anything is taken
+ *     phase 2   pull from n-m+1 of the old replicas, told to the others when all of it is synced
+ *     phase 4   push to the new replicas what they lack, then remove it, a piece at a time
+ *
+ * Every member looks again and again what there is to do, and goes on where it was: nothing depends on
+ * who asked for the move, or on whether that node is still there. The voters propose the next phase.
+ *
+ * Invariants
+ * 1. A copy counts only sources that count, and that know the move (T5).
+ * 2. What is dropped was compared with the new replicas, and with m of them to the end (T6).
+ * 3. One range is copied at a time, and no faster than `bytesPerSecond`.
+ * 4. Nothing is taken for a partition under a join before what an older one has left is removed (T6).
+ *
+ * Effects: Clock, Report; the store, the disk and the peers. Source: rules T4 to T6, G1, R4.
+ *
+ * @module
+ */
+
+import { emptyBytes, successor } from "./bytes.ts";
+import type { Clock, Report } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import type { Holding, Holdings } from "./holdings.ts";
+import { majority } from "./level.ts";
+import { PatientPeer } from "./node_moves_peer.ts";
+import { PeerSide, StoreSide } from "./node_repair_sides.ts";
+import type { NodeWatermarks } from "./node_watermarks.ts";
+import type { Peers } from "./peers.ts";
+import { compareDigests, type OwnSide } from "./repair_digest.ts";
+import { RepairPace } from "./repair_pace.ts";
+import type { Store } from "./store.ts";
+import {
+  joinedAt,
+  type Member,
+  type MovingRow,
+  movedSetsOf,
+  replicasOf,
+  type Topology,
+  writeSetsOf,
+} from "./topology.ts";
+import {
+  joins,
+  type MemberNews,
+  type NewsOf,
+  sizesInUse,
+  whyNotAdvance,
+} from "./topology_advance.ts";
+import { withNextPhase } from "./topology_move.ts";
+
+export interface NodeMovesParts {
+  readonly clock: Clock;
+  readonly report: Report;
+  readonly store: Store;
+  readonly holdings: Holdings;
+  readonly fences: NodeWatermarks;
+  readonly topology: () => Topology;
+  readonly ownNodeId: string;
+  readonly peers: Pick<Peers, "request">;
+  readonly isUp: (nodeId: string) => boolean;
+  /** What another member has told of itself. */
+  readonly newsOf: (nodeId: string) => MemberNews;
+  readonly propose: (step: (present: Topology) => Topology | undefined) => Promise<unknown>;
+  /** How fast is copied, in bytes a second. */
+  readonly bytesPerSecond: number;
+}
+
+const tickMs = 250;
+const pieceCount = 500;
+/** How far the copy is, is kept so often: a start goes on from there. */
+const keepMs = 500;
+
+export class NodeMoves {
+  readonly #parts: NodeMovesParts;
+  readonly #patient: PatientPeer;
+  readonly #pace: RepairPace;
+  #cancel: () => void = () => {};
+  #running: Promise<void> | undefined;
+  #proposing: Promise<unknown> | undefined;
+  #isClosed = false;
+  /** The move of which all was copied, and that after which all was dropped. */
+  #filled = 0;
+  #dropped = 0;
+  /** The document for which nothing is left to be done. */
+  #settled: Topology | undefined;
+  /** Looks at which the next phase could have begun: the voters try one after another. */
+  #dueCount = 0;
+  #removing: Promise<unknown> = Promise.resolve();
+  /** A document is about to come: what is being removed may be wanted again. */
+  #preparing = 0;
+  /** Partitions of the copy that are done, and all of them, for who looks. */
+  #progress = { done: 0, all: 0 };
+
+  constructor(parts: NodeMovesParts) {
+    this.#parts = parts;
+    this.#patient = new PatientPeer(parts.clock, parts.peers);
+    this.#pace = new RepairPace(parts.clock, parts.bytesPerSecond);
+  }
+
+  begin(): void {
+    this.#tickLater();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#cancel();
+    await this.#running;
+    await this.#proposing;
+  }
+
+  get bytesPerSecond(): number {
+    return this.#parts.bytesPerSecond;
+  }
+
+  /** What the others are told of it. */
+  get load(): Readonly<Record<string, number>> {
+    const { topology, ownNodeId } = this.#parts;
+    const { move } = topology();
+    if (move === undefined) return {};
+    const { done, all } = this.#progress;
+    const isDone = this.#filled === move.begun || !this.#isJoining(topology(), ownNodeId);
+    return {
+      moveFilled: isDone ? move.begun : 0,
+      moveDropped: this.#dropped === move.begun ? move.begun : 0,
+      moveDone: done,
+      moveAll: all,
+    };
+  }
+
+  /** Why nothing of a partition may be taken yet: what an older join has left is still there (T6). */
+  notReady(partition: number, n: number): string | undefined {
+    const { topology, ownNodeId, holdings } = this.#parts;
+    const join = joinedAt(topology(), partition, n, ownNodeId);
+    if (join === undefined || holdings.isKept({ partition, n, join })) return undefined;
+    return "it removes what it held of the partition before";
+  }
+
+  /** Before a document becomes the present one: makes room for what it brings to this node. */
+  async prepare(next: Topology): Promise<void> {
+    const { topology, ownNodeId } = this.#parts;
+    this.#preparing += 1;
+    try {
+      await this.#removing;
+      const present = topology();
+      const news = this.#unkept(next).filter(
+        // Where it is a replica by the present document, that one's data is not to be touched.
+        ({ partition, n }) => joinedAt(present, partition, n, ownNodeId) === undefined,
+      );
+      await this.#empty(next, news);
+    } finally {
+      this.#preparing -= 1;
+    }
+  }
+
+  /** What is here of a namespace now may be removed until a document comes; false: not to the end. */
+  async #removeUnlessWanted(partition: number, namespaceNumber: number): Promise<boolean> {
+    if (this.#preparing > 0) return false;
+    const removing = this.#remove(partition, namespaceNumber, () => this.#preparing === 0);
+    this.#removing = removing.catch(() => {});
+    if (await removing) this.#parts.report.sometimes("move: dropped");
+    return this.#preparing === 0;
+  }
+
+  #tickLater(): void {
+    this.#cancel = this.#parts.clock.after(tickMs, () => {
+      if (this.#isClosed) return;
+      this.#running = this.#round()
+        .catch((error: unknown) => {
+          const why = QuorateError.from(error).detail;
+          this.#parts.report.log("debug", "A part of a move was broken off.", { why });
+        })
+        .finally(() => {
+          if (!this.#isClosed) this.#tickLater();
+        });
+    });
+  }
+
+  async #round(): Promise<void> {
+    const topology = this.#parts.topology();
+    this.#advance(topology);
+    if (topology === this.#settled) return;
+    await this.#empty(topology, this.#unkept(topology));
+    const { move } = topology;
+    if (move?.phase === 2 && !move.isReverting) await this.#fillAll(topology);
+    const isDropped = await this.#dropAll(topology);
+    // What was found in the middle of another document has to be looked at again.
+    if (topology !== this.#parts.topology()) return;
+    if (isDropped && move?.phase === 4) this.#dropped = move.begun;
+    const isFilled = move === undefined || move.phase !== 2 || this.#filled === move.begun;
+    if (isDropped && isFilled) this.#settled = topology;
+  }
+
+  /** T4: any voter that sees that it may proposes the next phase; one that fails tries again. */
+  #advance(topology: Topology): void {
+    const { move } = topology;
+    const { ownNodeId, newsOf, report } = this.#parts;
+    const place = topology.voters.indexOf(ownNodeId);
+    if (move === undefined || place === -1 || this.#proposing !== undefined) return;
+    const own: MemberNews = {
+      epoch: topology.epoch,
+      filled: this.load["moveFilled"] ?? 0,
+      dropped: this.load["moveDropped"] ?? 0,
+      isUp: true,
+    };
+    const why = this.waitsFor(topology, (nodeId) => (nodeId === ownNodeId ? own : newsOf(nodeId)));
+    if (why !== undefined) {
+      this.#dueCount = 0;
+      return;
+    }
+    this.#dueCount += 1;
+    // The first voter at once; the others where it does not come to it.
+    if (this.#dueCount <= 2 * place) return;
+    report.sometimes(move.isReverting ? "move: a step back" : "move: the next phase");
+    this.#proposing = this.#parts
+      .propose((present) => withNextPhase(present, move))
+      .catch((error: unknown) => {
+        const detail = QuorateError.from(error).detail;
+        report.log("debug", "The next phase of the move was not agreed on.", { why: detail });
+      })
+      .finally(() => {
+        this.#proposing = undefined;
+        this.#dueCount = 0;
+      });
+  }
+
+  /** T4. */
+  waitsFor(topology: Topology, newsOf: NewsOf): string | undefined {
+    return whyNotAdvance(topology, newsOf);
+  }
+
+  /** What this node holds by a document, and not yet under its join. */
+  #unkept(topology: Topology): Holding[] {
+    const { ownNodeId, holdings } = this.#parts;
+    const found: Holding[] = [];
+    for (let partition = 0; partition < topology.partitions; partition += 1) {
+      // For every n: a namespace of another one may be made at any time.
+      for (let n = 1; n <= 9; n += 1) {
+        const join = joinedAt(topology, partition, n, ownNodeId);
+        if (join === undefined || holdings.isKept({ partition, n, join })) continue;
+        found.push({ partition, n, join });
+      }
+    }
+    return found;
+  }
+
+  /** T6: data kept under another join is no data. */
+  async #empty(topology: Topology, found: readonly Holding[]): Promise<void> {
+    if (found.length === 0) return;
+    const { holdings, report } = this.#parts;
+    for (const { partition, n } of found) {
+      for (const { number, policy } of topology.namespaces) {
+        if (policy.n !== n || !(await this.#remove(partition, number))) continue;
+        report.sometimes("move: what an older join had left was removed");
+      }
+    }
+    if (!this.#isClosed) await holdings.keep(found);
+  }
+
+  #isJoining(topology: Topology, nodeId: string): boolean {
+    return topology.move?.rows.some((row) => joins(topology, row, nodeId)) === true;
+  }
+
+  async #fillAll(topology: Topology): Promise<void> {
+    const { holdings, ownNodeId, report } = this.#parts;
+    const open: { readonly row: MovingRow; readonly holding: Holding }[] = [];
+    let all = 0;
+    for (const row of topology.move?.rows ?? []) {
+      for (const n of sizesInUse(topology)) {
+        const sets = movedSetsOf(topology, row, n);
+        if (!isIn(sets.new, ownNodeId) || isIn(sets.old, ownNodeId)) continue;
+        const { partition } = row;
+        const join = joinedAt(topology, partition, n, ownNodeId) ?? 0;
+        const holding = { partition, n, join };
+        all += 1;
+        if (!holdings.isFilled(holding)) open.push({ row, holding });
+      }
+    }
+    this.#progress = { done: all - open.length, all };
+    const { clock } = this.#parts;
+    let filled: Holding[] = [];
+    let keptMs = clock.monotonicMs();
+    for (const { row, holding } of open) {
+      const isWhole = !this.#isClosed && (await this.#fill(topology, row, holding));
+      if (isWhole) filled.push(holding);
+      const isDue = clock.monotonicMs() - keptMs >= keepMs;
+      if (filled.length > 0 && (isDue || !isWhole)) {
+        await holdings.fill(filled);
+        keptMs = clock.monotonicMs();
+        filled = [];
+      }
+      if (!isWhole) return;
+      this.#progress = { done: this.#progress.done + 1, all };
+    }
+    if (filled.length > 0) await holdings.fill(filled);
+    if (all > 0) report.sometimes("move: copied");
+    this.#filled = topology.move?.begun ?? 0;
+  }
+
+  /** T5: merges what n-m+1 of the old replicas hold; false: too few of them can be read now. */
+  async #fill(topology: Topology, row: MovingRow, { n }: Holding): Promise<boolean> {
+    const { old } = movedSetsOf(topology, row, n);
+    const lost = topology.move?.lost ?? [];
+    const left = old.filter(({ nodeId }) => !lost.includes(nodeId));
+    let needed = Math.min(this.sourcesNeeded(old.length), left.length);
+    for (const source of this.#upFirst(left)) {
+      if (needed === 0) break;
+      if (await this.#compareAll(topology, { partition: row.partition, n }, source)) needed -= 1;
+      else this.#parts.report.sometimes("move: a source failed");
+    }
+    return needed === 0;
+  }
+
+  /** n-m+1: one of them has what any quorum of the old replicas took. */
+  sourcesNeeded(replicas: number): number {
+    return replicas - majority(replicas) + 1;
+  }
+
+  /** Whether nothing is left here that is not this node's. */
+  async #dropAll(topology: Topology): Promise<boolean> {
+    const { ownNodeId } = this.#parts;
+    if (!isIn(topology.members, ownNodeId)) return true;
+    let isDone = true;
+    for (let partition = 0; partition < topology.partitions; partition += 1) {
+      for (const n of sizesInUse(topology)) {
+        const sets = writeSetsOf(topology, partition, n);
+        if (sets.some((set) => isIn(set, ownNodeId))) continue;
+        if (!this.#holdsAny(topology, partition, n)) continue;
+        if (!(await this.#drop(topology, partition, n))) isDone = false;
+      }
+    }
+    return isDone;
+  }
+
+  #holdsAny({ namespaces }: Topology, partition: number, n: number): boolean {
+    const piece = { prefix: emptyBytes, reverse: false, limit: 1 };
+    return namespaces.some(({ number, policy }) => {
+      if (policy.n !== n) return false;
+      const { items, more } = this.#parts.store.scan(partition, number, piece);
+      return items.length > 0 || more;
+    });
+  }
+
+  /** What is covered goes. */
+  async #drop(topology: Topology, partition: number, n: number): Promise<boolean> {
+    if (!(await this.isCovered(topology, partition, n))) return false;
+    for (const { number, policy } of topology.namespaces) {
+      if (policy.n !== n) continue;
+      // Under another document it may be this node's again.
+      if (topology !== this.#parts.topology()) return false;
+      if (!(await this.#removeUnlessWanted(partition, number))) return false;
+    }
+    return true;
+  }
+
+  /** T6: the new replicas have got what they lacked. */
+  async isCovered(topology: Topology, partition: number, n: number): Promise<boolean> {
+    const replicas = replicasOf(topology, partition, n);
+    let covered = 0;
+    for (const target of this.#upFirst(replicas)) {
+      if (await this.#compareAll(topology, { partition, n }, target, keepsNothing)) covered += 1;
+    }
+    return covered >= majority(replicas.length);
+  }
+
+  /** Removes what is there of a namespace, in pieces; whether there was anything. */
+  async #remove(
+    partition: number,
+    namespaceNumber: number,
+    mayGoOn: () => boolean = () => true,
+  ): Promise<boolean> {
+    const { store } = this.#parts;
+    let found = false;
+    for (let from: Uint8Array | undefined, more = true; more; ) {
+      if (this.#isClosed || !mayGoOn()) return found;
+      const piece = { prefix: emptyBytes, from, reverse: false, limit: pieceCount };
+      const scanned = store.scan(partition, namespaceNumber, piece);
+      if (scanned.items.length > 0) {
+        await store.forget(scanned.items);
+        found = true;
+      }
+      more = scanned.more && scanned.last !== undefined;
+      if (scanned.last !== undefined) from = successor(scanned.last);
+    }
+    return found;
+  }
+
+  /** Compares all namespaces of one n with another replica's; whether it came to the end. */
+  async #compareAll(
+    topology: Topology,
+    { partition, n }: Pick<Holding, "partition" | "n">,
+    { nodeId }: Member,
+    own: (side: OwnSide) => OwnSide = (side) => side,
+  ): Promise<boolean> {
+    const { clock, report, store, fences } = this.#parts;
+    const { epoch, namespaces } = topology;
+    // It cannot know yet what it should hold: it goes by the other's watermark, and after it (G6).
+    const side = new StoreSide({ store, fences, n, counts: () => false });
+    const peers = this.#patient;
+    try {
+      const { isWhole } = await compareDigests(
+        {
+          ...{ clock, report, store: own(side), settleMs: 0 },
+          mayGoOn: () => !this.#isClosed,
+          spend: (bytes) => this.#pace.spend(bytes),
+        },
+        new PeerSide({ peers, store, fences, nodeId, n, epoch, mustBeSure: true }),
+        { partition, n },
+        namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
+      );
+      return isWhole;
+    } catch (error) {
+      const why = QuorateError.from(error).detail;
+      report.log("debug", "A copy was broken off.", { partition, nodeId, why });
+      return false;
+    }
+  }
+
+  #upFirst(members: readonly Member[]): readonly Member[] {
+    const { isUp, ownNodeId } = this.#parts;
+    const others = members.filter(({ nodeId }) => nodeId !== ownNodeId);
+    return [
+      ...others.filter(({ nodeId }) => isUp(nodeId)),
+      ...others.filter(({ nodeId }) => !isUp(nodeId)),
+    ];
+  }
+}
+
+/** The own side of a drop: what is newer elsewhere need not come here any more. */
+function keepsNothing(side: OwnSide): OwnSide {
+  return {
+    digest: (pair, wants, adopt) => side.digest(pair, wants, adopt),
+    walk: (range, walk) => side.walk(range, walk),
+    read: (range, keys) => side.read(range, keys),
+    take: async () => {},
+    discard: async () => {},
+    filled: async () => {},
+  };
+}
+
+function isIn(members: readonly Member[], nodeId: string): boolean {
+  return members.some((member) => member.nodeId === nodeId);
+}

@@ -1,0 +1,139 @@
+/**
+ * Node plans: the plans that this node has made, and the one that is carried out.
+ *
+ * Plans are kept in memory, for the one who asked to look at and to apply by id; the latest few.
+ *
+ * Invariants
+ * 1. A plan is applied under the epoch for which it was made, and under no other.
+ *
+ * Effects: the agreement and the heartbeats of others, through the cluster. Source: rules T1, T3.
+ *
+ * @module
+ */
+
+import type { MoveProgress, MovesAnswer, MovesApi, PlanAnswer, PlanRequest } from "./api_moves.ts";
+import type { Cluster } from "./cluster.ts";
+import { QuorateError } from "./errors.ts";
+import type { NodeMoves } from "./node_moves.ts";
+import type { Topology, TopologyMove } from "./topology.ts";
+import { joins, type MemberNews, whyNotAdvance } from "./topology_advance.ts";
+import { withRevert } from "./topology_move.ts";
+import { makePlan, type Plan, planStep, waitingNode } from "./topology_plan.ts";
+
+export interface NodePlansParts {
+  readonly topology: () => Topology;
+  readonly ownNodeId: string;
+  readonly cluster: Pick<Cluster, "agreement" | "waiting" | "view" | "newsOf">;
+  readonly moves: Pick<NodeMoves, "load" | "bytesPerSecond">;
+  /** What this node holds, in bytes. */
+  readonly ownBytes: () => number;
+}
+
+const plansMax = 16;
+
+const doing: Readonly<Record<TopologyMove["phase"], string>> = {
+  0: "those who come to hold something get ready",
+  1: "writes go to the old and the new replicas",
+  2: "the new replicas copy what the old ones hold",
+  3: "reads go to the new replicas",
+  4: "the old replicas drop what they do not hold any more",
+};
+
+export class NodePlans implements MovesApi {
+  readonly #parts: NodePlansParts;
+  readonly #plans = new Map<string, Plan>();
+
+  constructor(parts: NodePlansParts) {
+    this.#parts = parts;
+  }
+
+  async plan(request: PlanRequest): Promise<PlanAnswer> {
+    const { topology, cluster, ownNodeId, ownBytes, moves } = this.#parts;
+    const told = new Map(cluster.view().map(({ nodeId, load }) => [nodeId, load["bytes"]]));
+    const plan = makePlan(topology(), request, {
+      waiting: cluster.waiting,
+      bytesOf: (nodeId) => (nodeId === ownNodeId ? ownBytes() : told.get(nodeId)),
+      bytesPerSecond: moves.bytesPerSecond,
+    });
+    this.#plans.delete(plan.answer.id);
+    this.#plans.set(plan.answer.id, plan);
+    const [oldest] = this.#plans.keys();
+    if (this.#plans.size > plansMax && oldest !== undefined) this.#plans.delete(oldest);
+    return plan.answer;
+  }
+
+  async apply(id: string): Promise<MovesAnswer> {
+    const { topology, cluster } = this.#parts;
+    const plan = this.#plans.get(id);
+    if (plan === undefined) {
+      throw new QuorateError("invalid-request", `This node has made no plan '${id}'.`, {
+        outcome: "none",
+        hint: "A plan is applied at the node that made it, before that is started again. Plan again.",
+      });
+    }
+    await cluster.agreement.change((present) => planStep(plan, present));
+    this.#plans.delete(id);
+    return this.#answer(topology());
+  }
+
+  async revert(): Promise<MovesAnswer> {
+    await this.#parts.cluster.agreement.change((present) => withRevert(present));
+    return this.#answer(this.#parts.topology());
+  }
+
+  moves(): MovesAnswer {
+    return this.#answer(this.#parts.topology());
+  }
+
+  #answer(topology: Topology): MovesAnswer {
+    const { move, epoch } = topology;
+    const waiting = this.#parts.cluster.waiting.map(waitingNode);
+    if (move !== undefined) {
+      const next = "quorate cluster status --watch, or quorate cluster revert to take it back";
+      return { epoch, move: this.#progress(topology, move), waiting, next };
+    }
+    const [first] = waiting;
+    const next =
+      first === undefined
+        ? "nothing moves, and nobody waits"
+        : `quorate cluster plan --join ${first.node}`;
+    return { epoch, waiting, next };
+  }
+
+  #progress(topology: Topology, move: TopologyMove): MoveProgress {
+    const { begun, phase, isReverting, rows } = move;
+    const nameOf = (id: string): string =>
+      topology.members.find(({ nodeId }) => nodeId === id)?.name ?? id;
+    const waitsFor = whyNotAdvance(topology, (nodeId) => this.#newsOf(nodeId));
+    const copying = topology.members.filter(({ nodeId }) =>
+      rows.some((row) => joins(topology, row, nodeId)),
+    );
+    return {
+      begun,
+      phase,
+      doing: isReverting ? "it is taken back" : doing[phase],
+      isReverting,
+      joining: move.joining.map(nameOf),
+      leaving: move.leaving.map(nameOf),
+      partitions: rows.length,
+      ...(waitsFor === undefined ? {} : { waitsFor }),
+      copies: copying.map(({ nodeId, name }) => {
+        const load = this.#loadOf(nodeId);
+        return { node: name, done: load["moveDone"] ?? 0, all: load["moveAll"] ?? 0 };
+      }),
+    };
+  }
+
+  #loadOf(nodeId: string): Readonly<Record<string, number>> {
+    const { ownNodeId, moves, cluster } = this.#parts;
+    if (nodeId === ownNodeId) return moves.load;
+    return cluster.view().find((one) => one.nodeId === nodeId)?.load ?? {};
+  }
+
+  #newsOf(nodeId: string): MemberNews {
+    const { ownNodeId, cluster, topology, moves } = this.#parts;
+    if (nodeId !== ownNodeId) return cluster.newsOf(nodeId);
+    const { moveFilled: filled = 0, moveDropped: dropped = 0 } = moves.load;
+    return { epoch: topology().epoch, filled, dropped, isUp: true };
+  }
+}

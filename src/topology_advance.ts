@@ -1,0 +1,123 @@
+/**
+ * Topology advance: when a move may go on to its next phase, from what its members have told.
+ *
+ *     0 -> 1   whoever comes to hold something is up, and knows of it
+ *     1 -> 2   m of each set, old and new, know phase 1
+ *     2 -> 3   the same of phase 2, and every replica that joins a set has copied it to the end
+ *     3 -> 4   the same of phase 3
+ *     4 -> end m of each new set know phase 4, and who has something to drop, and is up, has dropped it
+ *     back     m of each set know the phase before; at the end the old sets alone
+ *
+ * Invariants
+ * 1. What a member has told stays true: an epoch it knows durably, a copy that is synced.
+ * 2. A member that is down never holds up a phase by itself, unless it has to be filled.
+ *
+ * Effects: none. Source: rules T4 to T6.
+ *
+ * @module
+ */
+
+import { majority } from "./level.ts";
+import { isLostSet, type Member, type MovingRow, movedSetsOf, type Topology } from "./topology.ts";
+
+/** What a member has told. */
+export interface MemberNews {
+  /** The newest document that it has durably; 0: nothing was heard of it. */
+  readonly epoch: number;
+  /** The move of which it has copied all that it has to; 0: none. */
+  readonly filled: number;
+  /** The move after which it has dropped all that it had to. */
+  readonly dropped: number;
+  readonly isUp: boolean;
+}
+
+export type NewsOf = (nodeId: string) => MemberNews;
+
+/** What the next phase waits for, in words; undefined: it may begin (T4). */
+export function whyNotAdvance(topology: Topology, newsOf: NewsOf): string | undefined {
+  const { move } = topology;
+  if (move === undefined) return "nothing moves";
+  if (move.phase === 0) return notUp(topology, newsOf);
+  const isLast = move.isReverting ? move.phase === 1 : move.phase === 4;
+  const isKnown = ({ nodeId }: Member): boolean => newsOf(nodeId).epoch >= move.since;
+  for (const row of move.rows) {
+    for (const n of sizesInUse(topology)) {
+      const sets = movedSetsOf(topology, row, n);
+      // At the very end those that go are not asked any more.
+      const affected = !isLast ? [sets.old, sets.new] : [move.isReverting ? sets.old : sets.new];
+      for (const set of affected) {
+        // Who is lost takes notice of nothing; an operator has answered for that.
+        if (isLostSet(topology, set)) continue;
+        const count = set.filter(isKnown).length;
+        if (count >= majority(set.length)) continue;
+        const silent = set.filter((member) => !isKnown(member));
+        return `partition ${row.partition} waits for ${namesOf(silent)} to take notice of phase ${move.phase}`;
+      }
+    }
+  }
+  if (move.isReverting) return undefined;
+  if (move.phase === 2) return unfilled(topology, newsOf);
+  return move.phase === 4 ? undropped(topology, newsOf) : undefined;
+}
+
+/** A set of replicas that is written to has to be there. */
+function notUp(topology: Topology, newsOf: NewsOf): string | undefined {
+  const { move } = topology;
+  const open = topology.members.filter(({ nodeId }) => {
+    const { isUp, epoch } = newsOf(nodeId);
+    const isThere = isUp && epoch >= (move?.since ?? 0);
+    return !isThere && move?.rows.some((row) => joins(topology, row, nodeId));
+  });
+  return open.length === 0 ? undefined : `${namesOf(open)} has to be up`;
+}
+
+/** T5. */
+function unfilled(topology: Topology, newsOf: NewsOf): string | undefined {
+  const { move } = topology;
+  const open = topology.members.filter(
+    ({ nodeId }) =>
+      newsOf(nodeId).filled !== move?.begun &&
+      move?.rows.some((row) => joins(topology, row, nodeId)),
+  );
+  return open.length === 0 ? undefined : `${namesOf(open)} copies what it will hold`;
+}
+
+/** T6; who is away drops what it has when it comes back, before it takes anything again. */
+function undropped(topology: Topology, newsOf: NewsOf): string | undefined {
+  const { move } = topology;
+  const open = topology.members.filter(({ nodeId }) => {
+    const { isUp, dropped } = newsOf(nodeId);
+    return (
+      isUp && dropped !== move?.begun && move?.rows.some((row) => leaves(topology, row, nodeId))
+    );
+  });
+  return open.length === 0 ? undefined : `${namesOf(open)} drops what it does not hold any more`;
+}
+
+/** Whether a member comes into a set of a row, for a namespace that there is. */
+export function joins(topology: Topology, row: MovingRow, nodeId: string): boolean {
+  return sizesInUse(topology).some((n) => {
+    const sets = movedSetsOf(topology, row, n);
+    return isIn(sets.new, nodeId) && !isIn(sets.old, nodeId);
+  });
+}
+
+function leaves(topology: Topology, row: MovingRow, nodeId: string): boolean {
+  return sizesInUse(topology).some((n) => {
+    const sets = movedSetsOf(topology, row, n);
+    return isIn(sets.old, nodeId) && !isIn(sets.new, nodeId);
+  });
+}
+
+/** The n of the namespaces, each once. */
+export function sizesInUse({ namespaces }: Topology): readonly number[] {
+  return [...new Set(namespaces.map(({ policy }) => policy.n))];
+}
+
+function isIn(members: readonly Member[], nodeId: string): boolean {
+  return members.some((member) => member.nodeId === nodeId);
+}
+
+function namesOf(members: readonly Member[]): string {
+  return members.map(({ name }) => name).join(", ");
+}

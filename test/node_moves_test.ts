@@ -1,0 +1,173 @@
+/** Nodes that come and go while the others hold data: whole nodes, one phase after another. */
+
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { SimDisk } from "../sim/disk.ts";
+import type { MovesApi, PlanRequest } from "../src/api.ts";
+import { QuorateError } from "../src/errors.ts";
+import { MemoryTableDisk } from "../src/table_memory.ts";
+import { rejectsSlug } from "./samples.ts";
+import { type Place, Town } from "./town.ts";
+
+const test = suite("node moves");
+
+test("T3: a node joins a cluster that holds data, under writes, and none of them fails or is lost", async () => {
+  const town = new Town(4);
+  for (const place of town.places) place.autoJoin = true;
+  for (const index of [0, 1, 2]) {
+    await town.start(
+      index,
+      3,
+      town.places.slice(0, 3).map(({ address }) => address),
+    );
+  }
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  for (let index = 0; index < 40; index += 1) await town.put(index % 3, `k${index}`, "before");
+  await town.start(3, undefined);
+  const isOver = (): boolean => {
+    const { epoch, members } = town.at(0).ring();
+    return members.length === 4 && epoch >= 6;
+  };
+  let written = 0;
+  while (!isOver() && written < 2000) {
+    await town.put(written % 3, `w${written % 50}`, `v${written}`);
+    written += 1;
+    await town.pass(20);
+  }
+  assert.ok(isOver(), `the move is over after ${written} writes`);
+  await town.until(() => town.isReady(3));
+  for (let index = 0; index < 40; index += 1) {
+    assert.is(await town.get(3, `k${index}`, { consistency: "all" }), "before");
+  }
+  await town.close();
+});
+
+function names(town: Town, index: number): string {
+  return town
+    .at(index)
+    .ring()
+    .members.map(({ node }) => node)
+    .sort()
+    .join();
+}
+
+async function three(count: number): Promise<Town> {
+  const town = new Town(count);
+  const addresses = town.places.slice(0, 3).map(({ address }) => address);
+  for (const index of [0, 1, 2]) await town.start(index, 3, addresses);
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  return town;
+}
+
+function moves(town: Town, index: number): MovesApi {
+  const found = town.at(index).moves;
+  assert.ok(found !== undefined);
+  return found as MovesApi;
+}
+
+async function change(town: Town, index: number, request: PlanRequest): Promise<void> {
+  const { id } = await town.done(moves(town, index).plan(request));
+  await town.done(moves(town, index).apply(id));
+}
+
+function isStill(town: Town, indexes: readonly number[]): boolean {
+  return indexes.every((index) => moves(town, index).moves().move === undefined);
+}
+
+test("T3, T6: from three nodes to four and back, all are read, and who left says that it has", async () => {
+  const town = await three(4);
+  for (let index = 0; index < 60; index += 1) await town.put(index % 3, `k${index}`, "v");
+  await town.start(3, undefined);
+  await town.until(() => moves(town, 1).moves().waiting.length === 1);
+  await change(town, 1, { join: ["n4"] });
+  await town.until(() => names(town, 0) === "n1,n2,n3,n4" && isStill(town, [0, 1, 2]));
+  await town.until(() => town.isReady(3));
+  const held = town
+    .at(0)
+    .ring()
+    .members.map(({ replicaCount }) => replicaCount);
+  assert.ok(held.every((count) => count > 0));
+  for (let index = 0; index < 60; index += 1) {
+    assert.is(await town.get(3, `k${index}`, { consistency: "all" }), "v");
+  }
+  await change(town, 3, { leave: ["n1"] });
+  await town.until(() => names(town, 1) === "n2,n3,n4" && isStill(town, [1, 2, 3]));
+  await town.until(() => !town.isReady(0));
+  const info = await town.at(0).info();
+  assert.is(info.keys, 0, "it dropped all that it held");
+  await rejectsSlug("draining", town.put(0, "k", "late"));
+  for (let index = 0; index < 60; index += 1) {
+    assert.is(await town.get(1, `k${index}`, { consistency: "all" }), "v");
+  }
+  await town.close();
+});
+
+test("I1: a wiped node comes back under its name, waits, and takes the place of the one that was lost", async () => {
+  const town = await three(3);
+  for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");
+  town.kill(2);
+  const place = town.places[2] as Place;
+  place.disk = new SimDisk();
+  place.table = new MemoryTableDisk({});
+  await town.start(2, undefined);
+  await town.until(() => moves(town, 0).moves().waiting.length === 1, 120);
+  assert.is(town.isReady(2), false);
+  await change(town, 0, { replace: [{ node: "n3", by: "n3" }] });
+  await town.until(() => town.isReady(2) && isStill(town, [0, 1, 2]), 120);
+  for (let index = 0; index < 30; index += 1) {
+    assert.is(await town.get(2, `k${index}`, { consistency: "all" }), "v");
+  }
+  await town.close();
+});
+
+test("T3: a move is taken back while it copies, and nothing of it is left", async () => {
+  const town = await three(4);
+  for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");
+  await town.start(3, undefined);
+  await town.until(() => moves(town, 0).moves().waiting.length === 1);
+  const before = town.at(0).ring();
+  await change(town, 0, { join: ["n4"] });
+  await town.done(moves(town, 2).revert());
+  await town.until(() => isStill(town, [0, 1, 2]));
+  assert.equal(town.at(0).ring().members, before.members);
+  for (let index = 0; index < 30; index += 1) assert.is(await town.get(1, `k${index}`), "v");
+  await town.close();
+});
+
+test("a plan made for another epoch is refused, and one of two operators wins", async () => {
+  const town = await three(3);
+  const { id: first } = await town.done(moves(town, 0).plan({ drain: ["n1"] }));
+  const { id: second } = await town.done(moves(town, 1).plan({ drain: ["n2"] }));
+  const both = await town.done(
+    Promise.allSettled([moves(town, 0).apply(first), moves(town, 1).apply(second)]),
+  );
+  assert.is(both.filter(({ status }) => status === "fulfilled").length, 1);
+  const lost = both.find((one) => one.status === "rejected") as PromiseRejectedResult;
+  assert.is(QuorateError.from(lost.reason).slug, "contention");
+  await town.until(() => isStill(town, [0, 1, 2]));
+  await rejectsSlug("invalid-request", town.done(moves(town, 2).apply(first)));
+  await town.close();
+});
+
+test("T7: from one node to two and back, under writes", async () => {
+  const town = new Town(2);
+  await town.start(0, undefined, []);
+  await town.until(() => town.isReady(0));
+  for (let index = 0; index < 20; index += 1) await town.put(0, `k${index}`, "v");
+  await town.start(1, undefined, [(town.places[0] as Place).address]);
+  await town.until(() => moves(town, 0).moves().waiting.length === 1);
+  await change(town, 0, { join: ["n2"] });
+  let written = 0;
+  while (!isStill(town, [0]) && written < 2000) {
+    await town.put(0, `w${written % 20}`, `v${written}`);
+    written += 1;
+    await town.pass(20);
+  }
+  await town.until(() => town.isReady(1));
+  await change(town, 1, { leave: ["n1"] });
+  await town.until(() => names(town, 1) === "n2");
+  for (let index = 0; index < 20; index += 1) assert.is(await town.get(1, `k${index}`), "v");
+  await town.close();
+});
+
+test.run();
