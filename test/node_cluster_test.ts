@@ -263,6 +263,78 @@ test("delete-while-replica-down-does-not-resurrect", async () => {
   await town.close();
 });
 
+/** Nodes that compare, and drop what is deleted, within seconds. */
+function quickTown(): Town {
+  const town = new Town(3);
+  for (const place of town.places) {
+    place.limits = {
+      ...{ hintAgeMaxMs: 3000, repairPeriodMs: 2000, watermarkPeriodMs: 1000, requestMsMax: 1000 },
+    };
+  }
+  return town;
+}
+
+/** What each replica holds of a key, by the name of its node, in order. */
+async function holdingsOf(town: Town, key: string): Promise<Readonly<Record<string, string>>> {
+  const asked = { namespace: "default", key: utf8Bytes(key), requestId: "t", timeoutMs: 200 };
+  const { replicas } = await town.done(town.at(0).explain(asked));
+  const lines = replicas.map(({ node, status, tombstone, version }): [string, string] => [
+    node,
+    tombstone === true ? "deleted" : version === undefined ? status : `${version.hlc}`,
+  ]);
+  return Object.fromEntries(lines.sort(([one], [other]) => one.localeCompare(other)));
+}
+
+test("delete-while-replica-down-does-not-resurrect: for longer than any hint is kept; then its tombstone goes (G4)", async () => {
+  const town = quickTown();
+  await town.startAll();
+  const holdings = () => holdingsOf(town, "k");
+  await town.put(0, "k", "old", { w: "all" });
+  town.kill(2);
+  await town.done(town.at(0).delete({ namespace: "default", requestId: "t", key: utf8Bytes("k") }));
+  // The hint for it is dropped by age, and there could have been many rounds.
+  await town.until(() => town.at(0).hints().count === 1);
+  await town.until(() => town.at(0).hints().count === 0);
+  await town.pass(20_000);
+  const { n1, n2 } = await holdings();
+  assert.equal([n1, n2], ["deleted", "deleted"], "who is away holds it back");
+  const heldBack = [0, 1].flatMap((index) => town.at(index).repair().heldBack);
+  const isLed = town.at(0).place("default", utf8Bytes("k")).replicas[0]?.node !== "n3";
+  if (isLed) assert.ok(heldBack.some(({ why }) => why === "n3 is not reached"));
+  await town.start(2, 3);
+  await town.until(() => town.isReady(2));
+  const nothing = { n1: "nothing", n2: "nothing", n3: "nothing" };
+  for (let second = 0; second < 60; second += 1) {
+    await town.pass(1000);
+    assert.is(await town.get(second % 3, "k"), undefined);
+    if (JSON.stringify(await holdings()) === JSON.stringify(nothing)) break;
+  }
+  assert.equal(await holdings(), nothing, "it is gone from all disks");
+  for (const index of [0, 1, 2]) assert.is(await town.get(index, "k", { r: "all" }), undefined);
+  await town.close();
+});
+
+test("P5: what no hint brings any more comes to all replicas, without a read", async () => {
+  const town = quickTown();
+  await town.startAll();
+  await town.put(0, "k", "before", { w: "all" });
+  town.kill(1);
+  town.kill(2);
+  await town.put(0, "k", "alone", { w: 1 });
+  await town.until(() => town.at(0).hints().count > 0);
+  await town.until(() => town.at(0).hints().count === 0);
+  await town.start(1, 3);
+  await town.start(2, 3);
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  await town.pass(20_000);
+  for (const index of [1, 2]) assert.is(await town.get(index, "k", { r: 1 }), "alone");
+  assert.equal(new Set(Object.values(await holdingsOf(town, "k"))).size, 1);
+  const { whole, markCount } = town.at(0).repair();
+  assert.ok(whole > 0);
+  assert.is(markCount, 0);
+  await town.close();
+});
+
 test("all three killed at once: every acknowledged write is there after the restart", async () => {
   const town = new Town(3);
   await town.startAll();

@@ -8,7 +8,7 @@ import type { PutRequest } from "../src/api.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import { openNode, type QuorateNode } from "../src/node.ts";
-import type { PeerBudgets } from "../src/node_options.ts";
+import type { NodeClusterOptions, PeerBudgets } from "../src/node_options.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 import { MemoryNetwork } from "./network_harness.ts";
 import { smallSettings } from "./store_harness.ts";
@@ -21,6 +21,11 @@ export interface Place {
   starts: number;
   node: QuorateNode | undefined;
   budgets?: PeerBudgets;
+  /** How it keeps its replicas the same. */
+  limits?: Pick<
+    NodeClusterOptions,
+    "hintAgeMaxMs" | "repairPeriodMs" | "watermarkPeriodMs" | "requestMsMax"
+  >;
   /** Takes in nodes that ask to join, without a plan. */
   autoJoin?: boolean;
 }
@@ -67,6 +72,7 @@ export class Town {
       cluster: {
         network: this.network.from(place.address),
         ...(place.budgets === undefined ? {} : { budgets: place.budgets }),
+        ...place.limits,
         settings: {
           peers,
           secret: this.secret,
