@@ -255,6 +255,16 @@ export class Metrics implements MetricsPage {
     repair("quorate_repair_running", "Pairs that are being compared.", (at) => at.running.length);
     repair("quorate_repair_marks", "Partitions known to differ.", ({ markCount }) => markCount);
     repair(
+      "quorate_repair_waiting",
+      "Partitions in which deletes or records with an end wait to be dropped.",
+      ({ waiting }) => waiting,
+    );
+    repair(
+      "quorate_repair_same_seconds",
+      "Age of the oldest watermark of a partition in which something waits to be dropped.",
+      ({ oldestSameAgeMs }) => (oldestSameAgeMs === undefined ? undefined : oldestSameAgeMs / 1000),
+    );
+    repair(
       "quorate_repair_oldest_seconds",
       "Age of the oldest of each pair's last comparisons.",
       ({ oldestAgeMs }) => (oldestAgeMs === undefined ? undefined : oldestAgeMs / 1000),

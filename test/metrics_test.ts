@@ -80,6 +80,8 @@ test("counts, observations and marks of the effects become samples in base units
     quorate_repair_due: 12,
     quorate_repair_running: 1,
     quorate_repair_marks: 2,
+    quorate_repair_waiting: 9,
+    quorate_repair_same_seconds: 660,
     quorate_repair_oldest_seconds: 599,
     'quorate_link_queue_bytes{peer="n\\"2"}': 7,
     'quorate_peer_phi{peer="n\\"2"}': 8.5,

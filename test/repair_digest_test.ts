@@ -10,6 +10,7 @@ import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import type { Hlc } from "../src/hlc.ts";
 import { StoreSide } from "../src/node_repair_sides.ts";
+import { dropBelow } from "../src/node_watermark_drop.ts";
 import { NodeWatermarks } from "../src/node_watermarks.ts";
 import { decodeRecord } from "../src/record.ts";
 import type { KeyRecord, Range } from "../src/repair.ts";
@@ -35,9 +36,17 @@ class NotedSide extends StoreSide {
     return super.walk(...given);
   }
 
+  /** The watermark that its records tell, where a test wants one. */
+  under: Hlc | undefined;
+
   override async take(range: Range, records: readonly KeyRecord[]): Promise<void> {
     await this.#note(`take ${records.length}`);
-    return super.take(range, records);
+    return super.take(
+      range,
+      records.map((record) =>
+        this.under === undefined ? record : { ...record, under: this.under },
+      ),
+    );
   }
 
   async #note(what: string): Promise<void> {
@@ -173,6 +182,129 @@ test("a write that is under way at the comparison is not taken for a difference"
   assert.ok(results.every(({ isWhole, segments }) => isWhole && segments === 0));
   assert.not(peer.asked.includes("walk"));
   assert.ok(peer.asked.includes("sums"));
+  await close();
+});
+
+const asked = { partition: 0, n: 3 };
+const key = "k1";
+
+/** Both stores with a watermark for every partition. */
+async function withWatermarks(here: number, there: number) {
+  const both = await two();
+  for (let partition = 0; partition < partitions; partition += 1) {
+    await both.fences.here.adopt(partition, 3, BigInt(here) as Hlc);
+    await both.fences.there.adopt(partition, 3, BigInt(there) as Hlc);
+  }
+  return both;
+}
+
+test("G5: the side with the lower watermark adopts the higher one before they compare", async () => {
+  for (const [low, high] of [
+    [5, 50],
+    [50, 5],
+  ] as const) {
+    const { fences, compare, close } = await withWatermarks(low, high);
+    await compare();
+    for (const { of } of [fences.here, fences.there].map((one) => ({ of: one.of(0, 3) }))) {
+      assert.is(of.watermark, 50n);
+    }
+    await close();
+  }
+});
+
+test("G5: a tombstone below the watermark is brought to nobody: one has dropped it, the other will", async () => {
+  const { here, there, compare, close } = await withWatermarks(50, 50);
+  await write(here, key, 3);
+  await write(there, "above", 60);
+  await compare(0);
+  assert.equal(held(there), ["0 above 60"]);
+  assert.is(held(here).length, 2);
+  await close();
+});
+
+test("G6: what is below the watermark is pulled by who lacks it, and pushed by nobody", async () => {
+  const { here, there, store, peer, compare, close } = await withWatermarks(50, 50);
+  await write(here, key, 4);
+  await compare(0);
+  assert.equal(held(there), [], "it is for the other side to ask");
+  assert.ok(peer.asked.every((what) => what === "take 1" || !what.startsWith("take")));
+  await write(there, "theirs", 5);
+  // The source is this very watermark's: as a peer's answers tell it.
+  store.under = 50n as Hlc;
+  await compare(0);
+  assert.ok(held(here).includes("0 theirs 5"));
+  await close();
+});
+
+test("G6: below its watermark a side takes nothing from one that is not so far", async () => {
+  const { here, there, fences, compare, close } = await two();
+  await write(there, key, 4);
+  for (let partition = 0; partition < partitions; partition += 1) {
+    await fences.here.adopt(partition, 3, 50n as Hlc);
+  }
+  // What it reads of the other one tells no watermark.
+  await compare(0);
+  assert.equal(held(here), []);
+  await close();
+});
+
+test("G6: a side that may have lost something forgets below the watermark what the other lacks, then goes by it", async () => {
+  const { here, there, fences, state, compare, close } = await withWatermarks(0, 50);
+  state.isSure = false;
+  for (const store of [here, there]) await write(store, "both", 7);
+  await write(here, "brought back", 4);
+  await write(here, "newer", 60);
+  await write(there, "lost", 8);
+  await compare(0);
+  const expected = ["0 both 7", "0 lost 8", "0 newer 60"];
+  assert.equal(held(here).sort(), expected);
+  assert.equal(held(there).sort(), expected);
+  assert.is(fences.here.of(asked.partition, asked.n).watermark, 50n);
+  await close();
+});
+
+test("G1: without a watermark a side that may have lost something keeps what the other lacks", async () => {
+  const { here, there, state, compare, close } = await two();
+  state.isSure = false;
+  await write(here, key, 4);
+  await compare(0);
+  assert.equal(held(there), held(here));
+  assert.is(held(here).length, 1);
+  await close();
+});
+
+test("promises and watermarks are durable: the store's next start goes by them", async () => {
+  const { here, fences, close } = await two();
+  await Promise.all([
+    fences.here.promise(2, 3, 70n as Hlc),
+    fences.here.adopt(2, 3, 50n as Hlc),
+    fences.here.promise(2, 3, 60n as Hlc),
+    fences.here.adopt(2, 1, 9n as Hlc),
+  ]);
+  const again = new NodeWatermarks(here);
+  assert.equal(again.of(2, 3), { promise: 70n, watermark: 50n });
+  assert.equal(again.kept(2, 1), { promise: 9n, watermark: 9n });
+  assert.equal(again.of(1, 3), { promise: 0n, watermark: 0n });
+  await close();
+});
+
+test("G5: dropBelow() removes deletes below the watermark alone, and their sums with them", async () => {
+  const { here, there, compare, close } = await two();
+  for (const stamp of [3, 4, 6, 60, 61]) await write(here, `k${stamp}`, stamp);
+  await write(here, "of n 1", 9, 1);
+  let dropped = 0;
+  for (let partition = 0; partition < partitions; partition += 1) {
+    const options = { store: here, partition, namespaces: [0, 2], watermark: 50n as Hlc };
+    const common = { spend: async () => {}, mayGoOn: () => true };
+    dropped += (await dropBelow({ ...options, ...common })) ?? 0;
+  }
+  assert.is(dropped, 2);
+  assert.equal(held(here).sort(), ["0 k4 4", "0 k60 60", "0 k61 61", "1 of n 1 9"]);
+  for (const stamp of [4, 60, 61]) await write(there, `k${stamp}`, stamp);
+  assert.ok(
+    (await compare()).every(({ segments }) => segments === 0),
+    "the sums are those of a store without",
+  );
   await close();
 });
 
