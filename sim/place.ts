@@ -167,6 +167,7 @@ export class Place {
           addresses: [this.address],
           ...expect,
           queueBytesMax: knobs.linkQueueBytes,
+          gossip: { periodMs: knobs.gossipPeriodMs, phiSuspect: 3, phiDown: 8 },
         },
       },
     });
