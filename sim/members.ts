@@ -229,7 +229,11 @@ export class Members {
       const isStill = !this.#isMoving;
       for (const place of places) {
         if (place.isReplaced && isStill && place.isReady) place.isWhole();
-        if (place.node?.readiness().some(({ detail }) => detail?.includes("no member") === true)) {
+        if (
+          place.node
+            ?.readiness()
+            .some(({ detail }) => detail?.startsWith("it is no member of the cluster") === true)
+        ) {
           place.retire();
         }
       }
