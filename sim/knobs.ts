@@ -78,6 +78,8 @@ export interface Knobs {
   readonly spares: number;
   /** How long lies between two changes of the members; undefined: there are none. */
   readonly memberGapMs: number | undefined;
+  /** How often nodes send heartbeats. */
+  readonly gossipPeriodMs: number;
 }
 
 const KiB = 1024;
@@ -128,9 +130,13 @@ export function drawKnobs(chance: Chance): Knobs {
     watermarkPeriodMs: chance.pick([300, 1000, 5000]),
     requestMsMax: chance.pick([10, 10, 200, 1000, 5000, 60_000]),
   };
-  const memberGapMs = nodes > 5 ? undefined : chance.pick([undefined, undefined, 1000, 3000]);
+  const memberGapMs = nodes > 5 ? undefined : chance.pick([undefined, undefined, 500, 2000]);
   const spares = memberGapMs === undefined ? 0 : chance.whole(0, 2);
-  return { ...knobs, memberGapMs, spares };
+  if (memberGapMs === undefined) return { ...knobs, memberGapMs, spares, gossipPeriodMs: 1000 };
+  // Phases pass with the heartbeats: so that several moves have room in a run.
+  const gossipPeriodMs = chance.pick([100, 300, 1000]);
+  const safetyMs = knobs.safetyMs + 15_000;
+  return { ...knobs, memberGapMs, spares, gossipPeriodMs, safetyMs };
 }
 
 function drawNetwork(chance: Chance): NetworkKnobs {

@@ -35,6 +35,8 @@ export interface MembersParts {
 const lookMs = 50;
 /** How long a node that is to join is waited for. */
 const waitMsMax = 8000;
+/** How long one that was let in may take to come up. */
+const comeMsMax = 30_000;
 
 export class Members {
   readonly #parts: MembersParts;
@@ -214,12 +216,24 @@ export class Members {
   /** Stops whoever is no member any more, and notes whose new disk is in its place. */
   async #tidy(): Promise<void> {
     const { scheduler, places } = this.#parts;
+    let sinceMs: number | undefined;
     for (;;) {
       await scheduler.sleep(lookMs);
+      // A node that was to come and does not would be waited for without an end.
+      const isWaiting = this.#nodes.some((node) => movesOf(node)?.move?.phase === 0);
+      sinceMs = isWaiting ? (sinceMs ?? scheduler.nowMs) : undefined;
+      if (sinceMs !== undefined && scheduler.nowMs - sinceMs > comeMsMax) {
+        sinceMs = undefined;
+        await this.#revert().catch(() => {});
+      }
       const isStill = !this.#isMoving;
       for (const place of places) {
         if (place.isReplaced && isStill && place.isReady) place.isWhole();
-        if (place.node?.readiness().some(({ detail }) => detail?.includes("no member") === true)) {
+        if (
+          place.node
+            ?.readiness()
+            .some(({ detail }) => detail?.startsWith("it is no member of the cluster") === true)
+        ) {
           place.retire();
         }
       }

@@ -15,11 +15,14 @@
 import type { Disk, DiskFile } from "../src/capability.ts";
 import { Handoff, type HandoffOptions } from "../src/handoff.ts";
 import type { Table } from "../src/table.ts";
+import type { Knobs } from "./knobs.ts";
 
 export interface Mutation {
   readonly name: string;
   /** The rule of the protocol that it breaks. */
   readonly rule: string;
+  /** Whether a run with these knobs can notice it at all; without it every one may. */
+  readonly suits?: (knobs: Knobs) => boolean;
   /** Replaces what it has to; the answer puts it back. */
   readonly begin?: () => () => void;
   /** What the disk and the table say instead. */

@@ -11,6 +11,8 @@
  */
 
 import { parseArgs } from "node:util";
+import { Chance } from "./chance.ts";
+import { drawKnobs, type Knobs } from "./knobs.ts";
 import type { Mutation } from "./mutation.ts";
 import { mutations } from "./mutations.ts";
 import { simulate } from "./simulate.ts";
@@ -51,9 +53,15 @@ async function main(): Promise<number> {
   return found.length === rows.length && rows.length > 0 ? 0 : 1;
 }
 
+/** As the run of a seed draws them. */
+function knobsOf(seed: number): Knobs {
+  return drawKnobs(new Chance(seed).fork());
+}
+
 async function hunt(mutation: Mutation, first: number, seedsMax: number): Promise<Row> {
   for (let tried = 1; tried <= seedsMax; tried += 1) {
     const seed = first + tried - 1;
+    if (mutation.suits?.(knobsOf(seed)) === false) continue;
     const { violations } = await simulate({ seed, mutation });
     const [violation] = violations;
     if (violation === undefined) continue;

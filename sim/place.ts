@@ -182,6 +182,7 @@ export class Place {
           addresses: [this.address],
           ...expect,
           queueBytesMax: knobs.linkQueueBytes,
+          gossip: { periodMs: knobs.gossipPeriodMs, phiSuspect: 3, phiDown: 8 },
         },
       },
     });
@@ -362,6 +363,11 @@ export class Place {
     if (life !== this.#life) return;
     const { slug, detail } = QuorateError.from(error);
     this.#parts.scheduler.trace(`${this.name} ended: ${slug}: ${detail}`);
+    if (detail.includes("no member of its cluster")) {
+      // It was away when it was taken out: its next start says so, and ends.
+      this.retire();
+      return;
+    }
     if (!this.mayEnd) this.#parts.onFinding(`${this.name} ended by itself: [${slug}] ${detail}`);
     // The process exits when what is ready has run.
     this.#parts.scheduler.after(0, () => {

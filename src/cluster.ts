@@ -492,6 +492,8 @@ export class Cluster {
     this.#former = all.slice(0, formerMax);
     this.peers.setMembers([...members, ...this.#former]);
     if (gone.length === 0) return;
+    // What one has asked before it was a member is no wish to be one again.
+    for (const { nodeId } of gone) this.#waiting.delete(nodeId);
     this.#options.clock.after(formerMs, () => {
       this.#former = this.#former.filter((one) => !gone.includes(one));
       const present = this.#options.document()?.present.members ?? [];

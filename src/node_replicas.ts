@@ -352,7 +352,7 @@ export class NodeReplicas {
       "This store has been rolled back: a node remembers more of it than it has.",
       {
         ...facts,
-        hint: "Its answers count for nothing from now on. Restore the disk as it was.",
+        hint: "Its answers count for nothing from now on. Restore the disk as it was, or start it with an empty folder and replace it: quorate cluster plan --replace.",
       },
     );
     // For ever: what it takes from now on would soon hide what it lacks (P9).

@@ -1,0 +1,101 @@
+/** T4 to T6 as a table: when the next phase of a move may begin, and what it waits for. */
+
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Topology } from "../src/topology.ts";
+import { type MemberNews, whyNotAdvance } from "../src/topology_advance.ts";
+import { withMove, withNextPhase, withRevert } from "../src/topology_move.ts";
+import { genesisOf, type MemberFacts } from "../src/topology_steps.ts";
+
+const test = suite("topology advance");
+
+function facts(number: number): MemberFacts {
+  const nodeId = `${number}`.repeat(32);
+  const addresses = [`10.0.0.${number}:80`];
+  return { nodeId, storeId: `a${number}`.repeat(16), name: `n${number}`, addresses };
+}
+
+const three = genesisOf([1, 2, 3].map(facts), { expect: 3, partitions: 4 });
+const change = { join: [facts(4)], leave: [], replace: [], sites: [] };
+
+/** The move at a phase, from its beginning. */
+function at(phase: number): Topology {
+  let state = withMove(three, change) as Topology;
+  while (state.move?.phase !== phase) {
+    state = withNextPhase(state, state.move as NonNullable<Topology["move"]>) as Topology;
+  }
+  return state;
+}
+
+type Told = Partial<MemberNews>;
+
+/** What is waited for, where n1 to n4 have told this; what is left out is as it should be. */
+function waits(state: Topology, told: Readonly<Record<string, Told>>): string | undefined {
+  const begun = state.move?.begun ?? 0;
+  const all = { epoch: state.epoch, filled: begun, dropped: begun, isUp: true };
+  return whyNotAdvance(state, (nodeId) => {
+    const name = state.members.find((member) => member.nodeId === nodeId)?.name ?? "";
+    return { ...all, ...told[name] };
+  });
+}
+
+const old: Told = { epoch: 1 };
+
+test("0 to 1: whoever comes to hold something is up and knows; the others are not asked", () => {
+  assert.match(waits(at(0), { n4: { isUp: false } }) ?? "", /n4 has to be up/);
+  assert.match(waits(at(0), { n4: old }) ?? "", /n4 has to be up/);
+  assert.is(waits(at(0), { n1: old, n2: { isUp: false } }), undefined);
+});
+
+test("T4: m of the old and m of the new set have to know the phase, one that is away is not waited for", () => {
+  for (const phase of [1, 2, 3]) {
+    const state = at(phase);
+    assert.is(waits(state, {}), undefined);
+    for (const one of ["n1", "n2", "n3", "n4"]) {
+      assert.is(
+        waits(state, { [one]: old }),
+        undefined,
+        `${one} alone does not know phase ${phase}`,
+      );
+    }
+    assert.match(waits(state, { n1: old, n2: old, n3: old }) ?? "", /take notice of phase/);
+    // Every partition that moves has n4 in its new set: with one more of it there is no majority.
+    const two = ["n1", "n2", "n3"].map((one) => waits(state, { [one]: old, n4: old }));
+    assert.ok(two.some((why) => why !== undefined));
+  }
+});
+
+test("T4: what was known of an older phase does not count", () => {
+  const state = at(2);
+  const before: Told = { epoch: (state.move?.since ?? 0) - 1 };
+  assert.match(waits(state, { n1: before, n2: before }) ?? "", /phase 2/);
+});
+
+test("T5: reads move when every joining replica has copied all, by this move, and not before", () => {
+  assert.match(waits(at(2), { n4: { filled: 0 } }) ?? "", /n4 copies/);
+  assert.match(waits(at(2), { n4: { filled: 1 } }) ?? "", /n4 copies/);
+  assert.match(waits(at(2), { n4: { filled: 0, isUp: false } }) ?? "", /n4 copies/);
+  assert.is(waits(at(2), { n1: { filled: 0 } }), undefined);
+});
+
+test("T6: at the end who is up has dropped; who is away drops later", () => {
+  assert.match(waits(at(4), { n1: { dropped: 0 } }) ?? "", /n1 drops/);
+  assert.is(waits(at(4), { n1: { dropped: 0, isUp: false } }), undefined);
+  assert.is(waits(at(4), { n4: { dropped: 0 } }), undefined);
+});
+
+test("back: from phase 2 both sets know it, and at the end the old ones alone are asked", () => {
+  const two = withRevert(at(3)) as Topology;
+  assert.match(waits(two, { n1: old, n2: old, n3: old }) ?? "", /phase 2/);
+  assert.is(waits(two, { n4: { filled: 0 } }), undefined, "nothing is copied any more");
+  const one = withRevert(at(2)) as Topology;
+  assert.is(one.move?.phase, 1);
+  assert.is(waits(one, { n4: old }), undefined);
+  assert.match(waits(one, { n1: old, n2: old }) ?? "", /phase 1/);
+});
+
+test("without a move there is nothing to wait for, and nothing to begin", () => {
+  assert.is(waits(three, {}), "nothing moves");
+});
+
+test.run();
