@@ -36,7 +36,14 @@ function loadedWith(files: readonly string[]): string[] {
 }
 
 /** Beside the command line, the client and the settings. */
-const small = ["src/api.ts", "src/assert.ts", "src/bytes.ts", "src/capability.ts", "src/errors.ts"];
+const small = [
+  "src/api.ts",
+  "src/assert.ts",
+  "src/bytes.ts",
+  "src/capability.ts",
+  "src/errors.ts",
+  "src/figures.ts",
+];
 
 test("cli-get-without-a-key-is-a-usage-error", () =>
   withStand(async ({ ask, edge }) => {
