@@ -163,10 +163,17 @@ export function digestOf({ sums }: Summary, n: number): Digest {
 }
 
 /** How many records of the namespaces of one n a watermark may allow to be dropped, now or later. */
-export function droppableCount({ tallies }: Summary, n: number): number {
-  let count = 0;
-  for (const tally of tallies.values()) if (tally.n === n) count += tally.deleted + tally.mortal;
-  return count;
+export function droppable(
+  { tallies }: Summary,
+  n: number,
+): { readonly deleted: number; readonly mortal: number } {
+  const sum = { deleted: 0, mortal: 0 };
+  for (const tally of tallies.values()) {
+    if (tally.n !== n) continue;
+    sum.deleted += tally.deleted;
+    sum.mortal += tally.mortal;
+  }
+  return sum;
 }
 
 /** The segments in which two digests differ. */

@@ -55,6 +55,8 @@ const hintAgeMaxMsDefault = 3 * 60 * 60 * 1000;
 const hintBytesPerSecondDefault = 8 * 1024 * 1024;
 const repairPeriodMsDefault = 10 * 60 * 1000;
 const repairPartitionsMaxDefault = 2;
+/** So many periods of repair lie between two rounds of a watermark. */
+const watermarkPeriods = 6;
 const repairBytesPerSecondDefault = 16 * 1024 * 1024;
 
 /** Opens a node of a cluster: it is reachable when this resolves, and serves when it is ready. */
@@ -229,8 +231,10 @@ class StartingNode implements QuorateNode {
       },
       repair: {
         periodMs: cluster.repairPeriodMs ?? repairPeriodMsDefault,
+        // A round, and what it allows to be dropped, costs a walk over the partition.
         watermarkPeriodMs:
-          cluster.watermarkPeriodMs ?? cluster.repairPeriodMs ?? repairPeriodMsDefault,
+          cluster.watermarkPeriodMs ??
+          watermarkPeriods * (cluster.repairPeriodMs ?? repairPeriodMsDefault),
         partitionsMax: cluster.repairPartitionsMax ?? repairPartitionsMaxDefault,
         bytesPerSecond: cluster.repairBytesPerSecond ?? repairBytesPerSecondDefault,
         lagMs: cluster.requestMsMax ?? timeoutMsMax,

@@ -62,7 +62,7 @@ export interface NodeClusterOptions {
   readonly repairPartitionsMax?: number;
   /** How much comparisons read and move, in bytes a second. Default 16 MiB. */
   readonly repairBytesPerSecond?: number;
-  /** How often a partition's watermark is raised, in ms. Default: as repairPeriodMs. */
+  /** How often a partition's watermark is raised, in ms. Default: six times repairPeriodMs. */
   readonly watermarkPeriodMs?: number;
   /** The longest deadline of a request, in ms. Default 60,000: the longest that the API takes. */
   readonly requestMsMax?: number;

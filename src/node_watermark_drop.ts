@@ -28,10 +28,18 @@ export interface DropOptions {
   readonly mayGoOn: () => boolean;
 }
 
-/** Answers how many records it removed; undefined when it was broken off. */
-export async function dropBelow(options: DropOptions): Promise<number | undefined> {
+export interface Dropped {
+  /** How many records it removed. */
+  readonly count: number;
+  /** When the first of the records that stay is over; infinity: none of them has an end. */
+  readonly nextOverMs: number;
+}
+
+/** Undefined when it was broken off. */
+export async function dropBelow(options: DropOptions): Promise<Dropped | undefined> {
   const { store, partition, namespaces, watermark, spend, mayGoOn } = options;
-  let dropped = 0;
+  let count = 0;
+  let nextOverMs = Number.POSITIVE_INFINITY;
   for (const namespaceNumber of namespaces) {
     let from: Uint8Array | undefined;
     for (let more = true; more; ) {
@@ -42,13 +50,19 @@ export async function dropBelow(options: DropOptions): Promise<number | undefine
       const old = found.items.filter(
         ({ record }) => record !== undefined && isDroppable(headOf(record), watermark, nowMs),
       );
-      if (old.length > 0) dropped += (await store.forget(old)).length;
+      const gone = new Set(old);
+      for (const item of found.items) {
+        if (item.record === undefined || gone.has(item)) continue;
+        const overMs = recordExpiresAtMs(item.record) ?? Number.POSITIVE_INFINITY;
+        nextOverMs = Math.min(nextOverMs, overMs);
+      }
+      if (old.length > 0) count += (await store.forget(old)).length;
       more = found.more && found.last !== undefined;
       if (found.last !== undefined) from = successor(found.last);
       await spend(found.items.reduce((sum, { record }) => sum + (record?.length ?? 0), 0));
     }
   }
-  return dropped;
+  return { count, nextOverMs };
 }
 
 /** What decides whether a record may be dropped. */

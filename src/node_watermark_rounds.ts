@@ -67,10 +67,15 @@ interface Entry {
   /** Not before this. */
   dueMs: number;
   droppedUpTo: Hlc;
+  /** When the first record is over that the last walk left, and how many with an end it left. */
+  nextOverMs: number;
+  mortal: number;
   why: string | undefined;
 }
 
 const retryMsMax = 60_000;
+/** A record that was replaced by one with an earlier end is not waited for longer. */
+const lookAgainMs = 24 * 3_600_000;
 
 export class WatermarkRounds {
   readonly #parts: WatermarkRoundsParts;
@@ -101,14 +106,15 @@ export class WatermarkRounds {
 
   status(): WatermarkStatus {
     this.#follow();
-    const { store, fences } = this.#parts;
+    const { fences } = this.#parts;
     const heldBack: (Pair & { readonly why: string })[] = [];
     let pairs = 0;
     let never = 0;
     let oldest: Hlc | undefined;
-    for (const { pair, why } of this.#entries.values()) {
+    for (const entry of this.#entries.values()) {
+      const { pair, why } = entry;
       const { partition, n } = pair;
-      if (store.droppableCount(partition, n) === 0) continue;
+      if (!this.#isWaiting(entry)) continue;
       pairs += 1;
       const { watermark } = fences.of(partition, n);
       if (watermark === 0n) never += 1;
@@ -140,6 +146,7 @@ export class WatermarkRounds {
         const fresh = {
           dueMs: clock.monotonicMs() + limits.periodMs,
           droppedUpTo: 0n as Hlc,
+          ...{ nextOverMs: 0, mortal: 0 },
           why: undefined,
         };
         this.#entries.set(name, { ...(before ?? fresh), pair: { partition, n }, replicas });
@@ -148,12 +155,20 @@ export class WatermarkRounds {
     for (const name of this.#entries.keys()) if (!names.has(name)) this.#entries.delete(name);
   }
 
+  /** Whether there are tombstones, or records of which one is over; new ones of these may be. */
+  #isWaiting({ pair, nextOverMs, mortal: before }: Entry): boolean {
+    const { store } = this.#parts;
+    const { deleted, mortal } = store.droppable(pair.partition, pair.n);
+    if (deleted > 0) return true;
+    return mortal > 0 && (mortal > before || store.mint.nowMs() >= nextOverMs);
+  }
+
   #dueDrop(): (() => Promise<void>) | undefined {
-    const { store, fences } = this.#parts;
+    const { fences } = this.#parts;
     for (const entry of this.#entries.values()) {
       const { partition, n } = entry.pair;
       const { watermark } = fences.kept(partition, n);
-      if (watermark <= entry.droppedUpTo || store.droppableCount(partition, n) === 0) continue;
+      if (watermark <= entry.droppedUpTo || !this.#isWaiting(entry)) continue;
       return () => this.#drop(entry, watermark);
     }
     return undefined;
@@ -171,8 +186,10 @@ export class WatermarkRounds {
     });
     if (dropped === undefined) return;
     entry.droppedUpTo = watermark;
-    report.count("tombstones_dropped", dropped);
-    if (dropped > 0) report.sometimes("watermark: dropped");
+    entry.nextOverMs = Math.min(dropped.nextOverMs, store.mint.nowMs() + lookAgainMs);
+    entry.mortal = store.droppable(partition, n).mortal;
+    report.count("tombstones_dropped", dropped.count);
+    if (dropped.count > 0) report.sometimes("watermark: dropped");
   }
 
   #dueRound(): (() => Promise<void>) | undefined {
@@ -183,7 +200,7 @@ export class WatermarkRounds {
       const { partition, n } = entry.pair;
       if (entry.replicas[0]?.nodeId !== self.nodeId || clock.monotonicMs() < entry.dueMs) continue;
       const { promise, watermark } = fences.of(partition, n);
-      if (store.droppableCount(partition, n) === 0 && promise === watermark) continue;
+      if (!this.#isWaiting(entry) && promise === watermark) continue;
       // G4: who comes and who goes would have to take part.
       if (otherRowOf(topology(), partition) !== undefined) {
         entry.why = "its replicas are moving";

@@ -22,7 +22,7 @@
 
 import type { Durability } from "./api.ts";
 import { compare } from "./bytes.ts";
-import { type Digest, droppableCount, type Summary } from "./digest.ts";
+import { type Digest, droppable, type Summary } from "./digest.ts";
 import { QuorateError } from "./errors.ts";
 import { type Hlc, hlcAt } from "./hlc.ts";
 import { decodeRecord, recordHeadBytes, recordVersion, type StoredRecord } from "./record.ts";
@@ -359,8 +359,8 @@ export class Store {
   }
 
   /** How many records of a partition a watermark may allow to be dropped, now or later. */
-  droppableCount(partition: number, n: number): number {
-    return droppableCount(this.#index.summaries[partition] as Summary, n);
+  droppable(partition: number, n: number): { readonly deleted: number; readonly mortal: number } {
+    return droppable(this.#index.summaries[partition] as Summary, n);
   }
 
   isDamaged(partition: number): boolean {

@@ -10,7 +10,7 @@ import {
   decodeSummary,
   differingSegments,
   digestOf,
-  droppableCount,
+  droppable,
   type Element,
   emptySummary,
   encodeSummary,
@@ -167,12 +167,15 @@ test("a namespace stays under the n of its first record, whoever forgets it late
   fc.assert(property, runs(50));
 });
 
-test("droppableCount() counts deletes and what lives for a time, of one n", () => {
+test("droppable() counts deletes and what lives for a time, of one n", () => {
   const property = fc.property(fc.array(anyElement, { maxLength: 30 }), (elements) => {
     const summary = summaryOf(elements);
     for (const n of [0, 1, 3]) {
-      const some = elements.filter((one) => one.n === n && (one.tombstone || one.isMortal));
-      assert.is(droppableCount(summary, n), some.length);
+      const some = elements.filter((one) => one.n === n);
+      assert.equal(droppable(summary, n), {
+        deleted: some.filter(({ tombstone }) => tombstone).length,
+        mortal: some.filter(({ tombstone, isMortal }) => isMortal && !tombstone).length,
+      });
     }
   });
   fc.assert(property, runs(50));
