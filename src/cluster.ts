@@ -22,6 +22,8 @@ import { Agreement, agreementTopics, voteTopic } from "./agreement.ts";
 import { Boots } from "./boots.ts";
 import { toHex } from "./bytes.ts";
 import type { Clock, Disk, Network, Random, Report } from "./capability.ts";
+import { askInTurn } from "./cluster_asking.ts";
+import { Waiting } from "./cluster_waiting.ts";
 import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
 import { type Candidate, Founding, foundingTopic, parseCandidate } from "./founding.ts";
@@ -105,14 +107,9 @@ export interface ServingPorts {
 }
 
 const askMs = 2000;
-/** A node that wants to join asks again every second. */
-const waitingMsMax = 10_000;
-const waitingMax = 64;
 /** Who was a member a moment ago may have requests under way. */
 const formerMax = 64;
 const formerMs = 60_000;
-/** So many members hear of a node that wants to join. */
-const askedMax = 16;
 const noFacts: ReplyFacts = {
   epoch: 0,
   syncedSequence: 0,
@@ -134,7 +131,7 @@ export class Cluster {
   #serving: ServingPorts | undefined;
   /** What was told before there was a store to compare it with. */
   readonly #told = new Map<string, number>();
-  readonly #waiting = new Map<string, { readonly facts: MemberFacts; readonly heardMs: number }>();
+  readonly #waiting: Waiting;
   #adopting: Promise<void> = Promise.resolve();
   /** Who was a member in this run, and is none any more. */
   #former: readonly Member[] = [];
@@ -155,6 +152,7 @@ export class Cluster {
     this.#boots = kept.boots;
     this.#remembered = kept.remembered;
     this.#start = toHex(random.bytes(8));
+    this.#waiting = new Waiting(clock);
     this.peers = new Peers({
       clock,
       random,
@@ -385,30 +383,13 @@ export class Cluster {
     this.#founding = undefined;
     const waits = `The cluster at ${address} has to take this node in.`;
     this.#waitingFor = waits;
-    // The one that was found may be gone: then another member is asked.
-    const others = document.members.flatMap(({ addresses }) => addresses);
-    const all = [address, ...others.filter((other) => other !== address)].slice(0, askedMax);
-    let turn = 0;
     await joinAt<Topology>(
       address,
       {
         facts: this.#candidate(),
         parse: parseDocument,
         adopt: create,
-        ask: async (_, topic, body) => {
-          const at = all[turn % all.length] as string;
-          for (const other of all) {
-            if (other === at) continue;
-            // Whoever is asked for a plan knows who waits.
-            this.peers.askAt(other, "waiting", body, askMs).catch(() => {});
-          }
-          try {
-            return await this.peers.askAt(at, topic, body, 5 * askMs);
-          } catch (error) {
-            turn += 1;
-            throw error;
-          }
-        },
+        ask: askInTurn(this.peers, { address, document }, askMs),
         clock,
         report,
         onRefused: ({ detail }) => {
@@ -492,8 +473,7 @@ export class Cluster {
     this.#former = all.slice(0, formerMax);
     this.peers.setMembers([...members, ...this.#former]);
     if (gone.length === 0) return;
-    // What one has asked before it was a member is no wish to be one again.
-    for (const { nodeId } of gone) this.#waiting.delete(nodeId);
+    for (const { nodeId } of gone) this.#waiting.forget(nodeId);
     this.#options.clock.after(formerMs, () => {
       this.#former = this.#former.filter((one) => !gone.includes(one));
       const present = this.#options.document()?.present.members ?? [];
@@ -514,11 +494,7 @@ export class Cluster {
 
   /** Nodes that want to be members, and wait until a plan admits them. */
   get waiting(): readonly MemberFacts[] {
-    const nowMs = this.#options.clock.monotonicMs();
-    for (const [nodeId, { heardMs }] of this.#waiting) {
-      if (nowMs - heardMs > waitingMsMax || this.#isMember(nodeId)) this.#waiting.delete(nodeId);
-    }
-    return [...this.#waiting.values()].map(({ facts }) => facts);
+    return this.#waiting.list((nodeId) => this.#isMember(nodeId));
   }
 
   /** Whether this node was a member, and is none any more. */
@@ -528,9 +504,8 @@ export class Cluster {
   }
 
   #waits(facts: MemberFacts): void {
-    const { settings, clock, report } = this.#options;
-    if (this.#waiting.size >= waitingMax && !this.#waiting.has(facts.nodeId)) return;
-    this.#waiting.set(facts.nodeId, { facts, heardMs: clock.monotonicMs() });
+    const { settings, report } = this.#options;
+    if (!this.#waiting.note(facts)) return;
     const present = this.#options.document()?.present;
     if (settings.autoJoin !== true || present === undefined || present.move !== undefined) return;
     if (present.members.some(({ name }) => name === facts.name)) return;

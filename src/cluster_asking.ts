@@ -1,0 +1,39 @@
+/**
+ * Cluster asking: how an empty node asks a cluster to take it in: one member, while the others hear of it.
+ *
+ * Whoever is asked for a plan has to know who waits, so all members are told. Where the one that was
+ * asked is gone, another one is.
+ *
+ * Effects: the peers. Source: rules T3, T7.
+ *
+ * @module
+ */
+
+import type { Peers } from "./peers.ts";
+import type { Topology } from "./topology.ts";
+
+/** So many members hear of a node that wants to join. */
+const askedMax = 16;
+
+/** The `ask` of `joinAt`: at `address` first, and then at the other members of the document. */
+export function askInTurn(
+  peers: Pick<Peers, "askAt">,
+  { address, document }: { readonly address: string; readonly document: Topology },
+  timeoutMs: number,
+): (at: string, topic: string, body: unknown) => Promise<unknown> {
+  const others = document.members.flatMap(({ addresses }) => addresses);
+  const all = [address, ...others.filter((other) => other !== address)].slice(0, askedMax);
+  let turn = 0;
+  return async (_, topic, body) => {
+    const at = all[turn % all.length] as string;
+    for (const other of all) {
+      if (other !== at) peers.askAt(other, "waiting", body, timeoutMs).catch(() => {});
+    }
+    try {
+      return await peers.askAt(at, topic, body, 5 * timeoutMs);
+    } catch (error) {
+      turn += 1;
+      throw error;
+    }
+  };
+}

@@ -1,0 +1,47 @@
+/**
+ * Cluster waiting: nodes that have asked this one to be members, and wait until a plan takes them in.
+ *
+ * Invariants
+ * 1. Who has not asked for a while waits no more, and at most `waitingMax` are known.
+ *
+ * Effects: Clock. Source: rules T3, I1.
+ *
+ * @module
+ */
+
+import type { Clock } from "./capability.ts";
+import type { MemberFacts } from "./topology_steps.ts";
+
+/** A node that wants to join asks again every second. */
+const waitingMsMax = 10_000;
+const waitingMax = 64;
+
+export class Waiting {
+  readonly #clock: Clock;
+  readonly #waiting = new Map<string, { readonly facts: MemberFacts; readonly heardMs: number }>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** A node has asked; false: too many wait already. */
+  note(facts: MemberFacts): boolean {
+    if (this.#waiting.size >= waitingMax && !this.#waiting.has(facts.nodeId)) return false;
+    this.#waiting.set(facts.nodeId, { facts, heardMs: this.#clock.monotonicMs() });
+    return true;
+  }
+
+  /** What one has asked before it was a member is no wish to be one again. */
+  forget(nodeId: string): void {
+    this.#waiting.delete(nodeId);
+  }
+
+  /** Those that have asked of late and are no members. */
+  list(isMember: (nodeId: string) => boolean): readonly MemberFacts[] {
+    const nowMs = this.#clock.monotonicMs();
+    for (const [nodeId, { heardMs }] of this.#waiting) {
+      if (nowMs - heardMs > waitingMsMax || isMember(nodeId)) this.#waiting.delete(nodeId);
+    }
+    return [...this.#waiting.values()].map(({ facts }) => facts);
+  }
+}
