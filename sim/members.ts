@@ -234,7 +234,10 @@ export class Members {
             ?.readiness()
             .some(({ detail }) => detail?.startsWith("it is no member of the cluster") === true)
         ) {
-          place.retire();
+          // Where its coming was taken back, the member is again one whose disk is lost.
+          if (place.isReplaced && this.#ring()?.some(({ node }) => node === place.name))
+            place.wipe();
+          else place.retire();
         }
       }
     }
