@@ -64,7 +64,11 @@ class Readers {
   }
 }
 
-test("P6: three nodes become five and three again under load: no request fails, nothing is lost", () =>
+/** Starting five processes takes its time: the short run lets one come, and nobody go. */
+const isLong = process.env["QUORATE_LONG"] === "1";
+const course = isLong ? "three nodes become five and three again" : "three nodes become four";
+
+test(`P6: ${course} under load: no request fails, nothing is lost`, () =>
   withFolder(async (folder) => {
     // Phases pass with the heartbeats, and every partition is compared: few of both are enough here.
     const words = ["--gossip-period", "200ms", "--partitions", "32"];
@@ -73,14 +77,18 @@ test("P6: three nodes become five and three again under load: no request fails, 
       const first = new Writers(cluster, [0, 1, 2], "a");
       await first.more(200);
       const firstReaders = new Readers(cluster, [1, 2], first);
-      const added = [await cluster.add(folder), await cluster.add(folder)];
-      while ((await moves(cluster, 0)).waiting.length < 2) await pause(200);
-      await change(cluster, 0, "--join", "n4", "--join", "n5");
+      const names = isLong ? ["n4", "n5"] : ["n4"];
+      const added: number[] = [];
+      for (const _ of names) added.push(await cluster.add(folder));
+      while ((await moves(cluster, 0)).waiting.length < names.length) await pause(200);
+      await change(cluster, 0, ...names.flatMap((name) => ["--join", name]));
       await cluster.ready(added);
       await first.more(100);
       await first.stop();
       await firstReaders.stop();
       assert.equal([first.failures, firstReaders.failures], [[], []]);
+      for (const node of added) await first.check(cluster, node, "?consistency=all");
+      if (!isLong) return;
 
       const second = new Writers(cluster, [2, 3, 4], "b");
       const secondReaders = new Readers(cluster, [3, 4], first);
