@@ -25,12 +25,12 @@ import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { Holding, Holdings } from "./holdings.ts";
 import { majority } from "./level.ts";
-import { PatientPeer } from "./node_moves_peer.ts";
 import { PeerSide, StoreSide } from "./node_repair_sides.ts";
 import type { NodeWatermarks } from "./node_watermarks.ts";
 import type { Peers } from "./peers.ts";
 import { compareDigests, type OwnSide } from "./repair_digest.ts";
 import { RepairPace } from "./repair_pace.ts";
+import { RepairPeer } from "./repair_peer.ts";
 import type { Store } from "./store.ts";
 import {
   joinedAt,
@@ -74,7 +74,7 @@ const keepMs = 500;
 
 export class NodeMoves {
   readonly #parts: NodeMovesParts;
-  readonly #patient: PatientPeer;
+  readonly #patient: RepairPeer;
   readonly #pace: RepairPace;
   #cancel: () => void = () => {};
   #running: Promise<void> | undefined;
@@ -95,7 +95,7 @@ export class NodeMoves {
 
   constructor(parts: NodeMovesParts) {
     this.#parts = parts;
-    this.#patient = new PatientPeer(parts.clock, parts.peers);
+    this.#patient = new RepairPeer(parts.clock, parts.peers, { mustCount: true });
     this.#pace = new RepairPace(parts.clock, parts.bytesPerSecond);
   }
 

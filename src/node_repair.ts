@@ -29,6 +29,7 @@ import type { NodeWatermarks } from "./node_watermarks.ts";
 import type { Peers } from "./peers.ts";
 import { compareDigests, type DigestResult } from "./repair_digest.ts";
 import { RepairPace } from "./repair_pace.ts";
+import { RepairPeer } from "./repair_peer.ts";
 import { RepairSchedule, type ScheduleStatus, type Visit } from "./repair_schedule.ts";
 import type { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
@@ -104,6 +105,7 @@ export class RepairRounds {
   readonly #marks: RepairMarks;
   readonly #schedule: RepairSchedule;
   readonly #pace: RepairPace;
+  readonly #patient: RepairPeer;
   readonly #watermarks: WatermarkRounds;
   readonly #running = new Map<RunningRepair, Promise<unknown>>();
   readonly #totals = { whole: 0, agreed: 0, broken: 0, pushed: 0, pulled: 0 };
@@ -124,6 +126,7 @@ export class RepairRounds {
     this.#marks = new RepairMarks(store, report);
     this.#schedule = new RepairSchedule({ periodMs, retryMs: Math.min(periodMs, retryMsMax) });
     this.#pace = new RepairPace(clock, bytesPerSecond);
+    this.#patient = new RepairPeer(clock, parts.peers, { mustCount: false });
     this.#watermarks = new WatermarkRounds({
       ...parts,
       limits: { periodMs: limits.watermarkPeriodMs, lagMs: limits.lagMs },
@@ -346,7 +349,7 @@ export class RepairRounds {
   }
 
   async #exchange({ partition, n, nodeId }: Visit, why: RepairReason): Promise<DigestResult> {
-    const { clock, report, topology, store, standings, fences, peers } = this.#parts;
+    const { clock, report, topology, store, standings, fences } = this.#parts;
     const { namespaces, epoch } = topology();
     return compareDigests(
       {
@@ -361,7 +364,7 @@ export class RepairRounds {
         // A cut log or a watermark is not waited with for what may be a write under way.
         settleMs: why === "cut log" || why === "watermark" ? 0 : settleMs,
       },
-      new PeerSide({ peers, store, fences, nodeId, n, epoch }),
+      new PeerSide({ peers: this.#patient, store, fences, nodeId, n, epoch }),
       { partition, n },
       namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
     );

@@ -5,10 +5,10 @@ import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { hlcAt } from "../src/hlc.ts";
 import type { PeerRequest } from "../src/message.ts";
-import { PatientPeer } from "../src/node_moves_peer.ts";
+import { type Ask, RepairPeer } from "../src/repair_peer.ts";
 import { rejectsSlug } from "./samples.ts";
 
-const test = suite("node moves peer");
+const test = suite("repair peer");
 
 const read: PeerRequest = {
   ...{ kind: "read", epoch: 1, namespaceNumber: 0, n: 3, key: new Uint8Array(1) },
@@ -24,18 +24,17 @@ test("a node that takes on four requests at a time is asked for hundreds, until 
   const clock = new SimClock();
   let underWay = 0;
   let most = 0;
-  const peer = new PatientPeer(clock, {
-    request: async () => {
-      if (underWay >= 4) {
-        return { kind: "refused", reason: "overloaded", detail: "busy", ...from(true) };
-      }
-      underWay += 1;
-      most = Math.max(most, underWay);
-      await new Promise<void>((resolve) => void clock.after(5, resolve));
-      underWay -= 1;
-      return { kind: "nothing", ...from(true) };
-    },
-  });
+  const request: Ask = async () => {
+    if (underWay >= 4) {
+      return { kind: "refused", reason: "overloaded", detail: "busy", ...from(true) };
+    }
+    underWay += 1;
+    most = Math.max(most, underWay);
+    await new Promise<void>((resolve) => void clock.after(5, resolve));
+    underWay -= 1;
+    return { kind: "nothing", ...from(true) };
+  };
+  const peer = new RepairPeer(clock, { request }, { mustCount: false });
   const asked = Promise.all(Array.from({ length: 200 }, () => peer.request("n", read, 1000)));
   let replies: readonly { readonly kind: string }[] | undefined;
   void asked.then((all) => {
@@ -50,12 +49,14 @@ test("a node that takes on four requests at a time is asked for hundreds, until 
   assert.is(most, 4);
 });
 
-test("R4: what a replica answers that cannot know what it should hold is no answer", async () => {
+test("R4: what a replica answers that cannot know what it should hold is no answer to a copy", async () => {
   const clock = new SimClock();
-  const peer = new PatientPeer(clock, {
-    request: async () => ({ kind: "nothing", ...from(false) }),
-  });
-  await rejectsSlug("not-ready", peer.request("n", read, 1000));
+  const request: Ask = async () => ({ kind: "nothing", ...from(false) });
+  const copied = new RepairPeer(clock, { request }, { mustCount: true });
+  await rejectsSlug("not-ready", copied.request("n", read, 1000));
+  // To a comparison it says nothing of what is absent, and what is there is good.
+  const compared = new RepairPeer(clock, { request }, { mustCount: false });
+  assert.is((await compared.request("n", read, 1000)).kind, "nothing");
 });
 
 test.run();

@@ -1,5 +1,5 @@
 /**
- * Node moves peer: asks the other replicas for a copy, patiently and not too much at once.
+ * RepairPeer: asks another replica for what is compared or copied, patiently and not too much at once.
  *
  * A comparison asks for many records at a time, and the other node takes on only so many requests
  * beside its clients'. What it refuses for that reason is asked again a little later; else a node with
@@ -7,7 +7,8 @@
  *
  * Invariants
  * 1. At most `requestsMax` are under way.
- * 2. An answer of a node that cannot know what it should hold is believed by nobody (R4).
+ * 2. Where `mustCount` asks for it, an answer of a node that cannot know what it should hold is not
+ *    believed (R4).
  *
  * Effects: Clock, and the peers. Source: rules T5, R4.
  *
@@ -22,17 +23,24 @@ const requestsMax = 8;
 const triesMax = 40;
 const pauseMs = 25;
 
-type Ask = Pick<Peers, "request">["request"];
+/** Asks a node. */
+export type Ask = Pick<Peers, "request">["request"];
 
-export class PatientPeer {
+export class RepairPeer {
   readonly #clock: Clock;
   readonly #peers: Pick<Peers, "request">;
+  readonly #mustCount: boolean;
   #underWay = 0;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(clock: Clock, peers: Pick<Peers, "request">) {
+  constructor(
+    clock: Clock,
+    peers: Pick<Peers, "request">,
+    { mustCount }: { readonly mustCount: boolean },
+  ) {
     this.#clock = clock;
     this.#peers = peers;
+    this.#mustCount = mustCount;
   }
 
   readonly request: Ask = async (nodeId, request, timeoutMs) => {
@@ -48,7 +56,7 @@ export class PatientPeer {
           await new Promise<void>((resolve) => void this.#clock.after(pauseMs, resolve));
           continue;
         }
-        if (reply.from.counts || request.kind === "write") return reply;
+        if (!this.#mustCount || reply.from.counts || request.kind === "write") return reply;
         throw new QuorateError(
           "not-ready",
           "The other replica does not know what it should hold.",
