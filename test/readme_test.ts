@@ -174,7 +174,7 @@ test("every command of the README does what it shows", async () => {
     withDemo(folder, async (urls) => {
       const demoPorts = urls.map((url) => new URL(url).port);
       assert.is(demoPorts.length, 3);
-      const ownPorts = await freePorts(3);
+      const ownPorts = await freePorts(4);
       const ports = new Map<string, string>();
       for (const [index, port] of demoPorts.entries()) ports.set(`${8080 + index}`, port);
       for (const [index, port] of ownPorts.entries()) ports.set(`${9001 + index}`, port);
@@ -182,7 +182,7 @@ test("every command of the README does what it shows", async () => {
       try {
         for (const block of blocks) {
           const here = block.replace(
-            /\b(?:808[0-2]|900[1-3])\b/g,
+            /\b(?:808[0-2]|900[1-4])\b/g,
             (port) => ports.get(port) ?? port,
           );
           await runBlock(commandsOf(here), shell);
