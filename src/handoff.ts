@@ -27,6 +27,7 @@ import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { hlcWallMs } from "./hlc.ts";
 import { decodeRecord, recordBytes, recordVersion, type StoredRecord } from "./record.ts";
+import { piecesOf } from "./store_pieces.ts";
 import { compareVersions, type Version } from "./version.ts";
 
 const hintNamespace = ownNamespaceMin;
@@ -360,7 +361,8 @@ export class Handoff {
     const isUp = port.isUp(storeId);
     let oldestMs: number | undefined;
     for (let partition = 0; partition < store.partitions; partition += 1) {
-      for (const piece of piecesOf(store, partition, prefix)) {
+      const range = { partition, namespaceNumber: hintNamespace, prefix, limit: pieceCount };
+      for (const piece of piecesOf(store, range)) {
         if (this.#isClosed) return;
         const left = await this.#deliverPiece(piece, target, isUp);
         for (const { record } of left) {
@@ -463,31 +465,9 @@ function storedBytes({ key, record }: StoredHint): number {
   return overheadBytes + key.length - headerBytes + (record?.length ?? 0);
 }
 
-/** All of a prefix in one partition, a piece at a time; what is written meanwhile may be missed. */
-function* piecesOf(
-  store: HintStore,
-  partition: number,
-  prefix: Uint8Array,
-): Generator<readonly StoredHint[]> {
-  let from: Uint8Array | undefined;
-  for (let more = true; more; ) {
-    const scanned = store.scan(partition, hintNamespace, {
-      prefix,
-      from,
-      reverse: false,
-      limit: pieceCount,
-    });
-    more = scanned.more && scanned.last !== undefined;
-    if (scanned.last !== undefined) {
-      from = new Uint8Array(scanned.last.length + 1);
-      from.set(scanned.last);
-    }
-    if (scanned.items.length > 0) yield scanned.items;
-  }
-}
-
 function* itemsOf(store: HintStore, partition: number, prefix: Uint8Array): Generator<StoredHint> {
-  for (const piece of piecesOf(store, partition, prefix)) yield* piece;
+  const range = { partition, namespaceNumber: hintNamespace, prefix, limit: pieceCount };
+  for (const piece of piecesOf(store, range)) yield* piece;
 }
 
 function boundReached(): QuorateError {

@@ -20,7 +20,7 @@
  * @module
  */
 
-import { emptyBytes, successor } from "./bytes.ts";
+import { emptyBytes } from "./bytes.ts";
 import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { Holding, Holdings } from "./holdings.ts";
@@ -32,6 +32,7 @@ import { compareDigests, type OwnSide } from "./repair_digest.ts";
 import { RepairPace } from "./repair_pace.ts";
 import { RepairPeer } from "./repair_peer.ts";
 import type { Store } from "./store.ts";
+import { piecesOf } from "./store_pieces.ts";
 import {
   joinedAt,
   type Member,
@@ -372,16 +373,14 @@ export class NodeMoves {
   ): Promise<boolean> {
     const { store } = this.#parts;
     let found = false;
-    for (let from: Uint8Array | undefined, more = true; more; ) {
-      if (this.#isClosed || !mayGoOn()) return found;
-      const piece = { prefix: emptyBytes, from, reverse: false, limit: pieceCount };
-      const scanned = store.scan(partition, namespaceNumber, piece);
-      if (scanned.items.length > 0) {
-        await store.forget(scanned.items);
+    const isOver = (): boolean => this.#isClosed || !mayGoOn();
+    if (isOver()) return found;
+    for (const items of piecesOf(store, { partition, namespaceNumber, limit: pieceCount })) {
+      if (items.length > 0) {
+        await store.forget(items);
         found = true;
       }
-      more = scanned.more && scanned.last !== undefined;
-      if (scanned.last !== undefined) from = successor(scanned.last);
+      if (isOver()) return found;
     }
     return found;
   }

@@ -16,11 +16,12 @@
  */
 
 import { ownNamespaceMin } from "./api.ts";
-import { concat, emptyBytes, fromHex, successor, toHex } from "./bytes.ts";
+import { concat, emptyBytes, fromHex, toHex } from "./bytes.ts";
 import type { Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { StoredRecord } from "./record.ts";
 import type { Store } from "./store.ts";
+import { piecesOf } from "./store_pieces.ts";
 
 export interface Mark {
   readonly storeId: string;
@@ -127,20 +128,14 @@ function markKey({ storeId, partition, n }: Mark): Uint8Array {
 function storedMarks(store: Store): Mark[] {
   const marks: Mark[] = [];
   for (let partition = 0; partition < store.partitions; partition += 1) {
-    let from: Uint8Array | undefined;
-    for (let more = true; more; ) {
-      const piece = { prefix: emptyBytes, from, reverse: false, limit: marksPiece };
-      const found = store.scan(partition, markNamespace, piece);
-      for (const { key } of found.items) {
-        if (key.length !== markBytes) continue;
-        marks.push({
-          storeId: toHex(key.subarray(0, 16)),
-          partition: ((key[16] as number) << 8) | (key[17] as number),
-          n: key[18] as number,
-        });
-      }
-      more = found.more && found.last !== undefined;
-      if (found.last !== undefined) from = successor(found.last);
+    const range = { partition, namespaceNumber: markNamespace, limit: marksPiece };
+    for (const { key } of [...piecesOf(store, range)].flat()) {
+      if (key.length !== markBytes) continue;
+      marks.push({
+        storeId: toHex(key.subarray(0, 16)),
+        partition: ((key[16] as number) << 8) | (key[17] as number),
+        n: key[18] as number,
+      });
     }
   }
   return marks;

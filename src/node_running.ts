@@ -32,7 +32,6 @@ import type {
   WriteAnswer,
 } from "./api.ts";
 import { runBatch } from "./batch.ts";
-import { emptyBytes, successor } from "./bytes.ts";
 import type { Cluster } from "./cluster.ts";
 import { Coordinator } from "./coordinator.ts";
 import { ClusterScan } from "./coordinator_scan.ts";
@@ -53,6 +52,7 @@ import { repairAnswer } from "./node_repair_answer.ts";
 import type { NodeReplicas } from "./node_replicas.ts";
 import type { Ring } from "./ring.ts";
 import type { Store } from "./store.ts";
+import { piecesOf } from "./store_pieces.ts";
 import type { Topology } from "./topology.ts";
 import { getN, keyPlace, ringAnswer } from "./topology_answer.ts";
 import { withNamespace, withoutDropped, withoutNamespace } from "./topology_namespaces.ts";
@@ -458,17 +458,13 @@ export class RunningNode implements QuorateNode {
     const { ring, store } = this.#parts;
     let found = false;
     for (const partition of ring.all()) {
-      // A piece may hold nothing but keys that are forgotten already: `more` alone tells the end.
-      for (let from: Uint8Array | undefined, more = true; more; ) {
-        if (this.#closed !== undefined) return false;
-        const piece = { prefix: emptyBytes, from, reverse: false, limit: purgePieceCount };
-        const scanned = store.scan(partition, number, piece);
-        if (scanned.items.length > 0) {
-          await store.forget(scanned.items);
+      const range = { partition, namespaceNumber: number, limit: purgePieceCount };
+      for (const items of piecesOf(store, range)) {
+        if (items.length > 0) {
+          await store.forget(items);
           found = true;
         }
-        more = scanned.more && scanned.last !== undefined;
-        if (scanned.last !== undefined) from = successor(scanned.last);
+        if (this.#closed !== undefined) return false;
       }
     }
     return found;

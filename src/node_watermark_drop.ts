@@ -10,10 +10,10 @@
  * @module
  */
 
-import { emptyBytes, successor } from "./bytes.ts";
 import type { Hlc } from "./hlc.ts";
 import { isTombstone, recordExpiresAtMs, recordVersion } from "./record.ts";
 import type { Store } from "./store.ts";
+import { piecesOf } from "./store_pieces.ts";
 import { isDroppable } from "./watermark.ts";
 
 const pieceCount = 512;
@@ -41,25 +41,20 @@ export async function dropBelow(options: DropOptions): Promise<Dropped | undefin
   let count = 0;
   let nextOverMs = Number.POSITIVE_INFINITY;
   for (const namespaceNumber of namespaces) {
-    let from: Uint8Array | undefined;
-    for (let more = true; more; ) {
-      if (!mayGoOn()) return undefined;
-      const piece = { prefix: emptyBytes, from, reverse: false, limit: pieceCount };
-      const found = store.scan(partition, namespaceNumber, piece);
+    for (const items of piecesOf(store, { partition, namespaceNumber, limit: pieceCount })) {
       const nowMs = store.mint.nowMs();
-      const old = found.items.filter(
+      const old = items.filter(
         ({ record }) => record !== undefined && isDroppable(headOf(record), watermark, nowMs),
       );
       const gone = new Set(old);
-      for (const item of found.items) {
+      for (const item of items) {
         if (item.record === undefined || gone.has(item)) continue;
         const overMs = recordExpiresAtMs(item.record) ?? Number.POSITIVE_INFINITY;
         nextOverMs = Math.min(nextOverMs, overMs);
       }
       if (old.length > 0) count += (await store.forget(old)).length;
-      more = found.more && found.last !== undefined;
-      if (found.last !== undefined) from = successor(found.last);
-      await spend(found.items.reduce((sum, { record }) => sum + (record?.length ?? 0), 0));
+      await spend(items.reduce((sum, { record }) => sum + (record?.length ?? 0), 0));
+      if (!mayGoOn()) return undefined;
     }
   }
   return { count, nextOverMs };

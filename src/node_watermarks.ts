@@ -14,10 +14,10 @@
  */
 
 import { ownNamespaceMin } from "./api.ts";
-import { emptyBytes, successor } from "./bytes.ts";
 import type { Hlc } from "./hlc.ts";
 import { decodeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
+import { piecesOf } from "./store_pieces.ts";
 import { adopted, type Fence, noFence, promised } from "./watermark.ts";
 
 export const watermarkNamespace: number = ownNamespaceMin + 2;
@@ -124,16 +124,10 @@ export function decodeFence(
 
 function* storedFences(store: Store) {
   for (let partition = 0; partition < store.partitions; partition += 1) {
-    let from: Uint8Array | undefined;
-    for (let more = true; more; ) {
-      const piece = { prefix: emptyBytes, from, reverse: false, limit: pieceCount };
-      const found = store.scan(partition, watermarkNamespace, piece);
-      for (const { key, record } of found.items) {
-        const one = record === undefined ? undefined : decodeFence(key, record);
-        if (one !== undefined) yield one;
-      }
-      more = found.more && found.last !== undefined;
-      if (found.last !== undefined) from = successor(found.last);
+    const range = { partition, namespaceNumber: watermarkNamespace, limit: pieceCount };
+    for (const { key, record } of [...piecesOf(store, range)].flat()) {
+      const one = record === undefined ? undefined : decodeFence(key, record);
+      if (one !== undefined) yield one;
     }
   }
 }
