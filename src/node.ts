@@ -22,6 +22,7 @@ import { isDiskFull } from "./capability.ts";
 import { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
 import { Identity } from "./identity.ts";
+import { LoneWatermarks } from "./node_alone.ts";
 import { openClusterNode } from "./node_cluster.ts";
 import { approachTable, checkDocument, missingTopology, openNodeStore } from "./node_open.ts";
 import type { NodeOptions, QuorateNode } from "./node_options.ts";
@@ -77,7 +78,12 @@ async function openLocked(options: NodeOptions): Promise<QuorateNode> {
     table = await options.openTable();
     store = await openNodeStore(options, identity, { document, ring, table });
     await identity.begin(store.lastSequence);
-    return new RunningNode({ options, identity, document, ring, store, unlock });
+    const { clock, report } = options;
+    const alone = new LoneWatermarks({
+      ...{ clock, report, store, self: identity },
+      topology: () => document.present,
+    });
+    return new RunningNode({ options, identity, document, ring, store, unlock, alone });
   } catch (error) {
     // The store closes its table; one that did not open left it to us.
     await (store ?? table)?.close().catch(() => {});

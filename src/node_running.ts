@@ -74,6 +74,8 @@ export interface RunningParts {
   readonly unlock: () => Promise<void>;
   /** What it is among others; undefined: it is alone, and always will be. */
   readonly among?: { readonly cluster: Cluster; readonly replicas: NodeReplicas } | undefined;
+  /** What it does where it is alone. */
+  readonly alone?: { close(): Promise<void> } | undefined;
 }
 
 export class RunningNode implements QuorateNode {
@@ -392,6 +394,7 @@ export class RunningNode implements QuorateNode {
       await this.leave(leaveMsMax);
       // What was not answered by all is kept as hints before the store goes (H1).
       await this.#coordinator.settle();
+      await this.#parts.alone?.close();
       await among?.replicas.close();
       await among?.cluster.close();
       await store.close();

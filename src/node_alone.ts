@@ -1,0 +1,71 @@
+/**
+ * NodeAlone: what a node that is alone has to do by itself: it forgets deletes, and what has been over.
+ *
+ * It is the one replica of all that it has, so its rounds (`node_watermark_rounds`) agree with nobody, and
+ * every watermark that its clock allows is reached. Writes are minted above all that it has, so none
+ * comes below.
+ *
+ * Effects: Clock, Report; the store. Source: rules G3, G5.
+ *
+ * @module
+ */
+
+import { timeoutMsMax } from "./api.ts";
+import type { Clock, Report } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import { WatermarkRounds } from "./node_watermark_rounds.ts";
+import { NodeWatermarks } from "./node_watermarks.ts";
+import { RepairPace } from "./repair_pace.ts";
+import type { Store } from "./store.ts";
+import type { Topology } from "./topology.ts";
+
+export interface LoneParts {
+  readonly clock: Clock;
+  readonly report: Report;
+  readonly store: Store;
+  readonly topology: () => Topology;
+  readonly self: { readonly nodeId: string; readonly storeId: string; readonly name: string };
+}
+
+const tickMs = 1000;
+/** A round costs a walk over the partition. */
+const periodMs = 3_600_000;
+const bytesPerSecond = 16 * 1024 * 1024;
+
+export class LoneWatermarks {
+  readonly #clock: Clock;
+  readonly #rounds: WatermarkRounds;
+  #cancel: () => void = () => {};
+  #isClosed = false;
+
+  constructor(parts: LoneParts) {
+    const { clock, store } = parts;
+    this.#clock = clock;
+    const pace = new RepairPace(clock, bytesPerSecond);
+    this.#rounds = new WatermarkRounds({
+      ...parts,
+      fences: new NodeWatermarks(store),
+      counts: () => true,
+      peers: { request: () => Promise.reject(new QuorateError("internal", "It is alone.")) },
+      isUp: () => false,
+      compare: async () => true,
+      spend: (bytes) => pace.spend(bytes),
+      limits: { periodMs, lagMs: timeoutMsMax },
+    });
+    this.#tickLater();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#cancel();
+    await this.#rounds.close();
+  }
+
+  #tickLater(): void {
+    this.#cancel = this.#clock.after(tickMs, () => {
+      if (this.#isClosed) return;
+      this.#rounds.tick();
+      this.#tickLater();
+    });
+  }
+}
