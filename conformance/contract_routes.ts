@@ -28,6 +28,12 @@ export interface Case {
   readonly steps: readonly Step[];
 }
 
+/** A node alone can carry out nothing of the sort, and says why. */
+function refused(target: string, body: object): Step {
+  const asked = { method: "POST", target, body: JSON.stringify(body) };
+  return { ask: asked, status: 400, slug: "invalid-request" };
+}
+
 /** The checks of some cases, and a record of every route that they asked. */
 export function casesOf(stand: Stand, cases: readonly Case[], asked: Set<string>): Check[] {
   return protocols.flatMap((protocol) =>
@@ -332,6 +338,20 @@ const otherCases: readonly Case[] = [
     ],
   },
   {
+    name: "moves and repair: what there is to do, and what there is not",
+    steps: [
+      read("/v1/cluster/plan", ({ epoch, waiting, move }) => {
+        assert.ok(epoch >= 1);
+        assert.deepEqual([waiting, move], [[], undefined]);
+      }),
+      refused("/v1/cluster/plan", { join: ["nobody"] }),
+      refused("/v1/cluster/apply", { id: "0123456789abcdef" }),
+      refused("/v1/cluster/revert", {}),
+      read("/v1/repair", ({ pairs, marks }) => assert.deepEqual([pairs, marks], [0, []])),
+      { ask: { method: "POST", target: "/v1/repair", body: "{}" }, status: 202 },
+    ],
+  },
+  {
     name: "operations: livez, readyz, info, openapi, problem pages, OPTIONS",
     steps: [
       get("/livez", "ok\n"),
@@ -362,7 +382,10 @@ const otherCases: readonly Case[] = [
 export const routeCases: readonly Case[] = [...keyCases, ...manyCases, ...otherCases];
 
 /** Every route of the document was asked, by a method that it has. */
-export async function checkAllRoutesAsked(stand: Stand, asked: Set<string>): Promise<void> {
+export async function checkAllRoutesAsked(
+  stand: Pick<Stand, "port">,
+  asked: ReadonlySet<string>,
+): Promise<void> {
   const heard = await ask(stand.port, "HTTP/1.1", { target: "/openapi.json" });
   const { paths } = JSON.parse(heard.text) as { paths: Record<string, object> };
   const left: string[] = [];
