@@ -365,7 +365,12 @@ export class Agreement<Document extends AgreedDocument> {
       if (why !== undefined) throw refused(why);
     }
     const reply = await voter.answer({ clusterId, epoch }, request, () => ports.present());
-    if (reply.kind === "promised" || reply.kind === "accepted") await ports.voted?.();
+    if (reply.kind === "promised" || reply.kind === "accepted") {
+      // The vote stands, whatever its mark meets: what is proposed may still be chosen.
+      await ports.voted?.().catch((error: unknown) => {
+        throw unmarked(error);
+      });
+    }
     return reply;
   }
 
@@ -477,6 +482,11 @@ function gone(epoch: number): QuorateError {
       hint: "It can be stopped. To take it in again, start it with an empty data folder and --peers.",
     },
   );
+}
+
+function unmarked(error: unknown): QuorateError {
+  const { slug, detail } = QuorateError.from(error);
+  return new QuorateError(slug, detail, { outcome: "unknown", cause: error });
 }
 
 function voidVote(why: string): QuorateError {
