@@ -61,6 +61,8 @@ class Cluster {
   readonly clock = new SimClock();
   readonly exchange: TestExchange;
   readonly nodes: TestNode[] = [];
+  /** What marks a vote. */
+  voted = async (): Promise<void> => {};
   readonly #random: SimRandom;
 
   private constructor(seed: number) {
@@ -92,6 +94,7 @@ class Cluster {
       report: silentReport,
       ports: {
         present: () => node.present,
+        voted: () => this.voted(),
         adopt: async (document) => {
           const turn = last.then(async () => {
             if (node.present !== undefined && document.epoch <= node.present.epoch) return;
@@ -253,6 +256,15 @@ test("Agreement: a value that voters may have accepted is told as unknown, and i
   const later = await cluster.propose(2, "another");
   assert.is(later.kind, "lost");
   assert.is(later.document.text, "perhaps");
+});
+
+test("Agreement: P7: a vote whose mark finds no room is told as unknown: it stands", async () => {
+  const cluster = await Cluster.of(3);
+  cluster.voted = () =>
+    Promise.reject(new QuorateError("disk-full", "There is no room.", { outcome: "none" }));
+  const node = cluster.nodes[0] as TestNode;
+  const error = await rejectsSlug("disk-full", node.agreement.propose(says("x")));
+  assert.is(error.outcome, "unknown");
 });
 
 test("Agreement: a voter that is behind is brought the document, and then votes", async () => {
