@@ -20,17 +20,17 @@
  * @module
  */
 
-import { ownNamespaceMin } from "./api.ts";
 import { assert } from "./assert.ts";
 import { fromHex, toHex } from "./bytes.ts";
 import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { hlcWallMs } from "./hlc.ts";
 import { decodeRecord, recordBytes, recordVersion, type StoredRecord } from "./record.ts";
-import { piecesOf } from "./store_pieces.ts";
+import { ownNamespaces } from "./store_own.ts";
+import { type PieceStore, piecesOf } from "./store_pieces.ts";
 import { compareVersions, type Version } from "./version.ts";
 
-const hintNamespace = ownNamespaceMin;
+const hintNamespace = ownNamespaces.hints;
 
 /** Whom a write is kept for, and which. */
 export interface Hint {
@@ -45,7 +45,7 @@ export interface Hint {
 }
 
 /** What is needed of the store. */
-export interface HintStore {
+export interface HintStore extends PieceStore<StoredHint> {
   readonly partitions: number;
   write(write: {
     readonly namespaceNumber: number;
@@ -60,20 +60,6 @@ export interface HintStore {
     namespaceNumber: number,
     key: Uint8Array,
   ): { readonly bytes: number; readonly version: Version | undefined } | undefined;
-  scan(
-    partition: number,
-    namespaceNumber: number,
-    piece: {
-      readonly prefix: Uint8Array;
-      readonly from?: Uint8Array | undefined;
-      readonly reverse: boolean;
-      readonly limit: number;
-    },
-  ): {
-    readonly items: readonly StoredHint[];
-    readonly more: boolean;
-    readonly last?: Uint8Array | undefined;
-  };
   /** Answers those that were still what the scan had found, and are gone. */
   forget(items: readonly StoredHint[]): Promise<readonly StoredHint[]>;
 }

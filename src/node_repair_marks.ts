@@ -15,12 +15,11 @@
  * @module
  */
 
-import { ownNamespaceMin } from "./api.ts";
 import { concat, emptyBytes, fromHex, toHex } from "./bytes.ts";
 import type { Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
-import type { StoredRecord } from "./record.ts";
 import type { Store } from "./store.ts";
+import { ownNamespaces, writeOwn } from "./store_own.ts";
 import { piecesOf } from "./store_pieces.ts";
 
 export interface Mark {
@@ -29,7 +28,7 @@ export interface Mark {
   readonly n: number;
 }
 
-const markNamespace = ownNamespaceMin + 1;
+const markNamespace = ownNamespaces.repairMarks;
 const marksPiece = 256;
 const markBytes = 19;
 
@@ -98,23 +97,10 @@ export class RepairMarks {
   /** Durable when it resolves. @throws what the store does */
   async #keep(mark: Mark): Promise<void> {
     const version = await this.#store.mint.mint();
-    await this.#store.write({
-      namespaceNumber: markNamespace,
-      key: markKey(mark),
-      record: { ...emptyRecord, version },
-      durability: "fsync",
-      // It is small, and made where a hint found no room.
-      isVital: true,
-    });
+    const own = { namespaceNumber: markNamespace, key: markKey(mark), version, value: emptyBytes };
+    await writeOwn(this.#store, own);
   }
 }
-
-const emptyRecord: Omit<StoredRecord, "version"> = {
-  tombstone: false,
-  contentType: "application/octet-stream",
-  meta: [],
-  value: emptyBytes,
-};
 
 function nameOf({ storeId, partition, n }: Mark): string {
   return `${storeId} ${partition} ${n}`;

@@ -11,25 +11,16 @@
  * @module
  */
 
-import { ownNamespaceMin } from "./api.ts";
 import { emptyBytes, utf8Bytes } from "./bytes.ts";
 import type { Store } from "./store.ts";
+import { ownNamespaces, writeOwn } from "./store_own.ts";
 
-const voteNamespace = ownNamespaceMin + 3;
+const voteNamespace = ownNamespaces.votes;
 const voteKey = utf8Bytes("vote");
 
 /** Raises the store's sequence; durable when it resolves. @throws what the store does */
 export async function markVote(store: Store): Promise<void> {
   const version = await store.mint.mint();
-  await store.write({
-    namespaceNumber: voteNamespace,
-    key: voteKey,
-    record: {
-      ...{ version, tombstone: false, contentType: "application/octet-stream", meta: [] },
-      value: emptyBytes,
-    },
-    durability: "fsync",
-    // It is small, and topologies change to make room.
-    isVital: true,
-  });
+  const own = { namespaceNumber: voteNamespace, key: voteKey, version, value: emptyBytes };
+  await writeOwn(store, own);
 }

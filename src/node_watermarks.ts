@@ -13,14 +13,14 @@
  * @module
  */
 
-import { ownNamespaceMin } from "./api.ts";
 import type { Hlc } from "./hlc.ts";
 import { decodeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
+import { ownNamespaces, writeOwn } from "./store_own.ts";
 import { piecesOf } from "./store_pieces.ts";
 import { adopted, type Fence, noFence, promised } from "./watermark.ts";
 
-export const watermarkNamespace: number = ownNamespaceMin + 2;
+export const watermarkNamespace: number = ownNamespaces.watermarks;
 const pieceCount = 256;
 const keyBytes = 3;
 const valueBytes = 16;
@@ -79,17 +79,9 @@ export class NodeWatermarks {
     const version = await this.store.mint.mint();
     const fence = this.of(partition, n);
     if (kept.promise >= fence.promise && kept.watermark >= fence.watermark) return;
-    await this.store.write({
-      namespaceNumber: watermarkNamespace,
-      key: Uint8Array.of(partition >> 8, partition & 0xff, n),
-      record: {
-        ...{ version, tombstone: false, contentType: "application/octet-stream", meta: [] },
-        value: encodeFence(fence),
-      },
-      durability: "fsync",
-      // It is small, and without it no tombstone would ever make room.
-      isVital: true,
-    });
+    const key = Uint8Array.of(partition >> 8, partition & 0xff, n);
+    const value = encodeFence(fence);
+    await writeOwn(this.store, { namespaceNumber: watermarkNamespace, key, version, value });
     this.#kept.set(id, fence);
   }
 }
