@@ -176,7 +176,7 @@ export class Admission<Document extends AgreedDocument, Facts> {
     // A store that holds something is not sealed: the join fails anyway, and writes must go on.
     let records = await ports.records();
     if (isSealing === true && records === 0) {
-      await ports.seal(epoch);
+      await ports.seal(epoch).catch((error) => failSeal(epoch, error));
       records = await ports.records();
     }
     return { nodeId, storeId, epoch, records };
@@ -211,13 +211,19 @@ export interface JoinerParts<Document extends AgreedDocument> {
 const retryMs = 1000;
 const sayMs = 10_000;
 
-/** These go away by themselves; the others are an operator's business. */
+/**
+ * These go away by themselves, or are a trouble of the member that was asked (its disk, a fault in it): the
+ * next answer may be another one. All others are an operator's business.
+ */
 const passing: readonly Slug[] = [
   "contention",
   "not-ready",
   "timeout",
   "overloaded",
   "unreachable",
+  "read-only",
+  "disk-full",
+  "internal",
 ];
 
 /**
@@ -288,6 +294,17 @@ function refusalFrom(raw: unknown): QuorateError | undefined {
 
 function emptySeals({ members, epoch }: AgreedDocument): readonly JoinSeal[] {
   return members.map(({ nodeId, storeId }) => ({ nodeId, storeId, epoch, records: 0 }));
+}
+
+/** A disk that fails is told as one: the node that joins can do nothing about it. */
+function failSeal(epoch: number, error: unknown): never {
+  if (error instanceof QuorateError) throw error;
+  const why = error instanceof Error ? error.message : String(error);
+  throw new QuorateError("read-only", `Epoch ${epoch} could not be sealed on the disk: ${why}`, {
+    outcome: "none",
+    hint: "Check the disk of the member that was asked.",
+    cause: error,
+  });
 }
 
 function busy(detail: string): QuorateError {

@@ -138,7 +138,11 @@ class Cluster {
     return this.nodes[index] as TestNode;
   }
 
-  join(facts: Candidate, at = 0): Promise<AgreedDocument | undefined> {
+  join(
+    facts: Candidate,
+    at = 0,
+    onRefused: (error: QuorateError) => void = () => {},
+  ): Promise<AgreedDocument | undefined> {
     const parts = {
       facts,
       parse: rules.parse,
@@ -150,6 +154,7 @@ class Cluster {
         this.exchange.ask(facts.nodeId, idOf(Number(address)), topic, body),
       clock: this.clock,
       report: silentReport,
+      onRefused,
     };
     return settled(
       this.clock,
@@ -242,6 +247,19 @@ test("join: waits while a member is away, and goes on when it is back", async ()
     });
   });
   assert.is((await joining)?.members.length, 4);
+});
+
+test("join: a member whose disk fails its seal is waited for, and says what failed", async () => {
+  const cluster = await Cluster.of(3);
+  const failing = cluster.node(1);
+  failing.onSeal = () => {
+    failing.onSeal = () => {};
+    throw Object.assign(new Error("EIO: syncFolder"), { code: "EIO" });
+  };
+  const why: string[] = [];
+  const document = await cluster.join(candidate(3), 0, (error) => why.push(String(error)));
+  assert.is(document?.members.length, 4);
+  assert.match(why.join("\n"), /read-only.*Epoch 1 could not be sealed on the disk.*EIO/);
 });
 
 test("join: a change of the topology meanwhile makes it begin again upon the new one", async () => {
