@@ -326,7 +326,9 @@ class World {
 
   /** H1: where nobody died and nothing was dropped, hints alone have brought everything. */
   async #convergedByHints(): Promise<boolean> {
-    const isDeadlyRun = this.#troubles.some(({ kind }) => isDeadly(kind));
+    // A member whose disk was replaced died too, and took its hints with it.
+    const isDeadlyRun =
+      this.#deaths.length > 0 || this.#troubles.some(({ kind }) => isDeadly(kind));
     if (isDeadlyRun || this.#sometimes.has("handoff: hint dropped")) return true;
     await this.#scheduler.sleep(2000);
     for (let tried = 1; ; tried += 1) {

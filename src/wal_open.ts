@@ -102,9 +102,10 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
     await keepAside(options, file.name, torn.offset);
   }
   // Segments that were made ready and never used say nothing; the writer makes its own.
-  for (let at = 0; at < scans.length; at += 1) {
-    if (scans[at]?.blank) await disk.remove((files[at] as { readonly name: string }).name);
-  }
+  await removeBlank(
+    disk,
+    files.filter((_, at) => scans[at]?.blank === true),
+  );
   const used = files.filter((_, at) => scans[at]?.blank !== true);
   const nextIndex = (used.at(-1)?.index ?? 0) + 1;
   const missing = [
@@ -132,6 +133,14 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
 function isCovered(scans: readonly SegmentScan[], at: number, checkpointSequence: number): boolean {
   const next = scans.slice(at + 1).find((scan) => scan.header !== undefined)?.header;
   return next !== undefined && next.firstSequence <= checkpointSequence + 1;
+}
+
+/** The last one first, and durably: one that is left without the one before it would tell of a loss. */
+async function removeBlank(disk: Disk, files: readonly { readonly name: string }[]): Promise<void> {
+  for (const [at, { name }] of files.toReversed().entries()) {
+    if (at > 0) await disk.syncFolder(walFolder);
+    await disk.remove(name);
+  }
 }
 
 /**

@@ -16,7 +16,7 @@ import { QuorateError } from "../src/errors.ts";
 import { Wal, type WalOptions, type WalStart } from "../src/wal.ts";
 import type { WalEntry } from "../src/wal_format.ts";
 import { type Recovery, recoverWal } from "../src/wal_open.ts";
-import { segmentIndex, walFolder } from "../src/wal_segment.ts";
+import { segmentIndex, segmentName, walFolder } from "../src/wal_segment.ts";
 import { isLong, rejectsSlug, runs, throwsSlug } from "./samples.ts";
 
 const test = suite("wal");
@@ -434,6 +434,30 @@ test("D4: a tail that no mark covers is written again under its old sequences be
   await newest.remove(`${walFolder}/${names[0]}`);
   const alone = await readBack(newest);
   assert.equal(alone.entries, upTo(3), "the new segment alone has the tail");
+});
+
+test("D2: power that fails while unused segments are removed leaves no trace of one that is missing", async () => {
+  const first = await begin(new SimDisk());
+  await first.wal.append(entry(1)).synced;
+  await first.wal.close();
+  const disk = first.disk.crash("durable");
+  for (const index of [3, 4]) {
+    const file = await disk.open(segmentName(index), "create");
+    await file.write(new Uint8Array(segmentBytes), 0);
+    await file.sync();
+    await file.close();
+  }
+  await disk.syncFolder(walFolder);
+  const restarted = disk.crash("durable");
+  await readBack(restarted);
+  let states = 0;
+  for (const state of restarted.crashStates({ random: new SimRandom(1), chancesPerMoment: 30 })) {
+    const { recovery, entries } = await readBack(state.open());
+    assert.equal(recovery.missing, []);
+    assert.equal(entries, upTo(1));
+    states += 1;
+  }
+  assert.ok(states > 3, `${states} states`);
 });
 
 test("Wal: a start goes on with the next sequence, and after it with that of the next start", async () => {
