@@ -326,6 +326,12 @@ export class Nemesis {
     };
     this.#later(missedMs, () => {
       if (isMissing) this.#unblock(other, place);
+      // A disk may have been replaced meanwhile, and two losses are more than anybody promises to survive.
+      if (!this.#mayLose(place)) {
+        this.#toBeTold = undefined;
+        if (isMissing) for (const each of rest) this.#unblock(other, each);
+        return;
+      }
       place.rollBack();
       place.start();
       this.#whenTold(place, told);
