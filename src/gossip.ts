@@ -2,8 +2,8 @@
  * Gossip: who is alive, where each node is reached, and which epoch is the newest.
  *
  * About once a second a node sends its heartbeat to a few others (to all while the cluster is
- * small), and each answers with its own. Both carry a digest of what they heard of others, so that
- * news of a node reaches also those that it did not speak to itself: a higher heartbeat is a sign of
+ * small), and each answers with its own. Some of these carry a digest of what was heard of others, so
+ * that news of a node reaches also those that it did not speak to itself: a higher heartbeat is a sign of
  * life, a higher boot number brings a new address. `detector` turns arrivals into suspicion.
  *
  *     n3 starts again on another port; it finds n2 alone
@@ -63,6 +63,8 @@ export interface GossipSettings {
   readonly detector: DetectorSettings;
   /** Up to so many others get every heartbeat; in a larger cluster so many, chosen by chance. */
   readonly peersMax: number;
+  /** So many of these get what was heard of others as well: it is most of the bytes. */
+  readonly digestsMax: number;
   /** So many others are asked to probe an accused node. More: fewer false accusations. */
   readonly probesMax: number;
   /** How long a probe, or a direct question, may take. */
@@ -74,6 +76,7 @@ export interface GossipSettings {
 export const gossipDefault: GossipSettings = {
   detector: detectorDefault,
   peersMax: 16,
+  digestsMax: 4,
   probesMax: 3,
   probeMs: 1000,
   lateMs: 100,
@@ -146,6 +149,7 @@ export class Gossip {
   readonly #settings: GossipSettings;
   readonly #peers = new Map<string, Peer>();
   #beat = 0;
+  #load: { readonly beat: number; readonly told: Readonly<Record<string, number>> } | undefined;
   #cancel: (() => void) | undefined;
   #dueMs = 0;
   /** Where the next digest begins. */
@@ -219,8 +223,10 @@ export class Gossip {
     this.#beat += 1;
     const heartbeat = this.#heartbeat();
     if (heartbeat === undefined) return;
-    for (const peer of this.#chosen(peers, this.#settings.peersMax))
-      void this.#send(peer, heartbeat);
+    const withDigest = { ...heartbeat, rumours: this.#rumours() };
+    const { peersMax, digestsMax } = this.#settings;
+    for (const [at, peer] of this.#chosen(peers, peersMax).entries())
+      void this.#send(peer, at < digestsMax ? withDigest : heartbeat);
     for (const peer of peers) this.#judge(peer, nowMs);
   }
 
@@ -244,8 +250,10 @@ export class Gossip {
       this.#parts.report.sometimes("gossip refused a lower boot");
       return { kind: "outdated", boot };
     }
+    // One that has just started knows nothing, and has nothing to tell of others.
+    const isNew = heartbeat.boot > (this.#peers.get(heartbeat.nodeId)?.boot ?? 0);
     this.#hear(heartbeat);
-    return own;
+    return isNew || heartbeat.rumours.length > 0 ? { ...own, rumours: this.#rumours() } : own;
   }
 
   #hearReply(reply: HeartbeatReply): void {
@@ -404,13 +412,20 @@ export class Gossip {
     return [...this.#peers.values()];
   }
 
+  /** Without what was heard of others. */
   #heartbeat(): Heartbeat | undefined {
     const present = this.#parts.ports.present();
     if (present === undefined) return undefined;
     const { clusterId, epoch } = present;
-    const load = this.#parts.ports.load();
-    const rumours = this.#rumours();
-    return { ...this.#selfRumour(), kind: "heartbeat", clusterId, epoch, load, rumours };
+    const load = this.#loadNow();
+    return { ...this.#selfRumour(), kind: "heartbeat", clusterId, epoch, load, rumours: [] };
+  }
+
+  /** Counted once a beat: answers tell the same. */
+  #loadNow(): Readonly<Record<string, number>> {
+    if (this.#load?.beat !== this.#beat)
+      this.#load = { beat: this.#beat, told: this.#parts.ports.load() };
+    return this.#load.told;
   }
 
   #selfRumour(): Rumour {

@@ -26,7 +26,12 @@ export class TestExchange {
   /** Of a hundred messages, so many are lost. */
   lossPercent = 0;
   delayMsMax = 5;
-  readonly sent: { readonly from: string; readonly to: string; readonly topic: string }[] = [];
+  readonly sent: {
+    readonly from: string;
+    readonly to: string;
+    readonly topic: string;
+    readonly body: unknown;
+  }[] = [];
 
   constructor(clock: SimClock, random: SimRandom) {
     this.clock = clock;
@@ -85,7 +90,7 @@ export class TestExchange {
   }
 
   ask(from: string, to: string, topic: string, body: unknown): Promise<unknown> {
-    this.sent.push({ from, to, topic });
+    this.sent.push({ from, to, topic, body });
     return new Promise((resolve, reject) => {
       this.#carry(from, to, async () => {
         const handler = this.#handlers.get(to);

@@ -356,13 +356,24 @@ test("Gossip: B: in a cluster of 70 a node speaks to few, and its heartbeats are
   const from = sent.filter(({ from, topic }) => from === idOf(0) && topic === "heartbeat");
   assert.is(from.length % gossipDefault.peersMax, 0);
   assert.ok(from.length <= 3 * gossipDefault.peersMax, `${from.length} heartbeats`);
-  const reply = parseHeartbeatReply(
-    await cluster.node(0).gossip.handle("heartbeat", {
-      ...{ nodeId: idOf(1), boot: 1, beat: 999, addresses: [], kind: "heartbeat", clusterId },
-      ...{ epoch: 1, load: {}, rumours: [] },
-    }),
+  const told = from.filter(({ body }) => parseHeartbeat(body).rumours.length > 0);
+  const rounds = from.length / gossipDefault.peersMax;
+  assert.ok(told.length <= rounds * gossipDefault.digestsMax, `${told.length} of ${from.length}`);
+  assert.ok(told.length > 0);
+  const answered = async (heartbeat: object): Promise<number> => {
+    const own = { nodeId: idOf(1), beat: 999, addresses: [], kind: "heartbeat", clusterId };
+    const body = { ...own, epoch: 1, load: {}, ...heartbeat };
+    const reply = parseHeartbeatReply(await cluster.node(0).gossip.handle("heartbeat", body));
+    return reply.kind === "heartbeat" ? reply.rumours.length : -1;
+  };
+  const rumour = { nodeId: idOf(2), boot: 1, beat: 1, addresses: [] };
+  assert.is(await answered({ boot: 1, rumours: [rumour] }), rumoursMax);
+  assert.is(await answered({ boot: 1, rumours: [] }), 0, "who tells nothing is told nothing");
+  assert.is(
+    await answered({ boot: 2, rumours: [] }),
+    rumoursMax,
+    "but for one that has just started",
   );
-  assert.is(reply.kind === "heartbeat" ? reply.rumours.length : 0, rumoursMax);
 });
 
 test("Gossip: in a cluster that is too large to speak to all, the dead are found, and only they", async () => {
