@@ -218,6 +218,11 @@ export class SimDisk implements Disk {
     this.#methodFault = { method, path, fault };
   }
 
+  /** Other files take up what there is but for so much. */
+  fill(freeBytes: number): void {
+    this.totalBytes = this.#usedBytes() + freeBytes;
+  }
+
   /** No call fails any more, but for what is lost already. */
   repair(): void {
     this.#faults.clear();
@@ -400,11 +405,15 @@ export class SimDisk implements Disk {
   }
 
   #freeBytes(): number {
+    return Math.max(0, this.totalBytes - this.#usedBytes());
+  }
+
+  #usedBytes(): number {
     let blocks = 0;
     for (const inode of new Set(this.#model.names.values())) {
       blocks += blockCount(this.#model.inode(inode).live);
     }
-    return Math.max(0, this.totalBytes - blocks * blockBytes);
+    return blocks * blockBytes;
   }
 
   /** How many of the first bytes of a write there is space for. */

@@ -14,7 +14,7 @@
  * @module
  */
 
-import type { MovesAnswer, MovesApi, PlanRequest, RingMember } from "../src/api.ts";
+import type { MovesAnswer, MovesApi, PlanRequest, RingAnswer, RingMember } from "../src/api.ts";
 import type { QuorateNode } from "../src/node.ts";
 import type { Chance } from "./chance.ts";
 import type { Place } from "./place.ts";
@@ -94,13 +94,32 @@ export class Members {
     );
   }
 
+  /** The members by the newest document that any node has. */
   #ring(): readonly RingMember[] | undefined {
-    let newest: { readonly epoch: number; readonly members: readonly RingMember[] } | undefined;
+    return this.#newest?.members;
+  }
+
+  get #newest(): RingAnswer | undefined {
+    let newest: RingAnswer | undefined;
     for (const node of this.#nodes) {
       const ring = ringOf(node);
       if (ring !== undefined && ring.epoch > (newest?.epoch ?? 0)) newest = ring;
     }
-    return newest?.members;
+    return newest;
+  }
+
+  /** Whether a place serves by the newest document, so that it has a part in what that one says. */
+  #isPresent({ node, isReady }: Place): boolean {
+    const newest = this.#newest;
+    return isReady && newest !== undefined && node !== undefined && isAt(node, newest);
+  }
+
+  /** A place has said that it is no member any more. */
+  left(place: Place): void {
+    // Where its coming was taken back, the member is again one whose disk is lost.
+    const isMember = this.#ring()?.some(({ node }) => node === place.name) === true;
+    if (place.isReplaced && isMember) place.wipe();
+    else place.retire();
   }
 
   async #make(gapMs: number): Promise<void> {
@@ -228,17 +247,13 @@ export class Members {
       }
       const isStill = !this.#isMoving;
       for (const place of places) {
-        if (place.isReplaced && isStill && place.isReady) place.isWhole();
+        if (place.isReplaced && isStill && this.#isPresent(place)) place.isWhole();
         if (
           place.node
             ?.readiness()
             .some(({ detail }) => detail?.startsWith("it is no member of the cluster") === true)
-        ) {
-          // Where its coming was taken back, the member is again one whose disk is lost.
-          if (place.isReplaced && this.#ring()?.some(({ node }) => node === place.name))
-            place.wipe();
-          else place.retire();
-        }
+        )
+          this.left(place);
       }
     }
   }
@@ -250,6 +265,10 @@ function ringOf(node: QuorateNode) {
   } catch {
     return undefined;
   }
+}
+
+function isAt(node: QuorateNode, { epoch }: RingAnswer): boolean {
+  return ringOf(node)?.epoch === epoch;
 }
 
 function movesOf(node: QuorateNode): MovesAnswer | undefined {

@@ -395,17 +395,11 @@ export class Nemesis {
   }
 
   #fill(place: Place, lastsMs: number, much: number): void {
-    const { disk } = place;
     place.mayEnd = true;
-    void disk.space().then(
-      ({ freeBytes, totalBytes }) => {
-        disk.totalBytes = totalBytes - freeBytes + Math.floor(much * 64) * 1024;
-        this.#later(lastsMs, () => {
-          place.disk.totalBytes = 2 ** 40;
-        });
-      },
-      () => {},
-    );
+    place.disk.fill(Math.floor(much * 64) * 1024);
+    this.#later(lastsMs, () => {
+      place.disk.totalBytes = 2 ** 40;
+    });
   }
 
   #down(places: readonly Place[], how: "kill" | "power loss", lastsMs: number): void {

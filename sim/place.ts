@@ -47,6 +47,8 @@ export interface PlaceParts {
   readonly onSometimes: (name: string) => void;
   /** A process died that was not closed: what was in memory alone is gone. */
   readonly onDeath: () => void;
+  /** A node has ended because it is no member any more. */
+  readonly onLeft: (place: Place) => void;
   /** A node did what no fault explains. */
   readonly onFinding: (detail: string) => void;
 }
@@ -365,7 +367,7 @@ export class Place {
     this.#parts.scheduler.trace(`${this.name} ended: ${slug}: ${detail}`);
     if (detail.includes("no member of its cluster")) {
       // It was away when it was taken out: its next start says so, and ends.
-      this.retire();
+      this.#parts.onLeft(this);
       return;
     }
     if (!this.mayEnd) this.#parts.onFinding(`${this.name} ended by itself: [${slug}] ${detail}`);

@@ -148,6 +148,7 @@ class World {
           mutation: options.mutation,
           onSometimes: (name) => this.#mark(name),
           onDeath: () => void this.#deaths.push(scheduler.tick()),
+          onLeft: (place) => this.#members.left(place),
           onFinding: (detail) => this.#find("other", detail),
         }),
     );
@@ -268,7 +269,7 @@ class World {
     const noHints = (): boolean =>
       this.#whole.every(({ node, isReady }) => isReady && !this.#hasHints(node));
     if (!(await this.#until(noHints, hintMsMax))) {
-      const left = this.#places.map(({ name, node }) => `${name}: ${node?.hints().count ?? "-"}`);
+      const left = this.#places.map((place) => `${place.name}: ${hintsText(place)}`);
       this.#find("P5", `hints are left: ${left.join(", ")}`);
       return;
     }
@@ -359,7 +360,8 @@ class World {
 
   /** All nodes end in order; what is on their disks then is compared byte by byte. */
   async #compareDisks(): Promise<void> {
-    const node = this.#places[0]?.node;
+    // One that serves: the first place may have left, and wait to be taken in again.
+    const node = this.#whole[0]?.node;
     if (node === undefined) return;
     const { clusterId, partitions } = node.ring();
     const ring = new Ring(clusterId, partitions);
@@ -424,10 +426,15 @@ class World {
     await this.#until(() => this.#whole.every(knows), readyMsMax);
   }
 
-  /** Those for one that has lost its data are not counted: it may take none. */
+  /**
+   * Those for one that has lost its data are not counted: it may take none. Nor, as long as there is
+   * one, those for a store that is no member any more: they go to all who hold the partition now.
+   */
   #hasHints(node: QuorateNode | undefined): boolean {
-    const lost = this.#places.filter(({ hasLost }) => hasLost).map(({ name }) => name);
-    return node?.hints().targets.some(({ node: name }) => !lost.includes(name ?? "")) !== false;
+    const lost = this.#members.places.filter(({ hasLost }) => hasLost).map(({ name }) => name);
+    const mayTake = (name: string | undefined): boolean =>
+      name === undefined ? lost.length === 0 : !lost.includes(name);
+    return node?.hints().targets.some(({ node: name }) => mayTake(name)) !== false;
   }
 
   async #allReady(what: string): Promise<boolean> {
@@ -459,5 +466,15 @@ class World {
   #find(promise: Violation["promise"], detail: string): void {
     this.#scheduler.trace(`finding: ${detail}`);
     this.#findings.push({ promise, detail });
+  }
+}
+
+/** What a place keeps for others, in words; one that waits to be taken in tells nothing. */
+function hintsText({ node, waitsFor }: Place): string {
+  try {
+    const { count, targets } = node?.hints() ?? { count: 0, targets: [] };
+    return `${count} ${JSON.stringify(targets)}`;
+  } catch {
+    return waitsFor;
   }
 }

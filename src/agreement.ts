@@ -120,12 +120,14 @@ export class Agreement<Document extends AgreedDocument> {
   }
 
   /**
-   * Proposes what `step` makes of the present document.
+   * Proposes what `step` makes of the present document. Its deadline counts from here: one that waits
+   * too long for its turn behind others is not begun.
    *
    * @throws `timeout` with what is known, `not-ready` in no cluster, and what `step` throws
    */
   propose(step: (present: Document) => Document | undefined): Promise<Proposed<Document>> {
-    const turn = this.#last.then(() => this.#propose(step));
+    const endMs = this.#parts.clock.monotonicMs() + this.#settings.deadlineMs;
+    const turn = this.#last.then(() => this.#propose(step, endMs));
     this.#last = turn.catch(() => {});
     return turn;
   }
@@ -242,8 +244,11 @@ export class Agreement<Document extends AgreedDocument> {
     return this.#parts.boots.register(start, isMember);
   }
 
-  async #propose(step: (present: Document) => Document | undefined): Promise<Proposed<Document>> {
-    const { ports, rules, clock } = this.#parts;
+  async #propose(
+    step: (present: Document) => Document | undefined,
+    endMs: number,
+  ): Promise<Proposed<Document>> {
+    const { ports, rules } = this.#parts;
     const base = ports.present();
     if (base === undefined) {
       throw new QuorateError("not-ready", "This node is in no cluster yet.", {
@@ -258,7 +263,6 @@ export class Agreement<Document extends AgreedDocument> {
     const why = rules.whyNotSuccessor(base, next);
     if (why !== undefined)
       throw new QuorateError("internal", `The next topology is wrong: ${why}.`);
-    const endMs = clock.monotonicMs() + this.#settings.deadlineMs;
     return this.#choose({ base, next, endMs, hasProposed: false });
   }
 
@@ -447,7 +451,7 @@ function outOfTime(
       outcome: hasProposed ? "unknown" : "none",
       needed,
       epoch: base.epoch,
-      hint: "Bring the voters back, look at the topology, and ask for the change again.",
+      hint: "Bring the voters back, or ask for fewer changes at once; look at the topology, and ask again.",
     },
   );
 }

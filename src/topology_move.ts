@@ -11,10 +11,15 @@
  * weights and zones are what they will be when it is over. One move is under way at a time, of as
  * many members as one likes. Who may take the next step, and when, is in `topology_advance.ts` (T4).
  *
+ * The last document is chosen without those that leave: from phase 4 on the voters are those that
+ * there are at the end. Who leaves may be stopped as soon as it knows the last document, and nobody
+ * has to ask it any more for what was chosen: a majority of the voters took part in that.
+ *
  * Invariants
  * 1. Each step's epoch is one above the document's, and `isSuccessor` holds of it.
  * 2. A partition whose row stays as it is has no part in the move.
  * 3. A step that is not the next one of the move that was meant is none: undefined.
+ * 4. Who leaves is no voter of the document before the one without it.
  *
  * Effects: none. Source: rules T2, T3, T6; invariants of `placement.ts` for what has to move.
  *
@@ -48,7 +53,7 @@ export interface MoveChange {
   readonly isLossAccepted?: boolean;
 }
 
-/** The first phase of a move, or the whole of it where no replica moves; undefined: nothing changes. */
+/** The first phase of a move, or the whole of it where nothing has to wait; undefined: nothing changes. */
 export function withMove(topology: Topology, change: MoveChange): Topology | undefined {
   refuseMoving(topology);
   const joining = change.join.map(memberOf);
@@ -82,7 +87,8 @@ export function withMove(topology: Topology, change: MoveChange): Topology | und
       rows,
     },
   };
-  return rows.length === 0 ? ended(began, epoch) : began;
+  const isVoting = change.leave.some((nodeId) => topology.voters.includes(nodeId));
+  return rows.length === 0 && !isVoting ? ended(began, epoch) : began;
 }
 
 /** The next phase of the move that was begun at an epoch, from the phase that began at another one. */
@@ -178,9 +184,11 @@ function atPhase(topology: Topology, phase: MovePhase, isReverting: boolean): To
   const next = isSwapped ? swapped(topology) : topology;
   const rows = next.move?.rows ?? [];
   const isChanged = isSwapped || phase === 4 || move.phase === 0;
+  const staying = membersAfter(topology.members, { leave: move.leaving, sites: move.sites });
   return {
     ...next,
     epoch,
+    voters: phase === 4 ? chooseVoters(staying, topology.voters) : topology.voters,
     changed: isChanged ? raised(topology.changed, rows, epoch) : topology.changed,
     move: { ...move, rows, phase, isReverting, since: epoch },
   };

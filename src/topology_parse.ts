@@ -161,7 +161,9 @@ function faultOfMove({ move, members, epoch, partitions }: Topology): string | u
     if (!isNodes(move.joining) || !isNodes(move.leaving) || !isNodes(move.lost))
       return "who moves is no member";
     if (!isList(move.sites, membersMax) || !move.sites.every(isSite)) return "its sites are none";
-    if (!isList(move.rows, partitions) || move.rows.length === 0) return "nothing is moved";
+    if (!isList(move.rows, partitions)) return "its move has no rows";
+    // A voter that holds nothing leaves by phases too.
+    if (move.rows.length === 0 && move.leaving.length === 0) return "nothing is moved";
   }
   const leaving = move?.leaving ?? [];
   const staying = members.filter(({ nodeId }) => !leaving.includes(nodeId));

@@ -178,6 +178,20 @@ test("Agreement: two proposals of one node run one after another, and both win",
   ]);
 });
 
+test("Agreement: a proposal that waits for its turn has no more time than one that need not", async () => {
+  const cluster = await Cluster.of(3);
+  const { agreement } = cluster.node(0);
+  cluster.kill(1);
+  cluster.kill(2);
+  const beganMs = cluster.clock.monotonicMs();
+  const all = Array.from({ length: 5 }, (_, index) =>
+    rejectsSlug("timeout", agreement.propose(says(`${index}`))),
+  );
+  await settled(cluster.clock, Promise.all(all));
+  assert.ok(cluster.clock.monotonicMs() - beganMs < 15_000);
+  assert.equal(cluster.node(0).adopted, []);
+});
+
 test("Agreement: a step that changes nothing asks nobody, and one that throws is heard", async () => {
   const cluster = await Cluster.of(3);
   const { agreement } = cluster.node(0);

@@ -235,6 +235,41 @@ test("a member of weight 0 holds nothing, and stays a member", () => {
   assert.not.ok(last.replicas.flat().some((index) => memberAt(last, index).nodeId === nodeId));
 });
 
+test("T1: who leaves has no vote on the document without it, and nothing changes of the voters then", () => {
+  const property = fc.property(
+    fc.integer({ min: 2, max: 8 }),
+    fc.array(fc.integer({ min: 0, max: 7 }), { minLength: 1, maxLength: 4 }),
+    fc.integer({ min: 0, max: 2 }),
+    (count, leaving, joinCount) => {
+      const first = cluster(count);
+      const gone = new Set(leaving.map((index) => first.members[index]?.nodeId));
+      gone.delete(undefined);
+      if (gone.size === count || gone.size === 0) return;
+      const join = Array.from({ length: joinCount }, (_, index) => facts(20 + index));
+      const states = toEnd(begun(first, { leave: [...gone] as string[], join }));
+      const [before, last] = states.slice(-2) as [Topology, Topology];
+      assert.is(before.move?.phase, 4);
+      assert.not.ok(
+        before.voters.some((voter) => gone.has(voter)),
+        before.voters.join(),
+      );
+      assert.equal(last.voters, before.voters);
+    },
+  );
+  fc.assert(property, runs(300));
+});
+
+test("T1: a voter that holds nothing leaves by phases too; another one at once", () => {
+  const first = cluster(4);
+  const voterIds = first.voters;
+  for (const { nodeId, zone } of first.members) {
+    const empty = toEnd(begun(first, { sites: [{ nodeId, zone, weight: 0 }] })).at(-1) as Topology;
+    const states = toEnd(begun(empty, { leave: [nodeId] }));
+    assert.is(states.length, voterIds.includes(nodeId) ? 6 : 1);
+    assert.not.ok(states.at(-1)?.members.some((member) => member.nodeId === nodeId));
+  }
+});
+
 test("one move at a time: nothing else that changes rows may begin, and what does not may", () => {
   const moving = begun(cluster(3), { join: [facts(9)] });
   throwsSlug("contention", () => withMove(moving, { ...nothing, join: [facts(10)] }));
