@@ -13,7 +13,8 @@
  * 2. A request ends at its deadline; a write that may have happened is then `unknown` (P7).
  * 3. Tombstones and expired records are "no such key" to a client.
  *
- * A node that is alone asks its own store and nobody else, at no cost of a cluster; with others there,
+ * A node that is alone asks its own store and nobody else, at no cost of a cluster, but writes nothing
+ * below what it has promised: a delete that it has dropped may have been newer (G2); with others there,
  * `coordinator_write` and `coordinator_read` ask them all.
  *
  * Effects: Clock; the store and the topology through ports. Source: rules L1, W1 to W5, R2, R3.
@@ -49,6 +50,7 @@ import type { ScanJob } from "./coordinator_scan.ts";
 import { ClusterWrites } from "./coordinator_write.ts";
 import { Deadlines } from "./deadlines.ts";
 import { type Outcome, QuorateError } from "./errors.ts";
+import type { Hlc } from "./hlc.ts";
 import { type Level, levelOf } from "./level.ts";
 import type { StoredRecord } from "./record.ts";
 import type { Topology } from "./topology.ts";
@@ -72,6 +74,7 @@ export interface ReplicaPort {
     readonly record: StoredRecord;
     readonly durability: Durability;
     readonly admit: () => void;
+    readonly allow: (partition: number) => void;
   }): Promise<
     { readonly kind: "took" } | { readonly kind: "superseded"; readonly version: Version }
   >;
@@ -83,6 +86,8 @@ export interface CoordinatorOptions {
   readonly nodeName: string;
   readonly replica: ReplicaPort;
   readonly topology: () => Topology;
+  /** Below what this node takes no writes of clients, which is asked where it is alone (G2). */
+  readonly promiseOf: (partition: number, n: number) => Hlc;
   /** The other nodes; undefined: there are none, and there never will be. */
   readonly cluster?: Omit<ClusterPorts, "clock" | "deadlines" | "mint">;
 }
@@ -107,6 +112,19 @@ interface OneWrite {
 
 /** Others have joined while a write of a cluster of one waited. */
 class NotAlone extends Error {}
+
+/** A version of a cluster of one lies below what was promised, in the past of a clock that was set back. */
+class BelowPromise extends Error {
+  readonly stamp: Hlc;
+
+  constructor(stamp: Hlc) {
+    super("below a promise");
+    this.stamp = stamp;
+  }
+}
+
+/** More than one promise in the time of a write is made only where the clock jumps. */
+const mintsMax = 4;
 
 export class Coordinator {
   readonly #options: CoordinatorOptions;
@@ -301,7 +319,7 @@ export class Coordinator {
     policy,
     record,
   }: OneWrite): Promise<WriteAnswer | undefined> {
-    const { clock, replica, nodeName } = this.#options;
+    const { clock, replica, nodeName, promiseOf } = this.#options;
     const beganMs = clock.monotonicMs();
     const topology = this.#options.topology();
     const { key } = request;
@@ -314,12 +332,18 @@ export class Coordinator {
       if (!this.#isAlone) throw new NotAlone();
       if (this.#options.topology() !== topology) this.#refuseGone(request, namespaceNumber);
     };
+    const allow = (partition: number): void => {
+      const promise = promiseOf(partition, policy.n);
+      if (last.version.hlc < promise) throw new BelowPromise(promise);
+    };
     try {
-      const first = await replica.write({ namespaceNumber, key, record: last, durability, admit });
-      if (first.kind === "superseded") {
-        // From now on only this one counts: it was taken, or something newer is there (W3).
-        last = record(await replica.mint.mintAbove(first.version));
-        await replica.write({ namespaceNumber, key, record: last, durability, admit });
+      for (let mints = 1; ; mints += 1) {
+        const write = { namespaceNumber, key, record: last, durability, admit, allow };
+        const above = await this.#offer(write);
+        // W3: of a later one counts as well that something newer is there.
+        if (above === undefined || (mints > 1 && above.kind === "superseded")) break;
+        if (mints === mintsMax) throw promisedAgain();
+        last = record(await replica.mint.mintAbove(above.version));
       }
     } catch (error) {
       if (error instanceof NotAlone) return undefined;
@@ -330,6 +354,19 @@ export class Coordinator {
     const expires = expiresAtMs === undefined ? answer : { ...answer, expiresAtMs };
     if (request.explain !== true) return expires;
     return { ...expires, explain: explanation(nodeName, version, clock.monotonicMs() - beganMs) };
+  }
+
+  /** Gives a version to the own store; answers what another one has to be above, if it did not take it. */
+  async #offer(
+    write: Parameters<ReplicaPort["write"]>[0],
+  ): Promise<{ readonly kind: "superseded" | "below"; readonly version: Version } | undefined> {
+    try {
+      const written = await this.#options.replica.write(write);
+      return written.kind === "took" ? undefined : written;
+    } catch (error) {
+      if (!(error instanceof BelowPromise)) throw error;
+      return { kind: "below", version: { hlc: error.stamp, origin: 0n } };
+    }
   }
 
   /** A cluster of one: this node is every key's only replica. */
@@ -376,6 +413,17 @@ function timedOut(timeoutMs: number, outcome: Outcome | undefined): QuorateError
     ...(outcome === undefined ? {} : { outcome }),
     hint: "Repeat the request, which is safe for writes too, or give it a longer timeout.",
   });
+}
+
+function promisedAgain(): QuorateError {
+  return new QuorateError(
+    "overloaded",
+    "The clock runs ahead again and again while the write waits.",
+    {
+      outcome: "none",
+      hint: "Look at the clock of this machine, and repeat the request.",
+    },
+  );
 }
 
 function factsOf({

@@ -326,8 +326,9 @@ class OneRead {
         return;
       }
       const { record, decided } = whole;
-      const { found } = decided;
+      const { found, overMs } = decided;
       if (found === undefined) {
+        if (overMs !== undefined) await this.#coverExpiry(overMs);
         this.#finish(undefined, decided);
         return;
       }

@@ -2,8 +2,8 @@
  * NodeAlone: what a node that is alone has to do by itself: it forgets deletes, and what has been over.
  *
  * It is the one replica of all that it has, so its rounds (`node_watermark_rounds`) agree with nobody, and
- * every watermark that its clock allows is reached. Writes are minted above all that it has, so none
- * comes below.
+ * every watermark that its clock allows is reached. Writes are minted above it, as above all that the
+ * node has: a clock that was set back would else write below a delete that is gone.
  *
  * Effects: Clock, Report; the store. Source: rules G3, G5.
  *
@@ -13,6 +13,7 @@
 import { timeoutMsMax } from "./api.ts";
 import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
+import type { Hlc } from "./hlc.ts";
 import { WatermarkRounds } from "./node_watermark_rounds.ts";
 import { NodeWatermarks } from "./node_watermarks.ts";
 import { RepairPace } from "./repair_pace.ts";
@@ -35,6 +36,7 @@ const bytesPerSecond = 16 * 1024 * 1024;
 export class LoneWatermarks {
   readonly #clock: Clock;
   readonly #rounds: WatermarkRounds;
+  readonly #fences: NodeWatermarks;
   #cancel: () => void = () => {};
   #isClosed = false;
 
@@ -42,9 +44,10 @@ export class LoneWatermarks {
     const { clock, store } = parts;
     this.#clock = clock;
     const pace = new RepairPace(clock, bytesPerSecond);
+    this.#fences = new NodeWatermarks(store);
     this.#rounds = new WatermarkRounds({
       ...parts,
-      fences: new NodeWatermarks(store),
+      fences: this.#fences,
       counts: () => true,
       peers: { request: () => Promise.reject(new QuorateError("internal", "It is alone.")) },
       isUp: () => false,
@@ -53,6 +56,10 @@ export class LoneWatermarks {
       limits: { periodMs, lagMs: timeoutMsMax },
     });
     this.#tickLater();
+  }
+
+  promiseOf(partition: number, n: number): Hlc {
+    return this.#fences.of(partition, n).promise;
   }
 
   async close(): Promise<void> {

@@ -23,6 +23,7 @@ import { Deadlines } from "./deadlines.ts";
 import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
 import { Handoff, type Hint, type HintReply, type HintStatus } from "./handoff.ts";
+import type { Hlc } from "./hlc.ts";
 import { Holdings } from "./holdings.ts";
 import type { Identity } from "./identity.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
@@ -300,6 +301,11 @@ export class NodeReplicas {
   /** A write of this node's own, counted so that a seal waits for it. */
   counted<Value>(run: () => Promise<Value>): Promise<Value> {
     return this.#seal.counted(this.#parts.document.present.epoch, run);
+  }
+
+  /** Below what this node takes no writes of clients (G2). */
+  promiseOf(partition: number, n: number): Hlc {
+    return this.#fences.of(partition, n).promise;
   }
 
   /** Whether this node's answers count for all that it holds. */

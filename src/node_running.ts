@@ -40,6 +40,7 @@ import { QuorateError } from "./errors.ts";
 import { whenNoHints } from "./handoff_wait.ts";
 import type { Identity } from "./identity.ts";
 import { Listing } from "./listing.ts";
+import type { LoneWatermarks } from "./node_alone.ts";
 import {
   leaveMsMax,
   type NodeOptions,
@@ -57,6 +58,7 @@ import type { Topology } from "./topology.ts";
 import { getN, keyPlace, ringAnswer } from "./topology_answer.ts";
 import { withNamespace, withoutDropped, withoutNamespace } from "./topology_namespaces.ts";
 import { clusterAnswer, hintsAnswer, hintsTold, loadOf } from "./topology_status.ts";
+import { noFence } from "./watermark.ts";
 
 /** So many keys of a deleted namespace are removed at a time. */
 const purgePieceCount = 500;
@@ -75,7 +77,7 @@ export interface RunningParts {
   /** What it is among others; undefined: it is alone, and always will be. */
   readonly among?: { readonly cluster: Cluster; readonly replicas: NodeReplicas } | undefined;
   /** What it does where it is alone. */
-  readonly alone?: { close(): Promise<void> } | undefined;
+  readonly alone?: Pick<LoneWatermarks, "promiseOf" | "close"> | undefined;
 }
 
 export class RunningNode implements QuorateNode {
@@ -108,12 +110,14 @@ export class RunningNode implements QuorateNode {
     this.name = identity.name;
     this.ended = store.ended;
     const topology = (): Topology => document.present;
-    const { among } = parts;
+    const { among, alone } = parts;
+    const promises = among?.replicas ?? alone;
     const coordinator = new Coordinator({
       clock,
       nodeName: identity.name,
       replica: store,
       topology,
+      promiseOf: (partition, n) => promises?.promiseOf(partition, n) ?? noFence.promise,
       ...(among === undefined ? {} : { cluster: among.replicas.coordinatorPorts }),
     });
     const listing = new Listing({

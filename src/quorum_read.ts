@@ -15,7 +15,8 @@
  * Invariants
  * 1. Tombstones and "nothing" are answers like any other; who does not count gives none (R4). But below
  *    the highest watermark among the answers all replicas hold the same, and some have dropped what
- *    is deleted or over: such an answer is one with "nothing" (R2).
+ *    is deleted or over: such an answer is one with "nothing" (R2). That it is over was judged by a
+ *    clock all the same, which the others have to have as well before it is answered (R3).
  * 2. A replica's later answer takes the place of its earlier one.
  * 3. `toAsk` never asks for more than are left, and is 0 while enough answers are under way.
  *
@@ -49,6 +50,8 @@ export type ReadDecision =
       readonly writeBack: number;
       /** So many of the other set must take it; undefined: there is none. */
       readonly writeBackOther?: number;
+      /** Nothing is found because what stood highest was over at this time, in ms since 1970. */
+      readonly overMs?: number;
       readonly replies: number;
     }
   | { readonly kind: "failed"; readonly replies: number };
@@ -64,6 +67,7 @@ export interface ReadQuorumOptions {
 }
 
 type Answer = Exclude<ReadReply, { kind: "refused" }>;
+type Found = Extract<Answer, { kind: "found" }>;
 
 const wait: ReadDecision = { kind: "wait" };
 
@@ -168,7 +172,9 @@ export class ReadQuorum {
     }
     const missing = holdersNeeded(replicas) - holders.length;
     const writeBack = isStrict && found !== undefined ? Math.max(0, missing) : 0;
-    const answer = { kind: "answer", found, holders, behind, writeBack, replies } as const;
+    const overMs = found === undefined ? this.#overMs : undefined;
+    const over = overMs === undefined ? {} : { overMs };
+    const answer = { kind: "answer", found, holders, behind, writeBack, replies, ...over } as const;
     if (other === undefined) return answer;
     const held = holders.filter((replica) => other.includes(replica)).length;
     const missingOther = Math.max(0, holdersNeeded(other.length) - held);
@@ -185,7 +191,7 @@ export class ReadQuorum {
   }
 
   /** Whether it is nothing to a replica that has dropped what its watermark allows (R2). */
-  #isNothing(answer: Extract<Answer, { kind: "found" }>, watermark: Hlc): boolean {
+  #isNothing(answer: Found, watermark: Hlc): boolean {
     if (answer.version.hlc >= watermark) return false;
     return answer.tombstone || this.isExpired(answer.expiresAtMs);
   }
@@ -195,19 +201,31 @@ export class ReadQuorum {
     return expiresAtMs !== undefined && this.#clock >= hlcAt(expiresAtMs);
   }
 
-  #highest(): Extract<ReadReply, { kind: "found" }> | undefined {
+  #highest(): Found | undefined {
     const watermark = this.#watermark;
-    let most: Extract<ReadReply, { kind: "found" }> | undefined;
-    for (const answer of this.#counted()) {
-      if (!isAnswer(answer) || answer.kind !== "found") continue;
-      if (this.#isNothing(answer, watermark)) continue;
-      const order = most === undefined ? 1 : compareVersions(answer.version, most.version);
-      // Of the same version, the one with the record.
-      const isFuller = order === 0 && most?.record === undefined;
-      if (order > 0 || isFuller) most = answer;
-    }
-    return most;
+    return highestOf(this.#found().filter((one) => !this.#isNothing(one, watermark)));
   }
+
+  #found(): readonly Found[] {
+    return this.#counted().filter((one) => isAnswer(one) && one.kind === "found") as Found[];
+  }
+
+  /** When that was over which would have been found; undefined: nothing, or a tombstone. */
+  get #overMs(): number | undefined {
+    const most = highestOf(this.#found());
+    return most?.tombstone === true ? undefined : most?.expiresAtMs;
+  }
+}
+
+/** The highest version; where several have it, one with the record. */
+function highestOf(found: readonly Found[]): Found | undefined {
+  let most: Found | undefined;
+  for (const answer of found) {
+    const order = most === undefined ? 1 : compareVersions(answer.version, most.version);
+    const isFuller = order === 0 && most?.record === undefined;
+    if (order > 0 || isFuller) most = answer;
+  }
+  return most;
 }
 
 /** Counts those that took a write-back, or made their clock durable: so many are needed of so many. */

@@ -71,7 +71,12 @@ export interface Write {
   readonly isVital?: boolean;
   /** Asked when there is room, however long that took: throws for what is not wanted any more. */
   readonly admit?: () => void;
+  /** As in `EncodedWrite`. */
+  readonly allow?: Allow | undefined;
 }
+
+/** Asked in the turn in which it is taken, where nothing newer is there: throws for what may not be. */
+export type Allow = (partition: number) => void;
 
 export interface EncodedWrite {
   readonly namespaceNumber: number;
@@ -81,8 +86,7 @@ export interface EncodedWrite {
   readonly durability: Durability;
   /** Goes on where writes that grow the data are refused for want of space. */
   readonly isVital: boolean;
-  /** Asked in the turn in which it is taken, where nothing newer is there: throws for what may not be. */
-  readonly allow?: (() => void) | undefined;
+  readonly allow?: Allow | undefined;
 }
 
 /** W1: the replica's answers to a write. */
@@ -97,7 +101,7 @@ interface Take {
   readonly bytes: number;
   readonly isVital: boolean;
   readonly admit?: (() => void) | undefined;
-  readonly allow?: (() => void) | undefined;
+  readonly allow?: Allow | undefined;
   readonly encode: () => EncodedChange;
 }
 
@@ -251,6 +255,7 @@ export class Store {
       bytes: putBytes(key, record),
       isVital: write.isVital ?? record.tombstone,
       admit: write.admit,
+      allow: write.allow,
       encode: () => encodePut(this.#slab, namespaceNumber, key, record),
     });
   }
@@ -471,7 +476,7 @@ export class Store {
       const order = compareVersions(present, version);
       if (order >= 0) return this.#passed(held, present, order === 0, durability);
     }
-    allow?.();
+    allow?.(spot.place.partition);
     const { synced, sequence } = this.#append(spot, encode(), held);
     if (durability === "fsync") await synced;
     else if (version.hlc >= this.#wal.syncedCeiling) await this.#wal.whenSynced(sequence);

@@ -37,7 +37,7 @@ import { Store } from "../src/store.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 import type { Topology } from "../src/topology.ts";
 import { genesis, memberOf } from "../src/topology_steps.ts";
-import { adopted, type Fence, promised } from "../src/watermark.ts";
+import { adopted, type Fence, noFence, promised } from "../src/watermark.ts";
 import { requestId, smallSettings } from "./store_harness.ts";
 
 const clusterId = "c".repeat(32);
@@ -123,6 +123,7 @@ export class ClusterNode {
       nodeName: this.name,
       replica: store,
       topology: () => cluster.topologyFor(state.epoch),
+      promiseOf: () => noFence.promise,
       cluster: {
         report: silentReport,
         nodeId: this.nodeId,

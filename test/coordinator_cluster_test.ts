@@ -521,6 +521,21 @@ test("R3: expired is answered once n-m+1 replicas durably have that clock, and t
   await cluster.close();
 });
 
+test("R3: what is over below a watermark is answered on the same terms", async () => {
+  const cluster = await Cluster.open(3, [300, 0, 0]);
+  await cluster.node("n2").put("k", "v", { ttlSeconds: 10 });
+  await turns();
+  await cluster.advance(9_900);
+  const watermark = hlcAt(startMs + 9_000);
+  for (const node of cluster.nodes) node.state.fence = { promise: watermark, watermark };
+  assert.is(await cluster.node("n1").value("k"), undefined);
+  // The others do not see n1's clock any more.
+  cluster.cut("n1");
+  assert.is(await cluster.node("n2").value("k"), undefined);
+  assert.is(await cluster.node("n3").value("k"), undefined);
+  await cluster.close();
+});
+
 test("deleted keys stay deleted where a replica missed the delete", async () => {
   const cluster = await Cluster.open(3);
   await cluster.node("n1").put("k", "v");

@@ -15,6 +15,7 @@ import type { QuorateNode } from "../src/node.ts";
 import type { StoredRecord } from "../src/record.ts";
 import { genesis } from "../src/topology_steps.ts";
 import { compareVersions, type Version } from "../src/version.ts";
+import { noFence } from "../src/watermark.ts";
 import { rejectsSlug, runs } from "./samples.ts";
 import { newWorld, openIn, requestId, type World } from "./store_harness.ts";
 
@@ -132,6 +133,7 @@ function coordinatorOf(replica: FakeReplica): Coordinator {
     nodeName: "n1",
     replica,
     topology: () => topology,
+    promiseOf: () => noFence.promise,
   });
 }
 

@@ -14,6 +14,7 @@ import { encodeRecord, recordBytes, type StoredRecord } from "../src/record.ts";
 import { type ScanSource, scanAll } from "../src/scan.ts";
 import { tableKey } from "../src/store_entry.ts";
 import { genesis } from "../src/topology_steps.ts";
+import { noFence } from "../src/watermark.ts";
 import { rejectsSlug } from "./samples.ts";
 import { newWorld, openIn, requestId } from "./store_harness.ts";
 
@@ -102,7 +103,10 @@ test("a list that missed its deadline reads no further", async () => {
     coverExpiry: async () => {},
   };
   const topology = genesis(id, 1, { nodeId: id, storeId: id, name: "n1" });
-  const requests = new Coordinator({ clock, nodeName: "n1", replica, topology: () => topology });
+  const requests = new Coordinator({
+    ...{ clock, nodeName: "n1", replica, topology: () => topology },
+    promiseOf: () => noFence.promise,
+  });
   const store = {
     ...source,
     tally: () => ({ keys: 0, bytes: 0 }),
@@ -144,7 +148,10 @@ test("an item with its value tells one version: nothing of the one that was ther
     write: () => Promise.reject(new Error("no write")),
     coverExpiry: async () => {},
   };
-  const requests = new Coordinator({ clock, nodeName: "n1", replica, topology: () => topology });
+  const requests = new Coordinator({
+    ...{ clock, nodeName: "n1", replica, topology: () => topology },
+    promiseOf: () => noFence.promise,
+  });
   const store = {
     ...source,
     tally: () => ({ keys: 0, bytes: 0 }),

@@ -269,6 +269,26 @@ test("R3: expiry is judged by the latest clock among the reader's own and the re
   assert.not.ok(quorum.isExpired(undefined));
 });
 
+test("R2, R3: what is over below a watermark is nothing, and by when it was over is told", () => {
+  const read = (answers: readonly ReadReply[], clockMs: number) => {
+    const quorum = reading(3, 2);
+    for (const [replica, reply] of answers.entries()) quorum.step(replica, reply, true, undefined);
+    const decision = quorum.step(2, refused("not-ready"), false, hlcAt(clockMs));
+    if (decision.kind !== "answer") throw new Error("two have answered");
+    return [decision.found?.version.hlc, decision.overMs];
+  };
+  type Found = Extract<ReadReply, { kind: "found" }>;
+  const watermark = hlcAt(50);
+  const mortal = { ...(found(1) as Found), expiresAtMs: 100, watermark };
+  const gone = { ...nothing, watermark };
+  assert.equal(read([mortal, mortal], 99), [mortal.version.hlc, undefined]);
+  assert.equal(read([mortal, mortal], 100), [undefined, 100]);
+  assert.equal(read([mortal, gone], 100), [undefined, 100]);
+  assert.equal(read([gone, gone], 100), [undefined, undefined]);
+  const deleted = { ...(found(2) as Found), tombstone: true, watermark };
+  assert.equal(read([mortal, deleted], 100), [undefined, undefined]);
+});
+
 test("AckCount tells success and failure as soon as they are certain", () => {
   const acks = new AckCount(2, [0, 1, 2]);
   assert.is(acks.step(0, true), "wait");
