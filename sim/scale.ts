@@ -149,6 +149,7 @@ class ScaleWorld {
           mutation: undefined,
           onSometimes: () => {},
           onDeath: () => {},
+          onLeft: () => {},
           onFinding: (detail) => {
             throw new Error(detail);
           },

@@ -218,6 +218,8 @@ class OneWrite {
     const { nodeId: own, local } = this.#ports;
     const { round } = this.#quorum;
     const sendOthers = (): void => {
+      // Its stamp was waited for, and meanwhile the own copy or a newer document has begun another round.
+      if (round !== this.#quorum.round) return;
       for (const [replica, { nodeId }] of replicas.entries()) {
         if (nodeId !== own) this.#send(replica, round, nodeId, request);
       }

@@ -67,6 +67,8 @@ export class ClusterNode {
   readonly state: NodeState;
   readonly hints: KeptHint[] = [];
   readonly asked: string[] = [];
+  /** What the next writes wait for, instead of the own log. */
+  readonly covering: Promise<void>[] = [];
   readonly store: Store;
   readonly replica: Replica;
   readonly coordinator: Coordinator;
@@ -136,7 +138,7 @@ export class ClusterNode {
             this.asked.push(`${this.name} ${request.wants}`);
             return this.replica.read(request);
           },
-          coverStamp: (stamp) => store.coverStamp(stamp),
+          coverStamp: (stamp) => this.covering.shift() ?? store.coverStamp(stamp),
         },
         peers: {
           write: (nodeId, request) => cluster.carryWrite(this, nodeId, request),

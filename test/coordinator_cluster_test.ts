@@ -467,6 +467,28 @@ test("T2: refused with a newer epoch, a write and a read are sent once more unde
   }
 });
 
+test("W3: the others are not sent a first version whose stamp is covered when the second is on its way", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  await node.plant("k", recordAt(startMs + 100, "newer"));
+  let cover: () => void = () => {};
+  node.covering.push(
+    new Promise((resolve) => {
+      cover = resolve;
+    }),
+  );
+  const written = node.put("k", "v");
+  for (const each of cluster.nodes) each.learn({ epoch: 2, replicas: ["n1", "n2"] });
+  await turns();
+  cover();
+  const answer = await written;
+  await turns();
+  assert.is(answer.epoch, 2);
+  assert.equal(cluster.node("n3").asked, []);
+  assert.is(await cluster.node("n2").held("k"), "v");
+  await cluster.close();
+});
+
 test("T2: a read whose version has to be written back is asked again when the topology moves on in between", async () => {
   const cluster = await Cluster.open(4);
   await cluster.node("n2").plant("k", recordAt(startMs, "alone"));
