@@ -15,6 +15,7 @@
 
 import type { Network } from "../src/capability.ts";
 import type { QuorateNode } from "../src/node.ts";
+import { place } from "../src/placement.ts";
 import { Chance } from "./chance.ts";
 import { drive } from "./guard.ts";
 import { drawKnobs, type Knobs } from "./knobs.ts";
@@ -100,6 +101,32 @@ class HeardNetwork extends SimNetwork {
   override from(address: string, owner: EventOwner): Network {
     return this.traffic.heard(super.from(address, owner));
   }
+}
+
+/**
+ * Of all replicas at n = 3, the share that moves when one more node joins; and the share that it then holds, which is
+ * the least that can move.
+ */
+export function joinShare(nodes: number, partitions: number): { moved: number; least: number } {
+  const members = Array.from({ length: nodes + 1 }, (_, index) => ({
+    nodeId: index.toString(16).padStart(32, "0"),
+    zone: "default",
+    host: `host${index}`,
+    weight: 100,
+  }));
+  const depth = 3;
+  const idsOf = (rows: readonly (readonly number[])[]): string[][] =>
+    rows.map((row) => row.map((member) => members[member]?.nodeId ?? ""));
+  const before = idsOf(place({ members: members.slice(0, -1), partitions, depth, before: [] }));
+  const after = idsOf(place({ members, partitions, depth, before }));
+  const replicas = partitions * depth;
+  const isNew = (member: string, partition: number): boolean =>
+    before[partition]?.includes(member) === false;
+  const moved = after.reduce(
+    (sum, row, partition) => sum + row.filter((member) => isNew(member, partition)).length,
+    0,
+  );
+  return { moved: moved / replicas, least: 1 / (nodes + 1) };
 }
 
 /** Runs it; it takes the whole process, as `simulate` does. @throws Error when the cluster does not come to be */

@@ -176,7 +176,13 @@ const forbiddenNames: readonly RegExp[] = [
  * The simulator's own doors: the command lines, and the one to the real event loop, which is shut for
  * everything else while a world runs.
  */
-const simDoors = ["sim/guard.ts", "sim/main.ts", "sim/command.ts", "sim/mutations_main.ts"];
+const simDoors = [
+  "sim/guard.ts",
+  "sim/main.ts",
+  "sim/command.ts",
+  "sim/mutations_main.ts",
+  "sim/scale_main.ts",
+];
 
 /**
  * The one file of the program that reaches the simulator, and the one that it reaches: a command, which
