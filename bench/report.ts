@@ -9,6 +9,7 @@
  */
 
 import { aloneOn, type ClusterThroughput, etcdNames } from "./cluster.ts";
+import type { Healing } from "./heal.ts";
 import { BareHono } from "./hono.ts";
 import type { Machine, Runtime } from "./machine.ts";
 import type { MemoryRow } from "./memory.ts";
@@ -30,6 +31,7 @@ export interface Results {
   readonly cluster?: ClusterThroughput;
   readonly open?: Openings;
   readonly memory?: readonly MemoryRow[];
+  readonly heal?: Healing;
   readonly profile?: readonly ProfileTable[];
 }
 
@@ -40,6 +42,9 @@ export interface Claim {
   readonly holds: boolean;
 }
 
+const healMsMax = 60_000;
+const compareShareMax = 0.01;
+const falseShareMax = 0.001;
 const putOfEtcdMin = 2;
 const putOfRedisMin = 0.5;
 const getOfHonoMin = 0.7;
@@ -71,7 +76,7 @@ const rssAnonBytesMax = 300e6;
 const getP99MsMax = 2;
 
 /** The claims about which this run has both sides. */
-export function claimsOf({ main, put, get, cluster, open, memory }: Results): Claim[] {
+export function claimsOf({ main, put, get, cluster, open, memory, heal }: Results): Claim[] {
   const own = Quorate.nameOn(main);
   const hono = BareHono.nameOn(main);
   const levels: readonly number[] = connectionLevels;
@@ -107,7 +112,29 @@ export function claimsOf({ main, put, get, cluster, open, memory }: Results): Cl
       },
     );
   }
-  return claims;
+  return [...claims, ...healClaims(heal)];
+}
+
+function healClaims(heal: Healing | undefined): Claim[] {
+  if (heal === undefined) return [];
+  const { healMs, compareShare, falseShare, differing, keys } = heal;
+  return [
+    {
+      claim: `${whole(differing)} of ${whole(keys)} keys missed by one of five nodes: there within ${healMsMax / 1000} s`,
+      measured: `${(healMs / 1000).toFixed(1)} s`,
+      holds: healMs <= healMsMax,
+    },
+    {
+      claim: `an idle node compares all it has once a period: under ${percent(compareShareMax)} of one core`,
+      measured: small(compareShare),
+      holds: compareShare < compareShareMax,
+    },
+    {
+      claim: `segments that differ for writes under way alone: under ${percent(falseShareMax)}`,
+      measured: small(falseShare),
+      holds: falseShare < falseShareMax,
+    },
+  ];
 }
 
 function clusterClaims(main: Runtime, cluster: ClusterThroughput | undefined): Claim[] {
@@ -205,7 +232,8 @@ function ratioOf(
 
 /** The whole report in Markdown. */
 export function reportOf(results: Results): string {
-  const { machine, plan, main, put, get, cluster, open, memory, profile, smoke, date } = results;
+  const { machine, plan, main, put, get, cluster, open, memory, heal, profile, smoke, date } =
+    results;
   const processor = `${machine.processor}, ${machine.cores} cores, ${machine.memoryGiB} GiB`;
   const lines = [
     `${date}. ${processor}, Linux ${machine.kernel}, data on ${machine.fileSystem}.`,
@@ -218,6 +246,7 @@ export function reportOf(results: Results): string {
   if (cluster) lines.push(...clusterTables(cluster, QuorateCluster.nameOn(main)));
   if (open) lines.push(...openTable(open));
   if (memory) lines.push(...memoryTable(memory));
+  if (heal) lines.push(...healTable(heal));
   for (const one of profile ?? []) lines.push(...profileTable(one, main));
   const claims = claimsOf(results);
   if (claims.length > 0) {
@@ -311,6 +340,20 @@ function memoryTable(rows: readonly MemoryRow[]): string[] {
   return ["", title, "", ...table(heads, cells)];
 }
 
+function healTable(heal: Healing): string[] {
+  const title = `### Five nodes, ${whole(heal.keys)} keys: replicas that differ come to be the same`;
+  const rows = [
+    ["keys that one node missed", whole(heal.differing)],
+    ["until all were there, from when it served again", `${(heal.healMs / 1000).toFixed(1)} s`],
+    ["records that comparisons moved for it", whole(heal.byRepair)],
+    ["processor time of a node for comparing all it has, once", `${whole(heal.compareCpuMs)} ms`],
+    ["that is, once a period, of one core", small(heal.compareShare)],
+    ["writes a second beside comparisons of everything", whole(heal.writesPerSecond)],
+    ["segments that differed meanwhile, of those compared", small(heal.falseShare)],
+  ];
+  return ["", title, "", ...table(["", ""], rows)];
+}
+
 function profileTable(profile: ProfileTable, main: Runtime): string[] {
   const { operation, perSecond, busy, areas, functions } = profile;
   const method = operation.toUpperCase();
@@ -334,6 +377,10 @@ function table(heads: readonly string[], rows: readonly (readonly string[])[]): 
 
 function whole(value: number): string {
   return Math.round(value).toLocaleString("en");
+}
+
+function small(share: number): string {
+  return `${(share * 100).toFixed(3)} %`;
 }
 
 function percent(share: number): string {

@@ -1,7 +1,7 @@
 /**
  * Run: every benchmark, in one go.
  *
- *     npm run bench [-- --smoke] [--only put,get,cluster,open,memory,profile] [--json FILE]
+ *     npm run bench [-- --smoke] [--only put,get,cluster,open,memory,heal,profile] [--json FILE]
  *                   [--docs] [--rounds 5] [--seconds 5] [--folder DIR]
  *
  * It starts and stops every system itself, on loopback and in a temporary folder, and prints tables
@@ -25,6 +25,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { measureCluster } from "./cluster.ts";
+import { healPlan, measureHealing } from "./heal.ts";
 import { describeMachine, findRuntimes, lacks, memoryFileSystem, root } from "./machine.ts";
 import { measureMemory, memoryPlan } from "./memory.ts";
 import { measureOpening, openingPlan } from "./opening.ts";
@@ -32,7 +33,7 @@ import { measureProfile } from "./profile.ts";
 import { claimsOf, type Results, reportOf } from "./report.ts";
 import { measureThroughput, type Throughput } from "./throughput.ts";
 
-const groups = ["put", "get", "cluster", "open", "memory", "profile"] as const;
+const groups = ["put", "get", "cluster", "open", "memory", "heal", "profile"] as const;
 type Group = (typeof groups)[number];
 
 const clusterKeysMax = 20_000;
@@ -148,12 +149,15 @@ async function measure(
     memory: async (own) => ({
       memory: await measureMemory(runtimes, memoryPlan[size], own, journal),
     }),
+    heal: async (own) => ({
+      heal: await measureHealing(runtimes.main, healPlan[size], own, note),
+    }),
     profile: async (own) => ({
       profile: await measureProfile(runtimes.main, profilePlan[size], own),
     }),
   };
   for (const group of only) {
-    const lack = group === "open" ? undefined : lacks("wrk");
+    const lack = group === "open" || group === "heal" ? undefined : lacks("wrk");
     if (lack !== undefined) {
       missing.push(`${group}: ${lack}`);
       continue;

@@ -111,6 +111,10 @@ export const counterTable: Readonly<Record<string, CounterRow>> = {
     metric: "quorate_repair_differed_total",
     help: "Comparisons of a partition with another replica that looked at keys.",
   },
+  repair_segments: {
+    metric: "quorate_repair_segments_total",
+    help: "Segments of 1,024 of a partition whose keys comparisons looked at: their sums differed twice.",
+  },
   repair_broken: {
     metric: "quorate_repair_broken_total",
     help: "Comparisons that were broken off: the other replica was away, or refused.",

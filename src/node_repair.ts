@@ -344,6 +344,7 @@ export class RepairRounds {
     const before = this.#tookMs ?? tookMs;
     this.#tookMs = before + (tookMs - before) * tookWeight;
     report.count(segments === 0 ? "repair_agreed" : "repair_differed");
+    report.count("repair_segments", segments);
     report.count("repair_pushed", pushed);
     report.count("repair_pulled", pulled);
   }
@@ -362,7 +363,8 @@ export class RepairRounds {
         mayGoOn: () => !this.#isClosed,
         spend: (bytes) => this.#pace.spend(bytes),
         // A cut log or a watermark is not waited with for what may be a write under way.
-        settleMs: why === "cut log" || why === "watermark" ? 0 : settleMs,
+        // Of the others it is not known that they differ: most often it is a write under way.
+        settleMs: why === "scheduled" || why === "asked" ? settleMs : 0,
       },
       new PeerSide({ peers: this.#patient, store, fences, nodeId, n, epoch }),
       { partition, n },
