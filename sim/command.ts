@@ -24,6 +24,8 @@ import { type Run, type SimulateOptions, simulate } from "./simulate.ts";
 
 const traceLinesMax = 40;
 const tellEveryMs = 10_000;
+/** Instead of a list of troubles. */
+const noTroubles = "none";
 const realNow = performance.now.bind(performance);
 const nightlySeedsADay = 100_000;
 const dayMs = 86_400_000;
@@ -37,6 +39,7 @@ export const simOptions: readonly (readonly [name: string, form: string | undefi
   ["seed", "<number>"],
   ["time", "<time>"],
   ["fault", "<kinds>"],
+  ["moves", "<many|none>"],
   ["mutation", "<name>"],
   ["schedule", "<file>"],
   ["replay", undefined],
@@ -57,6 +60,7 @@ interface Options {
   readonly timeMs: number;
   readonly only: readonly TroubleKind[] | undefined;
   /** A rule that is broken on purpose. */
+  readonly moves: "many" | "none" | undefined;
   readonly mutation: Mutation | undefined;
   /** These troubles, instead of those that the seed draws. */
   readonly troubles: readonly Trouble[] | undefined;
@@ -116,6 +120,7 @@ class Sums {
   passed = 0;
   failed = 0;
   #simulatedMs = 0;
+  #moves = 0;
   #events = 0;
   #operations = 0;
   #acknowledged = 0;
@@ -135,6 +140,7 @@ class Sums {
     if (run.violations.length === 0) this.passed += 1;
     else this.failed += 1;
     this.#simulatedMs += run.simulatedMs;
+    this.#moves += run.moves;
     this.#events += run.events;
     this.#operations += run.history.length;
     this.#acknowledged += run.history.filter(({ told }) => told.kind === "written").length;
@@ -158,7 +164,7 @@ class Sums {
     print(this.line);
     const { passedMs } = this;
     print(
-      `${this.#events} events (${Math.round(this.#events / passedMs)} a ms), ${this.#operations} requests, ${this.#acknowledged} writes acknowledged`,
+      `${this.#events} events (${Math.round(this.#events / passedMs)} a ms), ${this.#operations} requests, ${this.#acknowledged} writes acknowledged, ${this.#moves} changes of members`,
     );
     print(`troubles: ${listed(this.#troubles)}`);
     print(`rare paths: ${listed(this.#sometimes)}`);
@@ -183,11 +189,15 @@ async function tellFailure(run: Run, options: Options, print: Print): Promise<vo
   if (shortest !== run) tellViolations(last, print);
   print("what came before:");
   for (const line of linesBefore(lines, last)) print(`  ${line}`);
-  const { only, mutation } = options;
-  const fault = only === undefined ? "" : ` --fault "${only.join(",")}"`;
+  const { only, moves: moving, mutation } = options;
+  const kinds = only === undefined ? "" : ` --fault "${only.join(",") || noTroubles}"`;
+  const fault = `${kinds}${moving === undefined ? "" : ` --moves ${moving}`}`;
   const broken = mutation === undefined ? "" : ` --mutation "${mutation.name}"`;
   print(`again: npm run sim -- --seed ${seed}${fault}${broken} --replay`);
-  print("with these troubles alone: npm run sim -- --schedule FILE --replay, and in the file:");
+  const moves = moving === undefined ? "" : ` --moves ${moving}`;
+  print(
+    `with these troubles alone: npm run sim -- --schedule FILE${moves} --replay, and in the file:`,
+  );
   const { troubles } = shortest;
   print(`${scheduleText({ seed, mutation: mutation?.name, troubles })}\n`);
 }
@@ -220,8 +230,9 @@ function listed(counts: ReadonlyMap<string, number>): string {
 }
 
 /** What all runs have in common. */
-function worldOf({ only, mutation, troubles }: Options): Omit<SimulateOptions, "seed"> {
+function worldOf({ only, moves, mutation, troubles }: Options): Omit<SimulateOptions, "seed"> {
   return {
+    ...(moves === undefined ? {} : { moves }),
     ...(troubles === undefined ? {} : { troubles }),
     ...(only === undefined ? {} : { only }),
     ...(mutation === undefined ? {} : { mutation }),
@@ -246,6 +257,7 @@ function readOptions(choices: SimChoices): Options {
     count: seeds === undefined ? countDefault(time) : wholeOf(seeds, "--seeds"),
     timeMs: time === undefined ? Number.POSITIVE_INFINITY : durationOf(time),
     only: fault === undefined ? undefined : kindsOf(fault),
+    moves: movesOf(given("moves")),
     mutation: mutation === undefined ? undefined : mutationOf(mutation),
     troubles: schedule?.troubles,
     isReplay: choices["replay"] === true,
@@ -284,10 +296,18 @@ function durationOf(text: string): number {
   return Number(match[1]) * factor;
 }
 
+function movesOf(text: string | undefined): Options["moves"] {
+  if (text === undefined || text === "many" || text === "none") return text;
+  return usage(`--moves takes many or none, not '${text}'.`);
+}
+
 function kindsOf(text: string): TroubleKind[] {
+  if (text === noTroubles) return [];
   return text.split(",").map((name) => {
     const kind = troubleKinds.find((each) => each === name.trim());
-    return kind ?? usage(`--fault takes some of: ${troubleKinds.join(", ")}; not '${name}'.`);
+    return (
+      kind ?? usage(`--fault takes none, or some of: ${troubleKinds.join(", ")}; not '${name}'.`)
+    );
   });
 }
 

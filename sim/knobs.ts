@@ -86,6 +86,12 @@ export interface Knobs {
   readonly gossipPeriodMs: number;
 }
 
+/**
+ * What Jepsen asks of a store, as Garage's own tests have it: a register, read and written at quorum; and sets to which
+ * things are added, and that are listed.
+ */
+export type WorkloadKind = "register" | "sets";
+
 const KiB = 1024;
 /** No turn comes in a run: what hints and reads leave is there to be seen, until it is asked for. */
 export const repairNeverMs = 24 * 3_600_000;
@@ -178,4 +184,22 @@ function drawWorkload(chance: Chance): WorkloadKnobs {
     // The long ones outlive every clock that is set.
     ttlSeconds: chance.pick([[1], [1, 2, 5], [2, 86_400], [86_400]]),
   };
+}
+
+/** The workload of a kind; how hasty its clients are is left as it was drawn. */
+export function workloadOf(drawn: WorkloadKnobs, kind: WorkloadKind | undefined): WorkloadKnobs {
+  if (kind === undefined) return drawn;
+  const plain = {
+    ...drawn,
+    ...{
+      deleteShare: 0,
+      weakShare: 0,
+      allShare: 0,
+      memoryShare: 0,
+      ttlShare: 0,
+      valueBytesMax: 20,
+    },
+  };
+  if (kind === "register") return { ...plain, keys: 2, hotShare: 0.5, putShare: 0.5, listShare: 0 };
+  return { ...plain, keys: 100, hotShare: 0, putShare: 0.7, listShare: 0.3 };
 }

@@ -40,6 +40,8 @@ const comeMsMax = 30_000;
 
 export class Members {
   readonly #parts: MembersParts;
+  /** Changes that were begun. */
+  begun = 0;
   #isOver = false;
   /** Somebody still waits for an answer. */
   #isBusy = false;
@@ -209,6 +211,7 @@ export class Members {
     if (this.#isOver) return;
     scheduler.trace(`members: apply ${JSON.stringify(request)}`);
     await this.#ask((api) => api.apply(id), moves);
+    this.begun += 1;
     scheduler.trace("members: applied");
   }
 

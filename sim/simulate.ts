@@ -29,7 +29,7 @@ import { checkTables, type LeftTable } from "./check_tables.ts";
 import { Clients, simNamespace } from "./client.ts";
 import { drive } from "./guard.ts";
 import type { Operation } from "./history.ts";
-import { drawKnobs, type Knobs, repairNeverMs } from "./knobs.ts";
+import { drawKnobs, type Knobs, repairNeverMs, type WorkloadKind, workloadOf } from "./knobs.ts";
 import { Members } from "./members.ts";
 import type { Mutation } from "./mutation.ts";
 import { drawTroubles, isDeadly, Nemesis, type Trouble, type TroubleKind } from "./nemesis.ts";
@@ -44,6 +44,13 @@ export interface SimulateOptions {
   readonly troubles?: readonly Trouble[];
   /** Only these are drawn. */
   readonly only?: readonly TroubleKind[];
+  /**
+   * `many`: a world whose members come and go, and the run lasts until at least three changes were begun;
+   * `none`: one whose members stay. Default: as the seed draws it.
+   */
+  readonly moves?: "many" | "none";
+  /** What the clients do. Default: as the seed draws it. */
+  readonly workload?: WorkloadKind;
   /** A rule that is broken, to see whether it is noticed. */
   readonly mutation?: Mutation;
   /** Told of every line of the trace. */
@@ -63,6 +70,8 @@ export interface Run {
   readonly fullest: ReadonlyMap<string, number>;
   readonly simulatedMs: number;
   readonly events: number;
+  /** Changes of the members that were begun. */
+  readonly moves: number;
 }
 
 const eventsMax = 1_000_000;
@@ -71,6 +80,8 @@ const hintMsMax = 240_000;
 /** What comparisons take beside their turns: at the slowest rate that is drawn. */
 const repairMsMax = 120_000;
 const moveMsMax = 240_000;
+/** So many changes of the members a run has that is to have many. */
+const movesMin = 3;
 const pollMs = 100;
 const boundsEveryEvents = 32;
 const finalTimeoutMs = 5000;
@@ -101,6 +112,16 @@ export async function simulate(options: SimulateOptions): Promise<Run> {
   }
 }
 
+/** The first that a seed draws of its kind. */
+function drawWorld(chance: Chance, moves: SimulateOptions["moves"]): Knobs {
+  if (moves === undefined) return drawKnobs(chance);
+  for (;;) {
+    const knobs = drawKnobs(chance.fork());
+    const isMoving = knobs.memberGapMs !== undefined && knobs.nodes >= 3;
+    if (moves === "many" ? isMoving : knobs.memberGapMs === undefined) return knobs;
+  }
+}
+
 class World {
   readonly #options: SimulateOptions;
   readonly #scheduler = new Scheduler();
@@ -123,7 +144,8 @@ class World {
   constructor(options: SimulateOptions) {
     this.#options = options;
     const chance = new Chance(options.seed);
-    const knobs = drawKnobs(chance.fork());
+    const world = drawWorld(chance.fork(), options.moves);
+    const knobs = { ...world, workload: workloadOf(world.workload, options.workload) };
     const { nodes, spares, safetyMs } = knobs;
     const drawn = drawTroubles(chance.fork(), { nodes: nodes + spares, safetyMs }, options.only);
     const scheduler = this.#scheduler;
@@ -212,6 +234,7 @@ class World {
       fullest: this.#bounds.highest,
       simulatedMs: scheduler.nowMs,
       events: scheduler.steps,
+      moves: this.#members.begun,
     };
   }
 
@@ -241,6 +264,8 @@ class World {
     this.#changes.begin();
     this.#members.begin();
     await this.#scheduler.sleep(this.#knobs.safetyMs);
+    const hasMoved = (): boolean => this.#members.begun >= movesMin;
+    if (this.#options.moves === "many") await this.#until(hasMoved, moveMsMax);
     this.#scheduler.trace("the troubles end");
     nemesis.heal();
     this.#changes.stop();

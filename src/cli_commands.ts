@@ -459,7 +459,17 @@ export const commands: readonly CommandRow[] = [
       { name: "seeds", kind: anyText("<count>"), meaning: "How many; default 100." },
       { name: "seed", kind: anyText("<number>"), meaning: "The first one; default 1." },
       { name: "time", kind: anyText("<time>"), meaning: "Runs seeds for so long, such as 10m." },
-      { name: "fault", kind: anyText("<kinds>"), meaning: "Only these troubles: kill,isolate." },
+      {
+        name: "fault",
+        kind: anyText("<kinds>"),
+        meaning: "Only these troubles: kill,isolate; or none.",
+      },
+      {
+        name: "moves",
+        kind: anyText("<many|none>"),
+        meaning:
+          "Members come and go, at least three times; or never. Default: as the seed has it.",
+      },
       { name: "mutation", kind: anyText("<name>"), meaning: "Breaks a rule, to see it noticed." },
       {
         name: "schedule",

@@ -182,6 +182,7 @@ const simDoors = [
   "sim/command.ts",
   "sim/mutations_main.ts",
   "sim/scale_main.ts",
+  "sim/subsets_main.ts",
 ];
 
 /**
