@@ -82,6 +82,8 @@ const repairMsMax = 120_000;
 const moveMsMax = 240_000;
 /** So many changes of the members a run has that is to have many. */
 const movesMin = 3;
+/** A write waits so long for room in a store, whatever its client was told meanwhile. */
+const lateWriteMsMax = 5000;
 const pollMs = 100;
 const boundsEveryEvents = 32;
 const finalTimeoutMs = 5000;
@@ -291,6 +293,7 @@ class World {
 
   /** Liveness: hints are delivered, all is read from all, and all hold the same. */
   async #settle(): Promise<void> {
+    await this.#scheduler.sleep(lateWriteMsMax);
     const noHints = (): boolean =>
       this.#whole.every(({ node, isReady }) => isReady && !this.#hasHints(node));
     if (!(await this.#until(noHints, hintMsMax))) {

@@ -61,6 +61,11 @@ import type { Wal } from "./wal.ts";
 const memtableGrowingMax = 2;
 const memtableVitalMax = 4;
 const roomTriesMax = 4;
+/**
+ * A write that others were quicker than again and again is refused after so long. More: fewer refusals
+ * where the table is slow, and writes that are taken longer after whoever sent them has given up.
+ */
+const roomWaitMsMax = 4000;
 
 export interface Write {
   readonly namespaceNumber: number;
@@ -461,9 +466,13 @@ export class Store {
     { version, bytes, isVital, admit, allow, encode }: Take,
   ): Promise<Written> {
     let room = this.#makeRoom(bytes, isVital);
+    const { clock } = this.#options;
+    const endMs = room === undefined ? 0 : clock.monotonicMs() + roomWaitMsMax;
     while (room !== undefined) {
       await room;
       // Another write may have been quicker to take it.
+      const isLate = clock.monotonicMs() >= endMs;
+      if (isLate && !this.#hasRoom(bytes, isVital)) throw fullOfWaiting();
       room = this.#makeRoom(bytes, isVital);
     }
     // From here to the append there is no await (invariant 1).
@@ -487,8 +496,11 @@ export class Store {
   #makeRoom(bytes: number, vital: boolean): Promise<void> | undefined {
     this.#refuseEnded();
     if (!vital && this.isDiskLow) throw reserveUsed(this.#limits.diskReserveBytes);
-    if (!this.#isMemtableFull(vital) && this.#wal.hasRoom(bytes, vital)) return undefined;
-    return this.#waitForRoom(bytes, vital);
+    return this.#hasRoom(bytes, vital) ? undefined : this.#waitForRoom(bytes, vital);
+  }
+
+  #hasRoom(bytes: number, vital: boolean): boolean {
+    return !this.#isMemtableFull(vital) && this.#wal.hasRoom(bytes, vital);
   }
 
   async #waitForRoom(bytes: number, vital: boolean): Promise<void> {
@@ -496,9 +508,9 @@ export class Store {
       if (this.#isMemtableFull(vital)) await this.#checkpoints.makeRoom();
       if (!this.#wal.hasRoom(bytes, vital)) await this.#wal.makeRoom(bytes, vital);
       this.#refuseEnded();
-      if (!this.#isMemtableFull(vital) && this.#wal.hasRoom(bytes, vital)) return;
+      if (this.#hasRoom(bytes, vital)) return;
     }
-    throw overloaded("The log and the memtable are full of writes that wait for the disk.");
+    throw fullOfWaiting();
   }
 
   #isMemtableFull(vital: boolean): boolean {
@@ -571,6 +583,10 @@ export class Store {
     this.#checkpoints.stop();
     this.#tellEnded(error);
   }
+}
+
+function fullOfWaiting(): QuorateError {
+  return overloaded("The log and the memtable are full of writes that wait for the disk.");
 }
 
 function isSameVersion(version: Version | undefined, record: Uint8Array): boolean {

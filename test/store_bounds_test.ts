@@ -10,6 +10,7 @@ import { SimRandom } from "../sim/random.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import type { QuorateError } from "../src/errors.ts";
+import { hlcAt } from "../src/hlc.ts";
 import type { NodeSettings, QuorateNode } from "../src/node.ts";
 import { Ring } from "../src/ring.ts";
 import { Store } from "../src/store.ts";
@@ -34,6 +35,8 @@ function logBytes({ disk }: World): number {
   const segments = disk.files().filter((path) => path.endsWith(".wal"));
   return segments.reduce((sum, path) => sum + disk.bytesOf(path).length, 0);
 }
+
+const draft = { tombstone: false, contentType: "", meta: [] } as const;
 
 /** Room in memory for far more than the test writes. */
 const roomy: Partial<NodeSettings> = { memtableBytesMax: 64 * 1024 * 1024 };
@@ -86,6 +89,43 @@ test("deletes on a full disk are taken up to a bound, then told `overloaded`, an
   const closing = node.close();
   await world.clock.advance(5000);
   await closing;
+});
+
+test("a write for which others are quicker again and again is refused after some seconds, and no later taken", async () => {
+  const clock = new SimClock();
+  // A commit takes 200 ms, and brings room for two writes.
+  let isSlow = false;
+  const pause = (): Promise<void> =>
+    new Promise((resolve) => (isSlow ? void clock.after(200, resolve) : resolve()));
+  const store = await Store.open({
+    ...{ clock, disk: new SimDisk(), random: new SimRandom(1), report: silentReport },
+    table: await new MemoryTableDisk({ pause }).open(),
+    ring: new Ring(storeId, 1),
+    settings: { ...smallSettings, memtableBytesMax: 2048 },
+    owner: {
+      ...{ storeId, clusterId: storeId, storeIdBytes: new Uint8Array(16).fill(1), origin: 1n },
+      ...{ sequence: 0, needsLog: false, renewOrigin: async () => 1n, trusted: async () => {} },
+    },
+  });
+  isSlow = true;
+  const tookMs: number[] = [];
+  const refusedMs: number[] = [];
+  for (let number = 0; number < 200; number += 1) {
+    const version = { hlc: hlcAt(1000 + number), origin: 1n };
+    const record = { version, ...draft, value: new Uint8Array(1000) };
+    const write = { namespaceNumber: 1, key: utf8Bytes(`k${number}`), record } as const;
+    store.write({ ...write, durability: "memory" }).then(
+      () => tookMs.push(clock.monotonicMs()),
+      (error: QuorateError) => {
+        assert.is(error.slug, "overloaded");
+        refusedMs.push(clock.monotonicMs());
+      },
+    );
+  }
+  for (let step = 0; step < 200; step += 1) await clock.advance(50);
+  assert.is(tookMs.length + refusedMs.length, 200);
+  assert.ok(tookMs.length > 10 && refusedMs.length > 10, `${tookMs.length} were taken`);
+  assert.ok(Math.max(...tookMs, ...refusedMs) <= 5500, `${Math.max(...tookMs, ...refusedMs)} ms`);
 });
 
 /** To remove it takes a kilobyte of the log. */
