@@ -123,6 +123,17 @@ export function register(initial: string): Model<string, RegisterCall> {
   };
 }
 
+/**
+ * The calls of a register without the writes that were never answered, and whose value nobody has read:
+ * there is an order without them where there is one with them, and dozens of them have no end of orders.
+ */
+export function withoutUnread(history: readonly Timed<RegisterCall>[]): Timed<RegisterCall>[] {
+  const read = new Set(
+    history.filter(({ call }) => call.kind === "read").map(({ call }) => call.value),
+  );
+  return history.filter(({ call, ended }) => ended !== undefined || read.has(call.value));
+}
+
 /** Gives out numbers, each once, one after another. */
 export function numbers(first: number): Model<number, number> {
   return {

@@ -22,6 +22,7 @@ import {
   type RegisterCall,
   register,
   type Timed,
+  withoutUnread,
 } from "../sim/linearizability.ts";
 
 const test = suite("sim linearizability");
@@ -119,6 +120,8 @@ test("the search answers as one that tries all orders, for histories that chance
     });
     const expected = hasOrderByTrying(register("0"), "0", history);
     const found = findUnordered(register("0"), history);
+    const fewer = findUnordered(register("0"), withoutUnread(history));
+    assert.is(fewer === undefined, expected, "what nobody has read makes no difference");
     assert.is(found === undefined, expected, JSON.stringify(history));
     answers[expected ? "yes" : "no"] += 1;
   }
@@ -128,6 +131,17 @@ test("the search answers as one that tries all orders, for histories that chance
 test("many at once are no more states than there are sets of them", () => {
   const writes = Array.from({ length: 12 }, (_, index) => `1-20 w v${index}`);
   assert.not(hasOrder([...writes, "21-22 r v0", "23-24 r v1"]));
+});
+
+test("writes that were never answered, and whose value nobody has read, cost nothing", () => {
+  const open = Array.from({ length: 60 }, (_, index) => `${index}-? w x${index}`);
+  for (const [answer, isGood] of [
+    ["62-63 r a", true],
+    ["62-63 r 0", false],
+  ] as const) {
+    const history = [...open, "60-61 w a", answer].map(parse);
+    assert.is(findUnordered(register("0"), withoutUnread(history)) === undefined, isGood);
+  }
 });
 
 test("objects are searched apart, and what could not be put in an order is told", () => {
