@@ -175,6 +175,19 @@ export class Agreement<Document extends AgreedDocument> {
     if (isFields(reply) && isFields(reply["document"])) await this.learn(reply["document"]);
   }
 
+  /**
+   * Takes the document of a node that does not know this one as a member; or, where ours is the newer
+   * one, gives it that: all whom it knows may be gone.
+   */
+  async reconcile(nodeId: string): Promise<void> {
+    const { ports } = this.#parts;
+    const before = ports.present();
+    await this.catchUp(nodeId);
+    const present = ports.present();
+    if (present === undefined || present !== before) return;
+    await this.#askInTime(nodeId, "learn", present);
+  }
+
   /** Answers another node on one of `agreementTopics`. */
   async handle(topic: string, body: unknown): Promise<unknown> {
     switch (topic) {
@@ -201,9 +214,12 @@ export class Agreement<Document extends AgreedDocument> {
       const present = this.#parts.ports.present();
       if (present !== undefined) {
         if (await this.#registerOnce(start, present.voters)) return;
-        // The voters may be others by now, and this node no member.
-        const voter = present.voters[attempt % present.voters.length];
-        if (voter !== undefined) await this.catchUp(voter).catch(() => {});
+        // The voters may be others by now, and this node no member: any member may know.
+        const ids = present.members.map(({ nodeId }) => nodeId);
+        const known = [...new Set([...present.voters, ...ids])];
+        const one = known[attempt % known.length];
+        if (one !== undefined && one !== this.#parts.nodeId)
+          await this.catchUp(one).catch(() => {});
         if (this.#isGone) throw gone(this.#parts.ports.present()?.epoch ?? 0);
       }
       if (attempt % 5 === 4) {

@@ -306,13 +306,13 @@ export class Cluster {
     this.#tellAddresses();
   }
 
-  /** Asks a member; one that does not know this node as a member has a newer document. */
+  /** Asks a member; one that does not know this node as a member has another document. */
   async #askMember(nodeId: string, topic: string, body: unknown): Promise<unknown> {
     try {
       return await this.peers.ask(nodeId, topic, body, askMs);
     } catch (error) {
       if (QuorateError.from(error).slug === "forbidden") {
-        await this.agreement.catchUp(nodeId).catch(() => {});
+        await this.agreement.reconcile(nodeId).catch(() => {});
       }
       throw error;
     }

@@ -425,6 +425,17 @@ test("Agreement: I2: a start is registered with a majority, and waits for one", 
   await settled(cluster.clock, registering);
 });
 
+test("Agreement: I2: where the voters that a start knows are gone, any member may tell who votes now", async () => {
+  const cluster = await Cluster.of(7);
+  for (const gone of [0, 1, 2, 3, 4]) cluster.kill(gone);
+  const newer = { ...first(7), epoch: 2, voters: [idOf(6)] };
+  cluster.node(6).present = newer;
+  const { agreement } = cluster.node(5);
+  const start = { nodeId: idOf(5), boot: 2, word: "a".repeat(16) };
+  await settled(cluster.clock, agreement.registerStart(start));
+  assert.equal(cluster.node(5).adopted, [newer]);
+});
+
 test("Agreement: I2: a folder that was copied and started twice is refused, and so is an older copy", async () => {
   const cluster = await Cluster.of(3);
   const { agreement } = cluster.node(0);

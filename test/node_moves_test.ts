@@ -170,4 +170,25 @@ test("T7: from one node to two and back, under writes", async () => {
   await town.close();
 });
 
+test("a member that was away while all whom it knew left hears of those that are there now", async () => {
+  const town = new Town(7);
+  const founders = town.places.slice(0, 4).map(({ address }) => address);
+  for (const index of [0, 1, 2, 3]) await town.start(index, 4, founders);
+  await town.until(() => [0, 1, 2, 3].every((index) => town.isReady(index)));
+  await change(town, 0, { drain: ["n4"] });
+  await town.put(0, "k", "v");
+  await town.until(() => isStill(town, [0, 1, 2, 3]));
+  town.kill(3);
+  for (const index of [4, 5, 6]) await town.start(index, undefined, founders);
+  await town.until(() => moves(town, 0).moves().waiting.length === 3);
+  await change(town, 0, { join: ["n5", "n6", "n7"], leave: ["n1", "n2", "n3"] });
+  await town.until(() => town.isReady(4) && names(town, 4) === "n4,n5,n6,n7", 120);
+  for (const index of [0, 1, 2]) town.kill(index);
+  await town.start(3, undefined, founders);
+  await town.until(() => town.isReady(3), 120);
+  assert.is(names(town, 3), "n4,n5,n6,n7");
+  assert.is(await town.get(3, "k"), "v");
+  await town.close();
+});
+
 test.run();
