@@ -43,8 +43,10 @@ import type { RegisterStore, StoreReply } from "./register_store.ts";
 
 /** A question to a voter. */
 export const voteTopic = "paxos";
+/** A question for a document above an epoch. */
+export const documentTopic = "document";
 /** What nodes ask each other for here. */
-export const agreementTopics = [voteTopic, "document", "learn", "boot"] as const;
+export const agreementTopics = [voteTopic, documentTopic, "learn", "boot"] as const;
 
 export interface AgreementPorts<Document extends AgreedDocument> {
   /** The durable document; undefined while this node is in no cluster. */
@@ -171,7 +173,7 @@ export class Agreement<Document extends AgreedDocument> {
   /** Takes the document of a node that told a newer epoch. */
   async catchUp(nodeId: string): Promise<void> {
     const epoch = this.#parts.ports.present()?.epoch ?? 0;
-    const reply = await this.#askInTime(nodeId, "document", { above: epoch });
+    const reply = await this.#askInTime(nodeId, documentTopic, { above: epoch });
     if (isFields(reply) && isFields(reply["document"])) await this.learn(reply["document"]);
   }
 
@@ -193,7 +195,7 @@ export class Agreement<Document extends AgreedDocument> {
     switch (topic) {
       case voteTopic:
         return this.#vote(body);
-      case "document":
+      case documentTopic:
         return this.#handOut(body);
       case "learn":
         return { epoch: (await this.learn(body)).epoch };

@@ -22,7 +22,7 @@ import { Agreement, agreementTopics, voteTopic } from "./agreement.ts";
 import { Boots } from "./boots.ts";
 import { toHex } from "./bytes.ts";
 import type { Clock, Disk, Network, Random, Report } from "./capability.ts";
-import { askInTurn } from "./cluster_asking.ts";
+import { askInTurn, documentsAt } from "./cluster_asking.ts";
 import { Waiting } from "./cluster_waiting.ts";
 import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
@@ -107,6 +107,8 @@ export interface ServingPorts {
 }
 
 const askMs = 2000;
+/** How often the addresses of `--peers` are asked while a start waits to be registered. */
+const findMs = 1000;
 /** Who was a member a moment ago may have requests under way. */
 const formerMax = 64;
 const formerMs = 60_000;
@@ -277,6 +279,7 @@ export class Cluster {
     this.peers.setMembers(present.members);
     this.#waitingFor = "A majority of the voters has to register this start.";
     this.#isRegistering = true;
+    void this.#findMembers();
     await this.agreement.registerStart(
       { nodeId: self.nodeId, boot: boot(), word: this.#start },
       () => this.#isClosed,
@@ -304,6 +307,20 @@ export class Cluster {
     this.#gossip.start();
     this.#waitingFor = "";
     this.#tellAddresses();
+  }
+
+  /** T9: where members are not reached, `--peers` may name one that is, and knows the newest document. */
+  async #findMembers(): Promise<void> {
+    const { clock, settings, document } = this.#options;
+    const others = settings.peers.filter((address) => !settings.addresses.includes(address));
+    while (this.#isRegistering && !this.#isClosed) {
+      const isAway = this.peers.status().some(({ isOpen }) => !isOpen);
+      const epoch = document()?.present.epoch ?? 0;
+      for (const found of isAway ? await documentsAt(this.peers, others, epoch, askMs) : []) {
+        await this.agreement.learn(found).catch(() => {});
+      }
+      await new Promise<void>((resolve) => clock.after(findMs, resolve));
+    }
   }
 
   /** Asks a member; one that does not know this node as a member has another document. */

@@ -1,14 +1,16 @@
 /**
- * Cluster asking: how an empty node asks a cluster to take it in: one member, while the others hear of it.
+ * Cluster asking: what a node asks of a cluster before it is a part of it, or where it has lost sight of it.
  *
- * Whoever is asked for a plan has to know who waits, so all members are told. Where the one that was
- * asked is gone, another one is.
+ * An empty node asks one member to take it in, while the others hear of it. Whoever is asked for a plan has
+ * to know who waits, so all members are told. Where the one that was asked is gone, another one is.
  *
- * Effects: the peers. Source: rules T3, T7.
+ * Effects: the peers. Source: rules T3, T7, T9.
  *
  * @module
  */
 
+import { isFields } from "./agreed.ts";
+import { documentTopic } from "./agreement.ts";
 import type { Peers } from "./peers.ts";
 import type { Topology } from "./topology.ts";
 
@@ -36,4 +38,22 @@ export function askInTurn(
       throw error;
     }
   };
+}
+
+/** The documents above an epoch that whoever is at these addresses has. */
+export async function documentsAt(
+  peers: Pick<Peers, "askAt">,
+  addresses: readonly string[],
+  epoch: number,
+  timeoutMs: number,
+): Promise<readonly unknown[]> {
+  const asked = addresses.map((address) =>
+    peers.askAt(address, documentTopic, { above: epoch }, timeoutMs),
+  );
+  const found: unknown[] = [];
+  for (const reply of await Promise.allSettled(asked)) {
+    if (reply.status === "rejected" || !isFields(reply.value)) continue;
+    if (isFields(reply.value["document"])) found.push(reply.value["document"]);
+  }
+  return found;
 }

@@ -194,7 +194,10 @@ export class Peers {
   accept(stream: PeerStream): { readonly source: FrameSource; readonly sink: FrameSink } {
     const accepted = new Accepted(this.#options, this.#limits, stream, {
       // A node that was away and dials can be dialled: requests to it need not wait for a pause.
-      onProven: (other) => this.#links.get(other.nodeId)?.met(other),
+      onProven: (other) => {
+        this.#found(other);
+        this.#links.get(other.nodeId)?.met(other);
+      },
       onLeaving: (other) => this.#links.get(other.nodeId)?.leave(startOf(other)),
       onIdle: () => this.#tellLeft(),
       onGone: () => {
@@ -262,6 +265,13 @@ export class Peers {
     for (const accepted of this.#accepted) accepted.close();
   }
 
+  /** A member that is not reached may be where it says itself that it is. */
+  #found({ nodeId, addresses }: Hello): void {
+    const link = this.#links.get(nodeId);
+    if (link === undefined || link.isOpen || addresses.length === 0) return;
+    link.reach(addresses);
+  }
+
   #newLink(addresses: readonly string[], nodeId: string | undefined): Link {
     let told: string | undefined;
     const { clock, random, report, network, secret, ports } = this.#options;
@@ -279,6 +289,7 @@ export class Peers {
         onOpen: (other) => {
           told = undefined;
           if (nodeId !== undefined) this.#begunMs.delete(nodeId);
+          else this.#found(other);
           report.log("info", `Linked to node '${other.name}'.`, { nodeId: other.nodeId });
           ports.onMet(other);
         },

@@ -349,6 +349,19 @@ test("all three killed at once: every acknowledged write is there after the rest
   await town.close();
 });
 
+test("T9: nodes that all come back on other addresses find one another through --peers", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  await town.put(0, "k", "v");
+  for (const index of [0, 1, 2]) town.kill(index);
+  for (const [index, place] of town.places.entries()) place.address = `10.0.1.${index + 1}:80`;
+  const [first] = town.places;
+  for (const index of [0, 1, 2]) await town.start(index, undefined, [first?.address ?? ""]);
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)), 120);
+  assert.is(await town.get(2, "k", { consistency: "all" }), "v");
+  await town.close();
+});
+
 test("P9: a node whose disk was rolled back never counts again, not after another start either", async () => {
   const town = new Town(3);
   await town.startAll();

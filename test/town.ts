@@ -15,7 +15,7 @@ import { smallSettings } from "./store_harness.ts";
 
 export interface Place {
   readonly name: string;
-  readonly address: string;
+  address: string;
   disk: SimDisk;
   table: MemoryTableDisk;
   starts: number;
