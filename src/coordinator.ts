@@ -327,9 +327,15 @@ export class Coordinator {
     const durability = request.durability ?? policy.durability;
     const minted = replica.mint.mint();
     let last = record(minted instanceof Promise ? await minted : minted);
+    const { timeoutMs = timeoutMsDefault } = request;
+    // W4: its client has been answered.
+    const refuseLate = (): void => {
+      if (clock.monotonicMs() - beganMs >= timeoutMs) throw timedOut(timeoutMs, "none");
+    };
     // A write may wait, and what is written to a namespace that is gone would never be removed.
     const admit = () => {
       if (!this.#isAlone) throw new NotAlone();
+      refuseLate();
       if (this.#options.topology() !== topology) this.#refuseGone(request, namespaceNumber);
     };
     const allow = (partition: number): void => {
@@ -343,6 +349,7 @@ export class Coordinator {
         // W3: of a later one counts as well that something newer is there.
         if (above === undefined || (mints > 1 && above.kind === "superseded")) break;
         if (mints === mintsMax) throw promisedAgain();
+        refuseLate();
         last = record(await replica.mint.mintAbove(above.version));
       }
     } catch (error) {

@@ -13,6 +13,7 @@ import { Coordinator } from "../src/coordinator.ts";
 import { guardMs, hlcAt, hlcWallMs } from "../src/hlc.ts";
 import type { QuorateNode } from "../src/node.ts";
 import type { StoredRecord } from "../src/record.ts";
+import type { Written } from "../src/store.ts";
 import { genesis } from "../src/topology_steps.ts";
 import { compareVersions, type Version } from "../src/version.ts";
 import { noFence } from "../src/watermark.ts";
@@ -92,6 +93,11 @@ test("V1, V3: clocks that jump either way, also between starts, hide no write an
   await fc.assert(property, runs(150));
 });
 
+interface Offered {
+  readonly record: StoredRecord;
+  readonly admit: () => void;
+}
+
 /** A replica in memory whose mint gives what the test wants, and which notes every write. */
 class FakeReplica {
   readonly written: StoredRecord[] = [];
@@ -111,7 +117,7 @@ class FakeReplica {
     return this.held;
   }
 
-  async write({ record }: { readonly record: StoredRecord }) {
+  async write({ record }: Offered): Promise<Written> {
     this.written.push(record);
     if (this.held !== undefined && compareVersions(this.held.version, record.version) > 0) {
       return { kind: "superseded", version: this.held.version } as const;
@@ -125,11 +131,14 @@ class FakeReplica {
   }
 }
 
-function coordinatorOf(replica: FakeReplica): Coordinator {
+function coordinatorOf(
+  replica: FakeReplica,
+  clock: SimClock = new SimClock(replica.nowMs),
+): Coordinator {
   const member = { nodeId: "1".repeat(32), storeId: "2".repeat(32), name: "n1" };
   const topology = genesis("3".repeat(32), 4, member);
   return new Coordinator({
-    clock: new SimClock(replica.nowMs),
+    clock,
     nodeName: "n1",
     replica,
     topology: () => topology,
@@ -157,6 +166,34 @@ test("W3: a superseded write is minted once more above what was there, and not a
   replica.nowMs -= 5000;
   await coordinator.put(request);
   assert.is(replica.written.length, 5);
+});
+
+test("W4: a write whose client was told that it is late is neither taken nor minted again", async () => {
+  const replica = new FakeReplica();
+  const clock = new SimClock(replica.nowMs);
+  const coordinator = coordinatorOf(replica, clock);
+  let goOn: () => void = () => {};
+  const offered: ("took" | "late")[] = [];
+  replica.write = async ({ admit }) => {
+    await new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    try {
+      admit();
+      offered.push("took");
+    } catch {
+      offered.push("late");
+    }
+    return { kind: "superseded", version: { hlc: hlcAt(replica.nowMs + 1), origin: 2n } };
+  };
+  const request = { ...plain, key: utf8Bytes("k"), value: utf8Bytes("v"), timeoutMs: 1000 };
+  const late = rejectsSlug("timeout", coordinator.put(request));
+  for (let turn = 0; turn < 20; turn += 1) await undefined;
+  await clock.advance(1000);
+  await late;
+  goOn();
+  for (let turn = 0; turn < 20; turn += 1) await undefined;
+  assert.equal(offered, ["late"]);
 });
 
 test("P7: a write that has no answer at its deadline is `unknown`, a read just late", async () => {
