@@ -15,6 +15,7 @@ export const rarePaths: Readonly<Record<string, string | undefined>> = {
   "agreement began another ballot": undefined,
   "agreement learned a document": undefined,
   "agreement: own vote is void": undefined,
+  "cluster: a version was turned on": undefined,
   "coordinator: a damaged answer": "the network loses and delays, and changes no bytes",
   "coordinator: a holder was gone": undefined,
   "coordinator: asked again under a newer epoch": undefined,

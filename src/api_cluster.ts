@@ -77,8 +77,37 @@ export interface ClusterMember extends NodePlace {
   readonly disk?: { readonly freeBytes: number; readonly totalBytes: number };
   /** The version of its program. */
   readonly version?: string;
+  /** The versions of the protocol between nodes that it speaks. */
+  readonly speaks?: { readonly lowest: number; readonly highest: number };
   /** What the node that answers keeps for it. */
   readonly hints: { readonly count: number; readonly bytes: number };
+}
+
+/** Versions of the protocol between nodes that a member speaks, and the version of its program. */
+export interface MemberSpeech {
+  readonly node: string;
+  /** Undefined: it has not told, as programs did that spoke version 1 alone. */
+  readonly version?: string;
+  /** Undefined: it was not heard of, and nothing is on record. */
+  readonly speaks?: { readonly lowest: number; readonly highest: number };
+}
+
+/** Something that the cluster does from a version of the protocol on. */
+export interface FeatureState {
+  readonly name: string;
+  readonly since: number;
+  readonly isOn: boolean;
+  /** Names of members that do not speak that version, or were not heard of. */
+  readonly waitsFor: readonly string[];
+}
+
+/** What the members have in common. */
+export interface ProtocolAnswer {
+  /** The version that is turned on. */
+  readonly protocol: number;
+  /** In the order of the document. */
+  readonly members: readonly MemberSpeech[];
+  readonly features: readonly FeatureState[];
 }
 
 export interface ClusterAnswer {
@@ -89,6 +118,9 @@ export interface ClusterAnswer {
   readonly partitions: number;
   /** Names of the members that choose the next topology. */
   readonly voters: readonly string[];
+  /** The version of the protocol between nodes that is turned on. */
+  readonly protocol: number;
+  readonly features: readonly FeatureState[];
   readonly members: readonly ClusterMember[];
 }
 

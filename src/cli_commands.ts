@@ -326,7 +326,8 @@ export const commands: readonly CommandRow[] = [
   {
     name: "cluster status",
     arguments: [],
-    meaning: "Prints what moves, how far it is, and who waits to join.",
+    meaning:
+      "Prints what moves, how far it is, who waits to join, what each member runs, and what waits for whom.",
     settings: ["url", "timeoutMs", "output"],
     options: [{ name: "watch", meaning: "Tells what changes, until nothing moves any more." }],
     examples: ["quorate cluster status", "quorate cluster status --watch"],

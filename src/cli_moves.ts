@@ -11,6 +11,8 @@ import type { Invocation } from "./cli_commands.ts";
 import { clientOf } from "./cli_data.ts";
 import { type Io, printUsage } from "./cli_io.ts";
 import { documentText, formatOf, shown, sizeText, tableText } from "./cli_output.ts";
+import { programText, protocolLines } from "./cli_protocol.ts";
+import type { QuorateClient } from "./client.ts";
 import { showDuration } from "./config_kinds.ts";
 import { exitCode } from "./errors.ts";
 import { grouped } from "./figures.ts";
@@ -55,7 +57,18 @@ export async function movesStatus({ config, options }: Invocation, io: Io): Prom
     await new Promise((settle) => setTimeout(settle, lookMs));
     answer = await client.moves();
   }
-  return show(answer, config, io);
+  const code = await show(answer, config, io);
+  if (formatOf(config, io, "table", "json") === "table") await showPrograms(client, io);
+  return code;
+}
+
+/** What each member runs, and what waits for whom. */
+async function showPrograms(client: QuorateClient, io: Io): Promise<void> {
+  const info = await client.cluster();
+  for (const member of info.members) {
+    io.note(io.paint("dim", `${shown(member.node)} runs ${programText(member) || "unknown"}`));
+  }
+  for (const line of protocolLines(info)) io.note(io.paint("dim", line));
 }
 
 /** `quorate drain <node>`: a plan of weight 0, carried out at once. */

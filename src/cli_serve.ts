@@ -167,6 +167,7 @@ async function openOwnNode(
       diskReserveBytes: config.diskReserveBytes,
       scrubBytesPerSecond: config.scrubBytesPerSecond,
       acceptDataLoss: config.acceptDataLoss,
+      protocolMax: config.protocolMax,
     },
     cluster: {
       network: routed(realNetwork, config.peerRoutes),

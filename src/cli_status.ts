@@ -10,6 +10,7 @@ import type { Invocation } from "./cli_commands.ts";
 import { clientOf } from "./cli_data.ts";
 import { type Io, printError } from "./cli_io.ts";
 import { ageText, documentText, formatOf, shown, sizeText, tableText } from "./cli_output.ts";
+import { programText, protocolLines } from "./cli_protocol.ts";
 import type { ClusterInfo, MemberInfo } from "./client.ts";
 import { exitCode, QuorateError } from "./errors.ts";
 import { grouped } from "./figures.ts";
@@ -26,7 +27,7 @@ export async function status(invocation: Invocation, io: Io): Promise<number> {
   const format = formatOf(config, io, "table", "json");
   if (format === "table") {
     await io.write(await membersTable(info));
-    io.note(io.paint("dim", summaryOf(info)));
+    for (const line of summaryOf(info)) io.note(io.paint("dim", line));
   } else if (format === "raw") {
     const lines = info.members.map(({ node, state }) => `${shown(node)}\t${state}\n`);
     await io.write(lines.join(""));
@@ -50,7 +51,8 @@ export async function watchStatus(
     try {
       const info = await client.cluster();
       // One write, so that it does not flicker.
-      await io.write(`${clearScreen}${await membersTable(info)}${summaryOf(info)}\n`);
+      const summary = summaryOf(info).join("\n");
+      await io.write(`${clearScreen}${await membersTable(info)}${summary}\n`);
     } catch (error) {
       // A node that is away may come back: that is what one watches for.
       await io.write(clearScreen);
@@ -63,7 +65,7 @@ export async function watchStatus(
 function membersTable({ members }: ClusterInfo): Promise<string> {
   const head = [
     ...["node", "state", "phi", "heard", "epoch", "first of", "replica of"],
-    ...["keys", "hints for it", "disk free", "url"],
+    ...["keys", "hints for it", "disk free", "program", "url"],
   ];
   // In the document they are in the order of their ids, which nobody knows by heart.
   const byName = members.toSorted((a, b) => a.node.localeCompare(b.node, "en", { numeric: true }));
@@ -84,13 +86,18 @@ function rowOf(member: MemberInfo): string[] {
     keys === undefined ? "" : grouped(keys),
     hints.count === 0 ? "" : `${grouped(hints.count)}, ${sizeText(hints.bytes)}`,
     disk === undefined ? "" : `${sizeText(disk.freeBytes)} of ${sizeText(disk.totalBytes)}`,
+    programText(member),
     shown(member.clientUrl ?? ""),
   ];
 }
 
-function summaryOf({ node, clusterId, epoch, partitions, voters }: ClusterInfo): string {
+function summaryOf(info: ClusterInfo): readonly string[] {
+  const { node, clusterId, epoch, partitions, voters } = info;
   const agreed = `${partitions} partitions, epoch ${epoch}, voters ${voters.map(shown).join(", ")}`;
-  return `Cluster ${shown(clusterId)} as ${shown(node)} sees it: ${agreed}.`;
+  return [
+    `Cluster ${shown(clusterId)} as ${shown(node)} sees it: ${agreed}.`,
+    ...protocolLines(info),
+  ];
 }
 
 function pause(ms: number): Promise<boolean> {

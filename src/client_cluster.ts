@@ -32,8 +32,19 @@ export interface MemberInfo extends ReplicaInfo {
   readonly bytes?: number;
   readonly disk?: { readonly freeBytes: number; readonly totalBytes: number };
   readonly version?: string;
+  /** The versions of the protocol between nodes that it speaks. */
+  readonly speaks?: { readonly lowest: number; readonly highest: number };
   /** What the node that answers keeps for it. */
   readonly hints: { readonly count: number; readonly bytes: number };
+}
+
+/** Something that the cluster does from a version of the protocol on. */
+export interface FeatureInfo {
+  readonly name: string;
+  readonly since: number;
+  readonly on: boolean;
+  /** Names of members that do not speak that version, or were not heard of. */
+  readonly waitsFor: readonly string[];
 }
 
 export interface ClusterInfo {
@@ -44,6 +55,9 @@ export interface ClusterInfo {
   readonly partitions: number;
   /** Names. */
   readonly voters: readonly string[];
+  /** The version of the protocol between nodes that is turned on; undefined: the node knows none. */
+  readonly protocol?: number;
+  readonly features?: readonly FeatureInfo[];
   readonly members: readonly MemberInfo[];
 }
 
@@ -141,14 +155,16 @@ export interface ExplainInfo {
 const states: readonly MemberState[] = ["alive", "suspect", "down", "unknown"];
 
 export function clusterInfo(body: Fields): ClusterInfo {
-  const { voters, members } = body;
+  const { voters, features, members } = body;
   if (!Array.isArray(members)) return malformed("no members");
   return {
     node: textIn(body, "node") ?? malformed("no node"),
     clusterId: textIn(body, "clusterId") ?? malformed("no clusterId"),
     epoch: Number(body.epoch),
     partitions: Number(body.partitions),
-    voters: Array.isArray(voters) ? voters.filter((name) => typeof name === "string") : [],
+    voters: textsIn(voters),
+    ...numberField(body, "protocol"),
+    ...(Array.isArray(features) ? { features: features.filter(isObject).map(featureInfo) } : {}),
     members: members.filter(isObject).map(memberInfo),
   };
 }
@@ -221,8 +237,21 @@ export function explainInfo(body: Fields): ExplainInfo {
   };
 }
 
+function textsIn(raw: unknown): readonly string[] {
+  return Array.isArray(raw) ? raw.filter((text) => typeof text === "string") : [];
+}
+
+function featureInfo(feature: Fields): FeatureInfo {
+  return {
+    name: textIn(feature, "name") ?? malformed("a feature without a name"),
+    since: Number(feature.since),
+    on: feature.on === true,
+    waitsFor: textsIn(feature.waitsFor),
+  };
+}
+
 function memberInfo(member: Fields): MemberInfo {
-  const { hints, disk } = member;
+  const { hints, disk, speaks } = member;
   return {
     ...replicaInfo(member),
     storeId: textIn(member, "storeId") ?? "",
@@ -241,6 +270,9 @@ function memberInfo(member: Fields): MemberInfo {
       ? { disk: { freeBytes: Number(disk.freeBytes), totalBytes: Number(disk.totalBytes) } }
       : {}),
     ...textField(member, "version"),
+    ...(isObject(speaks)
+      ? { speaks: { lowest: Number(speaks.lowest), highest: Number(speaks.highest) } }
+      : {}),
     hints: isObject(hints)
       ? { count: Number(hints.count), bytes: Number(hints.bytes) }
       : malformed("a member without hints"),

@@ -23,6 +23,7 @@ import { Boots } from "./boots.ts";
 import { toHex } from "./bytes.ts";
 import type { Clock, Disk, Network, Random, Report } from "./capability.ts";
 import { askInTurn, documentsAt } from "./cluster_asking.ts";
+import { ClusterProtocol, pledgeTopic } from "./cluster_protocol.ts";
 import { Waiting } from "./cluster_waiting.ts";
 import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
@@ -32,9 +33,10 @@ import type { Hello } from "./handshake.ts";
 import { Admission, type JoinSeal, joinAt, joinTopics } from "./join.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
 import { Peers } from "./peers.ts";
+import { type MemberProgram, protocolTooNew, speaks } from "./protocol.ts";
 import { RegisterStore } from "./register_store.ts";
 import { type Life, Remembered } from "./remembered.ts";
-import { type Member, memberById, type Topology } from "./topology.ts";
+import { type Member, memberById, protocolOf, type Topology } from "./topology.ts";
 import type { MemberNews } from "./topology_advance.ts";
 import { withMove } from "./topology_move.ts";
 import { readTopology } from "./topology_parse.ts";
@@ -78,6 +80,10 @@ export interface ClusterOptions {
   readonly partitions: number;
   readonly self: { readonly nodeId: string; readonly storeId: string; readonly name: string };
   readonly boot: () => number;
+  /** What this node tells of its program. */
+  readonly program: MemberProgram;
+  /** Promises, durably, to run no program that does not speak a version of the protocol. */
+  readonly pledge: (protocol: number) => Promise<void>;
   /** Undefined while the node has no document. */
   readonly document: () => Document | undefined;
   /** The first document of this folder: makes it durable. */
@@ -122,6 +128,7 @@ const noFacts: ReplyFacts = {
 export class Cluster {
   readonly peers: Peers;
   readonly agreement: Agreement<Topology>;
+  readonly protocol: ClusterProtocol;
   readonly #options: ClusterOptions;
   readonly #remembered: Remembered;
   /** Tells this start from every other, of the same boot number too (I2). */
@@ -192,6 +199,20 @@ export class Cluster {
       boots: kept.boots,
       clock,
       random,
+      report,
+    });
+    this.protocol = new ClusterProtocol({
+      nodeId: self.nodeId,
+      program: options.program,
+      ports: {
+        present,
+        ask,
+        programOf: (nodeId) => this.peers.programOf(nodeId),
+        protocolWith: (nodeId) => this.peers.protocolWith(nodeId),
+        pledge: options.pledge,
+        propose: (step) => this.agreement.propose(step),
+      },
+      clock,
       report,
     });
     this.#admission = new Admission<Topology, MemberFacts>({
@@ -307,6 +328,7 @@ export class Cluster {
     this.#gossip.start();
     this.#waitingFor = "";
     this.#tellAddresses();
+    this.protocol.begin();
   }
 
   /** T9: where members are not reached, `--peers` may name one that is, and knows the newest document. */
@@ -391,6 +413,7 @@ export class Cluster {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#gossip?.stop();
+    this.protocol.close();
     this.peers.close();
     await this.#remembered.close();
   }
@@ -418,11 +441,12 @@ export class Cluster {
   }
 
   #candidate(): Candidate {
-    const { self, settings } = this.#options;
+    const { self, settings, program } = this.#options;
     const { addresses, clientUrl, zone, host, weight } = settings;
     return {
       ...self,
       addresses,
+      program,
       ...(clientUrl === undefined ? {} : { clientUrl }),
       ...(zone === undefined ? {} : { zone }),
       ...(host === undefined ? {} : { host }),
@@ -430,11 +454,13 @@ export class Cluster {
     };
   }
 
-  #hello(): Omit<Hello, "protocol" | "remembers"> {
-    const { self, settings, boot, document } = this.#options;
+  #hello(): Omit<Hello, "remembers"> {
+    const { self, settings, boot, document, program } = this.#options;
     const present = document()?.present;
     return {
       ...self,
+      protocol: Math.max(program.lowest, present === undefined ? 1 : protocolOf(present)),
+      program,
       clusterId: present?.clusterId,
       boot: boot(),
       start: this.#start,
@@ -472,6 +498,10 @@ export class Cluster {
     // One after another: what one brings is made ready under the one before.
     const turn = this.#adopting.then(async () => {
       if (topology.epoch <= document.present.epoch) return;
+      const { program, pledge } = this.#options;
+      const protocol = protocolOf(topology);
+      if (!speaks(program, protocol)) throw protocolTooNew(protocol, program);
+      await pledge(protocol);
       await this.#serving?.prepare(topology);
       const before = document.present;
       if (!(await document.adopt(topology))) return;
@@ -603,6 +633,7 @@ export class Cluster {
         hint: "Start it with --peers of this cluster, so that it asks to join, before it asks for more.",
       });
     }
+    if (topic === pledgeTopic) return this.protocol.handle(body);
     if (isOneOf(gossipTopics, topic)) {
       if (this.#gossip !== undefined) return this.#gossip.handle(topic, body);
       throw notReady("The node is starting.");

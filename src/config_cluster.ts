@@ -8,6 +8,7 @@
 
 import * as kinds from "./config_kinds.ts";
 import type { Config, Setting } from "./config_shape.ts";
+import { protocolRange } from "./protocol.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -19,6 +20,7 @@ type ClusterField =
   | "peers"
   | "bootstrapExpect"
   | "autoJoin"
+  | "protocolMax"
   | "clusterSecret"
   | "clusterSecretFile"
   | "gossipPort"
@@ -75,6 +77,17 @@ export const clusterSettings: { readonly [K in ClusterField]: Setting<Config[K]>
     formula: "On every member that may be asked.",
     tradeOff:
       "On lets a cluster grow by starting nodes; each of them moves data, and nobody looks at it first.",
+  },
+  protocolMax: {
+    flag: "protocol-max",
+    ...cluster,
+    kind: kinds.whole(1, protocolRange.highest),
+    default: undefined,
+    defaultText: "the newest that the program speaks",
+    meaning: "The highest version of the protocol between nodes that this one speaks.",
+    formula: "Not below what is turned on: quorate status tells it.",
+    tradeOff:
+      "Holding one member to the version that is on keeps the way back to the earlier program open; what is newer stays off everywhere.",
   },
   clusterSecret: {
     flag: "cluster-secret",

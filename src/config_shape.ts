@@ -42,6 +42,7 @@ export interface Config {
   readonly peers: readonly string[];
   readonly bootstrapExpect: number | undefined;
   readonly autoJoin: boolean;
+  readonly protocolMax: number | undefined;
   readonly clusterSecret: string | undefined;
   readonly clusterSecretFile: string | undefined;
   readonly gossipPort: number | undefined;

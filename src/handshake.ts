@@ -9,6 +9,10 @@
  * The secret itself is never sent. Nothing that a node says of itself is parsed before its proof was
  * checked; a cluster without a secret proves the empty one, and so does not talk to one that has one.
  *
+ * Each tells the versions of the protocol that it speaks, and both use the highest in common (`protocol`).
+ * Programs that spoke one version alone told that number as `protocol`, and look at no other field: so it
+ * is the lowest one, and the rest stands beside it.
+ *
  * Invariants
  * 1. `parseHello` takes what `helloBytes` makes, and refuses everything of another shape.
  * 2. A proof is for this pair of nonces, this direction and these words: it serves nobody else.
@@ -18,14 +22,24 @@
  * @module
  */
 
-import { isAddresses, isCount, isFields, isId } from "./agreed.ts";
+import { type Fields, isAddresses, isCount, isFields, isId } from "./agreed.ts";
 import { concat, equal, utf8Bytes } from "./bytes.ts";
 import { hmacSha256 } from "./hash.ts";
-import { protocolVersion } from "./message.ts";
+import {
+  commonProtocol,
+  isVersion,
+  type MemberProgram,
+  parseProgram,
+  programOfOne,
+  type Speaker,
+  whyNotTogether,
+} from "./protocol.ts";
 
 /** What a node says of itself. */
 export interface Hello {
+  /** The lowest version that it speaks to others now: that of its cluster, or its program's. */
   readonly protocol: number;
+  readonly program: MemberProgram;
   /** Undefined while it belongs to none. */
   readonly clusterId: string | undefined;
   readonly nodeId: string;
@@ -43,6 +57,10 @@ export interface Hello {
    */
   readonly remembers?: number | undefined;
 }
+
+/** As much of that as decides on the version that two use. */
+export type Introduction = Pick<Hello, "name" | "protocol" | "program">;
+type Told = Pick<Hello, "protocol" | "program"> & { readonly name: unknown };
 
 /** Tells one start of a node from another; where the process does not name its own, by the boot. */
 export function startOf({ start, boot }: Hello): string {
@@ -138,25 +156,35 @@ export function refusalFrame(detail: string): Uint8Array {
 }
 
 /** The words of who dials; a text that says what is wrong with them. */
-export function parseThird(secret: string, nonces: Nonces, frame: Uint8Array): Hello | string {
-  return parseProven(secret, "dial", nonces, frame);
+export function parseThird(
+  secret: string,
+  nonces: Nonces,
+  frame: Uint8Array,
+  own: Introduction,
+): Hello | string {
+  return parseProven(secret, { direction: "dial", own }, nonces, frame);
 }
 
 /** What a node that stops in order says; it is no fault, and passes. */
 export const leavingWhy = "it is stopping";
 
 /** The words of who accepts; a text: why it refuses, or what is wrong. */
-export function parseFourth(secret: string, nonces: Nonces, frame: Uint8Array): Hello | string {
+export function parseFourth(
+  secret: string,
+  nonces: Nonces,
+  frame: Uint8Array,
+  own: Introduction,
+): Hello | string {
   if (frame[0] !== metMark) {
     const said = new TextDecoder().decode(frame.subarray(1, 1001));
     return `it refuses: ${said}`;
   }
-  return parseProven(secret, "met", nonces, frame.subarray(1));
+  return parseProven(secret, { direction: "met", own }, nonces, frame.subarray(1));
 }
 
 function parseProven(
   secret: string,
-  direction: "dial" | "met",
+  { direction, own }: { readonly direction: "dial" | "met"; readonly own: Introduction },
   nonces: Nonces,
   frame: Uint8Array,
 ): Hello | string {
@@ -167,10 +195,10 @@ function parseProven(
   if (!isSameProof(proof(secret, direction, nonces, words), frame.subarray(0, proofBytes))) {
     return "it does not have this cluster's secret";
   }
-  return parseHello(words);
+  return parseHello(words, own);
 }
 
-function parseHello(words: Uint8Array): Hello | string {
+function parseHello(words: Uint8Array, own: Introduction): Hello | string {
   let raw: unknown;
   try {
     raw = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(words));
@@ -180,9 +208,13 @@ function parseHello(words: Uint8Array): Hello | string {
   if (!isFields(raw)) return "what it says of itself is no object";
   const { protocol, clusterId, nodeId, storeId, boot, start, epoch, name, addresses, remembers } =
     raw;
-  if (protocol !== protocolVersion) {
-    return `it speaks version ${String(protocol)} of the protocol between nodes, and this one version ${protocolVersion}`;
+  const program = programIn(raw);
+  if (!isVersion(protocol) || program === undefined) {
+    return "it does not tell which versions of the protocol between nodes it speaks";
   }
+  // Before the rest is looked at: other versions may say other things.
+  const whyNot = whyNotTogether(speakerOf(own), speakerOf({ name, protocol, program }));
+  if (whyNot !== undefined) return whyNot;
   const isWhole =
     (clusterId === undefined || isId(clusterId)) &&
     isId(nodeId) &&
@@ -191,9 +223,29 @@ function parseHello(words: Uint8Array): Hello | string {
     (start === undefined || (typeof start === "string" && start.length <= 64)) &&
     isCount(epoch) &&
     typeof name === "string" &&
-    name.length <= 64 &&
+    name.length <= nameLengthMax &&
     isAddresses(addresses) &&
     (remembers === undefined || isCount(remembers));
   if (!isWhole) return "what it says of itself is not whole";
-  return { protocol, clusterId, nodeId, storeId, boot, start, epoch, name, addresses, remembers };
+  const told = { protocol, program, clusterId, nodeId, storeId, boot, start, epoch };
+  return { ...told, name, addresses, remembers };
+}
+
+/** Undefined: it makes no sense. */
+function programIn({ protocol, program }: Fields): MemberProgram | undefined {
+  if (program !== undefined) return parseProgram(program);
+  return isVersion(protocol) ? programOfOne(protocol) : undefined;
+}
+
+const nameLengthMax = 64;
+
+/** A node and what it speaks now. */
+function speakerOf({ name, protocol, program }: Told): Speaker {
+  const isName = typeof name === "string" && name.length <= nameLengthMax;
+  return { name: isName ? name : "?", lowest: protocol, highest: program.highest };
+}
+
+/** The version that this node uses with one that it has met. */
+export function protocolWith(own: Introduction, other: Introduction): number {
+  return commonProtocol(speakerOf(own), speakerOf(other)) ?? own.protocol;
 }

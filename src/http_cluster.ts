@@ -34,6 +34,15 @@ export const clusterAnswers = {
       epoch: z.int(),
       partitions: z.int(),
       voters: z.array(z.string()),
+      protocol: z.int(),
+      features: z.array(
+        z.strictObject({
+          name: z.string(),
+          since: z.int(),
+          on: z.boolean(),
+          waitsFor: z.array(z.string()),
+        }),
+      ),
       members: z.array(
         z.strictObject({
           ...place,
@@ -50,6 +59,7 @@ export const clusterAnswers = {
           bytes: z.int().optional(),
           disk: z.strictObject({ freeBytes: z.number(), totalBytes: z.number() }).optional(),
           version: z.string().optional(),
+          speaks: z.strictObject({ lowest: z.int(), highest: z.int() }).optional(),
           hints: z.strictObject({ count: z.int(), bytes: z.int() }),
         }),
       ),
@@ -124,9 +134,10 @@ export async function explainKey(context: HttpContext, exchange: Exchange): Prom
 /** `GET /v1/cluster`. */
 export async function getCluster(context: HttpContext, exchange: Exchange): Promise<Reply> {
   parseParameters(parameters.none, exchange);
-  const { members, ...cluster } = await context.api.cluster();
+  const { members, features, ...cluster } = await context.api.cluster();
   return jsonReply(200, {
     ...cluster,
+    features: features.map(({ isOn, ...feature }) => ({ ...feature, on: isOn })),
     members: members.map(({ isVoter, isSelf, firstCount, replicaCount, ...member }) => ({
       ...member,
       voter: isVoter,

@@ -22,16 +22,23 @@
 import { fromHex, toHex } from "./bytes.ts";
 import type { Disk, Random } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
+import { formats, isVersion, protocolRange, protocolTooNew } from "./protocol.ts";
 import { Slots } from "./slots.ts";
 import type { Origin } from "./version.ts";
 
-/** The format of the whole data folder that this program reads and writes. */
-const folderFormat = 1;
+/**
+ * The format of the whole data folder. It is 1 until the node has promised to run no program that speaks
+ * version 1 of the protocol alone: such a program has to be able to go on with it, and then must not.
+ */
+const folderFormat: number = formats.folder;
+const folderFormatOfOne = 1;
 const slotName = "identity";
 const nodeNameDefault = "n1";
 
 interface Facts {
   readonly format: number;
+  /** The version of the protocol that every program which opens the folder has to speak; from format 2. */
+  readonly protocol?: number;
   /** 32 hex digits each. */
   readonly storeId: string;
   readonly nodeId: string;
@@ -114,6 +121,11 @@ export class Identity {
     return this.#facts.clean;
   }
 
+  /** The version of the protocol that its programs have to speak, as was promised. */
+  get protocol(): number {
+    return this.#facts.protocol ?? 1;
+  }
+
   get sequence(): number {
     return this.#facts.sequence;
   }
@@ -143,6 +155,13 @@ export class Identity {
     return this.#change(() => ({ clean: true, sequence, uncleanStarts: 0 }));
   }
 
+  /** Promises that no program will open the folder that does not speak this version. */
+  pledge(protocol: number): Promise<void> {
+    return this.#change((facts) =>
+      protocol <= (facts.protocol ?? 1) ? undefined : { format: folderFormat, protocol },
+    );
+  }
+
   /** Takes a new origin, durably (V1). */
   async renewOrigin(random: Random): Promise<Origin> {
     await this.#change(() => ({ origin: toHex(random.bytes(8)) }));
@@ -165,7 +184,7 @@ export class Identity {
 
 function newFacts(random: Random, name: string): Facts {
   return {
-    format: folderFormat,
+    format: folderFormatOfOne,
     storeId: toHex(random.bytes(16)),
     nodeId: toHex(random.bytes(16)),
     name,
@@ -193,17 +212,21 @@ async function refuseForeignFiles(disk: Disk): Promise<void> {
 
 function parseFacts(found: unknown): Facts {
   const raw = found as Partial<Record<keyof Facts, unknown>>;
-  if (raw.format !== folderFormat) {
+  if (raw.format !== folderFormatOfOne && raw.format !== folderFormat) {
     throw new QuorateError(
       "wrong-data-folder",
-      `The data folder has format ${String(raw.format)}, and this version of the program reads format ${folderFormat}.`,
+      `The data folder has format ${String(raw.format)}, and this version of the program reads formats ${folderFormatOfOne} to ${folderFormat}.`,
       { hint: "Use the version of Quorate that wrote it, or a newer one." },
     );
   }
+  const { protocol = 1 } = raw;
+  if (isVersion(protocol) && protocol > protocolRange.highest) throw protocolTooNew(protocol);
   const isId = (value: unknown): boolean =>
     typeof value === "string" && /^[0-9a-f]{32}$/.test(value);
   const isWhole = (value: unknown): boolean => Number.isSafeInteger(value);
   const fits =
+    isVersion(protocol) &&
+    (protocol === 1) === (raw.format === folderFormatOfOne) &&
     isId(raw.storeId) &&
     isId(raw.nodeId) &&
     typeof raw.name === "string" &&

@@ -104,6 +104,11 @@ export class Link {
     return this.#other !== undefined && !this.#isLeaving;
   }
 
+  /** Who is at the other end; undefined while it is not open. */
+  get other(): Hello | undefined {
+    return this.isOpen ? this.#other : undefined;
+  }
+
   get queueBytes(): number {
     return this.#channel?.queueBytes ?? 0;
   }
@@ -234,7 +239,7 @@ export class Link {
 
   /** Whether the handshake is over. */
   #fourth(channel: Channel, nonces: Nonces, frame: Uint8Array): boolean {
-    const other = parseFourth(this.#parts.secret, nonces, frame);
+    const other = parseFourth(this.#parts.secret, nonces, frame, this.#parts.hello());
     const why = typeof other === "string" ? other : this.#parts.whyNot(other);
     if (typeof other === "string" || why !== undefined) {
       this.#unfit(channel, why ?? "");

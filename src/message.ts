@@ -37,9 +37,6 @@ import type {
 } from "./quorum_message.ts";
 import type { Version } from "./version.ts";
 
-/** The version of all this; a handshake agrees on it. */
-export const protocolVersion = 1;
-
 export interface ColdRequest {
   readonly kind: "cold";
   readonly topic: string;

@@ -19,7 +19,14 @@
 import * as perf from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { type Admission, workClasses } from "./admission.ts";
-import type { HintsAnswer, HintTarget, NodeInfo, ReadyCheck, RepairAnswer } from "./api.ts";
+import type {
+  HintsAnswer,
+  HintTarget,
+  NodeInfo,
+  ProtocolAnswer,
+  ReadyCheck,
+  RepairAnswer,
+} from "./api.ts";
 import type { MetricsPage } from "./exchange.ts";
 import * as histograms from "./histogram.ts";
 import type { LogReport } from "./log.ts";
@@ -34,6 +41,8 @@ export interface NodeSource {
   hints(): HintsAnswer;
   /** How far comparisons with other replicas are. @throws `not-ready` while the node starts */
   repair(): RepairAnswer;
+  /** What the members speak. @throws `not-ready` while the node starts */
+  protocol(): ProtocolAnswer;
   /** To every other member; none while the node is alone or starts. */
   peerLinks(): readonly PeerGauges[];
 }
@@ -99,6 +108,7 @@ export class Metrics implements MetricsPage {
     this.#registerNode();
     this.#registerAdmission(admission);
     this.#registerCluster();
+    this.#registerProtocol();
     this.#registerLoop(admission);
     if (process) this.#registerProcess();
   }
@@ -274,6 +284,44 @@ export class Metrics implements MetricsPage {
       "quorate_link_queue_bytes",
       "Bytes that wait to be sent to a peer.",
       ({ queueBytes }) => queueBytes,
+    );
+  }
+
+  #registerProtocol(): void {
+    const protocol = (
+      name: string,
+      help: string,
+      read: (protocol: ProtocolAnswer) => readonly Sample[],
+    ): void => {
+      this.#gauge(name, help, () => {
+        try {
+          return this.#node === undefined ? [] : read(this.#node.protocol());
+        } catch {
+          // A node that starts has no document yet.
+          return [];
+        }
+      });
+    };
+    protocol(
+      "quorate_protocol_version",
+      "The version of the protocol between nodes that is turned on.",
+      (at) => [[{}, at.protocol]],
+    );
+    protocol(
+      "quorate_member_protocol_version",
+      "The highest version of the protocol that a member speaks, with the version of its program.",
+      ({ members }) =>
+        members
+          .slice(0, membersMax)
+          .flatMap(({ node, version = "", speaks }): readonly Sample[] =>
+            speaks === undefined ? [] : [[{ member: node, version }, speaks.highest]],
+          ),
+    );
+    protocol(
+      "quorate_feature_waits_for",
+      "Members without which a feature is not turned on.",
+      ({ features }) =>
+        features.map(({ name, waitsFor }): Sample => [{ feature: name }, waitsFor.length]),
     );
   }
 

@@ -24,14 +24,22 @@ import { QuorateError } from "./errors.ts";
 import { Identity } from "./identity.ts";
 import { LoneWatermarks } from "./node_alone.ts";
 import { openClusterNode } from "./node_cluster.ts";
-import { approachTable, checkDocument, missingTopology, openNodeStore } from "./node_open.ts";
+import {
+  approachTable,
+  checkDocument,
+  checkProtocol,
+  missingTopology,
+  openNodeStore,
+  programOf,
+} from "./node_open.ts";
 import type { NodeOptions, QuorateNode } from "./node_options.ts";
 import { RunningNode } from "./node_running.ts";
 import { isPartitionCount, partitionsDefault, partitionsMax, Ring } from "./ring.ts";
 import type { Store } from "./store.ts";
 import type { Table } from "./table.ts";
+import { protocolOf } from "./topology.ts";
 import { isMemberName } from "./topology_parse.ts";
-import { genesis } from "./topology_steps.ts";
+import { genesis, withProgram, withProtocol } from "./topology_steps.ts";
 
 export type {
   NodeClusterOptions,
@@ -96,14 +104,25 @@ async function openLocked(options: NodeOptions): Promise<QuorateNode> {
 async function openDocument(options: NodeOptions, identity: Identity): Promise<Document> {
   const { disk, random, report, settings } = options;
   const { nodeId, storeId, name } = identity;
+  const program = programOf(settings);
+  checkProtocol(identity.protocol, program);
   const document = await Document.open(disk, () => {
     if (identity.boot > 0) throw missingTopology();
     const clusterId = toHex(random.bytes(16));
     report.log("warn", "No cluster was named: this node makes a cluster of one.", { clusterId });
     const partitions = settings.partitions ?? partitionsDefault;
-    return genesis(clusterId, partitions, { nodeId, storeId, name });
+    return genesis(clusterId, partitions, { nodeId, storeId, name, program });
   });
   checkDocument(document.present, identity, settings.partitions);
+  checkProtocol(protocolOf(document.present), program);
+  // Alone, it is all members, and what it speaks is on.
+  if (document.present.members.length > 1) return document;
+  await identity.pledge(program.highest);
+  const programs = new Map([[nodeId, program]]);
+  await document.change(
+    (present) =>
+      withProtocol(present, program.highest, programs) ?? withProgram(present, nodeId, program),
+  );
   return document;
 }
 

@@ -21,6 +21,7 @@ import {
   type KeyPlace,
   type Namespace,
   type NodeInfo,
+  type ProtocolAnswer,
   type ReadyCheck,
   type RepairAnswer,
   type RepairRequest,
@@ -32,7 +33,14 @@ import { Cluster } from "./cluster.ts";
 import { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
 import { Identity } from "./identity.ts";
-import { approachTable, checkDocument, missingTopology, openNodeStore } from "./node_open.ts";
+import {
+  approachTable,
+  checkDocument,
+  checkProtocol,
+  missingTopology,
+  openNodeStore,
+  programOf,
+} from "./node_open.ts";
 import {
   leaveMsMax,
   type NodeClusterOptions,
@@ -47,7 +55,7 @@ import { RunningNode } from "./node_running.ts";
 import { partitionsDefault, Ring } from "./ring.ts";
 import type { Store } from "./store.ts";
 import type { Table } from "./table.ts";
-import type { Topology } from "./topology.ts";
+import { protocolOf, type Topology } from "./topology.ts";
 import { genesis } from "./topology_steps.ts";
 
 const hintBytesMaxDefault = 1024 * 1024 * 1024;
@@ -68,12 +76,19 @@ export async function openClusterNode(
   try {
     const { disk, random, settings } = options;
     const identity = await Identity.open(disk, random, settings.name);
+    const program = programOf(settings);
+    checkProtocol(identity.protocol, program);
     let document = await Document.find(disk);
     if (document === undefined && identity.boot > 0) throw missingTopology();
-    if (document !== undefined) checkDocument(document.present, identity, settings.partitions);
+    if (document !== undefined) {
+      checkDocument(document.present, identity, settings.partitions);
+      checkProtocol(protocolOf(document.present), program);
+    }
     const { peers, expect } = cluster.settings;
     if (document === undefined && peers.length === 0 && expect === undefined) {
-      document = await Document.create(disk, clusterOfOne(options, cluster, identity));
+      const first = clusterOfOne(options, cluster, identity);
+      await identity.pledge(protocolOf(first));
+      document = await Document.create(disk, first);
     }
     const node = await StartingNode.open({ options, cluster, identity, document, unlock });
     // One that waits for nobody serves at once, or says why it cannot.
@@ -152,8 +167,11 @@ class StartingNode implements QuorateNode {
       partitions: settings.partitions ?? partitionsDefault,
       self: { nodeId, storeId, name },
       boot: () => identity.boot,
+      program: programOf(settings),
+      pledge: (protocol) => identity.pledge(protocol),
       document: () => node.#document,
       create: async (topology) => {
+        await identity.pledge(protocolOf(topology));
         node.#document = await Document.create(disk, topology);
       },
       onDocument: () => node.#running?.purgeDropped(),
@@ -282,6 +300,10 @@ class StartingNode implements QuorateNode {
     return this.#served().place(namespace, key);
   }
 
+  protocol(): ProtocolAnswer {
+    return this.#served().protocol();
+  }
+
   hints(): HintsAnswer {
     return this.#served().hints();
   }
@@ -402,7 +424,7 @@ function clusterOfOne(
   report.log("warn", "No cluster was named: this node makes a cluster of one.", { clusterId });
   const { addresses, clientUrl, zone, host, weight } = cluster.settings;
   return genesis(clusterId, settings.partitions ?? partitionsDefault, {
-    ...{ nodeId, storeId, name, addresses },
+    ...{ nodeId, storeId, name, addresses, program: programOf(settings) },
     ...(clientUrl === undefined ? {} : { clientUrl }),
     ...(zone === undefined ? {} : { zone }),
     ...(host === undefined ? {} : { host }),

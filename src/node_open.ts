@@ -9,7 +9,8 @@
 import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
 import type { Identity } from "./identity.ts";
-import type { NodeOptions } from "./node_options.ts";
+import type { NodeOptions, NodeSettings } from "./node_options.ts";
+import { type MemberProgram, ownProgram, speaks } from "./protocol.ts";
 import type { Ring } from "./ring.ts";
 import { Store } from "./store.ts";
 import type { Table } from "./table.ts";
@@ -28,6 +29,21 @@ export async function approachTable(options: NodeOptions, identity: Identity): P
     uncleanStarts,
   });
   if (await options.verifyTable()) await identity.trusted();
+}
+
+/** What this node tells of its program. */
+export function programOf({ version, protocolMax }: NodeSettings): MemberProgram {
+  return ownProgram(version, protocolMax);
+}
+
+/** Its operator holds the program to less than what is turned on, or was promised. @throws `invalid-config` */
+export function checkProtocol(protocol: number, program: MemberProgram): void {
+  if (speaks(program, protocol)) return;
+  throw new QuorateError(
+    "invalid-config",
+    `protocolMax is ${program.highest}, and the cluster of this node has turned on version ${protocol} of its protocol, or was about to.`,
+    { outcome: "none", hint: "Leave the setting out: what is turned on stays on." },
+  );
 }
 
 export function openNodeStore(

@@ -7,7 +7,7 @@
  */
 
 import type { Budget } from "./admission.ts";
-import type { Api } from "./api.ts";
+import type { Api, ProtocolAnswer } from "./api.ts";
 import type {
   Clock,
   Disk,
@@ -85,6 +85,8 @@ export interface NodeSettings {
   readonly partitions?: number;
   /** The version of the program, for `/v1/info`. */
   readonly version: string;
+  /** The highest version of the protocol that it speaks. Default: the newest that the program knows. */
+  readonly protocolMax?: number | undefined;
   /** For example `node 24.9.0`. */
   readonly runtime: string;
   /** A WAL segment's size. Default 64 MiB. */
@@ -130,6 +132,8 @@ export interface QuorateNode extends Api {
   started(): Promise<void>;
   /** Takes a stream that another node has opened; undefined on a node that is in no cluster. */
   readonly accept?: PeerAccept | undefined;
+  /** What the members speak. @throws `not-ready` while the node starts */
+  protocol(): ProtocolAnswer;
   /** To every other member; none while the node is alone or starts. */
   peerLinks(): readonly PeerLink[];
   /** What it holds at the moment of everything that could grow, and how much it may be. */

@@ -24,6 +24,7 @@ import type {
   Namespace,
   NamespacePolicy,
   NodeInfo,
+  ProtocolAnswer,
   ReadyCheck,
   RepairAnswer,
   RepairRequest,
@@ -41,6 +42,7 @@ import { whenNoHints } from "./handoff_wait.ts";
 import type { Identity } from "./identity.ts";
 import { Listing } from "./listing.ts";
 import type { LoneWatermarks } from "./node_alone.ts";
+import { programOf } from "./node_open.ts";
 import {
   leaveMsMax,
   type NodeOptions,
@@ -57,7 +59,13 @@ import { piecesOf } from "./store_pieces.ts";
 import type { Topology } from "./topology.ts";
 import { getN, keyPlace, ringAnswer } from "./topology_answer.ts";
 import { withNamespace, withoutDropped, withoutNamespace } from "./topology_namespaces.ts";
-import { clusterAnswer, hintsAnswer, hintsTold, loadOf } from "./topology_status.ts";
+import {
+  clusterAnswer,
+  hintsAnswer,
+  hintsTold,
+  loadOf,
+  protocolAnswer,
+} from "./topology_status.ts";
 import { noFence } from "./watermark.ts";
 
 /** So many keys of a deleted namespace are removed at a time. */
@@ -233,10 +241,19 @@ export class RunningNode implements QuorateNode {
     const { options, identity, document, store, among } = this.#parts;
     const load = loadOf({ ...store.tally(), disk: await options.disk.space(), hints: 0 });
     return clusterAnswer(document.present, {
-      self: { nodeId: identity.nodeId, version: options.settings.version, load },
+      self: { nodeId: identity.nodeId, load },
       views: among?.cluster.view() ?? [],
+      protocol: this.protocol(),
       hints: this.hints(),
     });
+  }
+
+  protocol(): ProtocolAnswer {
+    const { among, document, options } = this.#parts;
+    return (
+      among?.cluster.protocol.answer() ??
+      protocolAnswer(document.present, () => programOf(options.settings))
+    );
   }
 
   /** A node that is alone has nobody to keep a write for. */

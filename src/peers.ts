@@ -27,16 +27,11 @@ import type {
 import type { ChannelLimits } from "./channel.ts";
 import { Deadlines } from "./deadlines.ts";
 import { QuorateError } from "./errors.ts";
-import { type Hello, startOf } from "./handshake.ts";
+import { type Hello, protocolWith, startOf } from "./handshake.ts";
 import { Link } from "./link.ts";
-import {
-  failureOf,
-  type PeerReply,
-  type PeerRequest,
-  protocolVersion,
-  type ReplyFacts,
-} from "./message.ts";
+import { failureOf, type PeerReply, type PeerRequest, type ReplyFacts } from "./message.ts";
 import { Accepted, type AcceptedPorts, leavingTopic, whyNotWith } from "./peers_accepted.ts";
+import type { MemberProgram } from "./protocol.ts";
 import type { ReplyFrom } from "./quorum_message.ts";
 
 export interface PeersPorts extends AcceptedPorts {
@@ -122,6 +117,17 @@ export class Peers {
 
   isOpen(nodeId: string): boolean {
     return this.#links.get(nodeId)?.isOpen === true;
+  }
+
+  /** What a member runs; undefined while there is no open link to it. */
+  programOf(nodeId: string): MemberProgram | undefined {
+    return this.#links.get(nodeId)?.other?.program;
+  }
+
+  /** The version of the protocol on the open link to a member; undefined: there is none. */
+  protocolWith(nodeId: string): number | undefined {
+    const other = this.#links.get(nodeId)?.other;
+    return other === undefined ? undefined : protocolWith(this.#options.ports.hello(), other);
   }
 
   /** How long this node has tried to reach one that it has no open link to, in ms. */
@@ -284,7 +290,7 @@ export class Peers {
         secret,
         deadlines: this.#deadlines,
         limits: this.#limits,
-        hello: () => ({ protocol: protocolVersion, ...ports.hello() }),
+        hello: () => ports.hello(),
         whyNot: (other) => whyNotTo(ports, nodeId, other),
         onOpen: (other) => {
           told = undefined;

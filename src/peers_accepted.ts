@@ -31,7 +31,6 @@ import {
   type Message,
   type PeerReply,
   type PeerRequest,
-  protocolVersion,
   type ReplyFacts,
 } from "./message.ts";
 
@@ -44,7 +43,7 @@ export interface Asking {
 
 export interface AcceptedPorts {
   /** What this node says of itself. */
-  hello(): Omit<Hello, "protocol" | "remembers">;
+  hello(): Omit<Hello, "remembers">;
   /** Why a node is not to be talked to; undefined: it may. */
   whyNot(other: Hello): string | undefined;
   /** A node introduces itself: how far its store had come before this start; 0: nothing is known. */
@@ -166,7 +165,7 @@ export class Accepted {
       this.channel.sendRaw(secondFrame(secret, this.#nonces));
       return;
     }
-    const hello = parseThird(secret, this.#nonces, frame);
+    const hello = parseThird(secret, this.#nonces, frame, this.#parts.ports.hello());
     const why = typeof hello === "string" ? hello : this.#whyNot(hello);
     if (typeof hello === "string" || why !== undefined) {
       report.count("links_refused");
@@ -177,11 +176,7 @@ export class Accepted {
     }
     this.#hello = hello;
     const { ports } = this.#parts;
-    const own = {
-      protocol: protocolVersion,
-      ...ports.hello(),
-      remembers: ports.remembers(hello),
-    };
+    const own = { ...ports.hello(), remembers: ports.remembers(hello) };
     this.channel.sendRaw(provenFrame(secret, "met", this.#nonces, own));
     this.channel.open();
     this.#events.onProven(hello);

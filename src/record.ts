@@ -32,10 +32,11 @@ import { assert } from "./assert.ts";
 import { QuorateError } from "./errors.ts";
 import { crc32 } from "./hash.ts";
 import type { Hlc } from "./hlc.ts";
+import { formats } from "./protocol.ts";
 import type { Version } from "./version.ts";
 
 /** The format number that this program writes. */
-export const recordFormat = 1;
+export const recordFormat: number = formats.record;
 export const recordHeaderBytes = 22;
 /** So many bytes tell a record's version, flags and expiry. */
 export const recordHeadBytes: number = recordHeaderBytes + 8;

@@ -191,11 +191,16 @@ export function clusterMessage(cluster: api.ClusterAnswer): proto.ClusterRespons
     partitions: cluster.partitions,
     voters: [...cluster.voters],
     members: cluster.members.map(memberInit),
+    protocol: cluster.protocol,
+    features: cluster.features.map(({ name, since, isOn, waitsFor }) => ({
+      ...{ name, since, on: isOn },
+      waitsFor: [...waitsFor],
+    })),
   });
 }
 
 function memberInit(member: api.ClusterMember): MessageInitShape<typeof proto.ClusterMemberSchema> {
-  const { silentMs, epoch, keys, bytes, disk, hints } = member;
+  const { silentMs, epoch, keys, bytes, disk, speaks, hints } = member;
   return {
     place: placeInit(member),
     storeId: member.storeId,
@@ -208,6 +213,10 @@ function memberInit(member: api.ClusterMember): MessageInitShape<typeof proto.Cl
     version: member.version ?? "",
     hintCount: BigInt(hints.count),
     hintBytes: BigInt(hints.bytes),
+    ...(speaks !== undefined && {
+      protocolLowest: speaks.lowest,
+      protocolHighest: speaks.highest,
+    }),
     ...(silentMs !== undefined && { silentMs: BigInt(silentMs) }),
     ...(epoch !== undefined && { epoch: BigInt(epoch) }),
     ...(keys !== undefined && { keys: BigInt(keys) }),

@@ -23,8 +23,9 @@ import { decodeChecked, encodeChecked } from "./checked_json.ts";
 import { decodeSummary, encodeSummary, type Summary } from "./digest.ts";
 import { crc32 } from "./hash.ts";
 import type { Hlc } from "./hlc.ts";
+import { formats } from "./protocol.ts";
 
-export const tableFormat = 1;
+export const tableFormat: number = formats.table;
 export const metaKey: Uint8Array = Uint8Array.of(0xff, 0xff, 0);
 
 export interface TableMeta {

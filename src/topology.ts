@@ -36,8 +36,11 @@
 
 import type { Namespace, NamespacePolicy } from "./api.ts";
 import { assert } from "./assert.ts";
+import { formats, isOn, type MemberProgram } from "./protocol.ts";
 
-export const topologyFormat = 3;
+/** Format 3 is that of version 1 of the protocol: it says nothing of programs and of versions. */
+export const topologyFormat: number = formats.topology;
+export const topologyFormatOfOne = 3;
 export const membersMax = 300;
 export const votersMax = 5;
 export const namespacesMax = 1000;
@@ -64,6 +67,8 @@ export interface Member {
   readonly host: string;
   /** 0 to 1,000: a member of weight 200 holds twice what one of 100 does, one of 0 nothing. */
   readonly weight: number;
+  /** What it runs, as it told; only where `member-programs` is on. */
+  readonly program?: MemberProgram;
 }
 
 export type MovePhase = 0 | 1 | 2 | 3 | 4;
@@ -106,6 +111,8 @@ export interface TopologyMove {
 
 export interface Topology {
   readonly format: number;
+  /** The version of the protocol that is turned on; undefined: 1. It never goes back. */
+  readonly protocol?: number;
   /** 32 hex digits; the ring is seeded from it. */
   readonly clusterId: string;
   readonly epoch: number;
@@ -134,6 +141,16 @@ export const policyDefault: NamespacePolicy = {
   valueBytesMax: 1024 * 1024,
   durability: "fsync",
 };
+
+/** The version of the protocol that is turned on in a cluster. */
+export function protocolOf({ protocol }: Topology): number {
+  return protocol ?? 1;
+}
+
+/** The format of a document in which a version is turned on. */
+export function formatOfProtocol(version: number): number {
+  return isOn(version, "member-programs") ? topologyFormat : topologyFormatOfOne;
+}
 
 /** The replicas that a namespace with n = `n` reads of a partition, in order. */
 export function replicasOf(topology: Topology, partition: number, n: number): readonly Member[] {

@@ -39,7 +39,7 @@ import {
   type TopologyMove,
 } from "./topology.ts";
 import { chooseVoters, nextJoined, placed, refuseMoving, sameRow } from "./topology_rows.ts";
-import { type MemberFacts, memberOf, refuseKnown } from "./topology_steps.ts";
+import { type MemberFacts, memberIn, refuseBehind, refuseKnown } from "./topology_steps.ts";
 
 /** What an operator wants to be otherwise. */
 export interface MoveChange {
@@ -56,7 +56,8 @@ export interface MoveChange {
 /** The first phase of a move, or the whole of it where nothing has to wait; undefined: nothing changes. */
 export function withMove(topology: Topology, change: MoveChange): Topology | undefined {
   refuseMoving(topology);
-  const joining = change.join.map(memberOf);
+  for (const facts of change.join) refuseBehind(topology, facts);
+  const joining = change.join.map((facts) => memberIn(topology, facts));
   const all = [...topology.members];
   for (const member of joining) {
     const staying = all.filter(({ nodeId }) => !change.leave.includes(nodeId));

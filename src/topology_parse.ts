@@ -3,13 +3,14 @@
  *
  * Everything is checked before anything is used: kinds, lengths, and what the parts say of each
  * other. Format 1, which the first version wrote for a node on its own, is read as a cluster of one;
- * it is written in the newest format at its next change, as is one of
- * format 2, which knew no moves.
+ * it is written in format 3 at its next change, as is one of format 2, which knew no moves. Format 3 stays
+ * what it is, for members that know no other, until the cluster turns on a version that has another one.
  *
  * Invariants
  * 1. `readTopology(JSON of x)` is x, and holds the invariants of `topology.ts`.
  * 2. No list is walked before its length is known to be within its limit.
- * 3. Fields that are not known are left out of what is answered.
+ * 3. Fields that are not known are left out of what is answered, as they were by every program before.
+ *    So whatever is added comes with a format of its own: a member that does not know it must not lose it.
  *
  * Effects: none. Source: style "edges parse, cores trust".
  *
@@ -18,10 +19,12 @@
 
 import { type Namespace, ttlSecondsMax, valueBytesMaxLimit } from "./api.ts";
 import { QuorateError } from "./errors.ts";
+import { isVersion, parseProgram, protocolRange, protocolTooNew, speaks } from "./protocol.ts";
 import { isPartitionCount } from "./ring.ts";
 import {
   addressesMax,
   droppedMax,
+  formatOfProtocol,
   largestN,
   type Member,
   membersMax,
@@ -30,10 +33,11 @@ import {
   type Topology,
   type TopologyMove,
   topologyFormat,
+  topologyFormatOfOne,
   votersMax,
   weightMax,
 } from "./topology.ts";
-import { memberOf } from "./topology_steps.ts";
+import { memberIn, memberOf } from "./topology_steps.ts";
 
 /** The document of a node on its own, as the first version wrote it. */
 const formatOfOne = 1;
@@ -53,10 +57,13 @@ export function readTopology(
   raw: unknown,
 ): { readonly value: Topology } | { readonly error: string } {
   if (!isFields(raw)) return { error: "it is not an object" };
-  const document = inNewestFormat(raw);
-  if (document?.["format"] !== topologyFormat) return { error: "its format is not known" };
+  const document = inOwnFormat(raw);
+  if (document === undefined || !isFormat(document["format"])) {
+    return { error: "its format is not known" };
+  }
   const error =
     faultOf(document) ??
+    faultOfProtocol(document) ??
     faultOfMove(document as unknown as Topology) ??
     faultOfRows(document as unknown as Topology);
   return error === undefined ? { value: copyOf(document as unknown as Topology) } : { error };
@@ -65,7 +72,7 @@ export function readTopology(
 /** The document in the data folder. @throws `wrong-data-folder`, `corruption` */
 export function parseTopology(raw: unknown): Topology {
   const format = isFields(raw) ? raw["format"] : undefined;
-  if (format !== formatOfOne && format !== formatWithoutMoves && format !== topologyFormat) {
+  if (format !== formatOfOne && format !== formatWithoutMoves && !isFormat(format)) {
     throw new QuorateError(
       "wrong-data-folder",
       `The topology has format ${JSON.stringify(format)}, and this version of the program reads formats ${formatOfOne} to ${topologyFormat}.`,
@@ -74,6 +81,8 @@ export function parseTopology(raw: unknown): Topology {
   }
   const read = readTopology(raw);
   if ("value" in read) return read.value;
+  const { protocol } = raw as Fields;
+  if (isVersion(protocol) && protocol > protocolRange.highest) throw protocolTooNew(protocol);
   throw new QuorateError(
     "corruption",
     `The topology in the data folder contradicts itself: ${read.error}.`,
@@ -81,22 +90,27 @@ export function parseTopology(raw: unknown): Topology {
   );
 }
 
-function inNewestFormat(raw: Fields): Fields | undefined {
+function isFormat(format: unknown): boolean {
+  return format === topologyFormatOfOne || format === topologyFormat;
+}
+
+/** A format that is not written any more becomes the one after. */
+function inOwnFormat(raw: Fields): Fields | undefined {
   if (raw["format"] === formatOfOne) return clusterOfOne(raw);
   if (raw["format"] !== formatWithoutMoves) return raw;
-  return { ...raw, format: topologyFormat, move: undefined };
+  return { ...raw, format: topologyFormatOfOne, move: undefined };
 }
 
 /** A document of format 1 with what is the same in every cluster of one. */
 function clusterOfOne(raw: Fields): Fields | undefined {
   const { members, partitions } = raw;
   if (!isList(members, 1) || !isFields(members[0]) || !isCount(partitions))
-    return { ...raw, format: topologyFormat };
+    return { ...raw, format: topologyFormatOfOne };
   const { nodeId, storeId, name } = members[0] as unknown as Member;
   const each = <Value>(value: Value) => Array.from({ length: partitions }, () => value);
   return {
     ...raw,
-    format: topologyFormat,
+    format: topologyFormatOfOne,
     members: [memberOf({ nodeId, storeId, name, host: "localhost" })],
     voters: [nodeId],
     replicas: each([0]),
@@ -127,6 +141,24 @@ function faultOf(document: Fields): string | undefined {
   if (!voters.every((voter) => ids.has(voter))) return "a voter is no member";
   if (!isWhole(nextNamespaceNumber, 1, 0xffffffff)) return "its next namespace has no number";
   return faultOfNamespaces(namespaces, dropped, nextNamespaceNumber);
+}
+
+/** A document says what every member speaks exactly where that is turned on. */
+function faultOfProtocol(document: Fields): string | undefined {
+  if (document["format"] === topologyFormatOfOne) return undefined;
+  const { protocol } = document;
+  if (!isVersion(protocol) || formatOfProtocol(protocol) !== document["format"]) {
+    return "its version of the protocol is none of its format";
+  }
+  if (protocol > protocolRange.highest)
+    return `it has turned on version ${protocol} of the protocol`;
+  for (const { program } of document["members"] as readonly Fields[]) {
+    const told = parseProgram(program);
+    if (told === undefined || !speaks(told, protocol)) {
+      return "a member does not speak its version of the protocol";
+    }
+  }
+  return undefined;
 }
 
 function faultOfNamespaces(
@@ -310,14 +342,16 @@ function isReplicas(raw: unknown, n: number): boolean {
   return raw === "quorum" || raw === "all" || isWhole(raw, 1, n);
 }
 
-/** The known fields alone. */
+/** The known fields alone, and none of a later format. */
 function copyOf(document: Topology): Topology {
+  const { format, protocol } = document;
   return {
-    format: document.format,
+    format,
+    ...(format === topologyFormatOfOne || protocol === undefined ? {} : { protocol }),
     clusterId: document.clusterId,
     epoch: document.epoch,
     partitions: document.partitions,
-    members: document.members.map(memberOf),
+    members: document.members.map((member) => memberIn(document, member)),
     voters: document.voters,
     replicas: document.replicas,
     changed: document.changed,

@@ -14,8 +14,15 @@
  * @module
  */
 
-import type { ClusterAnswer, ClusterMember, HintsAnswer, MemberState } from "./api.ts";
-import { type Member, sharesOf, type Topology } from "./topology.ts";
+import type {
+  ClusterAnswer,
+  ClusterMember,
+  HintsAnswer,
+  MemberState,
+  ProtocolAnswer,
+} from "./api.ts";
+import { features, isOn, type MemberProgram } from "./protocol.ts";
+import { type Member, protocolOf, sharesOf, type Topology } from "./topology.ts";
 import { placeOf } from "./topology_answer.ts";
 
 /** What a node tells the others of itself, in numbers; a name that is missing is not known. */
@@ -41,13 +48,11 @@ export interface MemberView {
   readonly boot: number;
   readonly epoch: number;
   readonly load: Load;
-  readonly version?: string;
 }
 
 /** The node that answers. */
 export interface SelfView {
   readonly nodeId: string;
-  readonly version: string;
   readonly load: Load;
 }
 
@@ -64,6 +69,7 @@ export interface HintTally {
 export interface StatusFacts {
   readonly self: SelfView;
   readonly views: readonly MemberView[];
+  readonly protocol: ProtocolAnswer;
   readonly hints: HintsAnswer;
 }
 
@@ -72,7 +78,7 @@ const phiShownMax = 1000;
 /** The members, and what this node knows of each. */
 export function clusterAnswer(
   topology: Topology,
-  { self, views, hints }: StatusFacts,
+  { self, views, protocol, hints }: StatusFacts,
 ): ClusterAnswer {
   const { clusterId, epoch, partitions, members, voters } = topology;
   const shares = sharesOf(topology);
@@ -84,9 +90,12 @@ export function clusterAnswer(
     epoch,
     partitions,
     voters: members.filter(({ nodeId }) => voters.includes(nodeId)).map(({ name }) => name),
+    protocol: protocol.protocol,
+    features: protocol.features,
     members: members.map((member, index): ClusterMember => {
       const isSelf = member.nodeId === self.nodeId;
       const { first, all } = shares[index] ?? { first: 0, all: 0 };
+      const { node: _, ...speech } = protocol.members[index] ?? { node: member.name };
       const { count, bytes } = ofStore.get(member.storeId) ?? { count: 0, bytes: 0 };
       return {
         ...placeOf(member),
@@ -96,8 +105,38 @@ export function clusterAnswer(
         firstCount: first,
         replicaCount: all,
         ...(isSelf ? selfFacts(self, epoch) : viewFacts(viewById.get(member.nodeId))),
+        ...speech,
         hints: { count, bytes },
       };
+    }),
+  };
+}
+
+/**
+ * What the members speak. `programOf` is what each runs, as far as it is known: one that was met, but tells
+ * nothing of its program, has no version.
+ */
+export function protocolAnswer(
+  topology: Topology,
+  programOf: (member: Member) => MemberProgram | undefined,
+): ProtocolAnswer {
+  const protocol = protocolOf(topology);
+  const told = topology.members.map((member) => ({
+    node: member.name,
+    program: programOf(member),
+  }));
+  return {
+    protocol,
+    members: told.map(({ node, program }) => {
+      if (program === undefined) return { node };
+      const { version, lowest, highest } = program;
+      return { node, ...(version === "" ? {} : { version }), speaks: { lowest, highest } };
+    }),
+    features: features.map(({ name, since }) => {
+      const isTurnedOn = isOn(protocol, name);
+      const open = told.filter(({ program }) => program === undefined || program.highest < since);
+      const waitsFor = isTurnedOn ? [] : open.map(({ node }) => node);
+      return { name, since, isOn: isTurnedOn, waitsFor };
     }),
   };
 }
@@ -130,23 +169,19 @@ export function hintsAnswer(
   };
 }
 
-type Seen = Pick<
-  ClusterMember,
-  "state" | "phi" | "silentMs" | "epoch" | "keys" | "bytes" | "disk" | "version"
->;
+type Seen = Pick<ClusterMember, "state" | "phi" | "silentMs" | "epoch" | "keys" | "bytes" | "disk">;
 
-function selfFacts({ load, version }: SelfView, epoch: number): Seen {
-  return { state: "alive", phi: 0, silentMs: 0, epoch, ...loadFacts(load), version };
+function selfFacts({ load }: SelfView, epoch: number): Seen {
+  return { state: "alive", phi: 0, silentMs: 0, epoch, ...loadFacts(load) };
 }
 
 function viewFacts(view: MemberView | undefined): Seen {
   if (view === undefined) return { state: "unknown", phi: 0 };
-  const { state, boot, epoch, load, version } = view;
+  const { state, boot, epoch, load } = view;
   const phi = Math.min(phiShownMax, view.phi);
   if (boot === 0) return { state: state === "alive" ? "unknown" : state, phi };
-  const told = version === undefined ? {} : { version };
   const silentMs = Math.round(view.silentMs);
-  return { state, phi, silentMs, epoch, ...loadFacts(load), ...told };
+  return { state, phi, silentMs, epoch, ...loadFacts(load) };
 }
 
 /** What a node tells of itself, under the names by which others know it. */

@@ -26,12 +26,24 @@ import { utf8Bytes } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
 import { xxh64 } from "./hash.ts";
 import {
+  isOn,
+  type MemberProgram,
+  parseProgram,
+  programOfOne,
+  rangeText,
+  sameProgram,
+  speaks,
+  spokenByAll,
+} from "./protocol.ts";
+import {
+  formatOfProtocol,
   largestN,
   type Member,
   membersMax,
   policyDefault,
+  protocolOf,
   type Topology,
-  topologyFormat,
+  topologyFormatOfOne,
   weightDefault,
   zoneDefault,
 } from "./topology.ts";
@@ -61,6 +73,7 @@ export interface Seal {
 export function memberOf(facts: MemberFacts): Member {
   const { nodeId, storeId, name, addresses = [], clientUrl } = facts;
   const address = addresses[0];
+  const program = parseProgram(facts.program);
   return {
     nodeId,
     storeId,
@@ -70,7 +83,14 @@ export function memberOf(facts: MemberFacts): Member {
     zone: facts.zone ?? zoneDefault,
     host: facts.host ?? (address === undefined ? name : address.slice(0, address.lastIndexOf(":"))),
     weight: facts.weight ?? weightDefault,
+    ...(program === undefined ? {} : { program }),
   };
+}
+
+/** A member as a document has it: what it runs is part of it where that is turned on. */
+export function memberIn(topology: Topology, facts: MemberFacts): Member {
+  const { program: _, ...member } = memberOf(facts);
+  return isOn(protocolOf(topology), "member-programs") ? memberOf(facts) : member;
 }
 
 /** The first document of a cluster of one (T10). */
@@ -108,10 +128,11 @@ export function withMember(
   facts: MemberFacts,
   seals: readonly Seal[],
 ): Topology | undefined {
-  const member = memberOf(facts);
+  const member = memberIn(topology, facts);
   if (isMember(topology, member)) return undefined;
   refuseMoving(topology);
   refuseKnown(topology.members, member);
+  refuseBehind(topology, facts);
   if (topology.members.length >= membersMax) {
     throw invalid(`A cluster has at most ${membersMax} members.`, "Start another cluster.");
   }
@@ -134,24 +155,72 @@ export function withAddresses(
   const before = topology.members.find((member) => member.nodeId === nodeId);
   assert(before !== undefined, "topology: who changes its addresses is a member");
   const { clientUrl: _, host: __, ...kept } = before;
-  const after = memberOf({ ...kept, ...reached });
+  const after = memberIn(topology, { ...kept, ...reached });
   if (JSON.stringify(after) === JSON.stringify(before)) return undefined;
   const members = topology.members.map((member) => (member === before ? after : member));
   return { ...topology, epoch: topology.epoch + 1, members };
 }
 
-function firstDocument(
-  clusterId: string,
-  partitions: number,
-  members: readonly Member[],
-): Topology {
+/** A member that runs another program now; undefined: it does not, or that is not told there. */
+export function withProgram(
+  topology: Topology,
+  nodeId: string,
+  program: MemberProgram,
+): Topology | undefined {
+  const before = topology.members.find((member) => member.nodeId === nodeId);
+  if (before === undefined || sameProgram(before.program, program)) return undefined;
+  if (!isOn(protocolOf(topology), "member-programs")) return undefined;
+  const members = topology.members.map((one) => (one === before ? { ...one, program } : one));
+  return { ...topology, epoch: topology.epoch + 1, members };
+}
+
+/**
+ * A version of the protocol is turned on: every member has promised to run no program without it. Undefined
+ * when it is on, or a member has not told what it runs.
+ */
+export function withProtocol(
+  topology: Topology,
+  protocol: number,
+  programs: ReadonlyMap<string, MemberProgram>,
+): Topology | undefined {
+  if (protocolOf(topology) >= protocol) return undefined;
+  const told = topology.members.map(({ nodeId }) => programs.get(nodeId));
+  if (told.some((program) => program === undefined || !speaks(program, protocol))) return undefined;
+  const next = {
+    ...topology,
+    epoch: topology.epoch + 1,
+    format: formatOfProtocol(protocol),
+    protocol,
+  };
+  const members = topology.members.map((member, index) =>
+    memberIn(next, { ...member, program: told[index] as MemberProgram }),
+  );
+  return { ...next, members };
+}
+
+/** Whoever joins speaks what is turned on. @throws `invalid-request` */
+export function refuseBehind(topology: Topology, { name, program }: MemberFacts): void {
+  const protocol = protocolOf(topology);
+  const told = parseProgram(program) ?? programOfOne(1);
+  if (speaks(told, protocol)) return;
+  throw invalid(
+    `The cluster has turned on version ${protocol} of its protocol, and '${name}' speaks ${rangeText(told)}.`,
+    `Start '${name}' with the version of Quorate that the members run.`,
+  );
+}
+
+function firstDocument(clusterId: string, partitions: number, given: readonly Member[]): Topology {
+  // Whoever tells nothing of its program speaks the first version alone.
+  const protocol = spokenByAll(given.map(({ program }) => program ?? programOfOne(1)));
+  const format = formatOfProtocol(protocol);
   const namespaces = [{ name: defaultNamespace, number: 0, policy: policyDefault }];
   const none: Topology = {
-    format: topologyFormat,
+    format,
+    ...(format === topologyFormatOfOne ? {} : { protocol }),
     clusterId,
     epoch: 0,
     partitions,
-    members,
+    members: given,
     voters: [],
     replicas: [],
     changed: [],
@@ -160,6 +229,7 @@ function firstDocument(
     nextNamespaceNumber: 1,
     dropped: [],
   };
+  const members = given.map((member) => memberIn(none, member));
   return withRows(none, { members, depth: largestN(namespaces) });
 }
 

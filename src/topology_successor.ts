@@ -11,7 +11,7 @@
  */
 
 import type { Namespace } from "./api.ts";
-import { type MovingRow, memberAt, otherRowOf, type Topology } from "./topology.ts";
+import { type MovingRow, memberAt, otherRowOf, protocolOf, type Topology } from "./topology.ts";
 import { nextJoined, sameRow } from "./topology_rows.ts";
 
 /** Whether `next` may follow `before`; both are documents that were parsed. */
@@ -26,6 +26,7 @@ export function whyNotSuccessor(before: Topology, next: Topology): string | unde
   if (next.epoch !== before.epoch + 1) {
     return `its epoch is ${next.epoch}, and ${before.epoch + 1} comes after ${before.epoch}`;
   }
+  if (protocolOf(next) < protocolOf(before)) return "it turns off what all members speak";
   return (
     wrongMember(before, next) ??
     wrongNamespace(before, next) ??

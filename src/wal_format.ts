@@ -25,11 +25,12 @@
 
 import { assert } from "./assert.ts";
 import { crc32 } from "./hash.ts";
+import { formats } from "./protocol.ts";
 
 export const blockBytes = 4096;
 export const batchHeaderBytes = 256;
 const entryHeaderBytes = 6;
-const walFormat = 1;
+const walFormat: number = formats.log;
 /** The most that one batch carries, unless a single entry is larger. */
 export const batchBodyBytesMax = 4 * 1024 * 1024;
 

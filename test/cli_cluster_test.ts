@@ -20,7 +20,9 @@ test("status prints each member, what is known of it and who sees it so, in each
     edge.api.hintTargets = kept;
     const { members, ...rest } = JSON.parse((await ask("status")).out);
     const voters = ["n1", "n2"];
-    assert.equal(rest, { node: "n1", clusterId: "c", epoch: 3, partitions: 256, voters });
+    const features = [{ name: "member-programs", since: 2, on: false, waitsFor: ["n2", "n3"] }];
+    const seen = { node: "n1", clusterId: "c", epoch: 3, partitions: 256, voters };
+    assert.equal(rest, { ...seen, protocol: 1, features });
     assert.equal([members[0].self, members[0].disk.totalBytes], [true, 4 * 1024 ** 3]);
     assert.not.ok("keys" in members[1], "what was not heard is left out");
     assert.match((await ask("status", "-o", "yaml")).out, /state: "down"\n/);
@@ -28,10 +30,21 @@ test("status prints each member, what is known of it and who sees it so, in each
     const { out, err } = await askWith({ columns: 120 }, "status");
     const [head = "", n1 = "", n2 = "", n3 = ""] = out.split("\n");
     assert.match(head, /^node +state +phi +heard +epoch +first of +replica of +keys +hints for it/);
-    assert.match(n1, /^n1 +alive +0\.0 +this node +3 +256 +256 +0 +1\.0 GiB of 4\.0 GiB +http:/);
-    assert.match(n2, /^n2 +down +9\.3 +1\.0 min ago +2 +256 +256 +1,200, 1\.5 KiB +http:/);
+    assert.match(
+      n1,
+      /^n1 +alive +0\.0 +this node +3 +256 +256 +0 +1\.0 GiB of 4\.0 GiB +0\.0\.1 \(1-2\) +http:/,
+    );
+    assert.match(
+      n2,
+      /^n2 +down +9\.3 +1\.0 min ago +2 +256 +256 +1,200, 1\.5 KiB +older \(1\) +http:/,
+    );
     assert.match(n3, /^n3 +unknown +0\.0 +never +256 +256 +http:/);
     assert.match(err, "Cluster c as n1 sees it: 256 partitions, epoch 3, voters n1, n2.");
+    assert.match(err, "Version 1 of the protocol between nodes is on.");
+    assert.match(
+      err,
+      "member-programs (version 2) waits for n2, n3 to run a program that speaks it.",
+    );
   }));
 
 /** An `Io` of a terminal, and what was written to it, write by write. */

@@ -43,6 +43,7 @@ const small = [
   "src/capability.ts",
   "src/errors.ts",
   "src/figures.ts",
+  "src/protocol.ts",
 ];
 
 test("cli-get-without-a-key-is-a-usage-error", () =>

@@ -233,16 +233,20 @@ export class FakeApi implements Api {
       epoch: 3,
       partitions: 256,
       voters: ["n1", "n2"],
+      protocol: 1,
+      features: [{ name: "member-programs", since: 2, isOn: false, waitsFor: ["n2", "n3"] }],
       members: [
         {
           ...{ ...place, ...held, storeId: "s", isSelf: true, state: "alive", phi: 0, silentMs: 0 },
           ...{ epoch: 3, keys: this.#kept.size, bytes: 12, version: "0.0.1" },
+          speaks: { lowest: 1, highest: 2 },
           disk: { freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },
           hints: { count: 0, bytes: 0 },
         },
         {
           ...{ ...place, ...held, node: "n2", nodeId: "n-2", storeId: "s-2", isSelf: false },
           ...{ state: "down", phi: 9.25, silentMs: 61_000, epoch: 2, hints },
+          speaks: { lowest: 1, highest: 1 },
         },
         {
           ...{ ...place, ...held, node: "n3", nodeId: "n-3", storeId: "s-3", isSelf: false },

@@ -412,7 +412,9 @@ withEdge("the cluster is what the schema says, without what was not heard", asyn
   assert.is(heard.status, 200, heard.text);
   const { members, ...rest } = answers.cluster.parse(JSON.parse(heard.text));
   const voters = ["n1", "n2"];
-  assert.equal(rest, { node: "n1", clusterId: "c", epoch: 3, partitions: 256, voters });
+  const features = [{ name: "member-programs", since: 2, on: false, waitsFor: ["n2", "n3"] }];
+  const seen = { node: "n1", clusterId: "c", epoch: 3, partitions: 256, voters };
+  assert.equal(rest, { ...seen, protocol: 1, features });
   assert.equal(
     members.map(({ node, state, self, voter, phi }) => [node, state, self, voter, phi]),
     [

@@ -105,7 +105,10 @@ test("Identity: another name, another format and parts that are no identity's ar
   const { found } = await Slots.open(disk, "identity");
   const facts = found as Record<string, unknown>;
   for (const [change, slug] of [
-    [{ format: 2 }, "wrong-data-folder"],
+    [{ format: 3 }, "wrong-data-folder"],
+    [{ format: 2, protocol: 99 }, "wrong-data-folder"],
+    [{ format: 2 }, "corruption"],
+    [{ format: 1, protocol: 2 }, "corruption"],
     [{ format: undefined }, "wrong-data-folder"],
     [{ storeId: "x" }, "corruption"],
     [{ nodeId: 5 }, "corruption"],

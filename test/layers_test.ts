@@ -44,6 +44,8 @@ const table: Readonly<Record<string, Row>> = {
   version: { layer: "core", level: 1, also: ["hlc"] },
   // What a node is asked and answers: versions are part of it.
   api: { layer: "core", level: 1, also: ["version"] },
+  // What nodes have in common; errors name what is missing.
+  protocol: { layer: "core", level: 1 },
   checked_json: { layer: "core", level: 1 },
   histogram: { layer: "core", level: 1 },
   admission: { layer: "core", level: 1 },

@@ -7,6 +7,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Admission } from "../src/admission.ts";
+import type { ProtocolAnswer } from "../src/api.ts";
 import { QuorateError } from "../src/errors.ts";
 import { createReport } from "../src/log.ts";
 import { Metrics } from "../src/metrics.ts";
@@ -42,7 +43,16 @@ function fill({ metrics, admission }: ReturnType<typeof open>): void {
     { ...kept, storeId: "s-9", count: 1 },
   ];
   const links = [{ peer: 'n"2', phi: 8.5, queueBytes: 7 }];
-  metrics.watchNode(Object.assign(api, { peerLinks: () => links }));
+  const protocol = (): ProtocolAnswer => ({
+    protocol: 1,
+    members: [
+      { node: "n1", version: "0.1.0", speaks: { lowest: 1, highest: 2 } },
+      { node: "n2", speaks: { lowest: 1, highest: 1 } },
+      { node: "n3" },
+    ],
+    features: [{ name: "member-programs", since: 2, isOn: false, waitsFor: ["n2", "n3"] }],
+  });
+  metrics.watchNode(Object.assign(api, { peerLinks: () => links, protocol }));
   metrics.watchServer({ connections: 3 });
   const { report, traffic } = metrics;
   for (const name of Object.keys(counterTable)) report.count(name, 2);
@@ -85,6 +95,10 @@ test("counts, observations and marks of the effects become samples in base units
     quorate_repair_oldest_seconds: 599,
     'quorate_link_queue_bytes{peer="n\\"2"}': 7,
     'quorate_peer_phi{peer="n\\"2"}': 8.5,
+    quorate_protocol_version: 1,
+    'quorate_member_protocol_version{member="n1",version="0.1.0"}': 2,
+    'quorate_member_protocol_version{member="n2",version=""}': 1,
+    'quorate_feature_waits_for{feature="member-programs"}': 2,
   };
   for (const [sample, value] of Object.entries(expected)) {
     assert.is(await sampleOf(metrics, sample), value, sample);
@@ -106,10 +120,14 @@ test("a node that starts, and does not say what it keeps, takes no other number 
   api.repair = () => {
     throw new QuorateError("not-ready", "The node is starting.");
   };
-  metrics.watchNode(Object.assign(api, { peerLinks: () => [] }));
+  const protocol = (): ProtocolAnswer => {
+    throw new QuorateError("not-ready", "The node is starting.");
+  };
+  metrics.watchNode(Object.assign(api, { peerLinks: () => [], protocol }));
   assert.is(await sampleOf(metrics, "quorate_boots"), (await api.info()).boot);
   assert.not.match(await metrics.text(), /^quorate_hints\{/m);
   assert.not.match(await metrics.text(), /^quorate_repair_due/m);
+  assert.not.match(await metrics.text(), /^quorate_protocol_version/m);
 });
 
 test("every name that the sources count or observe has a row with its help and unit", () => {

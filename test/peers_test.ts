@@ -11,6 +11,7 @@ import type { Hello } from "../src/handshake.ts";
 import type { Hlc } from "../src/hlc.ts";
 import type { PeerReply, PeerRequest } from "../src/message.ts";
 import { Peers } from "../src/peers.ts";
+import { type MemberProgram, programOfOne } from "../src/protocol.ts";
 import type { WriteRequest } from "../src/quorum_message.ts";
 import { MemoryNetwork } from "./network_harness.ts";
 import { rejectsSlug } from "./samples.ts";
@@ -26,6 +27,7 @@ interface Given {
   readonly queueBytesMax?: number;
   readonly boot?: number;
   readonly start?: string;
+  readonly program?: MemberProgram;
 }
 
 class Node {
@@ -55,6 +57,8 @@ class Node {
       limits: { queueBytesMax: given.queueBytesMax ?? 64 * 1024 * 1024 },
       ports: {
         hello: () => ({
+          protocol: given.program?.lowest ?? 1,
+          program: given.program ?? programOfOne(1),
           clusterId: own,
           nodeId: this.nodeId,
           storeId: this.nodeId,

@@ -1,12 +1,14 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { ClusterMember } from "../src/api.ts";
+import { programOfOne } from "../src/protocol.ts";
 import {
   clusterAnswer,
   hintsAnswer,
   hintsTold,
   loadOf,
   type MemberView,
+  protocolAnswer,
 } from "../src/topology_status.ts";
 import { genesisOf } from "../src/topology_steps.ts";
 
@@ -21,7 +23,12 @@ const members = ["a", "b", "c"].map((letter, index) => ({
 const topology = genesisOf(members, { expect: 3, partitions: 16 });
 const noHints = hintsAnswer(topology.members, "n1", [], 0);
 const [first, second, third] = topology.members.map(({ nodeId }) => nodeId);
-const self = { nodeId: first ?? "", version: "1.2.3", load: { keys: 7, bytes: 70 } };
+const self = { nodeId: first ?? "", load: { keys: 7, bytes: 70 } };
+const programs = new Map([
+  [first, { version: "1.2.3", lowest: 1, highest: 2, formats: {} }],
+  [second, programOfOne(1)],
+]);
+const protocol = protocolAnswer(topology, ({ nodeId }) => programs.get(nodeId));
 
 function view(change: Partial<MemberView>): MemberView {
   const nodeId = second ?? "";
@@ -30,7 +37,7 @@ function view(change: Partial<MemberView>): MemberView {
 }
 
 function memberOf(views: readonly MemberView[], nodeId: string | undefined): ClusterMember {
-  const { members: all } = clusterAnswer(topology, { self, views, hints: noHints });
+  const { members: all } = clusterAnswer(topology, { self, views, protocol, hints: noHints });
   const found = all.find((member) => member.nodeId === nodeId);
   if (found === undefined) throw new Error("the member is missing");
   return found;
@@ -38,7 +45,7 @@ function memberOf(views: readonly MemberView[], nodeId: string | undefined): Clu
 
 test("clusterAnswer() has every member of the document once, in its order, heard of or not", () => {
   const views = [view({}), view({ nodeId: "f".repeat(32) })];
-  const answer = clusterAnswer(topology, { self, views, hints: noHints });
+  const answer = clusterAnswer(topology, { self, views, protocol, hints: noHints });
   const ids = answer.members.map(({ nodeId }) => nodeId);
   assert.equal(
     ids,
@@ -72,10 +79,23 @@ test("clusterAnswer(): what was heard is told, rounded and within bounds", () =>
   const load = { keys: 5, diskFreeBytes: 1, diskTotalBytes: 2 };
   const state = "suspect";
   const phi = Number.POSITIVE_INFINITY;
-  const heard = memberOf([view({ state, phi, load, version: "1.2.4" })], second);
+  const heard = memberOf([view({ state, phi, load })], second);
   assert.equal([heard.state, heard.phi, heard.silentMs], ["suspect", 1000, 121]);
-  assert.equal([heard.keys, heard.bytes, heard.version], [5, undefined, "1.2.4"]);
+  assert.equal([heard.keys, heard.bytes], [5, undefined]);
   assert.equal(heard.disk, { freeBytes: 1, totalBytes: 2 });
+});
+
+test("protocolAnswer(): a feature waits for who is behind, and for who was never heard of", () => {
+  const nameOf = (id: string | undefined) =>
+    topology.members.find(({ nodeId }) => nodeId === id)?.name;
+  assert.is(protocol.protocol, 1);
+  assert.equal(protocol.features, [
+    { name: "member-programs", since: 2, isOn: false, waitsFor: [nameOf(second), nameOf(third)] },
+  ]);
+  const [own, other, unheard] = [first, second, third].map((id) => memberOf([], id));
+  assert.equal([own?.version, own?.speaks], ["1.2.3", { lowest: 1, highest: 2 }]);
+  assert.equal([other?.version, other?.speaks], [undefined, { lowest: 1, highest: 1 }]);
+  assert.equal([unheard?.version, unheard?.speaks], [undefined, undefined]);
 });
 
 test("hintsAnswer() sums up, names the members, and never tells an age below zero", () => {
@@ -92,7 +112,7 @@ test("hintsAnswer() sums up, names the members, and never tells an age below zer
     { ...one, node: name, oldestAgeMs: 1000, isDelivering: true },
     { ...gone, oldestAgeMs: 0 },
   ]);
-  const { members: all } = clusterAnswer(topology, { self, views: [], hints: answer });
+  const { members: all } = clusterAnswer(topology, { self, views: [], protocol, hints: answer });
   assert.equal(all.find(({ node }) => node === name)?.hints, { count: 2, bytes: 300 });
   const unaged = hintsAnswer([], "n1", [{ ...gone, oldestMs: undefined }], 5000);
   assert.not.ok("oldestAgeMs" in (unaged.targets[0] ?? {}));

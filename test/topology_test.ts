@@ -155,7 +155,7 @@ test("parseTopology() refuses what contradicts itself or has another format, and
     change(raw);
     throwsSlug("corruption", () => parseTopology(raw), change.toString());
   }
-  for (const raw of [null, undefined, 1, "x", [], {}, { ...first, format: 4 }]) {
+  for (const raw of [null, undefined, 1, "x", [], {}, { ...first, format: 5 }]) {
     throwsSlug("wrong-data-folder", () => parseTopology(raw), JSON.stringify(raw));
   }
   const property = fc.property(
