@@ -7,7 +7,7 @@ import { SimClock } from "../sim/clock.ts";
 import { SimRandom } from "../sim/random.ts";
 import { silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
-import type { Hello } from "../src/handshake.ts";
+import { type Hello, parseThird, provenFrame } from "../src/handshake.ts";
 import type { Hlc } from "../src/hlc.ts";
 import type { PeerReply, PeerRequest } from "../src/message.ts";
 import { Peers } from "../src/peers.ts";
@@ -28,6 +28,14 @@ interface Given {
   readonly boot?: number;
   readonly start?: string;
   readonly program?: MemberProgram;
+}
+
+const later: MemberProgram = { version: "2.0.0", lowest: 2, highest: 3, formats: {} };
+
+function helloOf(letter: string, own: string | undefined) {
+  const id = letter.repeat(32);
+  const told = { clusterId: own, nodeId: id, storeId: id, boot: 1, start: "first", epoch: 3 };
+  return { ...told, name: letter, addresses: [`${letter}:1`] };
 }
 
 class Node {
@@ -57,16 +65,11 @@ class Node {
       limits: { queueBytesMax: given.queueBytesMax ?? 64 * 1024 * 1024 },
       ports: {
         hello: () => ({
-          protocol: given.program?.lowest ?? 1,
-          program: given.program ?? programOfOne(1),
-          clusterId: own,
-          nodeId: this.nodeId,
-          storeId: this.nodeId,
+          ...helloOf(letter, own),
           boot: given.boot ?? 1,
           start: given.start ?? "first",
-          epoch: 3,
-          name: letter,
-          addresses: [this.address],
+          protocol: given.program?.lowest ?? 1,
+          program: given.program ?? programOfOne(1),
         }),
         whyNot: given.whyNot ?? (() => undefined),
         remembers: ({ storeId }) => (storeId === "a".repeat(32) ? 42 : 0),
@@ -412,6 +415,8 @@ for (const [name, given, other, why] of [
     "it was replaced",
   ],
   ["a node that refuses this one", {}, { whyNot: () => "it was replaced" }, "it was replaced"],
+  ["an earlier program, seen by a later one", { program: later }, {}, "upgrade 'b' first"],
+  ["a later program, seen by an earlier one", {}, { program: later }, "upgrade 'a' first"],
 ] as const) {
   test(`${name}: no link, and the reason is known`, async () => {
     const { clock, a, b } = await linked(given, other);
@@ -425,6 +430,35 @@ for (const [name, given, other, why] of [
     assert.match(String(said[0]?.why), why);
   });
 }
+
+test("two that speak versions in common use the highest, and each knows what the other runs", async () => {
+  const own = { ...later, lowest: 1 };
+  const { a, b } = await linked({ program: own }, { program: { ...own, highest: 2 } });
+  assert.is(a.peers.protocolWith(b.nodeId), 2);
+  assert.equal(a.peers.programOf(b.nodeId), { ...own, highest: 2 });
+  assert.is(a.peers.protocolWith("f".repeat(32)), undefined, "there is no such member");
+});
+
+test("what the first program tells and looks at: the number 1, in the field `protocol`", () => {
+  const program = { ...later, lowest: 1 };
+  const hello = { ...helloOf("a", clusterId), protocol: 1, program };
+  const nonces = { dialing: new Uint8Array(16), accepting: new Uint8Array(16) };
+  const frame = provenFrame("", "dial", nonces, hello);
+  // After the proof, as the first program reads it: other fields are none of its business.
+  const words = JSON.parse(new TextDecoder().decode(frame.subarray(32)));
+  assert.is(words.protocol, 1);
+  const own = { ...helloOf("b", clusterId), protocol: 1, program };
+  const { program: _, ...first } = hello;
+  const told = parseThird(
+    "",
+    nonces,
+    provenFrame("", "dial", nonces, first as unknown as Hello),
+    own,
+  );
+  assert.equal(typeof told === "string" ? told : told.program, programOfOne(1));
+  const none = provenFrame("", "dial", nonces, { ...hello, protocol: 0 });
+  assert.match(String(parseThird("", nonces, none, own)), /does not tell which versions/);
+});
 
 test("the same secret on both sides: they talk", async () => {
   const { a, b } = await linked({ secret: "one" });

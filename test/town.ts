@@ -28,6 +28,8 @@ export interface Place {
   >;
   /** Takes in nodes that ask to join, without a plan. */
   autoJoin?: boolean;
+  /** What it tells of its program. */
+  program?: { readonly version: string; readonly protocolMax?: number };
 }
 
 /** Nodes that know each other's addresses. */
@@ -68,7 +70,10 @@ export class Town {
       disk: place.disk,
       report: silentReport,
       openTable: () => place.table.open(),
-      settings: { ...smallSettings, name: place.name, memtableBytesMax: 64 * 1024 },
+      settings: {
+        ...{ ...smallSettings, name: place.name, memtableBytesMax: 64 * 1024 },
+        ...place.program,
+      },
       cluster: {
         network: this.network.from(place.address),
         ...(place.budgets === undefined ? {} : { budgets: place.budgets }),
