@@ -11,7 +11,7 @@ import * as assert from "uvu/assert";
 import type { Outcome } from "../src/errors.ts";
 import { History, valueText } from "./history.ts";
 import { pause, type RealCluster } from "./real_cluster_harness.ts";
-import { type Answer, Client, keyPath } from "./real_harness.ts";
+import { type Answer, Client, keptConnectionClosed, keyPath } from "./real_harness.ts";
 
 export interface Failure {
   readonly node: number;
@@ -30,6 +30,8 @@ export interface RealClientsOptions {
   readonly readersPerNode?: number;
   /** Each writer asks the nodes in turn, in place of one of them. */
   readonly isRoaming?: boolean;
+  /** A request that finds a node stopping, gone or starting is asked once more, of the next one. */
+  readonly isRetrying?: boolean;
 }
 
 const keysPerWriter = 8;
@@ -48,11 +50,13 @@ export class RealClients {
   readonly #clients: readonly Client[];
   readonly #running: readonly Promise<void>[];
   readonly #served: { count: number; longestMs: number }[];
+  readonly #isRetrying: boolean;
   #isStopping = false;
   #turn = 0;
 
   constructor(cluster: RealCluster, options: RealClientsOptions) {
     const { nodes, writersPerNode = 3, readersPerNode = 2, isRoaming = false } = options;
+    this.#isRetrying = options.isRetrying === true;
     this.#cluster = cluster;
     this.#clients = cluster.members.map(({ url }) => new Client(url));
     this.#served = cluster.members.map(() => ({ count: 0, longestMs: 0 }));
@@ -197,10 +201,13 @@ export class RealClients {
     ask: (client: Client) => Promise<Answer>,
   ): Promise<{ readonly answer: Answer } | { readonly failure: Failure }> {
     const beganMs = performance.now();
-    const answer = await ask(this.#clients[node] as Client).catch((error: unknown) => ({
-      status: 0,
-      body: JSON.stringify({ type: String(error) }),
-    }));
+    const at = (index: number): Promise<Answer> =>
+      ask(this.#clients[index % this.#clients.length] as Client).catch((error: unknown) => ({
+        status: 0,
+        body: JSON.stringify({ type: String(error) }),
+      }));
+    const first = await at(node);
+    const answer = this.#isRetrying && isUntouched(first) ? await at(node + 1) : first;
     const endedMs = performance.now();
     const isServed = kind === "write" ? answer.status === 204 : [200, 404].includes(answer.status);
     if (isServed) {
@@ -229,4 +236,12 @@ export class RealClients {
     if (served === undefined) throw new Error(`there is no node ${node}`);
     return served;
   }
+}
+
+/** The node is stopping or starting, or closed the connection: what is asked again is the same write. */
+function isUntouched({ status, body }: Answer): boolean {
+  if (status !== 0 && status !== 503) return false;
+  const { type, outcome } = JSON.parse(body) as { type: string; outcome?: Outcome };
+  if (status === 0) return type.includes("ECONNREFUSED") || type.includes(keptConnectionClosed);
+  return /(?:draining|not-ready)$/.test(type) && outcome === "none";
 }

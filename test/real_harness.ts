@@ -166,7 +166,10 @@ export class Client {
           else reject(new Error("the answer was cut"));
         });
       });
-      request.on("error", reject);
+      request.on("error", (error: NodeJS.ErrnoException) => {
+        const isKept = request.reusedSocket && error.code === "ECONNRESET";
+        reject(isKept ? new Error(keptConnectionClosed) : error);
+      });
       if (missingBytes === 0) request.end(body);
       else request.flushHeaders();
     });
@@ -176,6 +179,9 @@ export class Client {
     this.#agent.destroy();
   }
 }
+
+/** A server may close a connection that it kept, just as a request goes out on it: ask again (RFC 9112, 9.3.1). */
+export const keptConnectionClosed = "the kept connection was closed";
 
 export const keyPath = (key: string): string => `/v1/kv/default/${key}`;
 
