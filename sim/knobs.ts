@@ -84,6 +84,8 @@ export interface Knobs {
   readonly memberGapMs: number | undefined;
   /** How often nodes send heartbeats. */
   readonly gossipPeriodMs: number;
+  /** By place: how many of its first starts are of a program that speaks version 1 of the protocol alone. */
+  readonly earlierStarts: readonly number[];
 }
 
 /**
@@ -97,8 +99,17 @@ const KiB = 1024;
 export const repairNeverMs = 24 * 3_600_000;
 /** Many nodes take long to run. */
 const largeShare = 0.04;
+/** In some worlds nodes are upgraded, one by one, as they are started again. */
+const upgradeShare = 0.12;
 
 export function drawKnobs(chance: Chance): Knobs {
+  const knobs = drawWorld(chance);
+  const isUpgraded = chance.happens(upgradeShare);
+  const starts = (): number => (isUpgraded ? chance.whole(0, 2) : 0);
+  return { ...knobs, earlierStarts: Array.from({ length: knobs.nodes }, starts) };
+}
+
+function drawWorld(chance: Chance): Omit<Knobs, "earlierStarts"> {
   const nodes = chance.happens(largeShare)
     ? chance.whole(6, 9)
     : chance.pick([1, 2, 3, 3, 3, 3, 4, 5]);

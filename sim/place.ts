@@ -159,7 +159,7 @@ export class Place {
       },
       settings: {
         name: this.name,
-        version: "0.0.0",
+        ...this.#program(),
         runtime: "sim",
         partitions: knobs.partitions,
         segmentBytes: knobs.segmentBytes,
@@ -196,6 +196,13 @@ export class Place {
       },
       (error) => this.#ended(life, error),
     );
+  }
+
+  /** At its first starts an earlier one, on its first disk: whoever comes later speaks what is on by then. */
+  #program(): { readonly version: string; readonly protocolMax?: number } {
+    const { knobs, index } = this.#parts;
+    const isEarlier = this.disks === 0 && this.starts <= (knobs.earlierStarts[index] ?? 0);
+    return isEarlier ? { version: "0.0.0", protocolMax: 1 } : { version: "0.0.1" };
   }
 
   /** The process is killed; what it wrote stays, synced or not. */

@@ -20,6 +20,8 @@ export interface Failure {
   readonly status: number;
   readonly outcome: Outcome | undefined;
   readonly slug: string;
+  /** What was said about it. */
+  readonly detail: string;
   readonly beganMs: number;
   readonly endedMs: number;
 }
@@ -96,18 +98,23 @@ export class RealClients {
 
   /** What failed, by node, kind and answer, and how long the longest one took. */
   summary(): string {
-    const groups = new Map<string, { count: number; longestMs: number }>();
-    for (const { node, kind, status, slug, outcome, beganMs, endedMs } of this.failures) {
+    const groups = new Map<string, { count: number; longestMs: number; detail: string }>();
+    for (const failure of this.failures) {
+      const { node, kind, status, slug, outcome, beganMs, endedMs } = failure;
       const name = `n${node + 1} ${kind} ${status} ${slug} ${outcome ?? ""}`;
-      const { count, longestMs } = groups.get(name) ?? { count: 0, longestMs: 0 };
+      const { count, longestMs, detail } = groups.get(name) ?? {
+        ...{ count: 0, longestMs: 0, detail: failure.detail },
+      };
       groups.set(name, {
+        detail,
         count: count + 1,
         longestMs: Math.max(longestMs, Math.round(endedMs - beganMs)),
       });
     }
     const { acknowledgedCount, readCount } = this.history;
     const lines = [...groups].map(
-      ([name, { count, longestMs }]) => `${name}: ${count}, the longest ${longestMs} ms`,
+      ([name, { count, longestMs, detail }]) =>
+        `${name}: ${count}, the longest ${longestMs} ms, the first: ${detail}`,
     );
     return [`${acknowledgedCount} writes and ${readCount} reads served`, ...lines].join("\n");
   }
@@ -216,9 +223,9 @@ export class RealClients {
       served.longestMs = Math.max(served.longestMs, endedMs - beganMs);
       return { answer };
     }
-    const said = JSON.parse(answer.body) as { type: string; outcome?: Outcome };
-    const { outcome, type: slug } = said;
-    const failure = { node, kind, status: answer.status, outcome, slug, beganMs, endedMs };
+    const said = JSON.parse(answer.body) as { type: string; outcome?: Outcome; detail?: string };
+    const { outcome, type: slug, detail = "" } = said;
+    const failure = { node, kind, status: answer.status, outcome, slug, detail, beganMs, endedMs };
     this.failures.push(failure);
     return { failure };
   }
