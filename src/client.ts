@@ -75,6 +75,7 @@ export type {
   ClusterInfo,
   ExplainedReplica,
   ExplainInfo,
+  FeatureInfo,
   HintsInfo,
   HintTargetInfo,
   MemberInfo,

@@ -344,14 +344,16 @@ function isReplicas(raw: unknown, n: number): boolean {
 
 /** The known fields alone, and none of a later format. */
 function copyOf(document: Topology): Topology {
-  const { format, protocol } = document;
+  const { format, protocol, ...rest } = document;
+  const isOfOne = format === topologyFormatOfOne || protocol === undefined;
+  const own: Topology = isOfOne ? { format, ...rest } : document;
   return {
     format,
-    ...(format === topologyFormatOfOne || protocol === undefined ? {} : { protocol }),
+    ...(isOfOne ? {} : { protocol }),
     clusterId: document.clusterId,
     epoch: document.epoch,
     partitions: document.partitions,
-    members: document.members.map((member) => memberIn(document, member)),
+    members: document.members.map((member) => memberIn(own, member)),
     voters: document.voters,
     replicas: document.replicas,
     changed: document.changed,

@@ -125,6 +125,24 @@ test("Identity: another name, another format and parts that are no identity's ar
   }
 });
 
+test("U3: a promise is durable before it is told, in every crash, and never taken back", async () => {
+  const disk = new SimDisk();
+  const identity = await open(disk, "ada");
+  assert.is(identity.protocol, 1);
+  const format = async (of: SimDisk) =>
+    ((await Slots.open(of, "identity")).found as { format: number }).format;
+  assert.is(await format(disk), 1, "until then the first program goes on with it");
+  await identity.pledge(2);
+  for (const keep of ["durable", "all"] as const) {
+    const after = disk.copy().crash(keep);
+    const again = await open(after, "ada");
+    assert.equal([again.protocol, again.nodeId, await format(after)], [2, identity.nodeId, 2]);
+    await again.pledge(1);
+    await again.begin(7);
+    assert.is((await open(after)).protocol, 2);
+  }
+});
+
 test("Identity: a folder without one is taken only when it is empty, but for a lock and a first try", async () => {
   const tried = new SimDisk();
   tried.replace("LOCK", Uint8Array.of(1));

@@ -5,6 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { SimDisk } from "../sim/disk.ts";
 import { Document } from "../src/document.ts";
+import { ownProgram, programOfOne } from "../src/protocol.ts";
 import { Slots } from "../src/slots.ts";
 import { joinedAt, replicasOf, type Topology } from "../src/topology.ts";
 import { withNamespace } from "../src/topology_namespaces.ts";
@@ -47,6 +48,45 @@ function copy(of: unknown = four): Raw {
 test("a document of format 2 is one in which nothing moves", () => {
   assert.equal(readTopology({ ...copy(), format: 2 }), { value: four });
   assert.equal(readTopology({ ...copy(), format: 2, move: { phase: 9 } }), { value: four });
+});
+
+test("U2: a document of version 1 has these fields and no other: earlier programs would lose them", () => {
+  const told = members.map((member) => ({ ...member, program: ownProgram("1.0.0", 1) }));
+  const document = copy(genesisOf(told, { expect: 4, partitions: 4 }));
+  assert.is(document["format"], 3);
+  assert.equal(Object.keys(document), [
+    ...["format", "clusterId", "epoch", "partitions", "members", "voters", "replicas", "changed"],
+    ...["joined", "namespaces", "nextNamespaceNumber", "dropped"],
+  ]);
+  assert.equal(Object.keys((document["members"] as readonly Raw[])[0] ?? {}), [
+    ...["nodeId", "storeId", "name", "addresses", "clientUrl", "zone", "host", "weight"],
+  ]);
+  const more = copy(document);
+  (more["members"] as Raw[])[0] = { ...(more["members"] as Raw[])[0], program: programOfOne(1) };
+  assert.equal(readTopology({ ...more, protocol: 2 }), { value: document });
+});
+
+test("a document in which a version is on says what every member speaks, and is refused where that does not fit", () => {
+  const told = members.map((member) => ({ ...member, program: ownProgram("1.0.0") }));
+  const document = genesisOf(told, { expect: 4, partitions: 4 });
+  assert.equal([document.format, document.protocol], [4, 2]);
+  assert.equal(readTopology(copy(document)), { value: document });
+  const faultOf = (raw: Raw) => {
+    const read = readTopology(raw);
+    return "error" in read ? read.error : "none";
+  };
+  assert.match(faultOf({ ...copy(document), protocol: 1 }), /none of its format/);
+  assert.match(faultOf({ ...copy(document), protocol: undefined }), /none of its format/);
+  assert.match(faultOf({ ...copy(document), protocol: 3 }), /turned on version 3/);
+  for (const program of [undefined, programOfOne(1), { ...programOfOne(3) }, "1.0.0"]) {
+    const wrong = copy(document);
+    (wrong["members"] as Raw[])[2] = { ...(wrong["members"] as Raw[])[2], program };
+    assert.match(faultOf(wrong), /a member does not speak/);
+  }
+  const later = throwsSlug("wrong-data-folder", () =>
+    parseTopology({ ...copy(document), protocol: 3 }),
+  );
+  assert.match(later.message, /has turned on version 3 .* this program speaks versions 1 to 2/);
 });
 
 test("a document of format 1 opens as a cluster of one, and its next is of format 3", async () => {

@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { utf8Bytes } from "../src/bytes.ts";
+import { ownProgram, programOfOne } from "../src/protocol.ts";
 import { Ring } from "../src/ring.ts";
 import {
   joinedAt,
@@ -25,6 +26,8 @@ import {
   type Seal,
   withAddresses,
   withMember,
+  withProgram,
+  withProtocol,
 } from "../src/topology_steps.ts";
 import { isSuccessor, whyNotSuccessor } from "../src/topology_successor.ts";
 import { runs, throwsSlug } from "./samples.ts";
@@ -60,6 +63,52 @@ function joined(topology: Topology, member: MemberFacts): Topology {
 function idsOf(topology: Topology, partition: number, n: number): string[] {
   return replicasOf(topology, partition, n).map(({ nodeId }) => nodeId);
 }
+
+test("U4: a version is turned on for all members at once, never off, and moves nothing", () => {
+  const before = cluster(3);
+  const program = ownProgram("1.0.0");
+  const told = new Map(before.members.map(({ nodeId }) => [nodeId, program]));
+  const [first = "", second = "", third = ""] = before.members.map(({ nodeId }) => nodeId);
+  const some = new Map([first, second].map((nodeId) => [nodeId, program]));
+  assert.is(withProtocol(before, 2, some), undefined, "one has not promised");
+  const behind = new Map(told).set(third, programOfOne(1));
+  assert.is(withProtocol(before, 2, behind), undefined, "one does not speak it");
+  const next = withProtocol(before, 2, told) as Topology;
+  assert.equal([next.format, next.protocol, next.epoch], [4, 2, 2]);
+  assert.equal(
+    next.members.map((member) => member.program),
+    [program, program, program],
+  );
+  assert.ok(isSuccessor(before, next));
+  assert.equal(
+    [next.replicas, next.changed, next.joined],
+    [before.replicas, before.changed, before.joined],
+  );
+  assert.is(withProtocol(next, 2, told), undefined, "it is on");
+  assert.match(whyNotSuccessor(next, { ...before, epoch: 3 }) ?? "", /turns off/);
+});
+
+test("a member's program is told where that is on, and whoever joins speaks what is on", () => {
+  const program = ownProgram("1.0.0");
+  const members = [1, 2, 3].map((number) => ({ ...facts(number), program }));
+  const present = genesisOf(members, { expect: 3, partitions: 16 });
+  const nodeId = present.members[1]?.nodeId ?? "";
+  const other = { ...program, version: "1.0.1" };
+  const next = withProgram(present, nodeId, other) as Topology;
+  assert.ok(isSuccessor(present, next));
+  assert.equal(next.members[1]?.program, other);
+  assert.is(withProgram(next, nodeId, other), undefined);
+  assert.is(withProgram(cluster(3), cluster(3).members[1]?.nodeId ?? "", other), undefined);
+  const behind = throwsSlug("invalid-request", () => joined(present, facts(9)));
+  assert.match(behind.message, /turned on version 2 .* 'n9' speaks version 1/);
+  const four = joined(present, { ...facts(9), program });
+  assert.ok(isSuccessor(present, four));
+  assert.equal(four.members.at(-1)?.program, program);
+  const old = joined(cluster(3), { ...facts(9), program });
+  assert.not.ok("program" in (old.members.at(-1) ?? {}), "format 3 says nothing of it");
+  const moved = withAddresses(present, nodeId, { addresses: ["10.0.0.9:1"] }) as Topology;
+  assert.equal(moved.members[1]?.program, program, "another address is no other program");
+});
 
 test("T9: all nodes of a genesis compute the same document, whatever order they met in", () => {
   const first = cluster(5);
