@@ -43,6 +43,7 @@ import {
 } from "./mutation.ts";
 import { lifeMutations } from "./mutations_life.ts";
 import { moveMutations } from "./mutations_moves.ts";
+import { protocolMutations } from "./mutations_protocol.ts";
 import { repairMutations } from "./mutations_repair.ts";
 import { watermarkMutations } from "./mutations_watermark.ts";
 
@@ -61,6 +62,7 @@ const proposed = new WeakMap<object, unknown>();
 
 export const mutations: readonly Mutation[] = [
   ...lifeMutations,
+  ...protocolMutations,
   ...repairMutations,
   ...watermarkMutations,
   ...moveMutations,
