@@ -174,17 +174,16 @@ export class Handoff {
     // Counted in the turn in which it is stored: while it waits, others for the key come and go.
     const admit = (): void => {
       const present = store.head(hintNamespace, key);
-      // Others may have been kept while this one waited for room in the store.
-      if (present === undefined && target.bytes + bytes > limits.bytesMax) throw boundReached();
-      target.oldestMs ??= hlcWallMs(record.version.hlc);
-      if (present === undefined) {
-        target.count += 1;
-        target.bytes += bytes;
-        return;
-      }
-      const { version } = present;
+      const version = present?.version;
       const replaces = version === undefined || compareVersions(version, record.version) < 0;
-      if (replaces) target.bytes += recordBytes(record) - present.bytes;
+      const moreBytes = present === undefined ? bytes : recordBytes(record) - present.bytes;
+      // Others may have been kept while this one waited for room in the store.
+      if (replaces && moreBytes > 0 && target.bytes + moreBytes > limits.bytesMax) {
+        throw boundReached();
+      }
+      target.oldestMs ??= hlcWallMs(record.version.hlc);
+      if (present === undefined) target.count += 1;
+      if (replaces) target.bytes += moreBytes;
     };
     try {
       await store.write({

@@ -224,22 +224,25 @@ test("hint-limit-marks-range-for-repair", async () => {
   await store.close();
 });
 
-test("the bound holds for hints too that wait for room in the store at the same time", async () => {
-  const world = newWorld();
-  const store = await openStore(world);
-  // The store has room again a moment later, and then for all of them.
+/** A store that has room again a moment later, and then for all that wait. */
+function whoseWritesWait(store: Store): Store {
   const write: Store["write"] = async (change) => {
     await Promise.resolve();
     return store.write(change);
   };
-  const waiting = new Proxy(store, {
+  return new Proxy(store, {
     get: (of, name) => {
       if (name === "write") return write;
       const value: unknown = Reflect.get(of, name, of);
       return typeof value === "function" ? value.bind(of) : value;
     },
   });
-  const handoff = openHandoff(world, waiting, new Target(), { bytesMax: 1000 });
+}
+
+test("the bound holds for hints too that wait for room in the store at the same time", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const handoff = openHandoff(world, whoseWritesWait(store), new Target(), { bytesMax: 1000 });
   const fates = await Promise.all(
     Array.from({ length: 10 }, (_, index) => handoff.keep(hintOf(`k${index}`))),
   );
@@ -247,6 +250,25 @@ test("the bound holds for hints too that wait for room in the store at the same 
   assert.ok(kept > 0 && kept < 10, `${kept}`);
   assert.ok((handoff.status()[0]?.bytes ?? 0) <= 1000);
   assert.is(handoff.status()[0]?.count, kept);
+  await handoff.close();
+  await store.close();
+});
+
+test("the bound holds where hints that wait are larger than those that they take the place of", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  const handoff = openHandoff(world, whoseWritesWait(store), target, { bytesMax: 2000 });
+  const keys = ["a", "b", "c", "d"];
+  for (const key of keys) assert.is(await handoff.keep(hintOf(key)), "kept");
+  const larger = keys.map((key) => {
+    const hint = hintOf(key, 2);
+    return { ...hint, record: { ...hint.record, value: new Uint8Array(500) } };
+  });
+  const fates = await Promise.all(larger.map((hint) => handoff.keep(hint)));
+  assert.ok(fates.includes("kept") && fates.includes("dropped"), `${fates}`);
+  assert.ok((handoff.status()[0]?.bytes ?? 0) <= 2000);
+  assert.is(target.marks.length, fates.filter((fate) => fate === "dropped").length);
   await handoff.close();
   await store.close();
 });

@@ -165,7 +165,7 @@ export class MixedCluster {
   /** What was written while a node was away, it has when it is back: by hints, and where they found no room. */
   async #hint(source: Client, { name, to }: { name: string; to: number }): Promise<void> {
     await this.cluster.at(to).process.end("SIGKILL");
-    const keys = Array.from({ length: 20 }, (_, index) => `${name}-missed-${index}`);
+    const keys = Array.from({ length: 30 }, (_, index) => `${name}-missed-${index}`);
     for (const [index, key] of keys.entries()) {
       const answer = await source.ask("PUT", keyPath(key), `${index}`.padStart(100 * 1024, "."));
       assert.is(answer.status, 204, answer.body);

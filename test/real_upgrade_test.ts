@@ -90,7 +90,7 @@ if (isLong) {
           }
         },
         // Less than what is missed, so that some of it is left to repair.
-        ["--hint-bytes", "1MiB"],
+        ["--hint-bytes", "2MiB"],
       ),
     );
   }
