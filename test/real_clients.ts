@@ -10,7 +10,7 @@
 import * as assert from "uvu/assert";
 import type { Outcome } from "../src/errors.ts";
 import { History, valueText } from "./history.ts";
-import { pause, type RealCluster } from "./real_cluster_harness.ts";
+import { isReady, pause, type RealCluster } from "./real_cluster_harness.ts";
 import { type Answer, Client, keptConnectionClosed, keyPath } from "./real_harness.ts";
 
 export interface Failure {
@@ -32,7 +32,10 @@ export interface RealClientsOptions {
   readonly readersPerNode?: number;
   /** Each writer asks the nodes in turn, in place of one of them. */
   readonly isRoaming?: boolean;
-  /** A request that finds a node stopping, gone or starting is asked once more, of the next one. */
+  /**
+   * As behind a load balancer: a request that finds a node stopping or gone is asked once more, of the next
+   * one, and so are those that follow, until `/readyz` says that it is back.
+   */
   readonly isRetrying?: boolean;
 }
 
@@ -53,6 +56,8 @@ export class RealClients {
   readonly #running: readonly Promise<void>[];
   readonly #served: { count: number; longestMs: number }[];
   readonly #isRetrying: boolean;
+  /** Nodes that were found away, and are not ready again. */
+  readonly #away = new Set<number>();
   #isStopping = false;
   #turn = 0;
 
@@ -209,12 +214,16 @@ export class RealClients {
   ): Promise<{ readonly answer: Answer } | { readonly failure: Failure }> {
     const beganMs = performance.now();
     const at = (index: number): Promise<Answer> =>
-      ask(this.#clients[index % this.#clients.length] as Client).catch((error: unknown) => ({
+      ask(this.#clients[index] as Client).catch((error: unknown) => ({
         status: 0,
         body: JSON.stringify({ type: String(error) }),
       }));
-    const first = await at(node);
-    const answer = this.#isRetrying && isUntouched(first) ? await at(node + 1) : first;
+    const next = (node + 1) % this.#clients.length;
+    const [one, other] = this.#away.has(node) ? [next, node] : [node, next];
+    const first = await at(one);
+    const isAway = this.#isRetrying && isUntouched(first);
+    if (isAway && !this.#away.has(one)) void this.#awaitReady(one);
+    const answer = isAway ? await at(other) : first;
     const endedMs = performance.now();
     const isServed = kind === "write" ? answer.status === 204 : [200, 404].includes(answer.status);
     if (isServed) {
@@ -228,6 +237,13 @@ export class RealClients {
     const failure = { node, kind, status: answer.status, outcome, slug, detail, beganMs, endedMs };
     this.failures.push(failure);
     return { failure };
+  }
+
+  async #awaitReady(node: number): Promise<void> {
+    this.#away.add(node);
+    const { url } = this.#cluster.at(node);
+    while (!this.#isStopping && !(await isReady(url))) await pause(pauseMs);
+    this.#away.delete(node);
   }
 
   #check(run: () => void): void {

@@ -251,7 +251,7 @@ async function put(
   }
 }
 
-async function isReady(url: string): Promise<boolean> {
+export async function isReady(url: string): Promise<boolean> {
   try {
     const response = await fetch(`${url}/readyz`);
     await response.arrayBuffer();
