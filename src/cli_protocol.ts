@@ -26,7 +26,7 @@ export function protocolLines({ protocol, features = [] }: ClusterInfo): readonl
     ...waiting.map(({ name, since, waitsFor }) =>
       waitsFor.length === 0
         ? `${shown(name)} (version ${since}) is about to be turned on: all members speak it.`
-        : `${shown(name)} (version ${since}) waits for ${waitsFor.map(shown).join(", ")} to run a program that speaks it.`,
+        : `${shown(name)} (version ${since}) waits for ${waitsFor.map(shown).join(", ")} to speak it.`,
     ),
   ];
 }

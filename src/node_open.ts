@@ -41,8 +41,8 @@ export function checkProtocol(protocol: number, program: MemberProgram): void {
   if (speaks(program, protocol)) return;
   throw new QuorateError(
     "invalid-config",
-    `protocolMax is ${program.highest}, and the cluster of this node has turned on version ${protocol} of its protocol, or was about to.`,
-    { outcome: "none", hint: "Leave the setting out: what is turned on stays on." },
+    `--protocol-max is ${program.highest}, and the cluster of this node has turned on version ${protocol} of its protocol, or was about to.`,
+    { outcome: "none", hint: "Leave it out: what is turned on stays on." },
   );
 }
 

@@ -43,7 +43,7 @@ test("status prints each member, what is known of it and who sees it so, in each
     assert.match(err, "Version 1 of the protocol between nodes is on.");
     assert.match(
       err,
-      "member-programs (version 2) waits for n2, n3 to run a program that speaks it.",
+      "member-programs (version 2) waits for n2, n3 to speak it.",
     );
   }));
 
