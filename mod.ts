@@ -89,6 +89,11 @@ export interface OpenOptions extends Partial<MemberChoices> {
   readonly diskReserveBytes?: number | undefined;
   /** Serves what can still be read of a damaged folder, where opening would be refused. */
   readonly acceptDataLoss?: boolean | undefined;
+  /**
+   * The highest version of the protocol that it speaks. Default: the newest of this program, which is turned
+   * on when all members speak it; from then on an earlier program refuses the folder.
+   */
+  readonly protocolMax?: number | undefined;
 }
 
 const tableFile = "table.lmdb";
@@ -127,7 +132,8 @@ export async function open(options: OpenOptions): Promise<Database> {
 }
 
 async function nodeOptionsOf(options: OpenOptions): Promise<NodeOptions> {
-  const { dataDir, name, report = silentReport, diskReserveBytes, acceptDataLoss } = options;
+  const { dataDir, name, report = silentReport } = options;
+  const { diskReserveBytes, acceptDataLoss, protocolMax } = options;
   const disk = await openDisk(dataDir);
   const path = join(resolve(dataDir), tableFile);
   return {
@@ -144,6 +150,7 @@ async function nodeOptionsOf(options: OpenOptions): Promise<NodeOptions> {
       ...(name === undefined ? {} : { name }),
       ...(diskReserveBytes === undefined ? {} : { diskReserveBytes }),
       ...(acceptDataLoss === undefined ? {} : { acceptDataLoss }),
+      ...(protocolMax === undefined ? {} : { protocolMax }),
     },
   };
 }

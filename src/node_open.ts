@@ -41,7 +41,7 @@ export function checkProtocol(protocol: number, program: MemberProgram): void {
   if (speaks(program, protocol)) return;
   throw new QuorateError(
     "invalid-config",
-    `--protocol-max is ${program.highest}, and the cluster of this node has turned on version ${protocol} of its protocol, or was about to.`,
+    `The node is held to version ${program.highest} of the protocol (protocol-max), and the cluster of this node has turned on version ${protocol} of its protocol, or was about to.`,
     { outcome: "none", hint: "Leave it out: what is turned on stays on." },
   );
 }

@@ -41,10 +41,7 @@ test("status prints each member, what is known of it and who sees it so, in each
     assert.match(n3, /^n3 +unknown +0\.0 +never +256 +256 +http:/);
     assert.match(err, "Cluster c as n1 sees it: 256 partitions, epoch 3, voters n1, n2.");
     assert.match(err, "Version 1 of the protocol between nodes is on.");
-    assert.match(
-      err,
-      "member-programs (version 2) waits for n2, n3 to speak it.",
-    );
+    assert.match(err, "member-programs (version 2) waits for n2, n3 to speak it.");
   }));
 
 /** An `Io` of a terminal, and what was written to it, write by write. */
