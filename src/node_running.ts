@@ -40,6 +40,7 @@ import { QuorateError } from "./errors.ts";
 import { whenNoHints } from "./handoff_wait.ts";
 import type { Identity } from "./identity.ts";
 import { Listing } from "./listing.ts";
+import { readmission } from "./node_loss.ts";
 import {
   leaveMsMax,
   type NodeOptions,
@@ -330,7 +331,11 @@ export class RunningNode implements QuorateNode {
         ? { name: "disk", ok: true, detail: "nearly full: writes that grow are refused" }
         : { name: "disk", ok: true },
       damaged > 0
-        ? { name: "data", ok: true, detail: `${damaged} partitions have lost records` }
+        ? {
+            name: "data",
+            ok: true,
+            detail: `${damaged} partitions have lost records${this.#filling}`,
+          }
         : { name: "data", ok: true },
       ...this.#clusterChecks(),
       this.#isDraining
@@ -347,13 +352,22 @@ export class RunningNode implements QuorateNode {
       const detail = "it is no member of the cluster any more, and can be stopped";
       return [{ name: "replica", ok: false, detail }];
     }
-    if (replicas.standings.isLost) {
-      const detail = "the store was rolled back: its answers do not count";
-      return [{ name: "replica", ok: false, detail }];
+    const { isRolledBack, open } = replicas.fills;
+    const vote = `its store was rolled back: its vote is void until it is replaced: ${readmission(this.name)}`;
+    const votes = isRolledBack ? [{ name: "vote", ok: true, detail: vote }] : [];
+    if (isRolledBack && open.length > 0) {
+      const detail = `the store was rolled back: ${open.length} partitions have no data yet${this.#filling}`;
+      return [{ name: "replica", ok: false, detail }, ...votes];
     }
     const isWhole = replicas.isWhole;
     const detail = "compares what it holds with the other replicas";
-    return [{ name: "replica", ok: isWhole, ...(isWhole ? {} : { detail }) }];
+    return [{ name: "replica", ok: isWhole, ...(isWhole ? {} : { detail }) }, ...votes];
+  }
+
+  /** Why what has no data has none yet. */
+  get #filling(): string {
+    const [first] = this.#parts.among?.replicas.fills.open ?? [];
+    return first === undefined ? "" : `: ${first.why}`;
   }
 
   drain(): void {

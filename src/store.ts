@@ -39,7 +39,7 @@ import {
   tableKey,
 } from "./store_entry.ts";
 import { failRead, lostPartition, overloaded, reserveUsed } from "./store_error.ts";
-import { type Held, heldVersion, type Spot, type StoreIndex } from "./store_index.ts";
+import { type Healing, type Held, heldVersion, type Spot, type StoreIndex } from "./store_index.ts";
 import type { Mint } from "./store_mint.ts";
 import {
   beginStore,
@@ -50,6 +50,7 @@ import {
   type StoreOptions,
   type StoreParts,
 } from "./store_open.ts";
+import { type RecountOptions, recount } from "./store_recount.ts";
 import type { Recovered } from "./store_recover.ts";
 import { type ScanItem, scan } from "./store_scan.ts";
 import { Scrub } from "./store_scrub.ts";
@@ -188,6 +189,11 @@ export class Store {
     return [...this.#index.damaged].sort((a, b) => a - b);
   }
 
+  /** How often something of a partition was found to be lost since the start; `heal` goes by it. */
+  damagesOf(partition: number): number {
+    return this.#index.damagesOf(partition);
+  }
+
   /** Everything up to this sequence is durable (I3). */
   get syncedSequence(): number {
     return this.#wal.syncedSequence;
@@ -319,8 +325,9 @@ export class Store {
       this.#refuseEnded();
       const spot = this.#index.spot(namespaceNumber, key);
       const held = this.#index.lookup(spot);
-      // Something newer was written since: that is for another scan to find.
-      if (record !== undefined && !isSameVersion(heldVersion(held), record)) continue;
+      // Something newer was written since, over what was damaged too: that is for another scan to find.
+      const isSame = record === undefined ? held.kind !== "record" : isSameVersion(held, record);
+      if (!isSame) continue;
       const change = encodeForget(this.#slab, namespaceNumber, key);
       last = this.#append(spot, change, held).synced;
       forgotten.push(item);
@@ -347,7 +354,8 @@ export class Store {
     if (found.items.some(({ record }) => record === undefined)) {
       this.#markDamaged(partition, "a record's checksum is wrong");
     }
-    return { ...found, isDamaged: this.#index.damaged.has(partition) };
+    const isDamaged = this.#index.isDamaged(partition, this.#index.nOf(namespaceNumber));
+    return { ...found, isDamaged };
   }
 
   /** What is held of a partition for the namespaces of one n; durable when it resolves. */
@@ -363,8 +371,26 @@ export class Store {
     return droppable(this.#index.summaries[partition] as Summary, n);
   }
 
-  isDamaged(partition: number): boolean {
-    return this.#index.damaged.has(partition);
+  /** Whether something may be missing of a partition: of the namespaces of one n, or of any. */
+  isDamaged(partition: number, n?: number): boolean {
+    if (n === undefined) return this.#index.damaged.has(partition);
+    return this.#index.isDamaged(partition, n);
+  }
+
+  /** Makes the sums of a partition true, and removes what is damaged in it; see `store_recount`. */
+  async recount(partition: number, options: Omit<RecountOptions, "forget">): Promise<boolean> {
+    this.#refuseEnded();
+    const forget = (items: readonly ScanItem[]) => this.forget(items);
+    const isWhole = await recount(this.#index, partition, { ...options, forget });
+    this.#checkpoints.mark();
+    return isWhole;
+  }
+
+  /** I4. The mark goes durably with the next checkpoint: until then a crash brings it back. */
+  heal(partition: number, healing: Healing): boolean {
+    const isHealed = this.#index.heal(partition, healing);
+    if (isHealed) this.#checkpoints.mark();
+    return isHealed;
   }
 
   /** The segment of its partition's digest that a key is summed in. */
@@ -446,7 +472,8 @@ export class Store {
     const held = this.#index.lookup(spot);
     if (held.kind === "record") return held;
     if (held.kind === "damaged") throw this.#damagedRecord(spot);
-    if (this.#index.damaged.has(spot.place.partition)) throw lostPartition(spot);
+    const n = this.#index.nOf(namespaceNumber);
+    if (this.#index.isDamaged(spot.place.partition, n)) throw lostPartition(spot);
     return undefined;
   }
 
@@ -528,8 +555,7 @@ export class Store {
   }
 
   #markDamaged(partition: number, why: string): void {
-    if (this.#index.damaged.has(partition)) return;
-    this.#index.damaged.add(partition);
+    if (!this.#index.damage(partition)) return;
     const { report } = this.#options;
     report.sometimes("store: partition damaged");
     report.log("error", `Partition ${partition} is damaged: ${why}.`, {
@@ -568,6 +594,7 @@ export class Store {
   }
 }
 
-function isSameVersion(version: Version | undefined, record: Uint8Array): boolean {
+function isSameVersion(held: Held, record: Uint8Array): boolean {
+  const version = heldVersion(held);
   return version !== undefined && compareVersions(version, recordVersion(record)) === 0;
 }
