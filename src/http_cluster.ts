@@ -50,6 +50,8 @@ export const clusterAnswers = {
           bytes: z.int().optional(),
           disk: z.strictObject({ freeBytes: z.number(), totalBytes: z.number() }).optional(),
           version: z.string().optional(),
+          lacking: z.int().optional(),
+          rolledBack: z.boolean().optional(),
           hints: z.strictObject({ count: z.int(), bytes: z.int() }),
         }),
       ),

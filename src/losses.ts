@@ -22,11 +22,16 @@
 
 import { isCount, isFields } from "./agreed.ts";
 import type { Disk } from "./capability.ts";
-import type { Pair } from "./repair_digest.ts";
 import { Slots } from "./slots.ts";
 
 const slotName = "lost";
 const nMax = 9;
+
+/** A partition as namespaces of one n see it. */
+interface Pair {
+  readonly partition: number;
+  readonly n: number;
+}
 
 interface Loss {
   /** What others had heard of the store when it was found. */

@@ -58,6 +58,8 @@ export interface NodeFillsParts {
 /** A partition without data, and why it was not filled yet. */
 export interface OpenFill extends Pair {
   readonly why: string;
+  /** Nobody else has it: an operator has to decide. */
+  readonly isOnlyCopy: boolean;
 }
 
 export interface FillStatus {
@@ -117,11 +119,15 @@ export class NodeFills {
 
   /** Whether this node has what it should have of a partition. */
   hasData(partition: number, n: number): boolean {
-    const { losses, store, topology } = this.#parts;
+    const { losses, store } = this.#parts;
     if (!losses.hasData(partition, n)) return false;
     if (!store.isDamaged(partition, n)) return true;
     // The only copy: what is found is served, and what is not is told as lost.
-    return replicasOf(topology(), partition, n).length === 1;
+    return this.#isOnlyCopy({ partition, n });
+  }
+
+  #isOnlyCopy({ partition, n }: Pair): boolean {
+    return replicasOf(this.#parts.topology(), partition, n).length === 1;
   }
 
   /** Whether every partition that this node holds has data. */
@@ -132,7 +138,7 @@ export class NodeFills {
   status(): FillStatus {
     const open = this.#open().map((pair) => {
       const why = this.#tried.get(nameOf(pair))?.why ?? "it waits for its turn";
-      return { ...pair, why };
+      return { ...pair, why, isOnlyCopy: this.#isOnlyCopy(pair) };
     });
     return { isRolledBack: this.#parts.losses.isLost, open, filled: this.#filled };
   }
@@ -245,7 +251,9 @@ export class NodeFills {
     const replicas = replicasOf(present, pair.partition, pair.n);
     const others = replicas.filter(({ nodeId }) => nodeId !== ownNodeId);
     const needed = this.sourcesNeeded(replicas.length);
-    if (others.length < needed) return "there is no other replica: nobody else has what it had";
+    if (others.length < needed) {
+      return "nobody else has what it had: start it with --accept-data-loss to take what is left for all";
+    }
     const sources: Source[] = [];
     const without: string[] = [];
     for (const member of others) {
@@ -259,7 +267,10 @@ export class NodeFills {
     }
     if (sources.length === needed) return sources;
     report.sometimes("fill: too few have data");
-    return `${sources.length} of ${needed} other replicas that are needed have data: ${without.join(", ")}`;
+    return (
+      `${sources.length} of ${needed} other replicas that are needed have data: ${without.join(", ")}; ` +
+      "if they stay so, start it with --accept-data-loss to take what is left for all"
+    );
   }
 
   /** One of so many has what any quorum took. */

@@ -278,7 +278,7 @@ export class NodeReplicas {
       () => {},
     );
     const hints = this.hints().reduce((sum, { count }) => sum + count, 0);
-    return loadOf({ ...store.tally(), disk: this.#space, hints });
+    return loadOf({ ...store.tally(), disk: this.#space, hints, ...this.lossFacts });
   }
 
   /** See `QuorateNode`. */
@@ -331,7 +331,17 @@ export class NodeReplicas {
     if (!this.standings.isLost || status.isRolledBack) return status;
     // It was found a moment ago, and is not kept yet.
     const why = "that it was rolled back is being written down";
-    return { ...status, isRolledBack: true, open: [{ partition: 0, n: 1, why }] };
+    return {
+      ...status,
+      isRolledBack: true,
+      open: [{ partition: 0, n: 1, why, isOnlyCopy: false }],
+    };
+  }
+
+  /** What the others are told of it. */
+  get lossFacts(): { readonly lacking: number; readonly isRolledBack: boolean } {
+    const { open, isRolledBack } = this.fills;
+    return { lacking: open.length, isRolledBack };
   }
 
   #hasData(partition: number, n: number): boolean {

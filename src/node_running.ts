@@ -150,6 +150,10 @@ export class RunningNode implements QuorateNode {
             ownNodeId: identity.nodeId,
             cluster: among.cluster,
             moves: among.replicas.moves,
+            ownLoss: () => {
+              const { lacking, isRolledBack } = among.replicas.lossFacts;
+              return { lacking, rolledBack: isRolledBack ? 1 : 0 };
+            },
             ownBytes: () => store.tally().bytes,
           });
     this.get = this.#counted(requests.get);
@@ -228,7 +232,8 @@ export class RunningNode implements QuorateNode {
 
   async cluster(): Promise<ClusterAnswer> {
     const { options, identity, document, store, among } = this.#parts;
-    const load = loadOf({ ...store.tally(), disk: await options.disk.space(), hints: 0 });
+    const lost = among?.replicas.lossFacts;
+    const load = loadOf({ ...store.tally(), disk: await options.disk.space(), hints: 0, ...lost });
     return clusterAnswer(document.present, {
       self: { nodeId: identity.nodeId, version: options.settings.version, load },
       views: among?.cluster.view() ?? [],
@@ -272,7 +277,7 @@ export class RunningNode implements QuorateNode {
     const periodMs = among?.replicas.repairPeriodMs ?? 0;
     const wallMs = this.#parts.options.clock.nowMs();
     const facts = { node: this.name, periodMs, members, wallMs };
-    return repairAnswer(facts, among?.replicas.repair.status());
+    return repairAnswer(facts, among?.replicas.repair.status(), among?.replicas.fills);
   }
 
   runRepair({ partition, namespace }: RepairRequest): number {
@@ -357,7 +362,9 @@ export class RunningNode implements QuorateNode {
     const votes = isRolledBack ? [{ name: "vote", ok: true, detail: vote }] : [];
     if (isRolledBack && open.length > 0) {
       const detail = `the store was rolled back: ${open.length} partitions have no data yet${this.#filling}`;
-      return [{ name: "replica", ok: false, detail }, ...votes];
+      // What nobody else has waits for an operator; the rest of the node is of use meanwhile.
+      const ok = replicas.isWhole && open.every(({ isOnlyCopy }) => isOnlyCopy);
+      return [{ name: "replica", ok, detail }, ...votes];
     }
     const isWhole = replicas.isWhole;
     const detail = "compares what it holds with the other replicas";

@@ -29,6 +29,9 @@ export interface LoadFacts {
   readonly disk: { readonly freeBytes: number; readonly totalBytes: number } | undefined;
   /** All hints that the node keeps. */
   readonly hints: number;
+  /** Partitions without data, and whether the store was rolled back. */
+  readonly lacking?: number;
+  readonly isRolledBack?: boolean;
 }
 
 /** What was heard of another member. */
@@ -132,7 +135,16 @@ export function hintsAnswer(
 
 type Seen = Pick<
   ClusterMember,
-  "state" | "phi" | "silentMs" | "epoch" | "keys" | "bytes" | "disk" | "version"
+  | "state"
+  | "phi"
+  | "silentMs"
+  | "epoch"
+  | "keys"
+  | "bytes"
+  | "disk"
+  | "version"
+  | "lacking"
+  | "rolledBack"
 >;
 
 function selfFacts({ load, version }: SelfView, epoch: number): Seen {
@@ -150,8 +162,13 @@ function viewFacts(view: MemberView | undefined): Seen {
 }
 
 /** What a node tells of itself, under the names by which others know it. */
-export function loadOf({ keys, bytes, disk, hints }: LoadFacts): Load {
-  const told = { keys, bytes, hints };
+export function loadOf(facts: LoadFacts): Load {
+  const { keys, bytes, disk, hints, lacking = 0, isRolledBack = false } = facts;
+  const lost = {
+    ...(lacking > 0 ? { lacking } : {}),
+    ...(isRolledBack ? { rolledBack: 1 } : {}),
+  };
+  const told = { keys, bytes, hints, ...lost };
   if (disk === undefined) return told;
   return { ...told, diskFreeBytes: disk.freeBytes, diskTotalBytes: disk.totalBytes };
 }
@@ -163,7 +180,10 @@ export function hintsTold(views: readonly Pick<MemberView, "state" | "load">[]):
   }, 0);
 }
 
-function loadFacts(load: Load): Pick<ClusterMember, "keys" | "bytes" | "disk"> {
+function loadFacts(
+  load: Load,
+): Pick<ClusterMember, "keys" | "bytes" | "disk" | "lacking" | "rolledBack"> {
+  const lacking = load["lacking"];
   const keys = load["keys"];
   const bytes = load["bytes"];
   const freeBytes = load["diskFreeBytes"];
@@ -171,6 +191,8 @@ function loadFacts(load: Load): Pick<ClusterMember, "keys" | "bytes" | "disk"> {
   return {
     ...(keys === undefined ? {} : { keys }),
     ...(bytes === undefined ? {} : { bytes }),
+    ...(lacking === undefined ? {} : { lacking }),
+    ...(load["rolledBack"] === 1 ? { rolledBack: true } : {}),
     ...(freeBytes === undefined || totalBytes === undefined
       ? {}
       : { disk: { freeBytes, totalBytes } }),
