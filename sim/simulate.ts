@@ -342,7 +342,7 @@ class World {
   }
 
   async #differing(when: string): Promise<readonly Violation[]> {
-    const lost = new Set(this.#places.filter(({ hasLost }) => hasLost).map(({ name }) => name));
+    const lost = new Set(this.#places.filter((one) => !one.mustServe).map(({ name }) => name));
     const found: Violation[] = [];
     for (const key of this.#workload.keys) {
       const replicas = (await this.#explained(key)).filter(({ node }) => !lost.has(node));
@@ -383,9 +383,12 @@ class World {
     for (const { promise, detail } of found) this.#find(promise, detail);
   }
 
-  /** Those whose disks have lost nothing; of the others nothing is asked. */
+  /**
+   * Those who have to serve and to hold all: also who was rolled back or damaged, for it fills (I4). Not one
+   * whose disk is empty or refused: that waits for an operator.
+   */
   get #whole(): readonly Place[] {
-    return this.#members.places.filter(({ hasLost }) => !hasLost);
+    return this.#members.places.filter(({ mustServe }) => mustServe);
   }
 
   /** In a world that is well, every key can be read. */
@@ -422,9 +425,9 @@ class World {
     await this.#until(() => this.#whole.every(knows), readyMsMax);
   }
 
-  /** Those for one that has lost its data are not counted: it may take none. */
+  /** Those for one that need not serve are not counted: it may take none. */
   #hasHints(node: QuorateNode | undefined): boolean {
-    const lost = this.#places.filter(({ hasLost }) => hasLost).map(({ name }) => name);
+    const lost = this.#places.filter((one) => !one.mustServe).map(({ name }) => name);
     return node?.hints().targets.some(({ node: name }) => !lost.includes(name ?? "")) !== false;
   }
 

@@ -62,6 +62,7 @@ import type { Wal } from "./wal.ts";
 const memtableGrowingMax = 2;
 const memtableVitalMax = 4;
 const roomTriesMax = 4;
+const damagedWhy = "a record's checksum is wrong";
 
 export interface Write {
   readonly namespaceNumber: number;
@@ -352,7 +353,7 @@ export class Store {
       limit,
     });
     if (found.items.some(({ record }) => record === undefined)) {
-      this.#markDamaged(partition, "a record's checksum is wrong");
+      this.#markDamaged(partition, damagedWhy);
     }
     const isDamaged = this.#index.isDamaged(partition, this.#index.nOf(namespaceNumber));
     return { ...found, isDamaged };
@@ -493,6 +494,8 @@ export class Store {
     admit?.();
     const spot = this.#index.spot(namespaceNumber, key);
     const held = this.#index.lookup(spot);
+    // It cannot know what the write should supersede (I4).
+    if (held.kind === "damaged") this.#markDamaged(spot.place.partition, damagedWhy);
     const present = heldVersion(held);
     if (present !== undefined) {
       const order = compareVersions(present, version);
@@ -560,13 +563,13 @@ export class Store {
     report.sometimes("store: partition damaged");
     report.log("error", `Partition ${partition} is damaged: ${why}.`, {
       partition,
-      hint: "Keys of it that are not found answer 500 corruption. Restore a copy of the folder, or accept the loss with --accept-data-loss.",
+      hint: "Where other replicas have it, it fills by itself. Where this is the only copy, keys that are not found answer 500 corruption: restore a copy of the folder, or accept the loss with --accept-data-loss.",
     });
     this.#checkpoints.mark();
   }
 
   #damagedRecord(spot: Spot): QuorateError {
-    this.#markDamaged(spot.place.partition, "a record's checksum is wrong");
+    this.#markDamaged(spot.place.partition, damagedWhy);
     return new QuorateError(
       "corruption",
       "The record's checksum is wrong: its bytes are damaged.",
