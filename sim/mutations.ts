@@ -41,6 +41,7 @@ import {
   method,
   withoutSync,
 } from "./mutation.ts";
+import { fillMutations } from "./mutations_fill.ts";
 import { lifeMutations } from "./mutations_life.ts";
 import { moveMutations } from "./mutations_moves.ts";
 import { repairMutations } from "./mutations_repair.ts";
@@ -60,6 +61,7 @@ let isBlind = false;
 const proposed = new WeakMap<object, unknown>();
 
 export const mutations: readonly Mutation[] = [
+  ...fillMutations,
   ...lifeMutations,
   ...repairMutations,
   ...watermarkMutations,

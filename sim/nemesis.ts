@@ -338,14 +338,24 @@ export class Nemesis {
     // What it writes later is below what it has missed, and one that forgot that could take it.
     if (isMissing && much < 0.3) other.wall.set(-behindMs, worldStartMs);
     const told = (): void => {
-      this.#later(withoutMs / 2, () => this.#parts.readNow(other));
+      // Now and then it dies while it fills, and begins with what it had kept of that.
+      const dies = lastsMs % 3 === 0;
+      const aloneMs = dies ? 2 * withoutMs : withoutMs;
+      if (dies) {
+        this.#later(withoutMs / 4, () => {
+          place.isKept = false;
+          place.powerLoss();
+          this.#later(flippedMs, () => place.start());
+        });
+      }
+      this.#later(aloneMs - withoutMs / 2, () => this.#parts.readNow(other));
       const [third] = rest;
       if (isMissing && third !== undefined && much < 0.5) {
         third.isKept = false;
         third.kill();
-        this.#later(withoutMs, () => third.start());
+        this.#later(aloneMs, () => third.start());
       }
-      this.#later(withoutMs, () => {
+      this.#later(aloneMs, () => {
         this.#toBeTold = undefined;
         for (const each of rest) this.#unblock(other, each);
       });

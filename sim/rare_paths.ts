@@ -17,6 +17,7 @@ export const rarePaths: Readonly<Record<string, string | undefined>> = {
   "agreement: own vote is void": undefined,
   "coordinator: a damaged answer": "the network loses and delays, and changes no bytes",
   "coordinator: a holder was gone": undefined,
+  "coordinator: a replica was overruled by a watermark": undefined,
   "coordinator: asked again under a newer epoch": undefined,
   "coordinator: hedged read": undefined,
   "coordinator: hint": undefined,

@@ -81,7 +81,7 @@ function runningRows({ running }: RepairInfo): string[][] {
 function markedRows({ marks }: RepairInfo): string[][] {
   return marks.map(({ partition, n, node, storeId }) => [
     ...[String(partition), String(n), node === undefined ? `store ${shown(storeId)}` : shown(node)],
-    ...["is marked: a hint was dropped", ""],
+    ...["is marked: what differs is known, and compared soon", ""],
   ]);
 }
 

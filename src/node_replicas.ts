@@ -215,6 +215,11 @@ export class NodeReplicas {
         keep: async (hint) => {
           await this.handoff.keep(hint);
         },
+        suspect: (partition, n, storeId) => {
+          // Only a replica can compare; elsewhere the mark would stay for nothing.
+          if (!this.#topology().isReplica(partition, n, "read")) return;
+          this.#repair.mark(partition, n, storeId);
+        },
       },
       place: (namespaceNumber, key, n) => this.#topology().place(namespaceNumber, key, n),
       learn: (document) => this.#learn(document),
