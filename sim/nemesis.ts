@@ -330,8 +330,9 @@ export class Nemesis {
     if (places.some(({ isReady, isWanted }) => isWanted && !isReady)) return;
     this.#toBeTold = place;
     place.backUp();
-    const missedMs = Math.min(3000, 500 + lastsMs);
     const isMissing = other !== place && much < 0.7;
+    // Where all are there, watermarks rise meanwhile, and deletes are dropped that the copy knows nothing of.
+    const missedMs = isMissing ? Math.min(3000, 500 + lastsMs) : Math.min(9000, 2000 + 2 * lastsMs);
     const rest = places.filter((each) => each !== other && each !== place);
     // Who has missed it must not get it from the others while the one put back is left alone with it.
     if (isMissing) for (const each of [place, ...rest]) this.#block(other, each);

@@ -80,6 +80,7 @@ const none = 0n as Hlc;
 /** One of those who have data, and what it said when the copy began. */
 interface Source {
   readonly member: Member;
+  /** Asked whether it has data. */
   readonly side: PeerSide;
   readonly state: ReplicaState;
 }
@@ -258,7 +259,7 @@ export class NodeFills {
     const without: string[] = [];
     for (const member of others) {
       if (sources.length === needed) break;
-      const side = this.#sideOf(member, pair, present);
+      const side = this.#sideOf(member, pair, present, false);
       const state = isUp(member.nodeId)
         ? await side.state(pair, none, none).catch(() => undefined)
         : undefined;
@@ -290,16 +291,15 @@ export class NodeFills {
     return true;
   }
 
-  #sideOf({ nodeId }: Member, { n }: Pair, { epoch }: Topology): PeerSide {
+  /** `mustBeSure`: no word is believed of one that has no data. */
+  #sideOf({ nodeId }: Member, { n }: Pair, { epoch }: Topology, mustBeSure: boolean): PeerSide {
     const { store, fences } = this.#parts;
-    return new PeerSide({
-      ...{ peers: this.#patient, store, fences, nodeId, n, epoch },
-      mustBeSure: true,
-    });
+    const peers = mustBeSure ? this.#patient : this.#parts.peers;
+    return new PeerSide({ peers, store, fences, nodeId, n, epoch, mustBeSure });
   }
 
   /** Compares all namespaces of one n with a source; whether it came to the end. */
-  async compareAll(pair: Pair, { namespaces }: Topology, { side }: Source): Promise<boolean> {
+  async compareAll(pair: Pair, topology: Topology, { member }: Source): Promise<boolean> {
     const { clock, report, store, fences } = this.#parts;
     const { n } = pair;
     const { isWhole } = await compareDigests(
@@ -310,9 +310,9 @@ export class NodeFills {
         mayGoOn: () => !this.#isClosed,
         spend: (bytes) => this.#pace.spend(bytes),
       },
-      side,
+      this.#sideOf(member, pair, topology, true),
       pair,
-      namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
+      topology.namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
     );
     return isWhole;
   }
