@@ -73,6 +73,9 @@ export const fillMutations: readonly Mutation[] = [
   {
     name: "what was deleted below the watermark stays at who is filled",
     rule: "G6: it discards what it holds below",
+    // A delete has to fall below a watermark, and be dropped, within the time that a copy is old.
+    suits: ({ watermarkPeriodMs, requestMsMax, workload }) =>
+      watermarkPeriodMs <= 1000 && requestMsMax <= 1000 && workload.deleteShare > 0,
     begin: method(StoreSide, "discard", () => async () => {}),
   },
   {
