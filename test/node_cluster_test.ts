@@ -405,6 +405,37 @@ test("I4, P9: a node whose disk was rolled back fills by itself; its vote stays 
   await town.close();
 });
 
+test("D5, I4: a node whose table or log is gone starts all the same where others have its data, and fills", async () => {
+  for (const gone of ["table", "log"] as const) {
+    const town = new Town(3);
+    await town.startAll();
+    const place = town.places[2] as Place;
+    for (let index = 0; index < 40; index += 1) {
+      await town.put(index % 3, `k${index % 10}`, `v${index}`.padEnd(9000, "x"), { w: "all" });
+    }
+    await town.done(place.node?.close() ?? Promise.resolve());
+    town.network.unlisten(place.address);
+    if (gone === "table") place.table = new MemoryTableDisk({});
+    else
+      for (const path of place.disk.files())
+        if (path.startsWith("wal/")) await place.disk.remove(path);
+    for (let index = 40; index < 50; index += 1) {
+      await town.put(index % 2, `k${index % 10}`, `v${index}`.padEnd(9000, "x"));
+    }
+    await town.start(2, 3);
+    await town.until(() => town.isReady(2));
+    await town.until(() => town.at(2).repair().lackingCount === 0);
+    const { filled } = town.at(2).repair();
+    assert.ok(filled > 0 || gone === "log", `${gone}: ${filled} were filled`);
+    for (let index = 0; index < 10; index += 1) {
+      const value = await town.get(2, `k${index}`, { r: "all" });
+      assert.is(value, `v${index + 40}`.padEnd(9000, "x"), gone);
+    }
+    assert.equal((await town.at(2).info()).damagedPartitions, []);
+    await town.close();
+  }
+});
+
 test("I2: an old copy of a whole folder is refused", async () => {
   const town = new Town(3);
   await town.startAll();

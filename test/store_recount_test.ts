@@ -142,6 +142,22 @@ test("I4: the mark of a damage goes for one n and then for all, durably; more da
   await last.close();
 });
 
+test("what was written over a damaged record since a scan stays, when what the scan found is removed", async () => {
+  const { store } = await damaged();
+  const piece = { prefix: utf8Bytes(""), reverse: false, limit: 1000 };
+  const found = store
+    .scan(partition, wide, piece)
+    .items.filter(({ record }) => record === undefined);
+  const [first, second] = found.map(({ key }) => Buffer.from(key).toString());
+  await write(store, wide, first as string, 5000);
+  assert.is((await store.forget(found)).length, found.length - 1);
+  const after = store
+    .scan(partition, wide, piece)
+    .items.map(({ key }) => Buffer.from(key).toString());
+  assert.equal([after.includes(first as string), after.includes(second as string)], [true, false]);
+  await store.close();
+});
+
 test("I4: a write over a damaged record marks its partition: it cannot be known what it should supersede", async () => {
   const { store } = await damaged();
   const spoiled = names.filter((each) => store.head(wide, utf8Bytes(each))?.bytes === 0);
