@@ -363,6 +363,12 @@ export class Nemesis {
     };
     this.#later(missedMs, () => {
       if (isMissing) this.#unblock(other, place);
+      // Another disk may have been lost meanwhile, or this one: then this is given up.
+      if (!this.#mayLose(place)) {
+        this.#toBeTold = undefined;
+        for (const each of rest) this.#unblock(other, each);
+        return;
+      }
       place.rollBack();
       place.start();
       this.#whenTold(place, told);

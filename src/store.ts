@@ -494,8 +494,11 @@ export class Store {
     admit?.();
     const spot = this.#index.spot(namespaceNumber, key);
     const held = this.#index.lookup(spot);
-    // It cannot know what the write should supersede (I4).
-    if (held.kind === "damaged") this.#markDamaged(spot.place.partition, damagedWhy);
+    // It cannot know what the write should supersede (I4); where it is the only copy nobody can.
+    const isShared = this.#options.owner.isOnlyCopy === false;
+    if (held.kind === "damaged" && isShared) {
+      this.#markDamaged(spot.place.partition, damagedWhy);
+    }
     const present = heldVersion(held);
     if (present !== undefined) {
       const order = compareVersions(present, version);

@@ -32,7 +32,7 @@ function stand() {
       settings: smallSettings,
       owner: {
         ...{ storeId: "a".repeat(32), clusterId, storeIdBytes: new Uint8Array(16).fill(1) },
-        ...{ origin: 1n, sequence: 0, needsLog: false },
+        ...{ origin: 1n, sequence: 0, needsLog: false, isOnlyCopy: false },
         renewOrigin: async () => 1n,
         trusted: async () => {},
       },
