@@ -176,6 +176,7 @@ export class NodeFills {
       keptMs = clock.monotonicMs();
     };
     try {
+      await this.#tidy();
       for (const pair of this.#open()) {
         if (this.#isClosed) break;
         if (clock.monotonicMs() < (this.#tried.get(nameOf(pair))?.againMs ?? 0)) continue;
@@ -186,7 +187,20 @@ export class NodeFills {
       await keep();
     } catch (error) {
       const why = QuorateError.from(error).detail;
-      report.log("warn", "What was filled could not be kept: it is filled again.", { why });
+      report.log("warn", "What was lost could not be filled: it is tried again.", { why });
+    }
+  }
+
+  /** A damaged partition that this node does not hold has nothing to be filled with: its sums are made true. */
+  async #tidy(): Promise<void> {
+    const { store, topology } = this.#parts;
+    for (const partition of store.damagedPartitions) {
+      if (sizesInUse(topology()).some((n) => this.#holds(partition, n))) continue;
+      const damages = store.damagesOf(partition);
+      const spend = (bytes: number): Promise<void> => this.#pace.spend(bytes);
+      const mayGoOn = (): boolean => !this.#isClosed;
+      if (!(await store.recount(partition, { spend, mayGoOn }))) return;
+      store.heal(partition, { ns: [], damages, isWhole: true });
     }
   }
 

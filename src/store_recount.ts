@@ -21,10 +21,13 @@
 import { successor } from "./bytes.ts";
 import { partitionRange } from "./store_entry.ts";
 import type { StoreIndex } from "./store_index.ts";
+import { ownNamespaces } from "./store_own.ts";
 import { addRecord } from "./store_recover.ts";
 import { type ScanItem, scan } from "./store_scan.ts";
 
 const pieceCount = 500;
+/** Of these the key tells enough: who keeps them deals with damaged ones, and counts them. */
+const tellingKeys: ReadonlySet<number> = new Set([ownNamespaces.hints, ownNamespaces.repairMarks]);
 
 export interface RecountOptions {
   /** Removes records for good, where they are still what the scan found. */
@@ -53,7 +56,8 @@ export async function recount(
       });
       // In the turn of the scan: what changes from here on is counted as it changes.
       walk.upTo = more ? last : end;
-      if (damaged.length > 0) await forget(damaged);
+      const gone = damaged.filter(({ namespaceNumber }) => !tellingKeys.has(namespaceNumber));
+      if (gone.length > 0) await forget(gone);
       if (!more || last === undefined) break;
       start = successor(last);
       await spend(items.reduce((sum, { record }) => sum + (record?.length ?? 0), 0));
