@@ -328,6 +328,8 @@ class OneRead {
       const { record, decided } = whole;
       const { found } = decided;
       if (found === undefined) {
+        // R3: what is over below a watermark is nothing to all only when their clocks say so too.
+        if (decided.overAtMs !== undefined) await this.#coverExpiry(decided.overAtMs);
         this.#finish(undefined, decided);
         return;
       }

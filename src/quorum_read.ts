@@ -50,6 +50,11 @@ export type ReadDecision =
       /** So many of the other set must take it; undefined: there is none. */
       readonly writeBackOther?: number;
       readonly replies: number;
+      /**
+       * Nothing is found, for what some have below a watermark was over at this time: so late the clocks have to
+       * be, durably, before that is answered (R3). Undefined: nothing was over.
+       */
+      readonly overAtMs?: number;
     }
   | { readonly kind: "failed"; readonly replies: number };
 
@@ -110,9 +115,11 @@ export class ReadQuorum {
   get overruled(): readonly number[] {
     const watermark = this.#watermark;
     if (watermark === 0n) return [];
-    const lacking = this.#answers.some(
-      (one) => isAnswer(one) && one.kind === "nothing" && one.watermark === watermark,
-    );
+    // A tombstone that is not dropped yet is a lack like any other.
+    const lacking = this.#answers.some((one) => {
+      if (!isAnswer(one) || one.watermark !== watermark) return false;
+      return one.kind === "nothing" || this.#isNothing(one, watermark);
+    });
     if (!lacking) return [];
     return this.#answers.flatMap((one, replica) => {
       if (!isAnswer(one) || one.kind !== "found" || one.version.hlc >= watermark) return [];
@@ -176,7 +183,9 @@ export class ReadQuorum {
     }
     const missing = holdersNeeded(replicas) - holders.length;
     const writeBack = isStrict && found !== undefined ? Math.max(0, missing) : 0;
-    const answer = { kind: "answer", found, holders, behind, writeBack, replies } as const;
+    const overAtMs = found === undefined ? this.#overAtMs : undefined;
+    const over = overAtMs === undefined ? {} : { overAtMs };
+    const answer = { kind: "answer", found, holders, behind, writeBack, replies, ...over } as const;
     if (other === undefined) return answer;
     const held = holders.filter((replica) => other.includes(replica)).length;
     const missingOther = Math.max(0, holdersNeeded(other.length) - held);
@@ -188,6 +197,19 @@ export class ReadQuorum {
     let most = 0n as Hlc;
     for (const answer of this.#answers) {
       if (isAnswer(answer)) most = highest(most, answer.watermark ?? most);
+    }
+    return most;
+  }
+
+  /** The latest end of what is over below the watermark, and told as nothing. */
+  get #overAtMs(): number | undefined {
+    const watermark = this.#watermark;
+    let most: number | undefined;
+    for (const answer of this.#counted()) {
+      if (!isAnswer(answer) || answer.kind !== "found" || answer.tombstone) continue;
+      const { expiresAtMs } = answer;
+      if (expiresAtMs === undefined || !this.#isNothing(answer, watermark)) continue;
+      most = Math.max(most ?? expiresAtMs, expiresAtMs);
     }
     return most;
   }
