@@ -41,6 +41,7 @@ import {
   method,
   withoutSync,
 } from "./mutation.ts";
+import { fillMutations } from "./mutations_fill.ts";
 import { lifeMutations } from "./mutations_life.ts";
 import { moveMutations } from "./mutations_moves.ts";
 import { protocolMutations } from "./mutations_protocol.ts";
@@ -61,6 +62,7 @@ let isBlind = false;
 const proposed = new WeakMap<object, unknown>();
 
 export const mutations: readonly Mutation[] = [
+  ...fillMutations,
   ...lifeMutations,
   ...protocolMutations,
   ...repairMutations,

@@ -42,6 +42,7 @@ export const troubleKinds = [
   "table at the commit before",
   "bit flip",
   "roll back",
+  "table damage",
 ] as const;
 export type TroubleKind = (typeof troubleKinds)[number];
 
@@ -55,7 +56,8 @@ export function drawTroubles(
 ): Trouble[] {
   const calm = chance.happens(0.05);
   // Without a death all that is missed is kept as a hint.
-  const pool = chance.happens(0.25) ? only.filter((kind) => !isDeadly(kind)) : only;
+  const common = only.filter((kind) => kind !== "table damage");
+  const pool = chance.happens(0.25) ? common.filter((kind) => !isDeadly(kind)) : common;
   const share = chance.pick([0.15, 0.5]);
   const kinds = pool.filter(() => chance.happens(share));
   const gapMs = chance.pick([200, 600, 2000]);
@@ -69,8 +71,25 @@ export function drawTroubles(
     troubles.push({ kind, atMs: Math.floor(atMs), lastsMs, one, other, much: chance.fraction() });
     atMs += chance.between(0, 2 * gapMs);
   }
-  return troubles;
+  // Drawn last, so that it changes nothing else of a seed.
+  if (pool.length < common.length || !only.includes("table damage")) return troubles;
+  return [...troubles, ...drawTableDamage(chance, { nodes, safetyMs })];
 }
+
+function drawTableDamage(
+  chance: Chance,
+  { nodes, safetyMs }: { readonly nodes: number; readonly safetyMs: number },
+): Trouble[] {
+  if (!chance.happens(tableDamageShare)) return [];
+  const one = chance.below(nodes);
+  const atMs = Math.floor(chance.between(safetyMs / 4, safetyMs));
+  const lastsMs = Math.floor(chance.skewed(20, 8000));
+  const rest = { one, other: (one + 1) % nodes, much: chance.fraction() };
+  return [{ kind: "table damage", atMs, lastsMs, ...rest }];
+}
+
+/** In so many runs. */
+const tableDamageShare = 0.1;
 
 const deadly: readonly TroubleKind[] = [
   "kill",
@@ -84,6 +103,7 @@ const deadly: readonly TroubleKind[] = [
   "table at the commit before",
   "bit flip",
   "roll back",
+  "table damage",
 ];
 
 /** Whether a coordinator may die with a write under way, or fail to keep a hint. */
@@ -277,6 +297,12 @@ export class Nemesis {
       case "roll back":
         this.#rollBack(place, other, trouble);
         return;
+      case "table damage":
+        if (!this.#mayLose(place)) return;
+        place.isKept = false;
+        place.damageTable(much);
+        this.#later(lastsMs / 4, () => place.start());
+        return;
       case "disk full":
         this.#fill(place, lastsMs, much);
         return;
@@ -304,22 +330,33 @@ export class Nemesis {
     if (places.some(({ isReady, isWanted }) => isWanted && !isReady)) return;
     this.#toBeTold = place;
     place.backUp();
-    const missedMs = Math.min(3000, 500 + lastsMs);
     const isMissing = other !== place && much < 0.7;
+    // Where all are there, watermarks rise meanwhile, and deletes are dropped that the copy knows nothing of.
+    const missedMs = isMissing ? Math.min(3000, 500 + lastsMs) : Math.min(9000, 2000 + 2 * lastsMs);
     const rest = places.filter((each) => each !== other && each !== place);
     // Who has missed it must not get it from the others while the one put back is left alone with it.
     if (isMissing) for (const each of [place, ...rest]) this.#block(other, each);
     // What it writes later is below what it has missed, and one that forgot that could take it.
     if (isMissing && much < 0.3) other.wall.set(-behindMs, worldStartMs);
     const told = (): void => {
-      this.#later(withoutMs / 2, () => this.#parts.readNow(other));
+      // Now and then it dies while it fills, and begins with what it had kept of that.
+      const dies = lastsMs % 3 === 0;
+      const aloneMs = dies ? 2 * withoutMs : withoutMs;
+      if (dies) {
+        this.#later(withoutMs / 4, () => {
+          place.isKept = false;
+          place.powerLoss();
+          this.#later(flippedMs, () => place.start());
+        });
+      }
+      this.#later(aloneMs - withoutMs / 2, () => this.#parts.readNow(other));
       const [third] = rest;
       if (isMissing && third !== undefined && much < 0.5) {
         third.isKept = false;
         third.kill();
-        this.#later(withoutMs, () => third.start());
+        this.#later(aloneMs, () => third.start());
       }
-      this.#later(withoutMs, () => {
+      this.#later(aloneMs, () => {
         this.#toBeTold = undefined;
         for (const each of rest) this.#unblock(other, each);
       });

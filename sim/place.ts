@@ -83,8 +83,12 @@ export class Place {
   disks = 0;
   /** Its disk is a new one, which is not in the place of the old one yet. */
   isReplaced = false;
-  /** Its disk may have lost what it had acknowledged: it need not serve again. */
+  /** Its disk may have lost what it had acknowledged: until it has filled it counts for nothing. */
   hasLost = false;
+  /** What is left of its disk is refused, and its start says why. */
+  #isRefused = false;
+  /** Whether its table is read from begin to end. */
+  #isScrubbed = false;
   #inSync: (() => void) | undefined;
   #afterWrite: ((key: string) => void) | undefined;
   /** Whether it waits for the answer to a write that was minted twice. */
@@ -165,7 +169,7 @@ export class Place {
         segmentBytes: knobs.segmentBytes,
         memtableBytesMax: knobs.memtableBytesMax,
         diskReserveBytes: 0,
-        scrubBytesPerSecond: 0,
+        scrubBytesPerSecond: this.#isScrubbed ? 1e9 : 0,
       },
       cluster: {
         network: network.from(this.address, life),
@@ -191,6 +195,7 @@ export class Place {
     opening.then(
       (node) => {
         this.#node = node;
+        this.#isRefused = false;
         if (node.accept !== undefined) network.listen(this.address, node.accept, life);
         void node.ended.then((error) => this.#ended(life, error));
       },
@@ -281,6 +286,29 @@ export class Place {
       : this.#chance.below(end);
     this.#disk.flip(path, position, 1 << this.#chance.below(8));
     this.#lose(`has a bit flipped in ${path} at ${position}`);
+  }
+
+  /** A bit of some records in its table is another one; a scrub finds out. */
+  damageTable(share: number): void {
+    this.kill();
+    let count = 0;
+    this.#table.damage((entries) =>
+      entries
+        .filter(({ key }) => key[0] !== 0xff && this.#chance.happens(share))
+        .map(({ key, value }) => {
+          count += 1;
+          const at = this.#chance.below(value.length);
+          value[at] = (value[at] ?? 0) ^ (1 << this.#chance.below(8));
+          return { key, value };
+        }),
+    );
+    this.#isScrubbed = true;
+    if (count > 0) this.#lose(`has ${count} records of its table damaged`);
+  }
+
+  /** Whether it has to serve in the end, and to hold what the others hold. */
+  get mustServe(): boolean {
+    return !this.hasLost || !(this.isReplaced || this.#isRefused);
   }
 
   /** The disk is gone; an empty one is there. */
@@ -377,6 +405,7 @@ export class Place {
       this.#parts.onLeft(this);
       return;
     }
+    this.#isRefused = slug === "corruption" || slug === "wrong-data-folder";
     if (!this.mayEnd) this.#parts.onFinding(`${this.name} ended by itself: [${slug}] ${detail}`);
     // The process exits when what is ready has run.
     this.#parts.scheduler.after(0, () => {

@@ -373,7 +373,7 @@ class World {
   }
 
   async #differing(when: string): Promise<readonly Violation[]> {
-    const lost = new Set(this.#places.filter(({ hasLost }) => hasLost).map(({ name }) => name));
+    const lost = new Set(this.#places.filter((one) => !one.mustServe).map(({ name }) => name));
     const found: Violation[] = [];
     for (const key of this.#workload.keys) {
       const replicas = (await this.#explained(key)).filter(({ node }) => !lost.has(node));
@@ -415,9 +415,12 @@ class World {
     for (const { promise, detail } of found) this.#find(promise, detail);
   }
 
-  /** Those whose disks have lost nothing; of the others nothing is asked. */
+  /**
+   * Those who have to serve and to hold all: also who was rolled back or damaged, for it fills (I4). Not one
+   * whose disk is empty or refused: that waits for an operator.
+   */
   get #whole(): readonly Place[] {
-    return this.#members.places.filter(({ hasLost }) => !hasLost);
+    return this.#members.places.filter(({ mustServe }) => mustServe);
   }
 
   /** In a world that is well, every key can be read. */
@@ -459,7 +462,7 @@ class World {
    * one, those for a store that is no member any more: they go to all who hold the partition now.
    */
   #hasHints(node: QuorateNode | undefined): boolean {
-    const lost = this.#members.places.filter(({ hasLost }) => hasLost).map(({ name }) => name);
+    const lost = this.#members.places.filter((one) => !one.mustServe).map(({ name }) => name);
     const mayTake = (name: string | undefined): boolean =>
       name === undefined ? lost.length === 0 : !lost.includes(name);
     return node?.hints().targets.some(({ node: name }) => mayTake(name)) !== false;

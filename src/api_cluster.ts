@@ -79,6 +79,10 @@ export interface ClusterMember extends NodePlace {
   readonly version?: string;
   /** The versions of the protocol between nodes that it speaks. */
   readonly speaks?: { readonly lowest: number; readonly highest: number };
+  /** Partitions in which it has no data, and counts for nothing until it has filled them. */
+  readonly lacking?: number;
+  /** Its store was rolled back: its vote is void. */
+  readonly rolledBack?: boolean;
   /** What the node that answers keeps for it. */
   readonly hints: { readonly count: number; readonly bytes: number };
 }
@@ -201,7 +205,19 @@ export interface RepairAnswer {
     readonly n: number;
     readonly why: string;
   }[];
-  /** Since the node's start: comparisons that came to their end, those of them that found no difference, */
+  /** Whether the store was rolled back: its vote is void until another takes its place. */
+  readonly rolledBack: boolean;
+  /** Partitions without data, for the namespaces of one n: they count for nothing until they are filled. */
+  readonly lackingCount: number;
+  /** The first 100, and why they are not filled yet. */
+  readonly lacking: readonly {
+    readonly partition: number;
+    readonly n: number;
+    readonly why: string;
+  }[];
+  /** Since the node's start: partitions that were filled, */
+  readonly filled: number;
+  /** comparisons that came to their end, those of them that found no difference, */
   readonly whole: number;
   readonly agreed: number;
   /** comparisons that were broken off, */

@@ -78,6 +78,15 @@ export interface MoveProgress {
 export interface MovesAnswer {
   readonly epoch: number;
   readonly move?: MoveProgress;
+  /** Members that have lost data, as they tell, and what is to be done; left out when there are none. */
+  readonly losses?: readonly {
+    readonly node: string;
+    /** Partitions that are not filled yet. */
+    readonly lacking: number;
+    /** Its vote is void until it is replaced. */
+    readonly rolledBack: boolean;
+    readonly next: string;
+  }[];
   /** Nodes that have asked this one to join. */
   readonly waiting: readonly {
     readonly node: string;

@@ -90,12 +90,22 @@ async function show(answer: MovesAnswer, config: Invocation["config"], io: Io): 
         `  ${shown(node)} has copied ${grouped(done)} of ${grouped(all)} partitions\n`,
       );
     }
+    for (const loss of answer.losses ?? []) await io.write(`${lossLine(loss)}\n`);
     for (const { node, addresses } of answer.waiting) {
       await io.write(`${shown(node)} (${addresses.map(shown).join(", ")}) waits to join\n`);
     }
     io.note(io.paint("dim", `Next: ${shown(answer.next)}`));
   }
   return exitCode.done;
+}
+
+function lossLine(loss: NonNullable<MovesAnswer["losses"]>[number]): string {
+  const { node, lacking, rolledBack, next } = loss;
+  const what = [
+    ...(rolledBack ? ["was rolled back, and its vote is void"] : []),
+    ...(lacking > 0 ? [`fills ${grouped(lacking)} partitions, which count for nothing yet`] : []),
+  ];
+  return `${shown(node)} ${what.join("; it ")}: ${shown(next)}`;
 }
 
 function lineOf({ epoch, move }: MovesAnswer): string {

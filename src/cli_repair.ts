@@ -55,12 +55,20 @@ async function showRepair({ config }: Invocation, io: Io): Promise<number> {
   else if (format === "raw") {
     await io.write(`${info.visited}\t${info.pairs}\t${info.due}\t${info.markCount}\n`);
   } else {
-    const lines = [...runningRows(info), ...markedRows(info), ...heldRows(info)];
+    const found = [...lackingRows(info), ...runningRows(info), ...markedRows(info)];
+    const lines = [...found, ...heldRows(info)];
     const head = ["partition", "n", "with", "", "for"];
     if (lines.length > 0) await io.write(await tableText(head, lines));
     for (const line of summaryOf(info)) io.note(io.paint("dim", line));
   }
   return exitCode.done;
+}
+
+function lackingRows({ lacking }: RepairInfo): string[][] {
+  return lacking.map(({ partition, n, why }) => [
+    ...[String(partition), String(n), ""],
+    ...[`has no data: ${shown(why)}`, ""],
+  ]);
 }
 
 function runningRows({ running }: RepairInfo): string[][] {
@@ -73,7 +81,7 @@ function runningRows({ running }: RepairInfo): string[][] {
 function markedRows({ marks }: RepairInfo): string[][] {
   return marks.map(({ partition, n, node, storeId }) => [
     ...[String(partition), String(n), node === undefined ? `store ${shown(storeId)}` : shown(node)],
-    ...["is marked: a hint was dropped", ""],
+    ...["is marked: what differs is known, and compared soon", ""],
   ]);
 }
 
@@ -97,9 +105,26 @@ function summaryOf(info: RepairInfo): string[] {
     due > 0 ? `${grouped(due)} are due${left}.` : `None is due${next}.`,
     `Since its start: ${grouped(whole)} comparisons, ${grouped(agreed)} without a difference, ` +
       `${grouped(broken)} broken off; ${grouped(pushed)} records sent, ${grouped(pulled)} got.`,
+    ...lossOf(info),
     ...deletesOf(info),
     ...(hidden > 0 ? [`${grouped(hidden)} more partitions are marked.`] : []),
   ];
+}
+
+/** What it has lost, and what comes of that. */
+function lossOf({ node, rolledBack, lackingCount, filled }: RepairInfo): string[] {
+  const lines: string[] = [];
+  if (lackingCount > 0 || filled > 0) {
+    lines.push(
+      `${grouped(lackingCount)} partitions have no data and count for nothing yet; ${grouped(filled)} were filled since its start.`,
+    );
+  }
+  if (rolledBack) {
+    lines.push(
+      `The store of ${shown(node)} was rolled back: its vote is void until it is replaced ('quorate cluster status' says how).`,
+    );
+  }
+  return lines;
 }
 
 /** What waits to be dropped, and since when it could not be. */

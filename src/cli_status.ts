@@ -74,10 +74,10 @@ function membersTable({ members }: ClusterInfo): Promise<string> {
 
 /** What was not heard is empty. */
 function rowOf(member: MemberInfo): string[] {
-  const { node, state, phi, self, silentMs, epoch, keys, disk, hints } = member;
+  const { node, phi, self, silentMs, epoch, keys, disk, hints } = member;
   return [
     shown(node),
-    state,
+    stateOf(member),
     phi.toFixed(1),
     self ? "this node" : silentMs === undefined ? "never" : `${ageText(silentMs)} ago`,
     epoch === undefined ? "" : `${epoch}`,
@@ -89,6 +89,12 @@ function rowOf(member: MemberInfo): string[] {
     programText(member),
     shown(member.clientUrl ?? ""),
   ];
+}
+
+/** With what it has lost, where it has: such a member counts for less than it seems. */
+function stateOf({ state, lacking, rolledBack }: MemberInfo): string {
+  const fills = lacking === undefined ? [] : [`fills ${grouped(lacking)}`];
+  return [state, ...fills, ...(rolledBack === true ? ["no vote"] : [])].join(", ");
 }
 
 function summaryOf(info: ClusterInfo): readonly string[] {

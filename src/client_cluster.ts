@@ -34,6 +34,9 @@ export interface MemberInfo extends ReplicaInfo {
   readonly version?: string;
   /** The versions of the protocol between nodes that it speaks. */
   readonly speaks?: { readonly lowest: number; readonly highest: number };
+  /** Partitions in which it has no data yet, and whether its store was rolled back. */
+  readonly lacking?: number;
+  readonly rolledBack?: boolean;
   /** What the node that answers keeps for it. */
   readonly hints: { readonly count: number; readonly bytes: number };
 }
@@ -119,6 +122,15 @@ export interface RepairInfo {
     readonly n: number;
     readonly why: string;
   }[];
+  /** Whether the store was rolled back; its partitions without data, and how many were filled. */
+  readonly rolledBack: boolean;
+  readonly lackingCount: number;
+  readonly lacking: readonly {
+    readonly partition: number;
+    readonly n: number;
+    readonly why: string;
+  }[];
+  readonly filled: number;
   /** Comparisons since the node's start, and the records that they moved. */
   readonly whole: number;
   readonly agreed: number;
@@ -191,6 +203,7 @@ export function repairInfo(body: Fields): RepairInfo {
   const { running, marks, heldBack } = body;
   if (!Array.isArray(running) || !Array.isArray(marks)) return malformed("no comparisons");
   const held = Array.isArray(heldBack) ? heldBack.filter(isObject) : [];
+  const lacking = Array.isArray(body.lacking) ? body.lacking.filter(isObject) : [];
   return {
     node: textIn(body, "node") ?? malformed("no node"),
     ...numbersIn(body, ["periodMs", "pairs", "visited", "due"]),
@@ -208,6 +221,14 @@ export function repairInfo(body: Fields): RepairInfo {
       ...numbersIn(one, ["partition", "n"]),
       why: textIn(one, "why") ?? "",
     })),
+    // A node of an older version fills nothing.
+    rolledBack: body.rolledBack === true,
+    lackingCount: Number(body.lackingCount ?? 0),
+    lacking: lacking.map((one) => ({
+      ...numbersIn(one, ["partition", "n"]),
+      why: textIn(one, "why") ?? "",
+    })),
+    filled: Number(body.filled ?? 0),
     ...numbersIn(body, ["markCount", "whole", "agreed", "broken", "pushed", "pulled"]),
     marks: marks.filter(isObject).map((mark) => ({
       ...numbersIn(mark, ["partition", "n"]),
@@ -273,6 +294,8 @@ function memberInfo(member: Fields): MemberInfo {
     ...(isObject(speaks)
       ? { speaks: { lowest: Number(speaks.lowest), highest: Number(speaks.highest) } }
       : {}),
+    ...numberField(member, "lacking"),
+    ...(member.rolledBack === true ? { rolledBack: true } : {}),
     hints: isObject(hints)
       ? { count: Number(hints.count), bytes: Number(hints.bytes) }
       : malformed("a member without hints"),

@@ -32,6 +32,7 @@ export function movesInfo(body: Fields): MovesAnswer {
   return {
     epoch: Number(body.epoch),
     ...(isObject(move) ? { move: progress(move) } : {}),
+    ...lossesIn(body),
     waiting: all.map((one) => ({
       node: textIn(one, "node") ?? malformed("a node without a name"),
       nodeId: textIn(one, "nodeId") ?? "",
@@ -76,4 +77,16 @@ function progress(move: Fields): MoveProgress {
 
 function texts(raw: unknown): readonly string[] {
   return Array.isArray(raw) ? raw.filter((one) => typeof one === "string") : [];
+}
+
+function lossesIn({ losses }: Fields): Pick<MovesAnswer, "losses"> {
+  if (!Array.isArray(losses)) return {};
+  return {
+    losses: losses.filter(isObject).map((one) => ({
+      node: textIn(one, "node") ?? malformed("a loss without a node"),
+      lacking: Number(one.lacking),
+      rolledBack: one.rolledBack === true,
+      next: textIn(one, "next") ?? "",
+    })),
+  };
 }

@@ -492,6 +492,12 @@ class OneRead {
   }
 
   #end(): void {
+    const { hints, report } = this.#shared.ports;
+    for (const replica of this.#quorum.overruled) {
+      const { storeId } = this.#writers[replica] as ReplicaNode;
+      report.sometimes("coordinator: a replica was overruled by a watermark");
+      hints.suspect?.(this.#place.partition, this.#job.n, storeId);
+    }
     this.#isOver = true;
     this.#cancelDeadline();
     this.#cancelHedge();

@@ -60,6 +60,8 @@ export const clusterAnswers = {
           disk: z.strictObject({ freeBytes: z.number(), totalBytes: z.number() }).optional(),
           version: z.string().optional(),
           speaks: z.strictObject({ lowest: z.int(), highest: z.int() }).optional(),
+          lacking: z.int().optional(),
+          rolledBack: z.boolean().optional(),
           hints: z.strictObject({ count: z.int(), bytes: z.int() }),
         }),
       ),

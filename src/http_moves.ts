@@ -85,6 +85,16 @@ export const moveAnswers = {
           copies: z.array(z.strictObject({ node: z.string(), done: z.int(), all: z.int() })),
         })
         .optional(),
+      losses: z
+        .array(
+          z.strictObject({
+            node: z.string(),
+            lacking: z.int(),
+            rolledBack: z.boolean(),
+            next: z.string(),
+          }),
+        )
+        .optional(),
       waiting: z.array(
         z.strictObject({
           node: z.string(),

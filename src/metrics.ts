@@ -265,6 +265,16 @@ export class Metrics implements MetricsPage {
     repair("quorate_repair_running", "Pairs that are being compared.", (at) => at.running.length);
     repair("quorate_repair_marks", "Partitions known to differ.", ({ markCount }) => markCount);
     repair(
+      "quorate_partitions_without_data",
+      "Partitions that count for nothing until they are filled from other replicas.",
+      ({ lackingCount }) => lackingCount,
+    );
+    repair(
+      "quorate_store_rolled_back",
+      "1: the store was rolled back, and its vote is void.",
+      ({ rolledBack }) => (rolledBack ? 1 : 0),
+    );
+    repair(
       "quorate_repair_waiting",
       "Partitions in which deletes or records with an end wait to be dropped.",
       ({ waiting }) => waiting,

@@ -127,6 +127,10 @@ export const counterTable: Readonly<Record<string, CounterRow>> = {
     metric: "quorate_repair_pulled_records_total",
     help: "Records that comparisons got from other replicas.",
   },
+  partitions_filled: {
+    metric: "quorate_partitions_filled_total",
+    help: "Partitions without data that were filled from other replicas.",
+  },
   tombstones_dropped: {
     metric: "quorate_tombstones_dropped_total",
     help: "Tombstones, and records that were over, removed below a watermark.",

@@ -258,6 +258,7 @@ class StartingNode implements QuorateNode {
         lagMs: cluster.requestMsMax ?? timeoutMsMax,
       },
       budgets: cluster.budgets,
+      acceptDataLoss: options.settings.acceptDataLoss === true,
     });
   }
 

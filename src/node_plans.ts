@@ -14,6 +14,7 @@
 import type { MoveProgress, MovesAnswer, MovesApi, PlanAnswer, PlanRequest } from "./api_moves.ts";
 import type { Cluster } from "./cluster.ts";
 import { QuorateError } from "./errors.ts";
+import { readmission } from "./node_loss.ts";
 import type { NodeMoves } from "./node_moves.ts";
 import type { Topology, TopologyMove } from "./topology.ts";
 import { joins, type MemberNews, whyNotAdvance } from "./topology_advance.ts";
@@ -25,6 +26,8 @@ export interface NodePlansParts {
   readonly ownNodeId: string;
   readonly cluster: Pick<Cluster, "agreement" | "waiting" | "view" | "newsOf">;
   readonly moves: Pick<NodeMoves, "load" | "bytesPerSecond">;
+  /** What this node tells of what it has lost. */
+  readonly ownLoss: () => Readonly<Record<string, number>>;
   /** What this node holds, in bytes. */
   readonly ownBytes: () => number;
 }
@@ -88,16 +91,32 @@ export class NodePlans implements MovesApi {
   #answer(topology: Topology): MovesAnswer {
     const { move, epoch } = topology;
     const waiting = this.#parts.cluster.waiting.map(waitingNode);
+    const found = this.#losses(topology);
+    const losses = found.length === 0 ? {} : { losses: found };
     if (move !== undefined) {
       const next = "quorate cluster status --watch, or quorate cluster revert to take it back";
-      return { epoch, move: this.#progress(topology, move), waiting, next };
+      return { epoch, move: this.#progress(topology, move), ...losses, waiting, next };
     }
     const [first] = waiting;
     const next =
       first === undefined
         ? "nothing moves, and nobody waits"
         : `quorate cluster plan --join ${first.node}`;
-    return { epoch, waiting, next };
+    return { epoch, ...losses, waiting, next };
+  }
+
+  /** What members tell of what they have lost. */
+  #losses({ members }: Topology): NonNullable<MovesAnswer["losses"]> {
+    return members.flatMap(({ nodeId, name }) => {
+      const load = nodeId === this.#parts.ownNodeId ? this.#parts.ownLoss() : this.#loadOf(nodeId);
+      const { lacking = 0, rolledBack = 0 } = load;
+      if (lacking === 0 && rolledBack === 0) return [];
+      const next =
+        rolledBack === 1
+          ? `${readmission(name)}, gives it its vote again`
+          : `it does so by itself; 'quorate repair --url' at ${name} says what it waits for`;
+      return [{ node: name, lacking, rolledBack: rolledBack === 1, next }];
+    });
   }
 
   #progress(topology: Topology, move: TopologyMove): MoveProgress {

@@ -57,6 +57,8 @@ export interface RepairRoundsParts {
   readonly topology: () => Topology;
   readonly self: { readonly nodeId: string; readonly storeId: string; readonly name: string };
   readonly fences: NodeWatermarks;
+  /** Whether this node has what it should have of a partition; without it others fill it (I4). */
+  readonly hasData: (partition: number, n: number) => boolean;
   readonly peers: Pick<Peers, "request">;
   readonly isUp: (nodeId: string) => boolean;
   readonly limits: RepairLimits;
@@ -130,7 +132,7 @@ export class RepairRounds {
     this.#watermarks = new WatermarkRounds({
       ...parts,
       limits: { periodMs: limits.watermarkPeriodMs, lagMs: limits.lagMs },
-      counts: (partition) => parts.standings.of(partition) === "whole",
+      counts: (partition, n) => this.#counts(partition, n),
       compare: (visit) => this.#compare(visit, "watermark"),
       spend: (bytes) => this.#pace.spend(bytes),
     });
@@ -234,7 +236,7 @@ export class RepairRounds {
 
   /** Begins what is due, as much as may be under way. */
   #fill(): void {
-    const { clock, isUp, limits, store } = this.#parts;
+    const { clock, isUp, hasData, limits, store } = this.#parts;
     this.#follow();
     for (const mark of this.#marks.all()) {
       if (this.#running.size >= limits.partitionsMax) return;
@@ -243,7 +245,9 @@ export class RepairRounds {
     // What this node lacks would be pulled into the reserve of its disk.
     if (store.isDiskLow) return;
     while (!this.#isClosed && this.#running.size < limits.partitionsMax) {
-      const next = this.#schedule.begin(clock.monotonicMs(), ({ nodeId }) => isUp(nodeId));
+      const isPossible = ({ nodeId, partition, n }: Visit): boolean =>
+        isUp(nodeId) && hasData(partition, n);
+      const next = this.#schedule.begin(clock.monotonicMs(), isPossible);
       if (next === undefined) return;
       void this.#visit(next.visit, next.wasAsked ? "asked" : "scheduled");
     }
@@ -271,6 +275,11 @@ export class RepairRounds {
     if (this.isWhole()) report.sometimes("repair: caught up after a cut");
   }
 
+  #counts(partition: number, n: number): boolean {
+    const { standings, hasData } = this.#parts;
+    return standings.of(partition) === "whole" && hasData(partition, n);
+  }
+
   /** All namespaces that both hold of a partition. */
   async #compareAll(partition: number, nodeId: string): Promise<boolean> {
     this.#follow();
@@ -286,9 +295,10 @@ export class RepairRounds {
   }
 
   #beginMarked(mark: Mark): void {
-    const { topology, isUp, store, self } = this.#parts;
+    const { topology, isUp, hasData, store, self } = this.#parts;
     if (this.#marksUnderWay.has(mark)) return;
     const { partition, n } = mark;
+    if (!hasData(partition, n)) return;
     const member = topology().members.find(({ storeId }) => storeId === mark.storeId);
     // Only a replica can compare; on another node the mark stays, so that it is known.
     const replicas = replicasOf(topology(), partition, n);
@@ -350,7 +360,7 @@ export class RepairRounds {
   }
 
   async #exchange({ partition, n, nodeId }: Visit, why: RepairReason): Promise<DigestResult> {
-    const { clock, report, topology, store, standings, fences } = this.#parts;
+    const { clock, report, topology, store, fences } = this.#parts;
     const { namespaces, epoch } = topology();
     return compareDigests(
       {
@@ -358,7 +368,7 @@ export class RepairRounds {
         report,
         store: new StoreSide({
           ...{ store, fences, n },
-          counts: (one) => standings.of(one) === "whole",
+          counts: (one) => this.#counts(one, n),
         }),
         mayGoOn: () => !this.#isClosed,
         spend: (bytes) => this.#pace.spend(bytes),

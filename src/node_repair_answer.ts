@@ -7,6 +7,7 @@
  */
 
 import type { RepairAnswer } from "./api.ts";
+import type { FillStatus } from "./node_fills.ts";
 import type { RepairStatus } from "./node_repair.ts";
 import { watermarkAgeMs } from "./node_watermark_rounds.ts";
 import type { Member } from "./topology.ts";
@@ -25,8 +26,12 @@ export interface RepairFacts {
 export function repairAnswer(
   { node, periodMs, members, wallMs }: RepairFacts,
   status: RepairStatus | undefined,
+  fills: FillStatus | undefined,
 ): RepairAnswer {
-  const common = { node, periodMs };
+  const { isRolledBack = false, open = [], filled = 0 } = fills ?? {};
+  const lacking = open.slice(0, listedMax).map(({ partition, n, why }) => ({ partition, n, why }));
+  const lost = { rolledBack: isRolledBack, lackingCount: open.length, lacking, filled };
+  const common = { node, periodMs, ...lost };
   if (status === undefined) {
     const counts = { pairs: 0, visited: 0, due: 0, markCount: 0 };
     const ended = { whole: 0, agreed: 0, broken: 0, pushed: 0, pulled: 0 };

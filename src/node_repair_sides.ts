@@ -62,7 +62,7 @@ export class StoreSide implements OwnSide {
     wants: "state" | "total" | "sums",
     adopt: Hlc,
   ): Promise<Sums> {
-    const isSure = this.#counts(partition) && !this.store.isDamaged(partition);
+    const isSure = this.#counts(partition) && !this.store.isDamaged(partition, n);
     if (isSure && adopt > this.#watermark(partition)) await this.#fences.adopt(partition, n, adopt);
     // Told to others only by one that can have lost no tombstone.
     const watermark = isSure ? this.#watermark(partition) : none;
@@ -127,7 +127,7 @@ export class StoreSide implements OwnSide {
 
   /** A partition that has lost records stays marked, and may lack what nobody told of. */
   async filled({ partition, n }: Pair, watermark: Hlc): Promise<void> {
-    if (!this.store.isDamaged(partition)) await this.#fences.adopt(partition, n, watermark);
+    if (!this.store.isDamaged(partition, n)) await this.#fences.adopt(partition, n, watermark);
   }
 
   /** What this side has asked the other one for. */

@@ -26,7 +26,10 @@ import { Handoff, type Hint, type HintReply, type HintStatus } from "./handoff.t
 import type { Hlc } from "./hlc.ts";
 import { Holdings } from "./holdings.ts";
 import type { Identity } from "./identity.ts";
+import { Losses } from "./losses.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
+import { type FillStatus, NodeFills } from "./node_fills.ts";
+import { NodeLoss } from "./node_loss.ts";
 import { NodeMoves } from "./node_moves.ts";
 import type { PeerBudgets, Queue } from "./node_options.ts";
 import { type RepairLimits, RepairRounds } from "./node_repair.ts";
@@ -38,7 +41,6 @@ import type { DigestReply, ReadReply, ReplyFrom, ScanReply, WriteReply } from ".
 import { encodeRecord, recordBytes } from "./record.ts";
 import { Replica, type Replied } from "./replica.ts";
 import type { Ring } from "./ring.ts";
-import { Slots } from "./slots.ts";
 import { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
 import type { Member } from "./topology.ts";
@@ -62,6 +64,8 @@ export interface ReplicasParts {
   };
   readonly repair: RepairLimits;
   readonly budgets?: PeerBudgets | undefined;
+  /** What is here is taken for all that there is, where the store was rolled back. */
+  readonly acceptDataLoss: boolean;
 }
 
 /** How long a peer that does not answer the handshake is waited for (I3). */
@@ -69,12 +73,11 @@ const handshakeWaitMs = 2000;
 const hintTimeoutMs = 5000;
 /** What a move takes of the disks and links of those that it copies from. */
 const moveBytesPerSecond = 32 * 1024 * 1024;
-const lossSlot = "lost";
 
 /** What is in the folder beside the store. */
 interface Kept {
   readonly seal: EpochSeal;
-  readonly losses: Slots;
+  readonly losses: Losses;
   readonly holdings: Holdings;
 }
 
@@ -87,7 +90,8 @@ export class NodeReplicas {
   readonly #fences: NodeWatermarks;
   readonly moves: NodeMoves;
   readonly #seal: EpochSeal;
-  readonly #losses: Slots;
+  readonly #loss: NodeLoss;
+  readonly #fills: NodeFills;
   readonly #scanTimes: Pick<ScanPorts, "clock" | "deadlines" | "latencies">;
   #view: TopologyView;
   /** As it was last looked at. */
@@ -97,13 +101,15 @@ export class NodeReplicas {
     const { clock, report, identity, document, store, cluster, ring, limits } = parts;
     this.#parts = parts;
     this.#seal = kept.seal;
-    this.#losses = kept.losses;
     this.#scanTimes = { clock, deadlines: new Deadlines(clock), latencies: new Latencies() };
     this.#view = new TopologyView(document.present, ring, identity.nodeId);
+    const { losses } = kept;
+    this.#loss = new NodeLoss({ clock, report, losses, store, name: identity.name });
     this.standings = new Standings({
-      openedSequence: store.openedSequence,
+      openedSequence: losses.base + store.openedSequence,
       wasCut: store.wasCut,
-      wasLost: kept.losses.found !== undefined,
+      wasLost: losses.isLost,
+      onLost: (heard) => this.#loss.found(heard),
       partitions: ring.partitions,
       othersOf: (partition) => this.#topology().othersOf(partition),
       isDown: (nodeId) =>
@@ -119,8 +125,19 @@ export class NodeReplicas {
       topology: () => this.#topology(),
       learn: (epoch) => cluster.learnEpoch(epoch),
       notReady: (partition, n) => this.#notReady(partition, n),
-      counts: (partition) => this.standings.of(partition) === "whole",
+      counts: (partition, n) =>
+        this.standings.of(partition) === "whole" && this.#hasData(partition, n),
+      sequenceBase: () => losses.base,
       fences: this.#fences,
+    });
+    const bytesPerSecond = limits.moveBytesPerSecond ?? moveBytesPerSecond;
+    this.#fills = new NodeFills({
+      ...{ clock, report, store, losses, bytesPerSecond },
+      fences: this.#fences,
+      topology: () => document.present,
+      ownNodeId: nodeId,
+      peers: cluster.peers,
+      isUp: (other) => cluster.isUp(other),
     });
     this.#repair = new RepairRounds({
       clock,
@@ -131,6 +148,7 @@ export class NodeReplicas {
       topology: () => document.present,
       self: { nodeId, storeId, name },
       fences: this.#fences,
+      hasData: (partition, n) => this.#hasData(partition, n),
       peers: cluster.peers,
       isUp: (other) => cluster.isUp(other),
       limits: parts.repair,
@@ -147,7 +165,7 @@ export class NodeReplicas {
       isUp: (other) => cluster.isUp(other),
       newsOf: (other) => cluster.newsOf(other),
       propose: (step) => cluster.agreement.propose(step),
-      bytesPerSecond: limits.moveBytesPerSecond ?? moveBytesPerSecond,
+      bytesPerSecond,
     });
     this.handoff = Handoff.open({
       clock,
@@ -175,8 +193,8 @@ export class NodeReplicas {
         if (document.present.epoch === epoch) void cluster.release(epoch);
       },
     });
-    const losses = await Slots.open(disk, lossSlot);
-    if (losses.found !== undefined) await losses.settle();
+    const losses = await Losses.open(disk);
+    if (parts.acceptDataLoss) await losses.accept(parts.ring.partitions);
     const holdings = await Holdings.open(disk, document.present.epoch);
     return new NodeReplicas(parts, { seal, losses, holdings });
   }
@@ -197,6 +215,11 @@ export class NodeReplicas {
       hints: {
         keep: async (hint) => {
           await this.handoff.keep(hint);
+        },
+        suspect: (partition, n, storeId) => {
+          // Only a replica can compare; elsewhere the mark would stay for nothing.
+          if (!this.#topology().isReplica(partition, n, "read")) return;
+          this.#repair.mark(partition, n, storeId);
         },
       },
       place: (namespaceNumber, key, n) => this.#topology().place(namespaceNumber, key, n),
@@ -229,7 +252,7 @@ export class NodeReplicas {
     return {
       answer: (request) => this.#answer(request),
       facts: () => factsOf(this.replica.from(0, 1)),
-      told: (nodeId, remembered) => this.#told(nodeId, remembered),
+      told: (nodeId, remembered) => this.standings.tell(nodeId, remembered),
       records: async () => store.recordCount,
       seal: (epoch) => this.#seal.seal(epoch),
       prepare: (next) => this.moves.prepare(next),
@@ -261,7 +284,7 @@ export class NodeReplicas {
       () => {},
     );
     const hints = this.hints().reduce((sum, { count }) => sum + count, 0);
-    return loadOf({ ...store.tally(), disk: this.#space, hints });
+    return loadOf({ ...store.tally(), disk: this.#space, hints, ...this.lossFacts });
   }
 
   /** See `QuorateNode`. */
@@ -309,8 +332,32 @@ export class NodeReplicas {
   }
 
   /** Whether this node's answers count for all that it holds. */
+  /** Whether this node's answers count for all that it holds, as far as it knows of no loss. */
   get isWhole(): boolean {
     return this.#repair.isWhole();
+  }
+
+  /** What of it has no data, and why. */
+  get fills(): FillStatus {
+    const status = this.#fills.status();
+    if (!this.standings.isLost || status.isRolledBack) return status;
+    // It was found a moment ago, and is not kept yet.
+    const why = "that it was rolled back is being written down";
+    return {
+      ...status,
+      isRolledBack: true,
+      open: [{ partition: 0, n: 1, why, isOnlyCopy: false }],
+    };
+  }
+
+  /** What the others are told of it. */
+  get lossFacts(): { readonly lacking: number; readonly isRolledBack: boolean } {
+    const { open, isRolledBack } = this.fills;
+    return { lacking: open.length, isRolledBack };
+  }
+
+  #hasData(partition: number, n: number): boolean {
+    return !this.#loss.isOpen && this.#fills.hasData(partition, n);
   }
 
   /** A peer's state changed: what waits for it is tried. */
@@ -322,9 +369,12 @@ export class NodeReplicas {
   begin(): void {
     this.#repair.begin();
     this.moves.begin();
+    this.#fills.begin();
   }
 
   async close(): Promise<void> {
+    await this.#fills.close();
+    await this.#loss.close();
     await this.#repair.close();
     await this.moves.close();
     await this.handoff.close();
@@ -344,28 +394,6 @@ export class NodeReplicas {
     if (why !== undefined) return why;
     if (this.standings.isWhole || this.standings.of(partition) !== "asked") return undefined;
     return "it has started, and the other replicas have not told yet what they remember of it";
-  }
-
-  #told(nodeId: string, remembered: number): void {
-    const wasLost = this.standings.isLost;
-    this.standings.tell(nodeId, remembered);
-    if (wasLost || !this.standings.isLost) return;
-    const { report, store } = this.#parts;
-    report.sometimes("node: rolled back");
-    const facts = { opened: store.openedSequence, remembered, nodeId };
-    report.log(
-      "error",
-      "This store has been rolled back: a node remembers more of it than it has.",
-      {
-        ...facts,
-        hint: "Its answers count for nothing from now on. Restore the disk as it was, or start it with an empty folder and replace it: quorate cluster plan --replace.",
-      },
-    );
-    // For ever: what it takes from now on would soon hide what it lacks (P9).
-    this.#losses.write(facts).catch((error: unknown) => {
-      const why = QuorateError.from(error).detail;
-      report.log("error", "That this store was rolled back could not be kept.", { why });
-    });
   }
 
   readonly #local: LocalPort = {

@@ -42,6 +42,7 @@ import { whenNoHints } from "./handoff_wait.ts";
 import type { Identity } from "./identity.ts";
 import { Listing } from "./listing.ts";
 import type { LoneWatermarks } from "./node_alone.ts";
+import { readmission } from "./node_loss.ts";
 import { programOf } from "./node_open.ts";
 import {
   leaveMsMax,
@@ -161,6 +162,10 @@ export class RunningNode implements QuorateNode {
             ownNodeId: identity.nodeId,
             cluster: among.cluster,
             moves: among.replicas.moves,
+            ownLoss: () => {
+              const { lacking, isRolledBack } = among.replicas.lossFacts;
+              return { lacking, rolledBack: isRolledBack ? 1 : 0 };
+            },
             ownBytes: () => store.tally().bytes,
           });
     this.get = this.#counted(requests.get);
@@ -239,7 +244,8 @@ export class RunningNode implements QuorateNode {
 
   async cluster(): Promise<ClusterAnswer> {
     const { options, identity, document, store, among } = this.#parts;
-    const load = loadOf({ ...store.tally(), disk: await options.disk.space(), hints: 0 });
+    const lost = among?.replicas.lossFacts;
+    const load = loadOf({ ...store.tally(), disk: await options.disk.space(), hints: 0, ...lost });
     return clusterAnswer(document.present, {
       self: { nodeId: identity.nodeId, load },
       views: among?.cluster.view() ?? [],
@@ -292,7 +298,7 @@ export class RunningNode implements QuorateNode {
     const periodMs = among?.replicas.repairPeriodMs ?? 0;
     const wallMs = this.#parts.options.clock.nowMs();
     const facts = { node: this.name, periodMs, members, wallMs };
-    return repairAnswer(facts, among?.replicas.repair.status());
+    return repairAnswer(facts, among?.replicas.repair.status(), among?.replicas.fills);
   }
 
   runRepair({ partition, namespace }: RepairRequest): number {
@@ -351,7 +357,11 @@ export class RunningNode implements QuorateNode {
         ? { name: "disk", ok: true, detail: "nearly full: writes that grow are refused" }
         : { name: "disk", ok: true },
       damaged > 0
-        ? { name: "data", ok: true, detail: `${damaged} partitions have lost records` }
+        ? {
+            name: "data",
+            ok: true,
+            detail: `${damaged} partitions have lost records${this.#filling}`,
+          }
         : { name: "data", ok: true },
       ...this.#clusterChecks(),
       this.#isDraining
@@ -368,13 +378,24 @@ export class RunningNode implements QuorateNode {
       const detail = "it is no member of the cluster any more, and can be stopped";
       return [{ name: "replica", ok: false, detail }];
     }
-    if (replicas.standings.isLost) {
-      const detail = "the store was rolled back: its answers do not count";
-      return [{ name: "replica", ok: false, detail }];
+    const { isRolledBack, open } = replicas.fills;
+    const vote = `its store was rolled back: its vote is void until it is replaced: ${readmission(this.name)}`;
+    const votes = isRolledBack ? [{ name: "vote", ok: true, detail: vote }] : [];
+    if (isRolledBack && open.length > 0) {
+      const detail = `the store was rolled back: ${open.length} partitions have no data yet${this.#filling}`;
+      // What nobody else has waits for an operator; the rest of the node is of use meanwhile.
+      const ok = replicas.isWhole && open.every(({ isOnlyCopy }) => isOnlyCopy);
+      return [{ name: "replica", ok, detail }, ...votes];
     }
     const isWhole = replicas.isWhole;
     const detail = "compares what it holds with the other replicas";
-    return [{ name: "replica", ok: isWhole, ...(isWhole ? {} : { detail }) }];
+    return [{ name: "replica", ok: isWhole, ...(isWhole ? {} : { detail }) }, ...votes];
+  }
+
+  /** Why what has no data has none yet. */
+  get #filling(): string {
+    const [first] = this.#parts.among?.replicas.fills.open ?? [];
+    return first === undefined ? "" : `: ${first.why}`;
   }
 
   drain(): void {

@@ -37,7 +37,7 @@ export interface WatermarkRoundsParts {
   readonly topology: () => Topology;
   readonly self: { readonly nodeId: string; readonly storeId: string; readonly name: string };
   /** Whether this node knows what it should hold of the partition. */
-  readonly counts: (partition: number) => boolean;
+  readonly counts: (partition: number, n: number) => boolean;
   readonly peers: Pick<Peers, "request">;
   readonly isUp: (nodeId: string) => boolean;
   /** Compares now, with every difference looked at; whether it came to its end. */
@@ -264,7 +264,7 @@ export class WatermarkRounds {
         return {
           ...fences.of(partition, n),
           storeId: self.storeId,
-          counts: counts(partition) && !store.isDamaged(partition),
+          counts: counts(partition, n) && !store.isDamaged(partition, n),
           clockMs: store.mint.nowMs(),
         };
       },

@@ -102,18 +102,28 @@ export class ReadQuorum {
 
   /**
    * The answers without those that a watermark tells to be wrong: a live record below the highest one,
-   * of a replica that is not so far, and that one which is so far lacks, was deleted (R2).
+   * of a replica that is not so far, and that one which is so far lacks, was deleted (`overruled`).
    */
   #counted(): readonly (Answer | "asked" | "none" | undefined)[] {
+    const { overruled } = this;
+    if (overruled.length === 0) return this.#answers;
+    return this.#answers.map((one, replica) => (overruled.includes(replica) ? "none" : one));
+  }
+
+  /** Those that hold live what was deleted below the highest watermark: they do not count (R2). */
+  get overruled(): readonly number[] {
     const watermark = this.#watermark;
-    if (watermark === 0n) return this.#answers;
-    const lacking = this.#answers.some(
-      (one) => isAnswer(one) && one.kind === "nothing" && one.watermark === watermark,
-    );
-    if (!lacking) return this.#answers;
-    return this.#answers.map((one) => {
-      if (!isAnswer(one) || one.kind !== "found" || one.version.hlc >= watermark) return one;
-      return (one.watermark ?? 0n) < watermark && !this.#isNothing(one, watermark) ? "none" : one;
+    if (watermark === 0n) return [];
+    // A tombstone that is not dropped yet is a lack like any other.
+    const lacking = this.#answers.some((one) => {
+      if (!isAnswer(one) || one.watermark !== watermark) return false;
+      return one.kind === "nothing" || this.#isNothing(one, watermark);
+    });
+    if (!lacking) return [];
+    return this.#answers.flatMap((one, replica) => {
+      if (!isAnswer(one) || one.kind !== "found" || one.version.hlc >= watermark) return [];
+      const isBehind = (one.watermark ?? 0n) < watermark;
+      return isBehind && !this.#isNothing(one, watermark) ? [replica] : [];
     });
   }
 

@@ -88,7 +88,7 @@ export interface ReplicaStore {
     n: number,
   ): Promise<{ readonly total: bigint; readonly sums: Uint8Array }>;
   segmentOf(namespaceNumber: number, key: Uint8Array): number;
-  isDamaged(partition: number): boolean;
+  isDamaged(partition: number, n: number): boolean;
 }
 
 /** What is needed of the topology: the document that this node durably knows. */
@@ -124,6 +124,8 @@ export interface ReplicaOptions {
   readonly notReady: (partition: number, n: number) => string | undefined;
   /** Whether this node can know what it should hold of the partition (I4, D3). */
   readonly counts: (partition: number, n: number) => boolean;
+  /** What is added to the store's sequence where others are told of it (I3). */
+  readonly sequenceBase: () => number;
   readonly fences: ReplicaFences;
 }
 
@@ -173,13 +175,13 @@ export class Replica {
 
   /** What every reply about a partition says of this node. */
   from(partition: number, n: number): ReplyFrom {
-    const { store, self, topology, counts } = this.#options;
+    const { store, self, topology, counts, sequenceBase } = this.#options;
     return {
       nodeId: self.nodeId,
       storeId: self.storeId,
       boot: self.boot,
       epoch: topology().epoch,
-      syncedSequence: store.syncedSequence,
+      syncedSequence: sequenceBase() + store.syncedSequence,
       clockHlc: hlcAt(store.mint.nowMs()),
       counts: counts(partition, n),
     };
@@ -295,7 +297,7 @@ export class Replica {
       kind: "sums",
       promise: fences.of(partition, n).promise,
       watermark: this.#told(partition, n),
-      isDamaged: store.isDamaged(partition),
+      isDamaged: store.isDamaged(partition, n),
       total: wants === "state" ? 0n : total,
       ...(wants === "sums" ? { sums } : {}),
     };
@@ -363,7 +365,7 @@ export class Replica {
    * has lost: it adopts no watermark by word alone, and what it holds below one is pulled by nobody (G6).
    */
   isSure(partition: number, n: number): boolean {
-    return this.#options.counts(partition, n) && !this.#options.store.isDamaged(partition);
+    return this.#options.counts(partition, n) && !this.#options.store.isDamaged(partition, n);
   }
 
   /** The watermark by which the others may go; 0n: none. */

@@ -7,11 +7,13 @@
  * its answers do not count.
  *
  *     start --told by every other replica that is up, and one--> told --compared likewise--> whole
- *       \--one remembers more than the store opened with------> lost
+ *       \--one remembers more than the store opened with: `isLost`, it was rolled back
+ *
+ * Whether what a store that was rolled back holds is worth anything is told by `losses`: it fills.
  *
  * Invariants
- * 1. A standing only rises, `asked` to `told` to `whole`; `lost` is for ever.
- * 2. A partition that has no other replica is whole from the start, unless its store was rolled back.
+ * 1. A standing only rises, `asked` to `told` to `whole`; `isLost` is for ever.
+ * 2. A partition that has no other replica is whole from the start.
  *
  * Effects: none. Source: rules I3, D3, R4; promise P9.
  *
@@ -24,13 +26,11 @@ export type Standing =
   | "asked"
   /** It takes writes; nothing of it counts yet, which is more careful than D3 asks for. */
   | "told"
-  /** Reads and writes count. */
-  | "whole"
-  /** It has no data: the store was rolled back. */
-  | "lost";
+  /** Reads and writes count, where it has data. */
+  | "whole";
 
 export interface StandingOptions {
-  /** The synced sequence that the store opened with, and what was set aside or cut of its log (D2). */
+  /** The synced sequence that the store opened with, as others know it, and what was set aside or cut of its log (D2). */
   readonly openedSequence: number;
   /** It was found to be rolled back in an earlier run. */
   readonly wasLost?: boolean;
@@ -41,6 +41,8 @@ export interface StandingOptions {
   readonly othersOf: (partition: number) => readonly string[];
   /** Whether a node has not answered a handshake within 2 s of the first attempt. */
   readonly isDown: (nodeId: string) => boolean;
+  /** A peer remembers more than the store opened with. */
+  readonly onLost?: (rememberedSequence: number) => void;
 }
 
 export class Standings {
@@ -60,7 +62,7 @@ export class Standings {
     this.#reached = new Array<Standing>(options.partitions).fill("asked");
   }
 
-  /** Whether a peer remembers more than the store opened with (I3). */
+  /** Whether a peer remembers more than the store opened with, now or in an earlier run (I3). */
   get isLost(): boolean {
     return this.#isLost;
   }
@@ -75,7 +77,9 @@ export class Standings {
     // What it remembers later is of this run, and says nothing about what was there at the start.
     if (this.#told.has(nodeId)) return;
     this.#told.set(nodeId, rememberedSequence);
-    if (rememberedSequence > this.#options.openedSequence) this.#isLost = true;
+    if (rememberedSequence <= this.#options.openedSequence) return;
+    this.#isLost = true;
+    this.#options.onLost?.(rememberedSequence);
   }
 
   /**
@@ -101,7 +105,6 @@ export class Standings {
   }
 
   of(partition: number): Standing {
-    if (this.#isLost) return "lost";
     const reached = this.#reached[partition] as Standing;
     if (reached === "whole") return reached;
     const now = this.#rise(partition, reached);

@@ -39,7 +39,7 @@ import {
   tableKey,
 } from "./store_entry.ts";
 import { failRead, lostPartition, overloaded, reserveUsed } from "./store_error.ts";
-import { type Held, heldVersion, type Spot, type StoreIndex } from "./store_index.ts";
+import { type Healing, type Held, heldVersion, type Spot, type StoreIndex } from "./store_index.ts";
 import type { Mint } from "./store_mint.ts";
 import {
   beginStore,
@@ -50,6 +50,7 @@ import {
   type StoreOptions,
   type StoreParts,
 } from "./store_open.ts";
+import { type RecountOptions, recount } from "./store_recount.ts";
 import type { Recovered } from "./store_recover.ts";
 import { type ScanItem, scan } from "./store_scan.ts";
 import { Scrub } from "./store_scrub.ts";
@@ -66,6 +67,7 @@ const roomTriesMax = 4;
  * where the table is slow, and writes that are taken longer after whoever sent them has given up.
  */
 const roomWaitMsMax = 4000;
+const damagedWhy = "a record's checksum is wrong";
 
 export interface Write {
   readonly namespaceNumber: number;
@@ -195,6 +197,11 @@ export class Store {
   /** Partitions in which a missing record cannot be told from a lost one. */
   get damagedPartitions(): readonly number[] {
     return [...this.#index.damaged].sort((a, b) => a - b);
+  }
+
+  /** How often something of a partition was found to be lost since the start; `heal` goes by it. */
+  damagesOf(partition: number): number {
+    return this.#index.damagesOf(partition);
   }
 
   /** Everything up to this sequence is durable (I3). */
@@ -329,8 +336,9 @@ export class Store {
       this.#refuseEnded();
       const spot = this.#index.spot(namespaceNumber, key);
       const held = this.#index.lookup(spot);
-      // Something newer was written since: that is for another scan to find.
-      if (record !== undefined && !isSameVersion(heldVersion(held), record)) continue;
+      // Something newer was written since, over what was damaged too: that is for another scan to find.
+      const isSame = record === undefined ? held.kind !== "record" : isSameVersion(held, record);
+      if (!isSame) continue;
       const change = encodeForget(this.#slab, namespaceNumber, key);
       last = this.#append(spot, change, held).synced;
       forgotten.push(item);
@@ -355,9 +363,10 @@ export class Store {
       limit,
     });
     if (found.items.some(({ record }) => record === undefined)) {
-      this.#markDamaged(partition, "a record's checksum is wrong");
+      this.#markDamaged(partition, damagedWhy);
     }
-    return { ...found, isDamaged: this.#index.damaged.has(partition) };
+    const isDamaged = this.#index.isDamaged(partition, this.#index.nOf(namespaceNumber));
+    return { ...found, isDamaged };
   }
 
   /** What is held of a partition for the namespaces of one n; durable when it resolves. */
@@ -373,8 +382,26 @@ export class Store {
     return droppable(this.#index.summaries[partition] as Summary, n);
   }
 
-  isDamaged(partition: number): boolean {
-    return this.#index.damaged.has(partition);
+  /** Whether something may be missing of a partition: of the namespaces of one n, or of any. */
+  isDamaged(partition: number, n?: number): boolean {
+    if (n === undefined) return this.#index.damaged.has(partition);
+    return this.#index.isDamaged(partition, n);
+  }
+
+  /** Makes the sums of a partition true, and removes what is damaged in it; see `store_recount`. */
+  async recount(partition: number, options: Omit<RecountOptions, "forget">): Promise<boolean> {
+    this.#refuseEnded();
+    const forget = (items: readonly ScanItem[]) => this.forget(items);
+    const isWhole = await recount(this.#index, partition, { ...options, forget });
+    this.#checkpoints.mark();
+    return isWhole;
+  }
+
+  /** I4. The mark goes durably with the next checkpoint: until then a crash brings it back. */
+  heal(partition: number, healing: Healing): boolean {
+    const isHealed = this.#index.heal(partition, healing);
+    if (isHealed) this.#checkpoints.mark();
+    return isHealed;
   }
 
   /** The segment of its partition's digest that a key is summed in. */
@@ -456,7 +483,8 @@ export class Store {
     const held = this.#index.lookup(spot);
     if (held.kind === "record") return held;
     if (held.kind === "damaged") throw this.#damagedRecord(spot);
-    if (this.#index.damaged.has(spot.place.partition)) throw lostPartition(spot);
+    const n = this.#index.nOf(namespaceNumber);
+    if (this.#index.isDamaged(spot.place.partition, n)) throw lostPartition(spot);
     return undefined;
   }
 
@@ -480,6 +508,11 @@ export class Store {
     admit?.();
     const spot = this.#index.spot(namespaceNumber, key);
     const held = this.#index.lookup(spot);
+    // It cannot know what the write should supersede (I4); where it is the only copy nobody can.
+    const isShared = this.#options.owner.isOnlyCopy === false;
+    if (held.kind === "damaged" && isShared) {
+      this.#markDamaged(spot.place.partition, damagedWhy);
+    }
     const present = heldVersion(held);
     if (present !== undefined) {
       const order = compareVersions(present, version);
@@ -545,19 +578,18 @@ export class Store {
   }
 
   #markDamaged(partition: number, why: string): void {
-    if (this.#index.damaged.has(partition)) return;
-    this.#index.damaged.add(partition);
+    if (!this.#index.damage(partition)) return;
     const { report } = this.#options;
     report.sometimes("store: partition damaged");
     report.log("error", `Partition ${partition} is damaged: ${why}.`, {
       partition,
-      hint: "Keys of it that are not found answer 500 corruption. Restore a copy of the folder, or accept the loss with --accept-data-loss.",
+      hint: "Where other replicas have it, it fills by itself. Where this is the only copy, keys that are not found answer 500 corruption: restore a copy of the folder, or accept the loss with --accept-data-loss.",
     });
     this.#checkpoints.mark();
   }
 
   #damagedRecord(spot: Spot): QuorateError {
-    this.#markDamaged(spot.place.partition, "a record's checksum is wrong");
+    this.#markDamaged(spot.place.partition, damagedWhy);
     return new QuorateError(
       "corruption",
       "The record's checksum is wrong: its bytes are damaged.",
@@ -589,6 +621,7 @@ function fullOfWaiting(): QuorateError {
   return overloaded("The log and the memtable are full of writes that wait for the disk.");
 }
 
-function isSameVersion(version: Version | undefined, record: Uint8Array): boolean {
+function isSameVersion(held: Held, record: Uint8Array): boolean {
+  const version = heldVersion(held);
   return version !== undefined && compareVersions(version, recordVersion(record)) === 0;
 }

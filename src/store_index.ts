@@ -17,6 +17,7 @@
  */
 
 import { assert } from "./assert.ts";
+import { compare } from "./bytes.ts";
 import {
   add,
   copySummary,
@@ -67,7 +68,28 @@ export interface Frozen {
   readonly unsummed: ReadonlySet<number>;
 }
 
+/** What of a partition is no longer lost. */
+export interface Healing {
+  readonly ns: readonly number[];
+  /** `damagesOf` when the filling began. */
+  readonly damages: number;
+  readonly isWhole: boolean;
+}
+
+/** A walk that counts a partition again: all up to a key of the table is in its summary. */
+export interface Recount {
+  readonly summary: Summary;
+  upTo: Uint8Array | undefined;
+}
+
 export const absent: Held = { kind: "absent" };
+
+const nMax = 9;
+
+/** A partition as the namespaces of one n see it, as one number. */
+export function healedOf(partition: number, n: number): number {
+  return partition * 16 + n;
+}
 
 export class StoreIndex {
   readonly ring: Ring;
@@ -80,10 +102,16 @@ export class StoreIndex {
   readonly unsummed = new Set<number>();
   /** Partitions in which a missing record cannot be told from a lost one. */
   readonly damaged = new Set<number>();
+  /** Of these: where the namespaces of one n have got again what was lost; `healedOf` names them. */
+  readonly healed = new Set<number>();
   /** Partitions that have, or are about to get, a summary in the table. */
   readonly written = new Set<number>();
   /** Partitions whose summary has to be written although no record of theirs changed. */
   readonly #resummed = new Set<number>();
+  /** Partitions that are counted again, and how far: what changes up to there is counted too. */
+  readonly #recounts = new Map<number, Recount>();
+  /** How often something was found to be lost, by partition. */
+  readonly #damages = new Map<number, number>();
   #active = new Memtable();
   #frozen: Memtable | undefined;
   /** Partitions whose summary is on its way into the table. */
@@ -144,15 +172,74 @@ export class StoreIndex {
     }
   }
 
+  /** Something of a partition is lost: none of it is healed any more. Whether that was not known. */
+  damage(partition: number): boolean {
+    let isNew = !this.damaged.has(partition);
+    this.damaged.add(partition);
+    for (let n = 0; n <= nMax; n += 1) {
+      if (this.healed.delete(healedOf(partition, n))) isNew = true;
+    }
+    this.#damages.set(partition, this.damagesOf(partition) + 1);
+    return isNew;
+  }
+
+  /**
+   * The namespaces of these n have again what the partition had lost; `isWhole`: so has all of it. False,
+   * and nothing is changed, where more was found to be lost than `damages` times.
+   */
+  heal(partition: number, { ns, damages, isWhole }: Healing): boolean {
+    if (this.damagesOf(partition) !== damages) return false;
+    for (const n of ns) this.healed.add(healedOf(partition, n));
+    if (!isWhole) return true;
+    this.damaged.delete(partition);
+    for (let n = 0; n <= nMax; n += 1) this.healed.delete(healedOf(partition, n));
+    return true;
+  }
+
+  /** How often `damage` was called of a partition: what is healed goes by it. */
+  damagesOf(partition: number): number {
+    return this.#damages.get(partition) ?? 0;
+  }
+
+  /** Whether something may be missing of the namespaces of one n. */
+  isDamaged(partition: number, n: number): boolean {
+    return this.damaged.has(partition) && !this.healed.has(healedOf(partition, n));
+  }
+
+  /** From now on a summary is made of what a walk finds, beside the one that is kept. */
+  beginRecount(partition: number): Recount {
+    const recount = { summary: emptySummary(), upTo: undefined };
+    this.#recounts.set(partition, recount);
+    // A checkpoint that is begun before its end says that its sums are not to be gone by.
+    this.unsummed.add(partition);
+    return recount;
+  }
+
+  /** Where the walk has come to its end, its summary is the partition's. */
+  endRecount(partition: number, isWhole: boolean): void {
+    const recount = this.#recounts.get(partition);
+    this.#recounts.delete(partition);
+    if (recount === undefined || !isWhole) return;
+    this.summaries[partition] = recount.summary;
+    this.unsummed.delete(partition);
+    this.#resummed.add(partition);
+  }
+
   /** Makes `entry` the last change of the key; `before` is what `lookup` has just answered. */
   apply(spot: Spot, entry: MemoryEntry, before: Held): void {
     const { partition } = spot.place;
     const summary = this.summaries[partition] as Summary;
     // Only its first record asks for it: a topology may have many namespaces.
     const n = summary.tallies.get(spot.namespaceNumber)?.n ?? this.nOf(spot.namespaceNumber);
-    if (before.kind === "record") remove(summary, elementOf(spot, before.record, n));
+    const recount = this.#recounts.get(partition);
+    const { upTo } = recount ?? {};
+    const isCounted = upTo !== undefined && compare(spot.tableKey, upTo) <= 0;
+    const summaries = isCounted && recount !== undefined ? [summary, recount.summary] : [summary];
+    for (const each of summaries) {
+      if (before.kind === "record") remove(each, elementOf(spot, before.record, n));
+      if (entry.record !== undefined) add(each, elementOf(spot, entry.record, n));
+    }
     if (before.kind === "damaged") this.unsummed.add(partition);
-    if (entry.record !== undefined) add(summary, elementOf(spot, entry.record, n));
     this.#active.set(spot.tableKey, spot.place.hashHigh, entry);
   }
 

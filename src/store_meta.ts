@@ -37,6 +37,8 @@ export interface TableMeta {
   readonly ceiling: Hlc;
   /** Partitions in which a missing record cannot be told from a lost one. */
   readonly damaged: readonly number[];
+  /** What of these has been filled again for the namespaces of one n: partition * 16 + n. */
+  readonly healed: readonly number[];
   /**
    * Partitions that have an entry of their own. A page that is lost can take a partition's last records and
    * its entry with it: without this it would look like a partition that never had any.
@@ -67,19 +69,20 @@ export function encodeMeta(meta: TableMeta, round: number): Uint8Array {
 }
 
 /** As it is in JSON: `written` is hex digits, a bit for each partition. */
-type RawMeta = Omit<TableMeta, "ceiling" | "written"> & {
+type RawMeta = Omit<TableMeta, "ceiling" | "written" | "healed"> & {
   readonly ceiling: string;
   readonly written?: string;
+  readonly healed?: readonly number[];
 };
 
 /** Undefined when the bytes are damaged. */
 export function decodeMeta(bytes: Uint8Array): TableMeta | undefined {
   const raw = decodeChecked(bytes) as RawMeta | undefined;
   if (raw === undefined || typeof raw.ceiling !== "string") return undefined;
-  const { format, storeId, clusterId, sequence, damaged } = raw;
+  const { format, storeId, clusterId, sequence, damaged, healed = [] } = raw;
   const ceiling = BigInt(`0x${raw.ceiling}`) as Hlc;
   const written = numbersIn(fromHex(raw.written ?? "") ?? emptyBytes);
-  return { format, storeId, clusterId, sequence, ceiling, damaged, written };
+  return { format, storeId, clusterId, sequence, ceiling, damaged, healed, written };
 }
 
 export function encodePartitionMeta(meta: PartitionMeta): Uint8Array {

@@ -80,6 +80,12 @@ export class Mint {
     return { hlc: hlcNext(version.hlc), origin };
   }
 
+  /** Takes a new origin: what was minted under the old one is not all known any more (I3). */
+  async renew(): Promise<void> {
+    this.#renewing ??= this.#renew();
+    await this.#renewing;
+  }
+
   /** Takes a new origin when the clock runs too far ahead of the wall clock (V1). */
   async settle(): Promise<void> {
     while (needsNewOrigin(this.#hlc.last, this.#options.clock.nowMs())) {

@@ -48,6 +48,8 @@ export interface StoreOwner {
   readonly sequence: number;
   /** The folder was served from, and not closed in order: its log cannot be empty. */
   readonly needsLog: boolean;
+  /** Whether nobody else has what is in the folder. */
+  readonly isOnlyCopy?: boolean;
   readonly renewOrigin: () => Promise<Origin>;
   readonly trusted: () => Promise<void>;
 }
@@ -95,6 +97,7 @@ export async function recoverStore(options: StoreOptions): Promise<Recovered> {
     sequence: owner.sequence,
     needsLog: owner.needsLog,
     acceptDataLoss: settings.acceptDataLoss === true,
+    isOnlyCopy: owner.isOnlyCopy !== false,
   });
 }
 
@@ -156,8 +159,9 @@ export function metaOf(
 ): TableMeta {
   const { storeId, clusterId } = owner;
   const damaged = [...index.damaged].sort((a, b) => a - b);
+  const healed = [...index.healed].sort((a, b) => a - b);
   const written = [...index.written];
-  return { format: tableFormat, storeId, clusterId, sequence, ceiling, damaged, written };
+  return { format: tableFormat, storeId, clusterId, sequence, ceiling, damaged, healed, written };
 }
 
 export function limitsOf(settings: StoreSettings): Limits {

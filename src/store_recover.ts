@@ -61,6 +61,8 @@ export interface RecoverOptions {
   /** Whether a log has to be there. */
   readonly needsLog: boolean;
   readonly acceptDataLoss: boolean;
+  /** Whether nobody else has it: then a loss is not started with unless it is accepted. */
+  readonly isOnlyCopy: boolean;
 }
 
 export interface Recovered {
@@ -80,6 +82,7 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   const index = new StoreIndex(ring, table, nOf);
   const meta = readMeta(options);
   for (const partition of meta.damaged) index.damaged.add(partition);
+  for (const one of meta.healed) index.healed.add(one);
   for (const partition of meta.written) index.written.add(partition);
   const { reached, empty, isRecounted } = readPartitions(options, index, meta.sequence);
   const lostInTable = index.damaged.size;
@@ -89,7 +92,10 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   const isShort = refuseLoss(options, meta, wal, highest);
   for (const said of wal.missing) {
     options.report.log("error", said, { hint: "What it held is lost; all partitions are marked." });
-    for (const partition of index.summaries.keys()) index.damaged.add(partition);
+    for (const partition of index.summaries.keys()) index.damage(partition);
+  }
+  if (isShort && !acceptDataLoss) {
+    for (const partition of index.summaries.keys()) index.damage(partition);
   }
   for (const { first, last, partitions } of wal.lost) {
     options.report.sometimes("store: acknowledged writes are lost");
@@ -98,7 +104,7 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
       partitions: partitions === undefined ? "any" : partitions,
       hint: "Keys of these partitions that are not found answer 500 corruption; --accept-data-loss takes the loss as final.",
     });
-    for (const partition of partitions ?? index.summaries.keys()) index.damaged.add(partition);
+    for (const partition of partitions ?? index.summaries.keys()) index.damage(partition);
   }
   const isAccepted = acceptDataLoss && (index.damaged.size > 0 || lostInTable > 0 || isShort);
   if (isAccepted) {
@@ -106,13 +112,15 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
       partitions: [...index.damaged],
     });
     index.damaged.clear();
-    for (const partition of unreadable) index.damaged.add(partition);
+    index.healed.clear();
+    for (const partition of unreadable) index.damage(partition);
   }
   const before = new Set(meta.damaged);
   const marksChanged =
     isAccepted ||
     isRecounted ||
     before.size !== index.damaged.size ||
+    meta.healed.length !== index.healed.size ||
     [...index.damaged].some((one) => !before.has(one));
   return { index, wal, meta, highest, marksChanged };
 }
@@ -144,12 +152,12 @@ function readMeta(options: RecoverOptions): TableMeta {
   const { table, storeId, clusterId } = options;
   const bytes = table.get(metaKey);
   const fresh = { format: tableFormat, storeId, clusterId, sequence: 0, ceiling: 0n as Hlc };
-  if (bytes === undefined) return { ...fresh, damaged: [], written: [] };
+  if (bytes === undefined) return { ...fresh, damaged: [], healed: [], written: [] };
   const meta = decodeMeta(bytes.slice());
   if (meta === undefined) {
     // Without it nobody knows how far the table reaches; the log alone may still have everything.
     options.report.log("error", "The table's own description is damaged; the log is replayed.");
-    return { ...fresh, damaged: [...options.ring.all()], written: [] };
+    return { ...fresh, damaged: [...options.ring.all()], healed: [], written: [] };
   }
   if (meta.format !== tableFormat || meta.storeId !== storeId || meta.clusterId !== clusterId) {
     throw new QuorateError(
@@ -206,7 +214,7 @@ function readPartitions(
       partition,
       records: summary.records,
     });
-    index.damaged.add(partition);
+    index.damage(partition);
     return whole;
   });
   return { reached, empty, isRecounted };
@@ -222,7 +230,7 @@ function splitSums({ report }: RecoverOptions, index: StoreIndex, partition: num
   const { summary, damaged } = sumPartition(index, partition);
   index.resum(partition, summary);
   if (damaged.length === 0 && (isUnsummed || sameSummary(summary, before))) return;
-  index.damaged.add(partition);
+  index.damage(partition);
   report.log("error", "A partition holds other records than were written.", {
     partition,
     records: summary.records,
@@ -292,7 +300,7 @@ async function replay(
           sequence,
           partition,
         });
-        index.damaged.add(partition);
+        index.damage(partition);
       }
     },
   });
@@ -316,9 +324,12 @@ function applyChange(
   return true;
 }
 
-/** Refuses when the log does not go on where the table ends, or both end too early (D5), unless accepted. */
+/**
+ * Whether the log does not go on where the table ends, or both end too early (D5). Where this is the only
+ * copy that is refused, unless it was accepted; otherwise the others have what is lost (I4).
+ */
 function refuseLoss(
-  { report, acceptDataLoss, needsLog }: RecoverOptions,
+  { report, acceptDataLoss, needsLog, isOnlyCopy }: RecoverOptions,
   meta: TableMeta,
   wal: Recovery,
   highest: number,
@@ -338,6 +349,11 @@ function refuseLoss(
   }: ${lost}.`;
   if (acceptDataLoss) {
     report.log("error", said, { accepted: true });
+    return true;
+  }
+  if (!isOnlyCopy) {
+    report.sometimes("store: opened with a loss");
+    report.log("error", said, { hint: "All partitions are marked; the other replicas fill them." });
     return true;
   }
   throw new QuorateError("corruption", said, {

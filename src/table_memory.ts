@@ -133,6 +133,18 @@ export class MemoryTableDisk {
     this.#change({ older: left, possible: [newest], visibleCount: 1 });
   }
 
+  /** Damage: these entries are others, or gone, in whatever state the table is opened. */
+  damage(changesOf: (entries: readonly TableEntry[]) => readonly TableChange[]): void {
+    this.kill();
+    const newest = this.#image.possible.at(-1) as State;
+    const entries = [...newest.tree.entries("")].map(([name, value]) => ({
+      key: fromLatin1(name),
+      value: value.slice(),
+    }));
+    const left = apply(newest, changesOf(entries));
+    this.#change({ older: [], possible: [left], visibleCount: 1 });
+  }
+
   /** Makes a commit fail: the `number`th from now, 1 being the next. */
   failCommit(number: number, fault: TableFault): void {
     this.#faults.set(this.#commitCount + number, fault);

@@ -36,6 +36,9 @@ export interface LoadFacts {
   readonly disk: { readonly freeBytes: number; readonly totalBytes: number } | undefined;
   /** All hints that the node keeps. */
   readonly hints: number;
+  /** Partitions without data, and whether the store was rolled back. */
+  readonly lacking?: number;
+  readonly isRolledBack?: boolean;
 }
 
 /** What was heard of another member. */
@@ -169,7 +172,10 @@ export function hintsAnswer(
   };
 }
 
-type Seen = Pick<ClusterMember, "state" | "phi" | "silentMs" | "epoch" | "keys" | "bytes" | "disk">;
+type Seen = Pick<
+  ClusterMember,
+  "state" | "phi" | "silentMs" | "epoch" | "keys" | "bytes" | "disk" | "lacking" | "rolledBack"
+>;
 
 function selfFacts({ load }: SelfView, epoch: number): Seen {
   return { state: "alive", phi: 0, silentMs: 0, epoch, ...loadFacts(load) };
@@ -185,8 +191,13 @@ function viewFacts(view: MemberView | undefined): Seen {
 }
 
 /** What a node tells of itself, under the names by which others know it. */
-export function loadOf({ keys, bytes, disk, hints }: LoadFacts): Load {
-  const told = { keys, bytes, hints };
+export function loadOf(facts: LoadFacts): Load {
+  const { keys, bytes, disk, hints, lacking = 0, isRolledBack = false } = facts;
+  const lost = {
+    ...(lacking > 0 ? { lacking } : {}),
+    ...(isRolledBack ? { rolledBack: 1 } : {}),
+  };
+  const told = { keys, bytes, hints, ...lost };
   if (disk === undefined) return told;
   return { ...told, diskFreeBytes: disk.freeBytes, diskTotalBytes: disk.totalBytes };
 }
@@ -198,7 +209,10 @@ export function hintsTold(views: readonly Pick<MemberView, "state" | "load">[]):
   }, 0);
 }
 
-function loadFacts(load: Load): Pick<ClusterMember, "keys" | "bytes" | "disk"> {
+function loadFacts(
+  load: Load,
+): Pick<ClusterMember, "keys" | "bytes" | "disk" | "lacking" | "rolledBack"> {
+  const lacking = load["lacking"];
   const keys = load["keys"];
   const bytes = load["bytes"];
   const freeBytes = load["diskFreeBytes"];
@@ -206,6 +220,8 @@ function loadFacts(load: Load): Pick<ClusterMember, "keys" | "bytes" | "disk"> {
   return {
     ...(keys === undefined ? {} : { keys }),
     ...(bytes === undefined ? {} : { bytes }),
+    ...(lacking === undefined ? {} : { lacking }),
+    ...(load["rolledBack"] === 1 ? { rolledBack: true } : {}),
     ...(freeBytes === undefined || totalBytes === undefined
       ? {}
       : { disk: { freeBytes, totalBytes } }),

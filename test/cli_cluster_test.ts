@@ -143,7 +143,7 @@ test("repair prints what runs, what is marked and how far it is, in each form", 
     assert.is((await ask("repair", "status", "-o", "raw")).out, "500\t512\t12\t2\n");
     const { out, err } = await askWith({ columns: 120 }, "repair");
     assert.match(out, /17 +3 +n2 +is compared \(scheduled\) +1\.5 s\n/);
-    assert.match(out, /3 +3 +n2 +is marked: a hint was dropped/);
+    assert.match(out, /3 +3 +n2 +is marked: what differs is known/);
     assert.match(out, /4 +1 +store s-9 +is marked/);
     assert.match(out, /5 +3 +keeps its deletes: n2 is not reached/);
     assert.match(

@@ -110,6 +110,7 @@ export class ClusterNode {
       },
       notReady: () => state.notReady,
       counts: () => state.counts,
+      sequenceBase: () => 0,
       fences: {
         of: () => state.fence,
         promise: async (_, __, stamp) => {

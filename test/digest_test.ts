@@ -310,6 +310,7 @@ test("the table's own description is read back, each round of it has other bytes
     sequence: 12,
     ceiling: 0xffffffffffffffffn as Hlc,
     damaged: [1, 3],
+    healed: [19],
     written: [0, 1, 3, 9],
   };
   const [one, two] = [encodeMeta(meta, 1), encodeMeta(meta, 2)];

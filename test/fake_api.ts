@@ -82,6 +82,7 @@ export class FakeApi implements Api {
     ...{ node: "n1", periodMs: 600_000, pairs: 512, visited: 500, due: 12, oldestAgeMs: 599_000 },
     ...{ nextMs: 0, leftMs: 2500, markCount: 2, whole: 1200, agreed: 1190, broken: 3 },
     ...{ pushed: 7, pulled: 11, waiting: 9, neverSame: 4, oldestSameAgeMs: 660_000 },
+    ...{ rolledBack: false, lackingCount: 0, lacking: [], filled: 0 },
     heldBack: [{ partition: 5, n: 3, why: "n2 is not reached" }],
     running: [{ partition: 17, n: 3, node: "n2", why: "scheduled", ageMs: 1500 }],
     marks: [

@@ -80,6 +80,7 @@ const table: Readonly<Record<string, Row>> = {
   document: { layer: "effects", level: 2 },
   remembered: { layer: "effects", level: 2 },
   holdings: { layer: "effects", level: 2 },
+  losses: { layer: "effects", level: 2 },
   store: { layer: "effects", level: 2 },
   // Promises and boot numbers, in slots; they meet their peers through ports.
   register_store: { layer: "effects", level: 2 },

@@ -77,6 +77,7 @@ test("D3: a partition that another node cannot compare keeps only itself from co
       },
     },
     isUp: () => true,
+    hasData: () => true,
     ...{ random: new SimRandom(1), limits },
   });
   rounds.begin();
@@ -114,6 +115,7 @@ async function markedRounds(answer: () => Promise<void> = async () => {}) {
       },
     },
     isUp: (nodeId) => state.isUp && nodeId === other.nodeId,
+    hasData: () => true,
     ...{ random: new SimRandom(1), limits },
   });
   rounds.begin();

@@ -259,6 +259,23 @@ test("R4: refusals and answers that do not count are no answers; fewer than r le
   assert.is(hedged.toAsk, 1, "another is asked in its place");
 });
 
+test("R2: a live record below a watermark does not count beside a tombstone there, dropped or not, nor its older value", () => {
+  const mark = { watermark: hlcAt(9) };
+  for (const deleted of [nothing, { ...found(7), tombstone: true } as ReadReply]) {
+    const quorum = reading(3, 2);
+    quorum.step(0, { ...deleted, ...mark }, true, undefined);
+    const decision = quorum.step(1, found(5), true, undefined);
+    assert.is(decision.kind, "wait", "the one that is behind does not count");
+    assert.equal(quorum.overruled, [1]);
+    const decided = quorum.step(2, { ...nothing, ...mark }, true, undefined);
+    assert.ok(decided.kind === "answer" && decided.found === undefined);
+  }
+  const live = reading(3, 2);
+  live.step(0, { ...found(7), ...mark }, true, undefined);
+  live.step(1, found(5), true, undefined);
+  assert.equal(live.overruled, []);
+});
+
 test("R3: expiry is judged by the latest clock among the reader's own and the replies'", () => {
   const quorum = reading(3, 2);
   assert.not.ok(quorum.isExpired(100));

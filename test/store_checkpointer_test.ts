@@ -37,7 +37,7 @@ async function stand(fault: TableFault): Promise<Stand> {
     ...{ clock, report: silentReport, table, index, wal, memtableBytesMax: 1024 },
     metaAt: (sequence) => ({
       ...{ format: tableFormat, storeId: clusterId, clusterId, sequence },
-      ...{ ceiling: 0n as Hlc, damaged: [], written: [] },
+      ...{ ceiling: 0n as Hlc, damaged: [], healed: [], written: [] },
     }),
     onFailure: (error) => {
       failures.push(error);

@@ -118,6 +118,7 @@ class Home {
       sequence: this.#frozen.sequence,
       ceiling: 0n as Hlc,
       damaged: [],
+      healed: [],
       written: [],
     };
     const { table } = this;

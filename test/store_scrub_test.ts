@@ -63,7 +63,12 @@ async function stand(change: (table: Table) => Table = (table) => table): Promis
     async checkpoint() {
       const frozen = index.freeze(sequence);
       const meta = { format: tableFormat, storeId: "", clusterId, sequence, ceiling: 0n as Hlc };
-      await writeCheckpoint({ table, clock, frozen, meta: { ...meta, damaged: [], written: [0] } });
+      await writeCheckpoint({
+        table,
+        clock,
+        frozen,
+        meta: { ...meta, damaged: [], healed: [], written: [0] },
+      });
       index.thaw();
     },
     scrub: (onClean) =>

@@ -1,0 +1,358 @@
+/**
+ * Node fills: how a replica without data gets it back, by itself.
+ *
+ * A store that was rolled back, and a partition in which something was lost, have no data: they take
+ * writes, count for nothing, and answer no read. For each such partition:
+ *
+ *     who has data?     n-m+1 of the other replicas, or it waits and says so
+ *     one watermark     the highest that any of them has: they adopt it, then this one, durably
+ *     count again       what is damaged goes, and the sums are those of what is there
+ *     compare           with each of them: what they have and this one lacks comes, and what is below the
+ *                       watermark and they lack goes
+ *     confirm           they still have data, and all are still at that watermark
+ *     sync, mark        from now on it counts
+ *
+ * Of n-m+1 replicas one has what any quorum of the others took. Below the watermark all that have data
+ * hold the same, so what is there and they lack was deleted, by a tombstone that nobody has any more.
+ *
+ * Invariants
+ * 1. A partition counts again only after all of these steps, in this order, under one topology.
+ * 2. A copy believes only replicas that have data, at its watermark, at the moment of each answer (G6).
+ * 3. One partition is filled at a time, no faster than `bytesPerSecond`; one that cannot be filled holds up no other.
+ *
+ * Effects: Clock, Report; the store and the peers. Source: rules I4, G6, D2, D5; promises P5, P9.
+ *
+ * @module
+ */
+
+import type { Clock, Report } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
+import type { Hlc } from "./hlc.ts";
+import { majority } from "./level.ts";
+import type { Losses } from "./losses.ts";
+import { PeerSide, StoreSide } from "./node_repair_sides.ts";
+import type { NodeWatermarks } from "./node_watermarks.ts";
+import type { Peers } from "./peers.ts";
+import { compareDigests, type Pair } from "./repair_digest.ts";
+import { RepairPace } from "./repair_pace.ts";
+import { RepairPeer } from "./repair_peer.ts";
+import type { Store } from "./store.ts";
+import { type Member, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
+import { sizesInUse } from "./topology_advance.ts";
+import { highest, type ReplicaState } from "./watermark.ts";
+
+export interface NodeFillsParts {
+  readonly clock: Clock;
+  readonly report: Report;
+  readonly store: Store;
+  readonly losses: Losses;
+  readonly fences: NodeWatermarks;
+  readonly topology: () => Topology;
+  readonly ownNodeId: string;
+  readonly peers: Pick<Peers, "request">;
+  readonly isUp: (nodeId: string) => boolean;
+  /** How fast is copied, in bytes a second. */
+  readonly bytesPerSecond: number;
+}
+
+/** A partition without data, and why it was not filled yet. */
+export interface OpenFill extends Pair {
+  readonly why: string;
+  /** Nobody else has it: an operator has to decide. */
+  readonly isOnlyCopy: boolean;
+}
+
+export interface FillStatus {
+  /** Whether the store was rolled back: its vote stays void. */
+  readonly isRolledBack: boolean;
+  /** Partitions without data, for each n. */
+  readonly open: readonly OpenFill[];
+  /** Partitions that were filled since the start. */
+  readonly filled: number;
+}
+
+const tickMs = 250;
+const retryMs = 1000;
+/** How long what was filled may wait to be kept, and to count. */
+const keepMs = 500;
+const none = 0n as Hlc;
+
+/** One of those who have data, and what it said when the copy began. */
+interface Source {
+  readonly member: Member;
+  /** Asked whether it has data. */
+  readonly side: PeerSide;
+  readonly state: ReplicaState;
+}
+
+export class NodeFills {
+  readonly #parts: NodeFillsParts;
+  readonly #patient: RepairPeer;
+  readonly #pace: RepairPace;
+  /** Why a pair was not filled when it was last tried, and when it is tried again. */
+  readonly #tried = new Map<string, { readonly why: string; readonly againMs: number }>();
+  #filled = 0;
+  #cancel: () => void = () => {};
+  #running: Promise<void> | undefined;
+  #isClosed = false;
+
+  constructor(parts: NodeFillsParts) {
+    this.#parts = parts;
+    this.#patient = new RepairPeer(parts.clock, parts.peers, { mustCount: true });
+    this.#pace = new RepairPace(parts.clock, parts.bytesPerSecond);
+  }
+
+  begin(): void {
+    this.#cancel = this.#parts.clock.after(tickMs, () => {
+      if (this.#isClosed) return;
+      this.#running = this.#round().finally(() => {
+        this.#running = undefined;
+        if (!this.#isClosed) this.begin();
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#cancel();
+    await this.#running;
+  }
+
+  /** Whether this node has what it should have of a partition. */
+  hasData(partition: number, n: number): boolean {
+    const { losses, store } = this.#parts;
+    if (!losses.hasData(partition, n)) return false;
+    if (!store.isDamaged(partition, n)) return true;
+    // The only copy: what is found is served, and what is not is told as lost.
+    return this.#isOnlyCopy({ partition, n });
+  }
+
+  #isOnlyCopy({ partition, n }: Pair): boolean {
+    return replicasOf(this.#parts.topology(), partition, n).length === 1;
+  }
+
+  /** Whether every partition that this node holds has data. */
+  get isWhole(): boolean {
+    return this.#open().length === 0;
+  }
+
+  status(): FillStatus {
+    const open = this.#open().map((pair) => {
+      const why = this.#tried.get(nameOf(pair))?.why ?? "it waits for its turn";
+      return { ...pair, why, isOnlyCopy: this.#isOnlyCopy(pair) };
+    });
+    return { isRolledBack: this.#parts.losses.isLost, open, filled: this.#filled };
+  }
+
+  /** The pairs that this node holds, and that have no data. */
+  #open(): readonly Pair[] {
+    const { losses, store, topology } = this.#parts;
+    if (!losses.isLost && store.damagedPartitions.length === 0) return [];
+    const present = topology();
+    const open: Pair[] = [];
+    for (let partition = 0; partition < present.partitions; partition += 1) {
+      for (const n of sizesInUse(present)) {
+        if (this.hasData(partition, n)) continue;
+        if (this.#holds(partition, n)) open.push({ partition, n });
+      }
+    }
+    return open;
+  }
+
+  #holds(partition: number, n: number): boolean {
+    const { topology, ownNodeId } = this.#parts;
+    return writeSetsOf(topology(), partition, n).some((set) => isIn(set, ownNodeId));
+  }
+
+  async #round(): Promise<void> {
+    const { clock, losses, report, store } = this.#parts;
+    // What it lacks would be pulled into the reserve of its disk.
+    if (store.isDiskLow) return;
+    let filled: Pair[] = [];
+    let keptMs = clock.monotonicMs();
+    const keep = async (): Promise<void> => {
+      if (filled.length > 0) await losses.fill(filled);
+      filled = [];
+      keptMs = clock.monotonicMs();
+    };
+    try {
+      await this.#tidy();
+      for (const pair of this.#open()) {
+        if (this.#isClosed) break;
+        if (clock.monotonicMs() < (this.#tried.get(nameOf(pair))?.againMs ?? 0)) continue;
+        if (!(await this.#fillOne(pair))) continue;
+        filled.push(pair);
+        if (clock.monotonicMs() - keptMs >= keepMs) await keep();
+      }
+      await keep();
+    } catch (error) {
+      const why = QuorateError.from(error).detail;
+      report.log("warn", "What was lost could not be filled: it is tried again.", { why });
+    }
+  }
+
+  /** A damaged partition that this node does not hold has nothing to be filled with: its sums are made true. */
+  async #tidy(): Promise<void> {
+    const { store, topology } = this.#parts;
+    for (const partition of store.damagedPartitions) {
+      if (sizesInUse(topology()).some((n) => this.#holds(partition, n))) continue;
+      const damages = store.damagesOf(partition);
+      const spend = (bytes: number): Promise<void> => this.#pace.spend(bytes);
+      const mayGoOn = (): boolean => !this.#isClosed;
+      if (!(await store.recount(partition, { spend, mayGoOn }))) return;
+      store.heal(partition, { ns: [], damages, isWhole: true });
+    }
+  }
+
+  /** Whether the pair has been filled; why not is kept. */
+  async #fillOne(pair: Pair): Promise<boolean> {
+    const { clock, report } = this.#parts;
+    let why: string | undefined;
+    try {
+      why = await this.#fill(pair);
+    } catch (error) {
+      why = QuorateError.from(error).detail;
+    }
+    if (why === undefined) {
+      this.#tried.delete(nameOf(pair));
+      this.#filled += 1;
+      report.count("partitions_filled");
+      report.sometimes("fill: a partition has data again");
+      return true;
+    }
+    report.log("debug", "A partition without data is not filled yet.", { ...pair, why });
+    this.#tried.set(nameOf(pair), { why, againMs: clock.monotonicMs() + retryMs });
+    return false;
+  }
+
+  /** I4, G6. Undefined: it has data; else why it has none yet. */
+  async #fill(pair: Pair): Promise<string | undefined> {
+    const { store, fences, topology, report } = this.#parts;
+    const { partition, n } = pair;
+    const present = topology();
+    const found = await this.#sourcesOf(pair, present);
+    if (typeof found === "string") return found;
+    const damages = store.damagesOf(partition);
+    const watermark = found.reduce(
+      (most, { state }) => highest(most, state.watermark),
+      fences.of(partition, n).watermark,
+    );
+    const isAt = await this.#areAt(pair, found, watermark);
+    if (!isAt) return "another replica did not come to the highest watermark";
+    // Before any record is taken: what is below it enters from these sources alone.
+    if (watermark > none) await fences.adopt(partition, n, watermark);
+    const mayGoOn = (): boolean => !this.#isClosed;
+    const spend = (bytes: number): Promise<void> => this.#pace.spend(bytes);
+    if (store.isDamaged(partition) && !(await store.recount(partition, { spend, mayGoOn }))) {
+      return "the node is stopping";
+    }
+    for (const source of found) {
+      if (!(await this.compareAll(pair, present, source))) return "a comparison was broken off";
+    }
+    if (!(await this.#areAt(pair, found, none))) {
+      report.sometimes("fill: begun again");
+      return "another replica has lost its data, or goes by another watermark now";
+    }
+    // G6: under another watermark, or another topology, it begins again.
+    if (fences.of(partition, n).watermark !== watermark) return "its own watermark has risen";
+    if (topology().changed[partition] !== present.changed[partition]) return "its replicas moved";
+    await this.sync();
+    return this.#healed(pair, damages) ? undefined : "more was found to be damaged meanwhile";
+  }
+
+  /** n-m+1 of the other replicas that have data; or why there are not so many. */
+  async #sourcesOf(pair: Pair, present: Topology): Promise<readonly Source[] | string> {
+    const { ownNodeId, report, isUp } = this.#parts;
+    const replicas = replicasOf(present, pair.partition, pair.n);
+    const others = replicas.filter(({ nodeId }) => nodeId !== ownNodeId);
+    const needed = this.sourcesNeeded(replicas.length);
+    if (others.length < needed) {
+      return "nobody else has what it had: start it with --accept-data-loss to take what is left for all";
+    }
+    const sources: Source[] = [];
+    const without: string[] = [];
+    for (const member of others) {
+      if (sources.length === needed) break;
+      const side = this.#sideOf(member, pair, present, false);
+      const state = isUp(member.nodeId)
+        ? await side.state(pair, none, none).catch(() => undefined)
+        : undefined;
+      if (state?.counts === true) sources.push({ member, side, state });
+      else without.push(`${member.name} ${state === undefined ? "is not reached" : "has none"}`);
+    }
+    if (sources.length === needed) return sources;
+    report.sometimes("fill: too few have data");
+    return (
+      `${sources.length} of ${needed} other replicas that are needed have data: ${without.join(", ")}; ` +
+      "if they stay so, start it with --accept-data-loss to take what is left for all"
+    );
+  }
+
+  /** One of so many has what any quorum took. */
+  sourcesNeeded(replicas: number): number {
+    return replicas - majority(replicas) + 1;
+  }
+
+  /** Whether all of them have data still, in the same stores, at a watermark; none: at that of this node. */
+  async #areAt(pair: Pair, sources: readonly Source[], adopt: Hlc): Promise<boolean> {
+    const { partition, n } = pair;
+    const wanted = adopt > none ? adopt : this.#parts.fences.of(partition, n).watermark;
+    for (const { side, state } of sources) {
+      const now = await side.state(pair, adopt, none);
+      const isSame = now.storeId === state.storeId && now.watermark === wanted;
+      if (!now.counts || !isSame) return false;
+    }
+    return true;
+  }
+
+  /** `mustBeSure`: no word is believed of one that has no data. */
+  #sideOf({ nodeId }: Member, { n }: Pair, { epoch }: Topology, mustBeSure: boolean): PeerSide {
+    const { store, fences } = this.#parts;
+    const peers = mustBeSure ? this.#patient : this.#parts.peers;
+    return new PeerSide({ peers, store, fences, nodeId, n, epoch, mustBeSure });
+  }
+
+  /** Compares all namespaces of one n with a source; whether it came to the end. */
+  async compareAll(pair: Pair, topology: Topology, { member }: Source): Promise<boolean> {
+    const { clock, report, store, fences } = this.#parts;
+    const { n } = pair;
+    const { isWhole } = await compareDigests(
+      {
+        ...{ clock, report, settleMs: 0 },
+        // It may have lost tombstones: what is below their watermark, and they lack, goes.
+        store: new StoreSide({ store, fences, n, counts: () => false }),
+        mayGoOn: () => !this.#isClosed,
+        spend: (bytes) => this.#pace.spend(bytes),
+      },
+      this.#sideOf(member, pair, topology, true),
+      pair,
+      topology.namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
+    );
+    return isWhole;
+  }
+
+  /** Before it counts, what it has taken is durable. */
+  sync(): Promise<void> {
+    const { store } = this.#parts;
+    return store.whenSynced(store.lastSequence);
+  }
+
+  /** Takes the mark of a damage away; false: there was another one meanwhile. */
+  #healed({ partition, n }: Pair, damages: number): boolean {
+    const { store, topology } = this.#parts;
+    if (!store.isDamaged(partition)) return true;
+    const rest = sizesInUse(topology()).filter(
+      (each) => each !== n && this.#holds(partition, each),
+    );
+    const isWhole = rest.every((each) => !store.isDamaged(partition, each));
+    return store.heal(partition, { ns: [n], damages, isWhole });
+  }
+}
+
+function nameOf({ partition, n }: Pair): string {
+  return `${partition} ${n}`;
+}
+
+function isIn(members: readonly Member[], nodeId: string): boolean {
+  return members.some((member) => member.nodeId === nodeId);
+}

@@ -1,0 +1,70 @@
+/**
+ * Store recount: what a partition really holds, counted again while it changes.
+ *
+ * Where records were lost without a word the sums count them still, and would tell another replica that
+ * they are there. A walk over memtables and table gives the true ones. What changes behind the walk is
+ * counted as it changes (`StoreIndex.apply`), and what is damaged is removed: it has no version, so no
+ * other replica's record would be compared with it.
+ *
+ *     a  b  c | d  e         c changes: now, in both sums       e changes: the walk will meet it
+ *             ^ upTo
+ *
+ * Invariants
+ * 1. When it resolves with true, the partition's sums are those of what it holds.
+ * 2. What was written since the walk met it damaged stays.
+ *
+ * Effects: the index, and the store through a port. Source: rules D6, I4.
+ *
+ * @module
+ */
+
+import { successor } from "./bytes.ts";
+import { partitionRange } from "./store_entry.ts";
+import type { StoreIndex } from "./store_index.ts";
+import { ownNamespaces } from "./store_own.ts";
+import { addRecord } from "./store_recover.ts";
+import { type ScanItem, scan } from "./store_scan.ts";
+
+const pieceCount = 500;
+/** Of these the key tells enough: who keeps them deals with damaged ones, and counts them. */
+const tellingKeys: ReadonlySet<number> = new Set([ownNamespaces.hints, ownNamespaces.repairMarks]);
+
+export interface RecountOptions {
+  /** Removes records for good, where they are still what the scan found. */
+  readonly forget: (items: readonly ScanItem[]) => Promise<unknown>;
+  /** Resolves when so many bytes more may be read. */
+  readonly spend: (bytes: number) => Promise<void>;
+  readonly mayGoOn: () => boolean;
+}
+
+/** False: `mayGoOn` said no, and the sums are as they were. @throws what the table and `forget` do */
+export async function recount(
+  index: StoreIndex,
+  partition: number,
+  { forget, spend, mayGoOn }: RecountOptions,
+): Promise<boolean> {
+  const walk = index.beginRecount(partition);
+  let isWhole = false;
+  try {
+    let { start } = partitionRange(partition);
+    const { end } = partitionRange(partition);
+    for (;;) {
+      if (!mayGoOn()) return false;
+      const { items, more, last } = scan(index, { start, end, reverse: false, limit: pieceCount });
+      const damaged = items.filter(({ tableKey: key, record: value }) => {
+        return value === undefined || !addRecord(walk.summary, index, partition, { key, value });
+      });
+      // In the turn of the scan: what changes from here on is counted as it changes.
+      walk.upTo = more ? last : end;
+      const gone = damaged.filter(({ namespaceNumber }) => !tellingKeys.has(namespaceNumber));
+      if (gone.length > 0) await forget(gone);
+      if (!more || last === undefined) break;
+      start = successor(last);
+      await spend(items.reduce((sum, { record }) => sum + (record?.length ?? 0), 0));
+    }
+    isWhole = true;
+    return true;
+  } finally {
+    index.endRecount(partition, isWhole);
+  }
+}

@@ -1,0 +1,265 @@
+/**
+ * Node fills: a store without data beside two that have it, which answer as replicas do: what is asked of
+ * whom, in which order, and what may go wrong in between.
+ */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { SimClock } from "../sim/clock.ts";
+import { SimDisk } from "../sim/disk.ts";
+import { utf8Bytes } from "../src/bytes.ts";
+import { silentReport } from "../src/capability.ts";
+import type { Hlc } from "../src/hlc.ts";
+import { Losses } from "../src/losses.ts";
+import type { PeerRequest } from "../src/message.ts";
+import { NodeFills } from "../src/node_fills.ts";
+import { NodeWatermarks } from "../src/node_watermarks.ts";
+import { decodeRecord } from "../src/record.ts";
+import { Replica } from "../src/replica.ts";
+import { Ring } from "../src/ring.ts";
+import type { Store } from "../src/store.ts";
+import { genesisOf } from "../src/topology_steps.ts";
+import { openStore, partitions } from "./repair_harness.ts";
+
+const test = suite("node fills");
+const ring = new Ring("c".repeat(32), partitions);
+const ids = ["1", "2", "3"].map((digit) => ({
+  ...{ nodeId: digit.repeat(32), storeId: digit.repeat(31).padStart(32, "a"), name: `n${digit}` },
+}));
+const own = ids[0]?.nodeId ?? "";
+
+async function write(store: Store, key: string, stamp: number): Promise<void> {
+  await store.write({
+    ...{ namespaceNumber: 0, key: utf8Bytes(key), durability: "fsync" },
+    record: {
+      version: { hlc: BigInt(stamp) as Hlc, origin: 1n },
+      ...{ tombstone: false, contentType: "text/plain", meta: [], value: utf8Bytes(key) },
+    },
+  });
+}
+
+function held(store: Store): string[] {
+  const piece = { prefix: utf8Bytes(""), reverse: false, limit: 1000 };
+  return Array.from({ length: partitions }, (_, partition) =>
+    store.scan(partition, 0, piece).items.map(({ key, record }) => {
+      const { version } = decodeRecord(record as Uint8Array);
+      return `${Buffer.from(key).toString()} ${version.hlc}`;
+    }),
+  )
+    .flat()
+    .sort();
+}
+
+/** One other node: its store, and what it answers. */
+async function other(clock: SimClock, number: number) {
+  const store = await openStore(clock, number);
+  const fences = new NodeWatermarks(store);
+  const state = { hasData: true, isUp: true };
+  const { nodeId, storeId } = ids[number - 1] ?? { nodeId: "", storeId: "" };
+  const replica = new Replica({
+    ...{ clock, store, fences, report: silentReport, self: { nodeId, storeId, boot: 1 } },
+    topology: () => ({
+      epoch: 1,
+      partitionOf: (namespace, key) => ring.place(namespace, key).partition,
+      changedAt: () => 1,
+      isReplica: () => true,
+      document: () => ({}),
+    }),
+    learn: async () => {},
+    notReady: () => undefined,
+    counts: () => state.hasData,
+    sequenceBase: () => 0,
+  });
+  return { store, fences, state, replica, nodeId };
+}
+
+async function stand() {
+  const clock = new SimClock();
+  const store = await openStore(clock, 1);
+  const fences = new NodeWatermarks(store);
+  const losses = await Losses.open(new SimDisk());
+  await losses.recognise(1000);
+  const others = [await other(clock, 2), await other(clock, 3)] as const;
+  const topology = genesisOf(ids, { expect: 3, partitions });
+  const hooks = {
+    before: async (_nodeId: string, _request: PeerRequest): Promise<void> => {},
+    /** When the answer is on its way. */
+    after: async (_request: PeerRequest): Promise<void> => {},
+  };
+  const fills = new NodeFills({
+    ...{ clock, store, losses, fences, report: silentReport, ownNodeId: own },
+    topology: () => topology,
+    peers: {
+      request: async (nodeId, request) => {
+        await hooks.before(nodeId, request);
+        const { replica } = others.find((one) => one.nodeId === nodeId) ?? others[0];
+        if (request.kind === "digest") return replica.digest(request);
+        if (request.kind === "scan") return replica.scan(request);
+        if (request.kind === "read") {
+          const reply = await replica.read(request);
+          await hooks.after(request);
+          return reply;
+        }
+        assert.is(request.kind, "write");
+        return replica.write(request as Extract<PeerRequest, { kind: "write" }>);
+      },
+    },
+    isUp: (nodeId) => others.some((one) => one.nodeId === nodeId && one.state.isUp),
+    bytesPerSecond: 2 ** 30,
+  });
+  const isWhole = (): boolean =>
+    Array.from({ length: partitions }, (_, partition) => fills.hasData(partition, 3)).every(
+      (has) => has,
+    );
+  const pass = async (ms: number): Promise<void> => {
+    for (let step = 0; step < ms / 50; step += 1) await clock.advance(50);
+  };
+  const close = async (): Promise<void> => {
+    const closing = fills.close();
+    await pass(500);
+    await closing;
+    for (const one of [store, ...others.map((each) => each.store)]) await one.close();
+  };
+  return { clock, store, fences, losses, others, fills, hooks, isWhole, pass, close };
+}
+
+/** All partitions of a store and of its fences are at a watermark. */
+async function raise(fences: NodeWatermarks, stamp: number): Promise<void> {
+  for (let partition = 0; partition < partitions; partition += 1) {
+    await fences.adopt(partition, 3, BigInt(stamp) as Hlc);
+  }
+}
+
+test("I4: it gets what any of n-m+1 others has, and counts then; what it alone has they get", async () => {
+  const { store, others, fills, isWhole, pass, close } = await stand();
+  const [second, third] = others;
+  await write(second.store, "a", 10);
+  await write(third.store, "b", 11);
+  await write(store, "c", 12);
+  assert.not.ok(isWhole());
+  fills.begin();
+  await pass(2000);
+  assert.ok(isWhole(), JSON.stringify(fills.status()));
+  assert.equal(held(store), ["a 10", "b 11", "c 12"]);
+  await close();
+});
+
+test("I4: with one other that has data it waits, and says for whom and what can be done", async () => {
+  const { others, fills, isWhole, pass, close } = await stand();
+  const [second, third] = others;
+  await write(second.store, "a", 10);
+  third.state.hasData = false;
+  fills.begin();
+  await pass(3000);
+  assert.not.ok(isWhole());
+  const [open] = fills.status().open;
+  assert.match(open?.why ?? "", /1 of 2 other replicas .* n3 has none.*--accept-data-loss/);
+  third.state.isUp = false;
+  await pass(3000);
+  assert.match(fills.status().open[0]?.why ?? "", "n3 is not reached");
+  Object.assign(third.state, { hasData: true, isUp: true });
+  await pass(3000);
+  assert.ok(isWhole());
+  await close();
+});
+
+test("G6: all are at the highest watermark before a record is taken, and what was deleted below it goes", async () => {
+  const { store, fences, others, fills, hooks, isWhole, pass, close } = await stand();
+  const [second, third] = others;
+  await raise(second.fences, 40);
+  await raise(third.fences, 50);
+  for (const one of others) await write(one.store, "kept", 20);
+  await write(store, "deleted since", 30);
+  await write(store, "new", 60);
+  const early: string[] = [];
+  hooks.before = async (_, request) => {
+    if (request.kind !== "read") return;
+    const { partition } = ring.place(0, request.key);
+    const marks = [fences, second.fences].map((each) => each.of(partition, 3).watermark);
+    if (marks.some((mark) => mark !== 50n)) early.push(Buffer.from(request.key).toString());
+  };
+  fills.begin();
+  await pass(3000);
+  assert.ok(isWhole());
+  assert.equal(early, []);
+  assert.equal(held(store), ["kept 20", "new 60"]);
+  assert.is(fences.kept(2, 3).watermark, 50n);
+  await close();
+});
+
+test("G6: a record that was asked for under an older watermark is dropped when it comes late", async () => {
+  const { store, fences, others, fills, hooks, isWhole, pass, close } = await stand();
+  const [second] = others;
+  for (const one of others) await raise(one.fences, 40);
+  await write(second.store, "late", 30);
+  const { partition } = ring.place(0, utf8Bytes("late"));
+  const piece = { prefix: utf8Bytes(""), reverse: false, limit: 10 };
+  let isDeleted = false;
+  const seen: string[] = [];
+  hooks.before = async () => {
+    seen.push(...held(store));
+  };
+  hooks.after = async () => {
+    if (isDeleted) return;
+    isDeleted = true;
+    // It is deleted, all come to know that, and all drop it.
+    for (const each of [fences, ...others.map((one) => one.fences)]) await raise(each, 50);
+    await second.store.forget(second.store.scan(partition, 0, piece).items);
+  };
+  fills.begin();
+  await pass(4000);
+  assert.ok(isDeleted && isWhole());
+  assert.equal([seen, held(store)], [[], []]);
+  await close();
+});
+
+test("I4: a source that loses its data, or rises, in the middle is one with which it begins again", async () => {
+  const { others, fills, hooks, isWhole, pass, close } = await stand();
+  const [second] = others;
+  await write(second.store, "a", 10);
+  let asked = 0;
+  hooks.before = async (nodeId, request) => {
+    if (request.kind !== "digest" || request.wants !== "state" || nodeId !== second.nodeId) return;
+    asked += 1;
+    // The last question of a partition: whether it still has data.
+    if (asked % 3 === 0 && asked < 9) second.state.hasData = false;
+    else second.state.hasData = true;
+  };
+  fills.begin();
+  while (asked < 8) await pass(50);
+  assert.is(fills.status().filled, 0, "the first ones begin again");
+  await pass(4000);
+  assert.ok(isWhole() && asked > 9);
+  await close();
+});
+
+test("I4: it does not count before what it took is synced", async () => {
+  const { store, others, fills, losses, hooks, pass, close } = await stand();
+  const [second, third] = others;
+  await write(second.store, "a", 10);
+  const { partition } = ring.place(0, utf8Bytes("a"));
+  const whenSynced = store.whenSynced.bind(store);
+  let confirmed = 0;
+  let release = (): void => {};
+  hooks.before = async (nodeId, request) => {
+    if (request.kind !== "digest" || request.partition !== partition) return;
+    if (request.wants !== "state" || nodeId !== third.nodeId) return;
+    confirmed += 1;
+    // The third of them confirms: what is waited for from now on is the sync before it counts.
+    if (confirmed !== 3) return;
+    store.whenSynced = () =>
+      new Promise((resolve) => {
+        release = resolve;
+      });
+  };
+  fills.begin();
+  await pass(2000);
+  assert.is(confirmed, 3);
+  assert.not.ok(losses.hasData(partition, 3));
+  store.whenSynced = whenSynced;
+  release();
+  await pass(2000);
+  assert.ok(losses.hasData(partition, 3));
+  await close();
+});
+
+test.run();

@@ -1,0 +1,172 @@
+/**
+ * What a store does with a partition that lost records, when others have them: its sums are made true
+ * while it is written to, and the marks go n by n.
+ */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { SimClock } from "../sim/clock.ts";
+import { SimDisk } from "../sim/disk.ts";
+import { SimRandom } from "../sim/random.ts";
+import { utf8Bytes } from "../src/bytes.ts";
+import { silentReport } from "../src/capability.ts";
+import type { Hlc } from "../src/hlc.ts";
+import { Ring } from "../src/ring.ts";
+import { Store } from "../src/store.ts";
+import type { TableChange } from "../src/table.ts";
+import { MemoryTableDisk } from "../src/table_memory.ts";
+import { rejectsSlug } from "./samples.ts";
+import { smallSettings } from "./store_harness.ts";
+
+const test = suite("store recount");
+const clusterId = "c".repeat(32);
+const ring = new Ring(clusterId, 4);
+const [wide, alone] = [0, 1];
+
+function stand() {
+  const [disk, table, clock] = [new SimDisk(), new MemoryTableDisk(), new SimClock()];
+  const open = async (): Promise<Store> =>
+    Store.open({
+      ...{ clock, disk, ring, report: silentReport, random: new SimRandom(1) },
+      table: await table.open(),
+      nOf: (namespaceNumber) => (namespaceNumber === alone ? 1 : 3),
+      settings: smallSettings,
+      owner: {
+        ...{ storeId: "a".repeat(32), clusterId, storeIdBytes: new Uint8Array(16).fill(1) },
+        ...{ origin: 1n, sequence: 0, needsLog: false, isOnlyCopy: false },
+        renewOrigin: async () => 1n,
+        trusted: async () => {},
+      },
+    });
+  return { disk, table, clock, open };
+}
+
+async function write(store: Store, namespaceNumber: number, name: string, stamp: number) {
+  await store.write({
+    ...{ namespaceNumber, key: utf8Bytes(name), durability: "fsync" },
+    record: {
+      version: { hlc: BigInt(stamp) as Hlc, origin: 1n },
+      ...{ tombstone: false, contentType: "text/plain", meta: [], value: utf8Bytes(name) },
+    },
+  });
+}
+
+/** Names of keys that are all in one partition. */
+const partition = 2;
+const names = Array.from({ length: 3000 }, (_, number) => `k${number}`)
+  .filter((name) => ring.place(wide, utf8Bytes(name)).partition === partition)
+  .slice(0, 600);
+const free = { spend: async () => {}, mayGoOn: () => true };
+
+/** A store in whose table some records are damaged, and others gone without a word. */
+async function damaged() {
+  const world = stand();
+  const first = await world.open();
+  for (const [at, name] of names.entries()) await write(first, wide, name, at + 1);
+  await first.close();
+  world.table.damage((entries) =>
+    entries
+      .filter(({ key }) => key[0] !== 0xff)
+      .flatMap(({ key, value }, at): TableChange[] => {
+        if (at % 10 === 0) return [{ key, value: undefined }];
+        value[value.length - 1] = (value[value.length - 1] ?? 0) ^ 1;
+        return at % 10 === 1 ? [{ key, value }] : [];
+      }),
+  );
+  return { ...world, store: await world.open() };
+}
+
+test("D6: after a recount the sums are those of what is there, though it was written to meanwhile", async () => {
+  const { store, table, open } = await damaged();
+  let count = 0;
+  const whole = await store.recount(partition, {
+    mayGoOn: () => true,
+    spend: async () => {
+      // What the walk has passed, what it has not met yet, and what was lost.
+      for (const at of [0, 1, 2, 590, 591, 592]) {
+        count += 1;
+        await write(store, wide, names[at] as string, 10_000 + count);
+      }
+    },
+  });
+  assert.ok(whole && count > 0, `${count} writes while it walked`);
+  const { total } = await store.digest(partition, 3);
+  const fresh = await stand().open();
+  const { items } = store.scan(partition, wide, {
+    prefix: utf8Bytes(""),
+    reverse: false,
+    limit: 1000,
+  });
+  for (const { key, record } of items) {
+    assert.ok(record !== undefined, "nothing damaged is left");
+    await fresh.writeEncoded({
+      ...{ namespaceNumber: wide, key, record: record as Uint8Array },
+      ...{ durability: "fsync", isVital: false },
+    });
+  }
+  assert.is((await fresh.digest(partition, 3)).total, total);
+  await store.checkpoint();
+  await store.close();
+  assert.ok(table.image.possible.length > 0);
+  const again = await open();
+  assert.is((await again.digest(partition, 3)).total, total, "they are kept");
+  await again.close();
+  await fresh.close();
+});
+
+test("a recount that is broken off changes nothing", async () => {
+  const { store } = await damaged();
+  const before = await store.digest(partition, 3);
+  assert.is(await store.recount(partition, { ...free, mayGoOn: () => false }), false);
+  assert.is((await store.digest(partition, 3)).total, before.total);
+  await store.close();
+});
+
+test("I4: the mark of a damage goes for one n and then for all, durably; more damage brings it back", async () => {
+  const { store, open } = await damaged();
+  store.scan(partition, wide, { prefix: utf8Bytes(""), reverse: false, limit: 1000 });
+  assert.ok(store.isDamaged(partition, 3) && store.isDamaged(partition, 1));
+  await store.recount(partition, free);
+  const damages = store.damagesOf(partition);
+  assert.ok(store.heal(partition, { ns: [3], damages, isWhole: false }));
+  assert.equal([store.isDamaged(partition, 3), store.isDamaged(partition, 1)], [false, true]);
+  await store.close();
+  const next = await open();
+  assert.equal([next.isDamaged(partition, 3), next.isDamaged(partition, 1)], [false, true]);
+  assert.not.ok(next.heal(partition, { ns: [1], damages: damages + 1, isWhole: true }));
+  const again = next.damagesOf(partition);
+  assert.ok(next.heal(partition, { ns: [1], damages: again, isWhole: true }));
+  assert.equal(next.damagedPartitions, []);
+  await next.close();
+  const last = await open();
+  assert.equal(last.damagedPartitions, []);
+  await last.close();
+});
+
+test("what was written over a damaged record since a scan stays, when what the scan found is removed", async () => {
+  const { store } = await damaged();
+  const piece = { prefix: utf8Bytes(""), reverse: false, limit: 1000 };
+  const found = store
+    .scan(partition, wide, piece)
+    .items.filter(({ record }) => record === undefined);
+  const [first, second] = found.map(({ key }) => Buffer.from(key).toString());
+  await write(store, wide, first as string, 5000);
+  assert.is((await store.forget(found)).length, found.length - 1);
+  const after = store
+    .scan(partition, wide, piece)
+    .items.map(({ key }) => Buffer.from(key).toString());
+  assert.equal([after.includes(first as string), after.includes(second as string)], [true, false]);
+  await store.close();
+});
+
+test("I4: a write over a damaged record marks its partition: it cannot be known what it should supersede", async () => {
+  const { store } = await damaged();
+  const spoiled = names.filter((each) => store.head(wide, utf8Bytes(each))?.bytes === 0);
+  assert.ok(spoiled.length > 1);
+  assert.equal(store.damagedPartitions, []);
+  await write(store, wide, spoiled[0] as string, 1);
+  assert.equal(store.damagedPartitions, [partition]);
+  await rejectsSlug("corruption", store.get(wide, utf8Bytes(spoiled[1] as string), "fsync"));
+  await store.close();
+});
+
+test.run();
