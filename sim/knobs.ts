@@ -86,6 +86,8 @@ export interface Knobs {
   readonly gossipPeriodMs: number;
   /** By place: how many of its first starts are of a program that speaks version 1 of the protocol alone. */
   readonly earlierStarts: readonly number[];
+  /** By place: the start at which it goes back to that program, should it still be let; 0: none. */
+  readonly backAtStart: readonly number[];
 }
 
 /**
@@ -106,10 +108,14 @@ export function drawKnobs(chance: Chance): Knobs {
   const knobs = drawWorld(chance);
   const isUpgraded = chance.happens(upgradeShare);
   const starts = (): number => (isUpgraded ? chance.whole(0, 2) : 0);
-  return { ...knobs, earlierStarts: Array.from({ length: knobs.nodes }, starts) };
+  const earlierStarts = Array.from({ length: knobs.nodes }, starts);
+  const backAtStart = earlierStarts.map((count) =>
+    isUpgraded && chance.happens(0.5) ? count + chance.whole(2, 4) : 0,
+  );
+  return { ...knobs, earlierStarts, backAtStart };
 }
 
-function drawWorld(chance: Chance): Omit<Knobs, "earlierStarts"> {
+function drawWorld(chance: Chance): Omit<Knobs, "earlierStarts" | "backAtStart"> {
   const nodes = chance.happens(largeShare)
     ? chance.whole(6, 9)
     : chance.pick([1, 2, 3, 3, 3, 3, 4, 5]);

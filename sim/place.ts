@@ -203,11 +203,16 @@ export class Place {
     );
   }
 
-  /** At its first starts an earlier one, on its first disk: whoever comes later speaks what is on by then. */
-  #program(): { readonly version: string; readonly protocolMax?: number } {
+  /** Whether this start is of an earlier program; on its first disk, for whoever joins speaks what is on. */
+  get #isEarlier(): boolean {
     const { knobs, index } = this.#parts;
-    const isEarlier = this.disks === 0 && this.starts <= (knobs.earlierStarts[index] ?? 0);
-    return isEarlier ? { version: "0.0.0", protocolMax: 1 } : { version: "0.0.1" };
+    if (this.disks > 0) return false;
+    const isFirst = this.starts <= (knobs.earlierStarts[index] ?? 0);
+    return isFirst || this.starts === knobs.backAtStart[index];
+  }
+
+  #program(): { readonly version: string; readonly protocolMax?: number } {
+    return this.#isEarlier ? { version: "0.0.0", protocolMax: 1 } : { version: "0.0.1" };
   }
 
   /** The process is killed; what it wrote stays, synced or not. */
@@ -406,7 +411,11 @@ export class Place {
       return;
     }
     this.#isRefused = slug === "corruption" || slug === "wrong-data-folder";
-    if (!this.mayEnd) this.#parts.onFinding(`${this.name} ended by itself: [${slug}] ${detail}`);
+    // Its folder has promised: the next start is of the later program again.
+    const hasPromised = this.#isEarlier && slug === "invalid-config";
+    if (!this.mayEnd && !hasPromised) {
+      this.#parts.onFinding(`${this.name} ended by itself: [${slug}] ${detail}`);
+    }
     // The process exits when what is ready has run.
     this.#parts.scheduler.after(0, () => {
       if (life !== this.#life) return;
