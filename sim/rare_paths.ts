@@ -52,6 +52,7 @@ export const rarePaths: Readonly<Record<string, string | undefined>> = {
   "node: rolled back": undefined,
   "repair: caught up after a cut": undefined,
   "repair: discarded below a watermark": undefined,
+  "repair: mark handed on": undefined,
   "repair: marked partition compared": undefined,
   "repair: only writes under way differed": undefined,
   "repair: pulled": undefined,

@@ -103,6 +103,8 @@ export interface ServingPorts {
   /** All records, of the log and deleted ones too. */
   records(): Promise<number>;
   seal(epoch: number): Promise<void>;
+  /** Another node hands on a mark for repair. */
+  mark(body: unknown): Promise<unknown>;
   /** Before a document becomes the present one. */
   prepare(next: Topology): Promise<void>;
   load(): Readonly<Record<string, number>>;
@@ -112,6 +114,8 @@ export interface ServingPorts {
   voted(): Promise<void>;
 }
 
+/** A mark for repair goes to a node that can compare. */
+export const markTopic = "mark";
 const askMs = 2000;
 /** How often the addresses of `--peers` are asked while a start waits to be registered. */
 const findMs = 1000;
@@ -634,6 +638,7 @@ export class Cluster {
       });
     }
     if (topic === pledgeTopic) return this.protocol.handle(body);
+    if (topic === markTopic) return this.#whenServing().mark(body);
     if (isOneOf(gossipTopics, topic)) {
       if (this.#gossip !== undefined) return this.#gossip.handle(topic, body);
       throw notReady("The node is starting.");

@@ -22,7 +22,7 @@
 
 import type { Clock, Random, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
-import { type Mark, RepairMarks } from "./node_repair_marks.ts";
+import { type Mark, parseMark, RepairMarks } from "./node_repair_marks.ts";
 import { PeerSide, StoreSide } from "./node_repair_sides.ts";
 import { WatermarkRounds, type WatermarkStatus } from "./node_watermark_rounds.ts";
 import type { NodeWatermarks } from "./node_watermarks.ts";
@@ -61,6 +61,8 @@ export interface RepairRoundsParts {
   readonly hasData: (partition: number, n: number) => boolean;
   readonly peers: Pick<Peers, "request">;
   readonly isUp: (nodeId: string) => boolean;
+  /** Tells a replica of a mark; resolves when it has it, durably. */
+  readonly handOn: (nodeId: string, mark: Mark) => Promise<unknown>;
   readonly limits: RepairLimits;
 }
 
@@ -99,6 +101,8 @@ const tickMs = 250;
 /** What a write that is under way may take to come to all replicas. */
 const settleMs = 2000;
 const retryMsMax = 60_000;
+/** After a replica did not take a mark. */
+const handOnAgainMs = 5000;
 /** How much the last comparison weighs in what one takes. */
 const tookWeight = 0.1;
 
@@ -298,11 +302,13 @@ export class RepairRounds {
     const { topology, isUp, hasData, store, self } = this.#parts;
     if (this.#marksUnderWay.has(mark)) return;
     const { partition, n } = mark;
-    if (!hasData(partition, n)) return;
     const member = topology().members.find(({ storeId }) => storeId === mark.storeId);
-    // Only a replica can compare; on another node the mark stays, so that it is known.
     const replicas = replicasOf(topology(), partition, n);
-    if (!replicas.some(({ nodeId }) => nodeId === self.nodeId)) return;
+    if (!isIn(replicas, self.nodeId)) {
+      this.#handOn(mark, replicas);
+      return;
+    }
+    if (!hasData(partition, n)) return;
     const isOwn = member?.nodeId === self.nodeId;
     // What this node lacks would be pulled into the reserve of its disk.
     if (isOwn && store.isDiskLow) return;
@@ -312,6 +318,50 @@ export class RepairRounds {
     if (!nodeIds.every(isUp)) return;
     this.#marksUnderWay.add(mark);
     void this.#repairMarked(mark, nodeIds).finally(() => this.#marksUnderWay.delete(mark));
+  }
+
+  /**
+   * Only a replica can compare. All others of the partition are told, for nobody knows here which of them has
+   * what was missed; until all have the mark it stays here too.
+   */
+  #handOn(mark: Mark, replicas: readonly Member[]): void {
+    const { clock, isUp, report, handOn } = this.#parts;
+    const isMissing = replicas.some(({ storeId }) => storeId === mark.storeId);
+    const others = replicas.filter(({ storeId }) => isMissing && storeId !== mark.storeId);
+    if (!others.every(({ nodeId }) => isUp(nodeId))) return;
+    this.#marksUnderWay.add(mark);
+    this.#marks.begin(mark);
+    Promise.all(others.map(({ nodeId }) => handOn(nodeId, mark)))
+      .then(() => this.#marks.end(mark))
+      .then(
+        () => {
+          this.#marksUnderWay.delete(mark);
+          report.sometimes("repair: mark handed on");
+        },
+        (error: unknown) => {
+          const why = QuorateError.from(error).detail;
+          report.log("debug", "A mark for repair was not taken by all replicas.", { ...mark, why });
+          clock.after(handOnAgainMs, () => this.#marksUnderWay.delete(mark));
+        },
+      );
+  }
+
+  /** A mark of another node, which is no replica of the partition. @throws `invalid-request`, and what the store does */
+  async take(body: unknown): Promise<object> {
+    const { self, topology } = this.#parts;
+    const mark = parseMark(body);
+    if (!isIn(replicasOf(topology(), mark.partition, mark.n), self.nodeId)) {
+      throw new QuorateError(
+        "contention",
+        `It is no replica of partition ${mark.partition} here.`,
+        {
+          outcome: "none",
+          hint: "Ask again when both have the same topology.",
+        },
+      );
+    }
+    await this.#marks.take(mark);
+    return {};
   }
 
   async #repairMarked(mark: Mark, nodeIds: readonly string[]): Promise<void> {

@@ -15,6 +15,7 @@
  * @module
  */
 
+import { isCount, isFields, isId, nonsense } from "./agreed.ts";
 import { concat, emptyBytes, fromHex, toHex } from "./bytes.ts";
 import type { Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
@@ -66,6 +67,16 @@ export class RepairMarks {
     });
   }
 
+  /** As `add`, for another node that forgets it then: durable when it resolves. @throws what the store does */
+  async take(mark: Mark): Promise<void> {
+    const name = nameOf(mark);
+    if (this.#marks.has(name)) this.#renewed.add(name);
+    else this.#marks.set(name, mark);
+    this.#unkept.add(name);
+    await this.#keep(mark);
+    this.#unkept.delete(name);
+  }
+
   /** Tries again what found no room. @throws what the store does */
   async keepRest(): Promise<void> {
     for (const name of [...this.#unkept]) {
@@ -100,6 +111,14 @@ export class RepairMarks {
     const own = { namespaceNumber: markNamespace, key: markKey(mark), version, value: emptyBytes };
     await writeOwn(this.#store, own);
   }
+}
+
+/** @throws `invalid-request` */
+export function parseMark(raw: unknown): Mark {
+  const { storeId, partition, n } = isFields(raw) ? raw : {};
+  const isNear = isCount(partition) && partition < 2 ** 16 && isCount(n) && n > 0 && n < 2 ** 8;
+  if (isId(storeId) && isNear) return { storeId, partition, n };
+  throw nonsense("a mark for repair");
 }
 
 function nameOf({ storeId, partition, n }: Mark): string {

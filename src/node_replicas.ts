@@ -15,7 +15,7 @@
  */
 
 import type { Clock, Disk, Random, Report } from "./capability.ts";
-import type { Cluster, ServingPorts } from "./cluster.ts";
+import { type Cluster, markTopic, type ServingPorts } from "./cluster.ts";
 import { Latencies } from "./coordinator_latency.ts";
 import type { ClusterPorts, LocalPort, PeerPort } from "./coordinator_ports.ts";
 import type { ScanPorts } from "./coordinator_scan.ts";
@@ -71,6 +71,7 @@ export interface ReplicasParts {
 /** How long a peer that does not answer the handshake is waited for (I3). */
 const handshakeWaitMs = 2000;
 const hintTimeoutMs = 5000;
+const handOnMsMax = 5000;
 /** What a move takes of the disks and links of those that it copies from. */
 const moveBytesPerSecond = 32 * 1024 * 1024;
 
@@ -151,6 +152,7 @@ export class NodeReplicas {
       hasData: (partition, n) => this.#hasData(partition, n),
       peers: cluster.peers,
       isUp: (other) => cluster.isUp(other),
+      handOn: (other, mark) => cluster.peers.ask(other, markTopic, mark, handOnMsMax),
       limits: parts.repair,
     });
     this.moves = new NodeMoves({
@@ -255,6 +257,7 @@ export class NodeReplicas {
       told: (nodeId, remembered) => this.standings.tell(nodeId, remembered),
       records: async () => store.recordCount,
       seal: (epoch) => this.#seal.seal(epoch),
+      mark: (body) => this.#repair.take(body),
       prepare: (next) => this.moves.prepare(next),
       whyNoVote: () => this.standings.whyNoVote(this.#otherMembers()),
       voted: () => markVote(store),

@@ -335,6 +335,33 @@ test("P5: what no hint brings any more comes to all replicas, without a read", a
   await town.close();
 });
 
+test("P5: what a node that is no replica could not hand over is brought by the replicas, long before their turn", async () => {
+  const town = new Town(5);
+  for (const place of town.places)
+    place.limits = { hintAgeMaxMs: 3000, repairPeriodMs: 3_600_000, watermarkPeriodMs: 3_600_000 };
+  await town.startAll();
+  const replicas = town
+    .at(0)
+    .place("default", utf8Bytes("k"))
+    .replicas.map(({ node }) => node);
+  const isReplica = (index: number): boolean => replicas.includes(`n${index + 1}`);
+  const coordinator = [0, 1, 2, 3, 4].find((index) => !isReplica(index)) as number;
+  const missing = [0, 1, 2, 3, 4].find(isReplica) as number;
+  await town.put(coordinator, "k", "before", { w: "all" });
+  town.kill(missing);
+  await town.put(coordinator, "k", "after");
+  await town.until(() => town.at(coordinator).hints().count > 0);
+  await town.until(() => town.at(coordinator).hints().count === 0);
+  assert.is(town.at(coordinator).repair().markCount, 1);
+  await town.start(missing, 5);
+  await town.until(() => town.isReady(missing));
+  await town.until(() => town.at(coordinator).repair().markCount === 0);
+  await town.pass(10_000);
+  assert.is(await town.get(missing, "k", { r: 1 }), "after");
+  assert.is(new Set(Object.values(await holdingsOf(town, "k"))).size, 1);
+  await town.close();
+});
+
 test("all three killed at once: every acknowledged write is there after the restart", async () => {
   const town = new Town(3);
   await town.startAll();

@@ -12,6 +12,7 @@ import { NodeWatermarks } from "../src/node_watermarks.ts";
 import { Standings } from "../src/standing.ts";
 import { genesisOf } from "../src/topology_steps.ts";
 import { openStore, partitions } from "./repair_harness.ts";
+import { rejectsSlug } from "./samples.ts";
 
 const test = suite("node repair");
 const [own, other] = ["1", "2"].map((digit) => ({
@@ -78,6 +79,7 @@ test("D3: a partition that another node cannot compare keeps only itself from co
     },
     isUp: () => true,
     hasData: () => true,
+    handOn: async () => ({}),
     ...{ random: new SimRandom(1), limits },
   });
   rounds.begin();
@@ -116,6 +118,7 @@ async function markedRounds(answer: () => Promise<void> = async () => {}) {
     },
     isUp: (nodeId) => state.isUp && nodeId === other.nodeId,
     hasData: () => true,
+    handOn: async () => ({}),
     ...{ random: new SimRandom(1), limits },
   });
   rounds.begin();
@@ -165,6 +168,23 @@ test("a mark is durable: a later run of the node compares what it stands for", a
   assert.equal(found.all(), [{ partition: 1, n: 3, storeId: other.storeId }]);
   await found.end(found.all()[0] as Mark);
   assert.equal(new RepairMarks(store, silentReport).all(), []);
+  await store.close();
+});
+
+test("a mark that another node hands on is durable when it is answered, and nonsense is refused", async () => {
+  const { clock, store, rounds, state } = await markedRounds();
+  state.isUp = false;
+  const mark = { partition: 1, n: 3, storeId: other.storeId };
+  let isTaken = false;
+  const taking = rounds.take(mark).then(() => {
+    isTaken = true;
+  });
+  while (!isTaken) await clock.advance(10);
+  await taking;
+  assert.equal(new RepairMarks(store, silentReport).all(), [mark]);
+  for (const raw of [undefined, {}, { ...mark, n: 0 }, { ...mark, storeId: "x" }])
+    await rejectsSlug("invalid-request", rounds.take(raw));
+  await rounds.close();
   await store.close();
 });
 
