@@ -13,6 +13,7 @@ import type { Healing } from "./heal.ts";
 import { BareHono } from "./hono.ts";
 import type { Machine, Runtime } from "./machine.ts";
 import type { MemoryRow } from "./memory.ts";
+import type { LoadFigures, Moving } from "./move.ts";
 import type { Openings } from "./opening.ts";
 import type { ProfileTable, Share } from "./profile.ts";
 import { Quorate } from "./quorate.ts";
@@ -32,6 +33,7 @@ export interface Results {
   readonly open?: Openings;
   readonly memory?: readonly MemoryRow[];
   readonly heal?: Healing;
+  readonly move?: Moving;
   readonly profile?: readonly ProfileTable[];
 }
 
@@ -42,6 +44,7 @@ export interface Claim {
   readonly holds: boolean;
 }
 
+const moveP99Max = 3;
 const healMsMax = 60_000;
 const compareShareMax = 0.01;
 const falseShareMax = 0.001;
@@ -76,7 +79,7 @@ const rssAnonBytesMax = 300e6;
 const getP99MsMax = 2;
 
 /** The claims about which this run has both sides. */
-export function claimsOf({ main, put, get, cluster, open, memory, heal }: Results): Claim[] {
+export function claimsOf({ main, put, get, cluster, open, memory, heal, move }: Results): Claim[] {
   const own = Quorate.nameOn(main);
   const hono = BareHono.nameOn(main);
   const levels: readonly number[] = connectionLevels;
@@ -112,7 +115,19 @@ export function claimsOf({ main, put, get, cluster, open, memory, heal }: Result
       },
     );
   }
-  return [...claims, ...healClaims(heal)];
+  return [...claims, ...healClaims(heal), ...moveClaims(move)];
+}
+
+function moveClaims(move: Moving | undefined): Claim[] {
+  if (move === undefined) return [];
+  const ratio = move.during.p99Ms / move.before.p99Ms;
+  return [
+    {
+      claim: `p99 while three nodes become five: at most ${moveP99Max} times that before`,
+      measured: `${ratio.toFixed(2)} times`,
+      holds: ratio <= moveP99Max,
+    },
+  ];
 }
 
 function healClaims(heal: Healing | undefined): Claim[] {
@@ -232,7 +247,7 @@ function ratioOf(
 
 /** The whole report in Markdown. */
 export function reportOf(results: Results): string {
-  const { machine, plan, main, put, get, cluster, open, memory, heal, profile, smoke, date } =
+  const { machine, plan, main, put, get, cluster, open, memory, heal, move, profile, smoke, date } =
     results;
   const processor = `${machine.processor}, ${machine.cores} cores, ${machine.memoryGiB} GiB`;
   const lines = [
@@ -247,6 +262,7 @@ export function reportOf(results: Results): string {
   if (open) lines.push(...openTable(open));
   if (memory) lines.push(...memoryTable(memory));
   if (heal) lines.push(...healTable(heal));
+  if (move) lines.push(...moveTable(move));
   for (const one of profile ?? []) lines.push(...profileTable(one, main));
   const claims = claimsOf(results);
   if (claims.length > 0) {
@@ -338,6 +354,19 @@ function memoryTable(rows: readonly MemoryRow[]): string[] {
   const heads = ["", "RssAnon, MB", "GETs a second", "p50 ms", "p99 ms", "loaded in s"];
   const title = `### ${whole(rows[0]?.keys ?? 0)} keys, GETs on 64 connections`;
   return ["", title, "", ...table(heads, cells)];
+}
+
+function moveTable({ keys, connections, before, during, moveSeconds }: Moving): string[] {
+  const row = (what: string, { perSecond, p50Ms, p99Ms }: LoadFigures): string[] => [
+    what,
+    whole(perSecond),
+    p50Ms.toFixed(1),
+    p99Ms.toFixed(1),
+  ];
+  const title = `### Three nodes become five: ${whole(keys)} keys, half PUT and half GET at quorum on ${connections} connections`;
+  const heads = ["", "requests a second", "p50 ms", "p99 ms"];
+  const rows = [row("before", before), row(`for ${moveSeconds.toFixed(1)} s, the move`, during)];
+  return ["", title, "", ...table(heads, rows)];
 }
 
 function healTable(heal: Healing): string[] {

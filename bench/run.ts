@@ -1,7 +1,7 @@
 /**
  * Run: every benchmark, in one go.
  *
- *     npm run bench [-- --smoke] [--only put,get,cluster,open,memory,heal,profile] [--json FILE]
+ *     npm run bench [-- --smoke] [--only put,get,cluster,open,memory,heal,move,profile] [--json FILE]
  *                   [--docs] [--rounds 5] [--seconds 5] [--folder DIR]
  *
  * It starts and stops every system itself, on loopback and in a temporary folder, and prints tables
@@ -28,13 +28,17 @@ import { measureCluster } from "./cluster.ts";
 import { healPlan, measureHealing } from "./heal.ts";
 import { describeMachine, findRuntimes, lacks, memoryFileSystem, root } from "./machine.ts";
 import { measureMemory, memoryPlan } from "./memory.ts";
+import { measureMoving, movePlan } from "./move.ts";
 import { measureOpening, openingPlan } from "./opening.ts";
 import { measureProfile } from "./profile.ts";
 import { claimsOf, type Results, reportOf } from "./report.ts";
 import { measureThroughput, type Throughput } from "./throughput.ts";
 
-const groups = ["put", "get", "cluster", "open", "memory", "heal", "profile"] as const;
+const groups = ["put", "get", "cluster", "open", "memory", "heal", "move", "profile"] as const;
 type Group = (typeof groups)[number];
+
+/** They make their own load. */
+const withoutWrk: readonly Group[] = ["open", "heal", "move"];
 
 const clusterKeysMax = 20_000;
 const profilePlan = {
@@ -152,12 +156,15 @@ async function measure(
     heal: async (own) => ({
       heal: await measureHealing(runtimes.main, healPlan[size], own, note),
     }),
+    move: async (own) => ({
+      move: await measureMoving(runtimes.main, movePlan[size], own, note),
+    }),
     profile: async (own) => ({
       profile: await measureProfile(runtimes.main, profilePlan[size], own),
     }),
   };
   for (const group of only) {
-    const lack = group === "open" || group === "heal" ? undefined : lacks("wrk");
+    const lack = withoutWrk.includes(group) ? undefined : lacks("wrk");
     if (lack !== undefined) {
       missing.push(`${group}: ${lack}`);
       continue;
