@@ -30,12 +30,10 @@ import type { ProtocolAnswer } from "./api.ts";
 import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import {
-  isOn,
   isVersion,
   type MemberProgram,
   parseProgram,
   programOfOne,
-  sameProgram,
   speaks,
   spokenByAll,
 } from "./protocol.ts";
@@ -139,11 +137,10 @@ export class ClusterProtocol {
     return protocolOf(present) < program.highest || this.#isUntold(present);
   }
 
-  #isUntold({ members, ...topology }: Topology): boolean {
+  /** Whether the document says that this member runs another program. */
+  #isUntold(topology: Topology): boolean {
     const { nodeId, program } = this.#parts;
-    const own = members.find((member) => member.nodeId === nodeId);
-    const isRecorded = isOn(protocolOf({ members, ...topology }), "member-programs");
-    return isRecorded && own !== undefined && !sameProgram(own.program, program);
+    return withProgram(topology, nodeId, program) !== undefined;
   }
 
   async #tellOwn(): Promise<void> {
