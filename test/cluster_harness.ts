@@ -67,6 +67,8 @@ export class ClusterNode {
   readonly state: NodeState;
   readonly hints: KeptHint[] = [];
   readonly asked: string[] = [];
+  /** Stores whose partition is to be compared soon. */
+  readonly suspected: string[] = [];
   readonly store: Store;
   readonly replica: Replica;
   readonly coordinator: Coordinator;
@@ -146,6 +148,9 @@ export class ClusterNode {
         hints: {
           keep: async (hint) => {
             this.hints.push(hint);
+          },
+          suspect: (_partition, _n, storeId) => {
+            this.suspected.push(storeId);
           },
         },
         place: (namespaceNumber, key, n) => ({
