@@ -483,7 +483,7 @@ function startedTwice({ boot }: Start, registered: number): QuorateError {
     "data-folder-in-use",
     `${what}: the data folder was copied, or an old copy was brought back.`,
     {
-      hint: "Stop the other copy, and keep the newer folder. Never start a copy beside its original.",
+      hint: "Stop the other copy, and keep the newer folder. Where this one is all that is left, start it until it is taken: each start counts on. It fills what it lacks from the others.",
     },
   );
 }

@@ -1,8 +1,8 @@
 /**
  * NodeRepairMarks: partitions whose replicas differ in something that nobody keeps any more.
  *
- * Such a mark is made when a hint is dropped (H2), and goes when the partition was compared with the
- * store that the hint was for. It is durable, like a record.
+ * Such a mark is made when a hint is dropped (H2), or when a read meets a record that a watermark overrules
+ * (R2), and goes when the partition was compared with the store that it is for. It is durable, like a record.
  *
  *     mark  key: store id 16 | partition u16 | n u8      in a namespace of the store's own
  *
@@ -45,7 +45,11 @@ export class RepairMarks {
   constructor(store: Store, report: Report) {
     this.#store = store;
     this.#report = report;
-    for (const mark of storedMarks(store)) this.#marks.set(nameOf(mark), mark);
+    for (const { mark, isDamaged } of storedMarks(store)) {
+      this.#marks.set(nameOf(mark), mark);
+      // Its key tells all of it: it is written anew.
+      if (isDamaged) this.#unkept.add(nameOf(mark));
+    }
   }
 
   all(): readonly Mark[] {
@@ -130,17 +134,20 @@ function markKey({ storeId, partition, n }: Mark): Uint8Array {
   return concat([id, Uint8Array.of(partition >> 8, partition & 0xff, n)]);
 }
 
-function storedMarks(store: Store): Mark[] {
-  const marks: Mark[] = [];
+function storedMarks(
+  store: Store,
+): readonly { readonly mark: Mark; readonly isDamaged: boolean }[] {
+  const marks: { readonly mark: Mark; readonly isDamaged: boolean }[] = [];
   for (let partition = 0; partition < store.partitions; partition += 1) {
     const range = { partition, namespaceNumber: markNamespace, limit: marksPiece };
-    for (const { key } of [...piecesOf(store, range)].flat()) {
+    for (const { key, record } of [...piecesOf(store, range)].flat()) {
       if (key.length !== markBytes) continue;
-      marks.push({
+      const mark = {
         storeId: toHex(key.subarray(0, 16)),
         partition: ((key[16] as number) << 8) | (key[17] as number),
         n: key[18] as number,
-      });
+      };
+      marks.push({ mark, isDamaged: record === undefined });
     }
   }
   return marks;

@@ -69,6 +69,8 @@ export class ClusterNode {
   readonly asked: string[] = [];
   /** What the next writes wait for, instead of the own log. */
   readonly covering: Promise<void>[] = [];
+  /** Stores whose partition is to be compared soon. */
+  readonly suspected: string[] = [];
   readonly store: Store;
   readonly replica: Replica;
   readonly coordinator: Coordinator;
@@ -149,6 +151,9 @@ export class ClusterNode {
         hints: {
           keep: async (hint) => {
             this.hints.push(hint);
+          },
+          suspect: (_partition, _n, storeId) => {
+            this.suspected.push(storeId);
           },
         },
         place: (namespaceNumber, key, n) => ({

@@ -309,7 +309,7 @@ test("R1: where it cannot be written back, the read fails rather than go back la
   await cluster.close();
 });
 
-test("R2: a live record below a watermark that its replica has not reached, and others lack, is not read", async () => {
+test("R2: a live record below a watermark that its replica has not reached, and others lack, is not read, and its partition is marked", async () => {
   const cluster = await Cluster.open(3);
   await cluster.node("n1").plant("k", recordAt(startMs, "deleted long ago"));
   const watermark = hlcAt(startMs + 100);
@@ -318,6 +318,14 @@ test("R2: a live record below a watermark that its replica has not reached, and 
   }
   for (const node of cluster.nodes) assert.is(await node.value("k"), undefined, node.name);
   assert.is(await cluster.node("n2").held("k"), undefined, "nor is it brought back");
+  const { storeId } = cluster.node("n1");
+  for (const node of cluster.nodes) {
+    assert.ok(
+      node.suspected.every((each) => each === storeId),
+      node.name,
+    );
+  }
+  assert.ok(cluster.node("n1").suspected.length > 0);
   await cluster.close();
 });
 

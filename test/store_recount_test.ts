@@ -10,8 +10,10 @@ import { SimRandom } from "../sim/random.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import type { Hlc } from "../src/hlc.ts";
+import { RepairMarks } from "../src/node_repair_marks.ts";
 import { Ring } from "../src/ring.ts";
 import { Store } from "../src/store.ts";
+import { ownNamespaces } from "../src/store_own.ts";
 import type { TableChange } from "../src/table.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 import { rejectsSlug } from "./samples.ts";
@@ -167,6 +169,32 @@ test("I4: a write over a damaged record marks its partition: it cannot be known 
   assert.equal(store.damagedPartitions, [partition]);
   await rejectsSlug("corruption", store.get(wide, utf8Bytes(spoiled[1] as string), "fsync"));
   await store.close();
+});
+
+test("H2: a mark for repair whose bytes are damaged is known by its key, and written anew", async () => {
+  const { open, table } = stand();
+  const first = await open();
+  const mark = { storeId: "b".repeat(32), partition, n: 3 };
+  new RepairMarks(first, silentReport).add(mark);
+  await first.whenSynced(first.lastSequence);
+  await first.close();
+  table.damage((entries) =>
+    entries
+      .filter(({ key }) => key[0] !== 0xff)
+      .map(({ key, value }) => ({ key, value: value.map((byte) => byte ^ 1) })),
+  );
+  const next = await open();
+  const marks = new RepairMarks(next, silentReport);
+  assert.equal(marks.all(), [mark]);
+  await marks.keepRest();
+  await next.close();
+  const last = await open();
+  const own = { prefix: utf8Bytes(""), reverse: false, limit: 10 };
+  const items = Array.from(ring.all()).flatMap(
+    (each) => last.scan(each, ownNamespaces.repairMarks, own).items,
+  );
+  assert.equal([items.length, items[0]?.record !== undefined], [1, true]);
+  await last.close();
 });
 
 test.run();
