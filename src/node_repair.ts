@@ -101,8 +101,7 @@ const tickMs = 250;
 /** What a write that is under way may take to come to all replicas. */
 const settleMs = 2000;
 const retryMsMax = 60_000;
-/** After a replica did not take a mark. */
-const handOnAgainMs = 5000;
+const markRetryMs = 5000;
 /** How much the last comparison weighs in what one takes. */
 const tookWeight = 0.1;
 
@@ -122,6 +121,8 @@ export class RepairRounds {
   #keepingMarks: Promise<void> | undefined;
   /** Marks that are compared now. */
   readonly #marksUnderWay = new Set<Mark>();
+  /** When those are tried again whose comparison was broken off. */
+  readonly #markRetriesMs = new WeakMap<Mark, number>();
   #cancel: () => void = () => {};
   #isClosed = false;
 
@@ -299,22 +300,28 @@ export class RepairRounds {
   }
 
   #beginMarked(mark: Mark): void {
-    const { topology, isUp, hasData, store, self } = this.#parts;
-    if (this.#marksUnderWay.has(mark)) return;
+    const { clock, topology, isUp, hasData, store, self } = this.#parts;
+    if (this.#marksUnderWay.has(mark) || clock.monotonicMs() < this.#retryMsOf(mark)) return;
     const { partition, n } = mark;
-    const member = topology().members.find(({ storeId }) => storeId === mark.storeId);
     const replicas = replicasOf(topology(), partition, n);
+    const isMarked = ({ storeId }: Member): boolean => storeId === mark.storeId;
+    const target = replicas.find(isMarked);
+    // One that is copied to is no replica to compare with yet.
+    if (target === undefined && writeSetsOf(topology(), partition, n).flat().some(isMarked)) return;
     if (!isIn(replicas, self.nodeId)) {
-      this.#handOn(mark, replicas);
+      this.#handOn(
+        mark,
+        replicas.filter((replica) => replica !== target),
+      );
       return;
     }
     if (!hasData(partition, n)) return;
-    const isOwn = member?.nodeId === self.nodeId;
+    const isOwn = target?.nodeId === self.nodeId;
     // What this node lacks would be pulled into the reserve of its disk.
     if (isOwn && store.isDiskLow) return;
-    const others = isOwn ? replicas.filter(({ nodeId }) => nodeId !== self.nodeId) : [member];
-    // A store that is no member any more is compared with nothing.
-    const nodeIds = others.flatMap((other) => (other === undefined ? [] : [other.nodeId]));
+    // Where it is none any more, whoever holds the partition now may lack what was kept for it.
+    const others = isOwn || target === undefined ? replicas : [target];
+    const nodeIds = others.map(({ nodeId }) => nodeId).filter((nodeId) => nodeId !== self.nodeId);
     if (!nodeIds.every(isUp)) return;
     this.#marksUnderWay.add(mark);
     void this.#repairMarked(mark, nodeIds).finally(() => this.#marksUnderWay.delete(mark));
@@ -324,26 +331,22 @@ export class RepairRounds {
    * Only a replica can compare. All others of the partition are told, for nobody knows here which of them has
    * what was missed; until all have the mark it stays here too.
    */
-  #handOn(mark: Mark, replicas: readonly Member[]): void {
-    const { clock, isUp, report, handOn } = this.#parts;
-    const isMissing = replicas.some(({ storeId }) => storeId === mark.storeId);
-    const others = replicas.filter(({ storeId }) => isMissing && storeId !== mark.storeId);
+  #handOn(mark: Mark, others: readonly Member[]): void {
+    const { isUp, report, handOn } = this.#parts;
     if (!others.every(({ nodeId }) => isUp(nodeId))) return;
     this.#marksUnderWay.add(mark);
     this.#marks.begin(mark);
     Promise.all(others.map(({ nodeId }) => handOn(nodeId, mark)))
       .then(() => this.#marks.end(mark))
       .then(
-        () => {
-          this.#marksUnderWay.delete(mark);
-          report.sometimes("repair: mark handed on");
-        },
+        () => report.sometimes("repair: mark handed on"),
         (error: unknown) => {
+          this.#retryLater(mark);
           const why = QuorateError.from(error).detail;
           report.log("debug", "A mark for repair was not taken by all replicas.", { ...mark, why });
-          clock.after(handOnAgainMs, () => this.#marksUnderWay.delete(mark));
         },
-      );
+      )
+      .finally(() => this.#marksUnderWay.delete(mark));
   }
 
   /** A mark of another node, which is no replica of the partition. @throws `invalid-request`, and what the store does */
@@ -364,11 +367,22 @@ export class RepairRounds {
     return {};
   }
 
+  #retryLater(mark: Mark): void {
+    this.#markRetriesMs.set(mark, this.#parts.clock.monotonicMs() + markRetryMs);
+  }
+
+  #retryMsOf(mark: Mark): number {
+    return this.#markRetriesMs.get(mark) ?? 0;
+  }
+
   async #repairMarked(mark: Mark, nodeIds: readonly string[]): Promise<void> {
     const { partition, n } = mark;
     this.#marks.begin(mark);
     for (const nodeId of nodeIds) {
-      if (!(await this.#compare({ partition, n, nodeId }, "marked"))) return;
+      if (await this.#compare({ partition, n, nodeId }, "marked")) continue;
+      // The turns of the others come first: one that cannot be compared must not keep them waiting.
+      this.#retryLater(mark);
+      return;
     }
     await this.#marks.end(mark).catch(() => {});
     this.#parts.report.sometimes("repair: marked partition compared");

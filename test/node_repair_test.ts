@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { SimRandom } from "../sim/random.ts";
 import { silentReport } from "../src/capability.ts";
+import { QuorateError } from "../src/errors.ts";
 import type { Hlc } from "../src/hlc.ts";
 import { RepairRounds } from "../src/node_repair.ts";
 import { type Mark, RepairMarks } from "../src/node_repair_marks.ts";
@@ -153,6 +154,34 @@ test("H2: what is missed while its partition is compared is compared once more",
   release();
   await clock.advance(2000);
   assert.equal(walked, [2, 2]);
+  await rounds.close();
+  await store.close();
+});
+
+test("H2: what was missed by one that holds the partition no more is compared with those who do", async () => {
+  const { clock, store, rounds, walked } = await markedRounds();
+  rounds.mark(2, 3, "f".repeat(32));
+  await clock.advance(2000);
+  assert.equal(walked, [2]);
+  assert.equal(rounds.status().marks, []);
+  await rounds.close();
+  await store.close();
+});
+
+test("P5: marks whose comparison is refused again and again keep no other pair from its turn", async () => {
+  const { clock, store, rounds, walked } = await markedRounds(async () => {
+    if ([0, 1].includes(walked.at(-1) ?? -1)) throw new QuorateError("not-ready", "Not here.");
+  });
+  rounds.mark(0, 3, other.storeId);
+  rounds.mark(1, 3, other.storeId);
+  await clock.advance(1000);
+  rounds.ask(() => true);
+  await clock.advance(4000);
+  assert.ok(
+    [2, 3].every((partition) => walked.includes(partition)),
+    walked.join(),
+  );
+  assert.is(rounds.status().marks.length, 2);
   await rounds.close();
   await store.close();
 });
