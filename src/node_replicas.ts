@@ -255,7 +255,8 @@ export class NodeReplicas {
       answer: (request) => this.#answer(request),
       facts: () => factsOf(this.replica.from(0, 1)),
       told: (nodeId, remembered) => this.standings.tell(nodeId, remembered),
-      records: async () => store.recordCount,
+      // T7: whoever joins an empty cluster begins without a watermark, so there must be none.
+      records: async () => store.recordCount + this.#fences.count,
       seal: (epoch) => this.#seal.seal(epoch),
       mark: (body) => this.#repair.take(body),
       prepare: (next) => this.moves.prepare(next),

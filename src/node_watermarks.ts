@@ -45,6 +45,11 @@ export class NodeWatermarks {
     return this.#fences.get(idOf(partition, n)) ?? noFence;
   }
 
+  /** Partitions of which something was promised: a delete may be gone without a trace. */
+  get count(): number {
+    return this.#fences.size;
+  }
+
   /** What is on the disk: what a later start goes by. */
   kept(partition: number, n: number): Fence {
     return this.#kept.get(idOf(partition, n)) ?? noFence;

@@ -264,8 +264,8 @@ test("delete-while-replica-down-does-not-resurrect", async () => {
 });
 
 /** Nodes that compare, and drop what is deleted, within seconds. */
-function quickTown(): Town {
-  const town = new Town(3);
+function quickTown(count = 3): Town {
+  const town = new Town(count);
   for (const place of town.places) {
     place.limits = {
       ...{ hintAgeMaxMs: 3000, repairPeriodMs: 2000, watermarkPeriodMs: 1000, requestMsMax: 1000 },
@@ -550,6 +550,26 @@ test("a fourth node joins an empty cluster, and waits where there are records un
   assert.match(waits(), /when a plan takes it in/);
   await town.pass(5000);
   assert.is(town.at(0).ring().members.length, 4);
+  await town.close();
+});
+
+test("T7, P4: a cluster that has dropped all it had is not empty: who joins has to learn its watermarks", async () => {
+  const town = quickTown(4);
+  const founders = town.places.slice(0, 3).map(({ address }) => address);
+  for (const index of [0, 1, 2]) await town.start(index, 3, founders);
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  await town.put(0, "k", "v", { w: "all" });
+  await town.done(town.at(0).delete({ namespace: "default", requestId: "t", key: utf8Bytes("k") }));
+  for (let second = 0; second < 60; second += 1) {
+    await town.pass(1000);
+    const held = Object.values(await holdingsOf(town, "k"));
+    if (held.every((each) => each === "nothing")) break;
+  }
+  const late = await town.start(3, undefined, founders);
+  const waits = (): string =>
+    late.readiness().find(({ name }) => name === "cluster")?.detail ?? "it serves";
+  await town.until(() => /holds \d+ records/.test(waits()));
+  assert.is(town.at(0).ring().members.length, 3);
   await town.close();
 });
 
