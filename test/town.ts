@@ -28,6 +28,7 @@ export interface Place {
   >;
   /** Takes in nodes that ask to join, without a plan. */
   autoJoin?: boolean;
+  acceptDataLoss?: boolean;
 }
 
 /** Nodes that know each other's addresses. */
@@ -68,7 +69,11 @@ export class Town {
       disk: place.disk,
       report: silentReport,
       openTable: () => place.table.open(),
-      settings: { ...smallSettings, name: place.name, memtableBytesMax: 64 * 1024 },
+      settings: {
+        ...smallSettings,
+        ...{ name: place.name, memtableBytesMax: 64 * 1024 },
+        ...(place.acceptDataLoss === true ? { acceptDataLoss: true } : {}),
+      },
       cluster: {
         network: this.network.from(place.address),
         ...(place.budgets === undefined ? {} : { budgets: place.budgets }),
