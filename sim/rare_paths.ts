@@ -51,6 +51,7 @@ export const rarePaths: Readonly<Record<string, string | undefined>> = {
   "move: what an older join had left was removed": undefined,
   "node: purged": "no namespace is deleted",
   "node: rolled back": undefined,
+  "node: table set aside": "the table is in memory, and ends no process",
   "repair: caught up after a cut": undefined,
   "repair: discarded below a watermark": undefined,
   "repair: mark handed on": undefined,

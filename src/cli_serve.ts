@@ -46,7 +46,7 @@ import {
 } from "./runtime.ts";
 import { type Server, startServer } from "./server.ts";
 import { openTable } from "./table.ts";
-import { verifyTable } from "./table_verify.ts";
+import { setTableAside, verifyTable } from "./table_verify.ts";
 
 /** How long requests may still hear that the store has ended, or that the time of a stop is over. */
 const farewellMs = 1000;
@@ -155,6 +155,7 @@ async function openOwnNode(
       return openTable({ path, disk, name: tableFile, addressSpaceBytes });
     },
     verifyTable: () => verifyTable({ folder: resolve(config.dataFolder), name: tableFile, report }),
+    setTableAside: () => setTableAside({ folder: resolve(config.dataFolder), name: tableFile }),
     settings: {
       ...(config.name === undefined ? {} : { name: config.name }),
       // A folder keeps the number that it was made with; only another one that was asked for is an

@@ -214,7 +214,7 @@ class StartingNode implements QuorateNode {
     checkDocument(document.present, identity, options.settings.partitions);
     const { clusterId, partitions } = document.present;
     const ring = new Ring(clusterId, partitions);
-    await approachTable(options, identity);
+    await approachTable(options, identity, document.present);
     let table: Table | undefined;
     let store: Store | undefined;
     try {

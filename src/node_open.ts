@@ -21,14 +21,36 @@ import { isMember } from "./topology_steps.ts";
 const uncleanStartsMax = 3;
 
 /** A damaged table can end the process: a start counts itself first, and looks after a few of these. */
-export async function approachTable(options: NodeOptions, identity: Identity): Promise<void> {
+export async function approachTable(
+  options: NodeOptions,
+  identity: Identity,
+  topology?: Topology,
+): Promise<void> {
   await identity.attempt();
   const { uncleanStarts } = identity;
   if (uncleanStarts < uncleanStartsMax || options.verifyTable === undefined) return;
   options.report.log("warn", "The last starts did not end in order: the table is verified first.", {
     uncleanStarts,
   });
-  if (await options.verifyTable()) await identity.trusted();
+  try {
+    if (await options.verifyTable()) await identity.trusted();
+  } catch (error) {
+    const isElsewhere = topology !== undefined && isHeldElsewhere(topology);
+    if (!isElsewhere || options.setTableAside === undefined) throw error;
+    const { slug, detail } = QuorateError.from(error);
+    if (slug !== "corruption") throw error;
+    await options.setTableAside();
+    await identity.trusted();
+    options.report.sometimes("node: table set aside");
+    options.report.log("error", `${detail} The file was set aside.`, {
+      hint: "What the log does not have comes from the other replicas; until then this node counts for nothing. The file is in the folder aside/.",
+    });
+  }
+}
+
+/** Whether every record has another replica: with n = 1 an operator decides what becomes of the file. */
+function isHeldElsewhere({ members, namespaces }: Topology): boolean {
+  return members.length > 1 && namespaces.every(({ policy }) => policy.n > 1);
 }
 
 /** What this node tells of its program. */

@@ -41,6 +41,8 @@ export interface NodeOptions {
    * `corruption` when opening it would end this process.
    */
   readonly verifyTable?: () => Promise<boolean>;
+  /** Puts a table that cannot be opened out of the way, where other replicas hold what is in it (D6). */
+  readonly setTableAside?: () => Promise<void>;
   readonly settings: NodeSettings;
   /** The other nodes; undefined: there are none, and there never will be. */
   readonly cluster?: NodeClusterOptions;

@@ -23,6 +23,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
+import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Report } from "./capability.ts";
@@ -47,6 +48,15 @@ export type VerifyLine =
   | { readonly step: "reading"; readonly records: number }
   | { readonly step: "done"; readonly records: number; readonly damagedCount: number }
   | { readonly step: "failed"; readonly why: string };
+
+/** Puts the table's file into `aside/`, in the place of one that was put there before. */
+export async function setTableAside({
+  folder,
+  name,
+}: Pick<VerifyOptions, "folder" | "name">): Promise<void> {
+  await mkdir(join(folder, "aside"), { recursive: true });
+  await rename(join(folder, name), join(folder, "aside", name));
+}
 
 /**
  * Whether the table was read to its end and every record is whole.

@@ -445,6 +445,56 @@ test("I4, P9: a node whose disk was rolled back fills by itself; its vote stays 
   await town.close();
 });
 
+test("I4: what a store that was rolled back held alone waits for an operator, who takes what is left for all", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  await town.done(town.at(0).putNamespace("alone", { n: 1 }));
+  const more = { namespace: "alone" };
+  for (let index = 0; index < 12; index += 1) await town.put(0, `k${index}`, "old", more);
+  await town.pass(5000);
+  const place = town.places[2] as Place;
+  const copy = { disk: place.disk.copy(), image: place.table.image };
+  for (let index = 0; index < 24; index += 1) await town.put(0, `k${index}`, "new", more);
+  await town.pass(5000);
+  town.kill(2);
+  place.disk = copy.disk;
+  place.table = new MemoryTableDisk({}, copy.image);
+  await town.start(2, 3);
+  // It serves: what it holds together with others it has filled.
+  await town.until(() => town.isReady(2) && town.at(2).repair().rolledBack);
+  await town.until(() =>
+    town
+      .at(2)
+      .repair()
+      .lacking.every(({ n }) => n === 1),
+  );
+  const { lacking } = town.at(2).repair();
+  assert.ok(lacking.length > 0);
+  assert.match(lacking[0]?.why ?? "", "--accept-data-loss");
+  const keys = Array.from({ length: 24 }, (_, index) => `k${index}`).filter((key) =>
+    town
+      .at(2)
+      .place("alone", utf8Bytes(key))
+      .replicas.some(({ node }) => node === "n3"),
+  );
+  const [first] = keys as [string];
+  await rejectsSlug("read-quorum-not-met", town.get(0, first, more));
+  place.acceptDataLoss = true;
+  town.kill(2);
+  await town.start(2, 3);
+  await town.until(() => town.isReady(2) && town.at(2).repair().lackingCount === 0);
+  for (const key of keys) {
+    const value = await town.get(0, key, more);
+    assert.is(value, Number(key.slice(1)) < 12 ? "old" : undefined, key);
+  }
+  const vote = town
+    .at(2)
+    .readiness()
+    .find(({ name }) => name === "vote");
+  assert.match(vote?.detail ?? "", "its vote is void");
+  await town.close();
+});
+
 test("D5, I4: a node whose table or log is gone starts all the same where others have its data, and fills", async () => {
   for (const gone of ["table", "log"] as const) {
     const town = new Town(3);

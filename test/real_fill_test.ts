@@ -2,7 +2,7 @@
  * Real fill: a real process whose disk went back in time, or was damaged, gets its data back by itself.
  *
  * The folder of a node is put back to a copy that was taken while it was stopped, after the others have
- * gone on; and bytes of records in a table's file are flipped. Nobody does anything more than to start
+ * gone on; bytes of records in a table's file are flipped, or whole pages of it are zeros. Nobody does anything more than to start
  * the process, as a supervisor would.
  */
 import * as fs from "node:fs";
@@ -134,6 +134,45 @@ test("I4, P8: a node with damaged records in its table's file fills these partit
       await pause(3000);
       const { damagedPartitions } = await ask<NodeInfo>(cluster, victim, "/v1/info");
       assert.equal(damagedPartitions, []);
+    } finally {
+      await cluster.end();
+    }
+  }));
+
+test("D6, I4: a table's file in which every third page is zeros is set aside at the third start, and all is filled", () =>
+  withFolder(async (folder) => {
+    const cluster = await RealCluster.start(folder, { words: Array(3).fill(words) });
+    try {
+      const { url, folder: own } = cluster.at(victim);
+      const textOf = (number: number): string => `value ${number} `.padEnd(20_000, "x");
+      // More than the log keeps.
+      for (let first = 0; first < 600; first += 20) {
+        const puts = Array.from({ length: 20 }, (_, at) =>
+          fetch(`${url}/v1/kv/default/long-${(first + at) % 100}?consistency=all`, {
+            ...{ method: "PUT", body: textOf(first + at) },
+          }),
+        );
+        for (const { status } of await Promise.all(puts)) assert.is(status, 204);
+      }
+      await cluster.at(victim).process.end("SIGTERM");
+      const file = path.join(own, "table.lmdb");
+      const bytes = fs.readFileSync(file);
+      for (let page = 4; page * 4096 < bytes.length; page += 3) {
+        bytes.fill(0, page * 4096, (page + 1) * 4096);
+      }
+      fs.writeFileSync(file, bytes);
+      assert.is(await supervised(cluster, victim), 3);
+      for (;;) {
+        const { filled, lackingCount } = await ask<RepairAnswer>(cluster, victim, "/v1/repair");
+        if (filled >= 16 && lackingCount === 0) break;
+        await pause(100);
+      }
+      for (let number = 500; number < 600; number += 1) {
+        const route = `/v1/kv/default/long-${number % 100}?consistency=all`;
+        const answer = await fetch(`${url}${route}`);
+        assert.is(await answer.text(), textOf(number));
+      }
+      assert.equal(fs.readdirSync(path.join(own, "aside")), ["table.lmdb"]);
     } finally {
       await cluster.end();
     }

@@ -30,6 +30,7 @@ export interface Place {
   autoJoin?: boolean;
   /** What it tells of its program. */
   program?: { readonly version: string; readonly protocolMax?: number };
+  acceptDataLoss?: boolean;
 }
 
 /** Nodes that know each other's addresses. */
@@ -73,6 +74,7 @@ export class Town {
       settings: {
         ...{ ...smallSettings, name: place.name, memtableBytesMax: 64 * 1024 },
         ...place.program,
+        ...(place.acceptDataLoss === true ? { acceptDataLoss: true } : {}),
       },
       cluster: {
         network: this.network.from(place.address),
