@@ -21,22 +21,22 @@ import { isCount, isFields } from "./agreed.ts";
 import { Agreement, agreementTopics, voteTopic } from "./agreement.ts";
 import { Boots } from "./boots.ts";
 import { toHex } from "./bytes.ts";
-import type { Clock, Disk, Network, Random, Report } from "./capability.ts";
 import { askInTurn, documentsAt } from "./cluster_asking.ts";
+import { FormerMembers } from "./cluster_former.ts";
+import type { ClusterOptions, ServingPorts } from "./cluster_options.ts";
 import { ClusterProtocol, pledgeTopic } from "./cluster_protocol.ts";
 import { Waiting } from "./cluster_waiting.ts";
-import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
 import { type Candidate, Founding, foundingTopic, parseCandidate } from "./founding.ts";
-import { Gossip, type GossipChoices, gossipOf, gossipTopics, type PeerView } from "./gossip.ts";
+import { Gossip, gossipOf, gossipTopics, type PeerView } from "./gossip.ts";
 import type { Hello } from "./handshake.ts";
 import { Admission, type JoinSeal, joinAt, joinTopics } from "./join.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
 import { Peers } from "./peers.ts";
-import { type MemberProgram, protocolTooNew, speaks } from "./protocol.ts";
+import { protocolTooNew, speaks } from "./protocol.ts";
 import { RegisterStore } from "./register_store.ts";
 import { type Life, Remembered } from "./remembered.ts";
-import { type Member, memberById, protocolOf, type Topology } from "./topology.ts";
+import { memberById, protocolOf, type Topology } from "./topology.ts";
 import type { MemberNews } from "./topology_advance.ts";
 import { withMove } from "./topology_move.ts";
 import { readTopology } from "./topology_parse.ts";
@@ -49,79 +49,11 @@ import {
 } from "./topology_steps.ts";
 import { whyNotSuccessor } from "./topology_successor.ts";
 
-/** How a node takes part in a cluster. */
-export interface ClusterSettings {
-  /** Where others are to be found, `host:port`; this node's own address may be among them. */
-  readonly peers: readonly string[];
-  /** How many nodes begin a new cluster together; undefined: this one begins none. */
-  readonly expect?: number | undefined;
-  readonly clusterId?: string | undefined;
-  /** What all nodes of the cluster know; empty: nothing is asked for. */
-  readonly secret: string;
-  /** Where this node is reached by others, `host:port`. */
-  readonly addresses: readonly string[];
-  readonly clientUrl?: string | undefined;
-  readonly zone?: string | undefined;
-  readonly host?: string | undefined;
-  readonly weight?: number | undefined;
-  readonly queueBytesMax?: number | undefined;
-  /** Takes in nodes that ask to join, without a plan; also where something is stored. */
-  readonly autoJoin?: boolean | undefined;
-  readonly gossip?: GossipChoices | undefined;
-}
-
-export interface ClusterOptions {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly disk: Disk;
-  readonly report: Report;
-  readonly network: Network;
-  readonly settings: ClusterSettings;
-  readonly partitions: number;
-  readonly self: { readonly nodeId: string; readonly storeId: string; readonly name: string };
-  readonly boot: () => number;
-  /** What this node tells of its program. */
-  readonly program: MemberProgram;
-  /** Promises, durably, to run no program that does not speak a version of the protocol. */
-  readonly pledge: (protocol: number) => Promise<void>;
-  /** Undefined while the node has no document. */
-  readonly document: () => Document | undefined;
-  /** The first document of this folder: makes it durable. */
-  readonly create: (topology: Topology) => Promise<void>;
-  /** A newer document is the present one. */
-  readonly onDocument: (topology: Topology) => void;
-  /** Another process serves a copy of this folder (I2). */
-  readonly onOutdated: (error: QuorateError) => void;
-}
-
-/** What the node's store does for others, once it is open. */
-export interface ServingPorts {
-  answer(request: PeerRequest): Promise<{ readonly facts: ReplyFacts; readonly reply: PeerReply }>;
-  facts(): ReplyFacts;
-  /** A node has answered the handshake; what it remembers of this store (I3). */
-  told(nodeId: string, remembered: number): void;
-  /** All records, of the log and deleted ones too. */
-  records(): Promise<number>;
-  seal(epoch: number): Promise<void>;
-  /** Another node hands on a mark for repair. */
-  mark(body: unknown): Promise<unknown>;
-  /** Before a document becomes the present one. */
-  prepare(next: Topology): Promise<void>;
-  load(): Readonly<Record<string, number>>;
-  /** Why this store's vote is void (I3); undefined: it counts. */
-  whyNoVote(): string | undefined;
-  /** Raises the store's sequence, durably, so that a vote that is forgotten is missed (I3). */
-  voted(): Promise<void>;
-}
-
 /** A mark for repair goes to a node that can compare. */
 export const markTopic = "mark";
 const askMs = 2000;
 /** How often the addresses of `--peers` are asked while a start waits to be registered. */
 const findMs = 1000;
-/** Who was a member a moment ago may have requests under way. */
-const formerMax = 64;
-const formerMs = 60_000;
 const noFacts: ReplyFacts = {
   epoch: 0,
   syncedSequence: 0,
@@ -147,7 +79,7 @@ export class Cluster {
   readonly #waiting: Waiting;
   #adopting: Promise<void> = Promise.resolve();
   /** Who was a member in this run, and is none any more. */
-  #former: readonly Member[] = [];
+  readonly #former: FormerMembers;
   #isClosed = false;
   #waitingFor = "The node is starting.";
   #isRegistering = false;
@@ -185,6 +117,9 @@ export class Cluster {
       },
     });
     const present = (): Topology | undefined => options.document()?.present;
+    this.#former = new FormerMembers(clock, (former) => {
+      if (!this.#isClosed) this.peers.setMembers([...(present()?.members ?? []), ...former]);
+    });
     const ask = (nodeId: string, topic: string, body: unknown) =>
       this.peers.ask(nodeId, topic, this.#withSequence(topic, body), askMs);
     this.agreement = new Agreement<Topology>({
@@ -509,27 +444,12 @@ export class Cluster {
       await this.#serving?.prepare(topology);
       const before = document.present;
       if (!(await document.adopt(topology))) return;
-      this.#keepFormer(before, topology);
+      const gone = this.#former.follow(before, topology);
+      for (const { nodeId } of gone) this.#waiting.forget(nodeId);
       this.#options.onDocument(topology);
     });
     this.#adopting = turn.catch(() => {});
     await turn;
-  }
-
-  /** Who goes has requests under way, and has to be told: for a while it is reached as before. */
-  #keepFormer(before: Topology, { members }: Topology): void {
-    const isIn = (nodeId: string): boolean => members.some((one) => one.nodeId === nodeId);
-    const gone = before.members.filter(({ nodeId }) => !isIn(nodeId));
-    const all = [...gone, ...this.#former].filter(({ nodeId }) => !isIn(nodeId));
-    this.#former = all.slice(0, formerMax);
-    this.peers.setMembers([...members, ...this.#former]);
-    if (gone.length === 0) return;
-    for (const { nodeId } of gone) this.#waiting.forget(nodeId);
-    this.#options.clock.after(formerMs, () => {
-      this.#former = this.#former.filter((one) => !gone.includes(one));
-      const present = this.#options.document()?.present.members ?? [];
-      if (!this.#isClosed) this.peers.setMembers([...present, ...this.#former]);
-    });
   }
 
   /** What a member has told of itself, as far as a move needs it (T4). */
@@ -608,7 +528,7 @@ export class Cluster {
       const body = await this.#say(request.topic, request.body, hello);
       return { facts: this.#facts(), reply: { kind: "said", body } };
     }
-    if (!this.#isMember(hello.nodeId) && !this.#wasMember(hello.nodeId)) {
+    if (!this.#isMember(hello.nodeId) && !this.#former.has(hello.nodeId)) {
       const detail = "the node that asks is no member";
       return { facts: this.#facts(), reply: { kind: "refused", reason: "not-ready", detail } };
     }
@@ -655,10 +575,6 @@ export class Cluster {
     if (document !== undefined) return { kind: "member", document };
     if (this.#founding !== undefined) return this.#founding.handle();
     throw notReady("The node is starting.");
-  }
-
-  #wasMember(nodeId: string): boolean {
-    return this.#former.some((member) => member.nodeId === nodeId);
   }
 
   #isMember(nodeId: string): boolean {

@@ -18,7 +18,7 @@ import type {
   Random,
   Report,
 } from "./capability.ts";
-import type { ClusterSettings } from "./cluster.ts";
+import type { ClusterSettings } from "./cluster_options.ts";
 import type { QuorateError } from "./errors.ts";
 import type { Table } from "./table.ts";
 

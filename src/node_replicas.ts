@@ -15,7 +15,8 @@
  */
 
 import type { Clock, Disk, Random, Report } from "./capability.ts";
-import { type Cluster, markTopic, type ServingPorts } from "./cluster.ts";
+import { type Cluster, markTopic } from "./cluster.ts";
+import type { ServingPorts } from "./cluster_options.ts";
 import { Latencies } from "./coordinator_latency.ts";
 import type { ClusterPorts, LocalPort, PeerPort } from "./coordinator_ports.ts";
 import type { ScanPorts } from "./coordinator_scan.ts";
