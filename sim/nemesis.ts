@@ -410,6 +410,8 @@ export class Nemesis {
       place.afterNextWrite((key) => {
         if (this.#toBeTold !== place || this.#isOver) return;
         isWaiting = false;
+        // A disk may have been replaced meanwhile: see `#rollBack`.
+        if (!this.#mayLose(place)) return over();
         this.#flip(place, "tail", flippedMs);
         // What was on its way was lost with the process.
         this.#unblock(other, place);
