@@ -147,11 +147,15 @@ function checkFinal(
   return found;
 }
 
-/** Whether what was acknowledged has to be there: a death takes what was in memory alone. */
-function isKept({ durability, begun }: Operation, read: Operation, { deaths }: Circumstances) {
-  if (durability === "fsync") return true;
+/**
+ * Whether what was acknowledged has to be there: a death takes what was in memory alone, and the loss of a
+ * disk what fewer than a majority had taken.
+ */
+function isKept(write: Operation, read: Operation, { deaths, losses }: Circumstances): boolean {
   const ended = read.ended ?? Number.POSITIVE_INFINITY;
-  return !deaths.some((tick) => tick > begun && tick < ended);
+  const isMeanwhile = (tick: number): boolean => tick > write.begun && tick < ended;
+  if (!isStrict(write) && losses.some(isMeanwhile)) return false;
+  return write.durability === "fsync" || !deaths.some(isMeanwhile);
 }
 
 /** A key that was there throughout is listed once, in order, and nothing that was denied. */

@@ -79,12 +79,14 @@ export type History = readonly Operation[];
 export interface Circumstances {
   /** Ticks at which a process died, or lost its power: what was in memory alone may be gone. */
   readonly deaths: readonly number[];
+  /** Ticks at which a disk lost what was on it, or part of that. */
+  readonly losses: readonly number[];
   /** Whether no two clocks were ever further apart than the guard (R3). */
   readonly areClocksClose: boolean;
 }
 
 /** Nobody died, and all clocks are right. */
-export const calm: Circumstances = { deaths: [], areClocksClose: true };
+export const calm: Circumstances = { deaths: [], losses: [], areClocksClose: true };
 
 /** One line, for a report. */
 export function operationText(operation: Operation): string {

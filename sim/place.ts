@@ -47,6 +47,8 @@ export interface PlaceParts {
   readonly onSometimes: (name: string) => void;
   /** A process died that was not closed: what was in memory alone is gone. */
   readonly onDeath: () => void;
+  /** Its disk lost what was on it, or part of that. */
+  readonly onLoss: () => void;
   /** A node has ended because it is no member any more. */
   readonly onLeft: (place: Place) => void;
   /** A node did what no fault explains. */
@@ -348,6 +350,7 @@ export class Place {
   }
 
   #lose(how: string): void {
+    this.#parts.onLoss();
     this.hasLost = true;
     // It may refuse to start, or end when it finds out.
     this.mayEnd = true;

@@ -176,6 +176,7 @@ class ScaleWorld {
           mutation: undefined,
           onSometimes: () => {},
           onDeath: () => {},
+          onLoss: () => {},
           onLeft: () => {},
           onFinding: (detail) => {
             throw new Error(detail);

@@ -139,6 +139,8 @@ class World {
   readonly #sometimes = new Map<string, number>();
   /** When a process died that was not closed. */
   readonly #deaths: number[] = [];
+  /** When a disk lost what was on it, or part of that. */
+  readonly #losses: number[] = [];
   readonly #bounds: Bounds;
   #isBoundBroken = false;
   #isOver = false;
@@ -172,6 +174,7 @@ class World {
           mutation: options.mutation,
           onSometimes: (name) => this.#mark(name),
           onDeath: () => void this.#deaths.push(scheduler.tick()),
+          onLoss: () => void this.#losses.push(scheduler.tick()),
           onLeft: (place) => this.#members.left(place),
           onFinding: (detail) => this.#find("other", detail),
         }),
@@ -321,6 +324,7 @@ class World {
     }
     const inHistory = checkHistory(this.#clients.history, finals, {
       deaths: this.#deaths,
+      losses: this.#losses,
       areClocksClose: this.#clients.areClocksClose,
     });
     for (const violation of [...inHistory, ...this.#changes.check(this.#whole)]) {

@@ -145,6 +145,18 @@ const bad: readonly Case[] = [
     breaks: ["P8"],
   },
   {
+    what: "what a majority had taken is gone with one disk",
+    lines: ["1-2 put a 05", "3 loses"],
+    final: ["8-9 get@all nothing"],
+    breaks: ["P1"],
+  },
+  {
+    what: "what one replica had taken after a disk was lost is gone",
+    lines: ["1 loses", "2-3 put@one a 05"],
+    final: ["8-9 get@all nothing"],
+    breaks: ["P1"],
+  },
+  {
     what: "an acknowledged write is lost in the end",
     lines: ["1-2 put a 05"],
     final: ["8-9 get@all nothing"],
@@ -238,6 +250,11 @@ const good: Omit<Case, "breaks">[] = [
 ];
 
 good.push(
+  {
+    what: "what one replica alone had taken is gone with its disk",
+    lines: ["1-2 put@one a 05", "3 loses", "4-5 get nothing"],
+    final: ["8-9 get@all nothing"],
+  },
   {
     what: "a write in memory is gone after a death",
     lines: ["1-2 put a 05 mem", "3 dies", "4-5 get nothing"],

@@ -76,10 +76,10 @@ export function promisesBroken(
   final: readonly string[] = [],
 ): Promised[] {
   const operations = lines.filter((line) => /^\d+-/.test(line));
-  const deaths = lines
-    .filter((line) => line.endsWith(" dies"))
-    .map((line) => Number.parseInt(line, 10));
-  const around = { deaths, areClocksClose: !lines.includes("apart") };
+  const ticksOf = (ending: string): number[] =>
+    lines.filter((line) => line.endsWith(ending)).map((line) => Number.parseInt(line, 10));
+  const [deaths, losses] = [ticksOf(" dies"), ticksOf(" loses")] as [number[], number[]];
+  const around = { deaths, losses, areClocksClose: !lines.includes("apart") };
   const found = checkHistory(operations.map(parse), final.map(parse), around);
   return [...new Set(found.map(({ promise }) => promise))].sort();
 }
