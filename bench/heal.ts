@@ -16,7 +16,7 @@ import { join } from "node:path";
 import type { RepairAnswer } from "../src/api.ts";
 import { freePort } from "./free_port.ts";
 import type { Runtime } from "./machine.ts";
-import { pause } from "./process.ts";
+import { pause, until } from "./process.ts";
 import { keyOf, Quorate } from "./quorate.ts";
 import { expectBetween, valueBytes } from "./sample.ts";
 
@@ -51,7 +51,6 @@ const segmentsPerPartition = 1024;
 const hintBytesMax = 2 * 1024 * 1024;
 const fillerBytes = 64 * 1024;
 const readsAtOnce = 16;
-const waitMsMax = 600_000;
 
 export async function measureHealing(
   runtime: Runtime,
@@ -100,7 +99,7 @@ class HealingCluster {
     for (let node = 0; node < nodeCount; node += 1) ports.push(await freePort());
     const cluster = new HealingCluster(runtime, folder, ports);
     cluster.#nodes = await Promise.all(ports.map((_, index) => cluster.#startNode(index)));
-    await cluster.#until("all serve", async () => (await cluster.#ready()) === nodeCount);
+    await until("all serve", async () => (await cluster.#ready()) === nodeCount);
     return cluster;
   }
 
@@ -114,11 +113,11 @@ class HealingCluster {
 
   /** Resolves when nothing is kept for anybody, and nothing is due to be compared. */
   async quiet(): Promise<void> {
-    await this.#until("no hints are left", async () => {
+    await until("no hints are left", async () => {
       const answers = await this.#all<{ readonly count: number }>("/v1/hints");
       return answers.every(({ count }) => count === 0);
     });
-    await this.#until("nothing is to be compared", async () => {
+    await until("nothing is to be compared", async () => {
       const answers = await this.#repairs();
       return answers.every(({ due, running, markCount }) => due + running.length + markCount === 0);
     });
@@ -190,9 +189,9 @@ class HealingCluster {
     const pushedBefore = await this.#pushed(last);
     const node = await this.#startNode(last);
     this.#nodes = [...this.#nodes.slice(0, last), node];
-    await this.#until("it serves again", async () => (await this.#ready()) === nodeCount);
+    await until("it serves again", async () => (await this.#ready()) === nodeCount);
     const begunMs = performance.now();
-    await this.#until("all has come", async () => (await this.#unequal(differing)) === 0);
+    await until("all has come", async () => (await this.#unequal(differing)) === 0);
     const healMs = performance.now() - begunMs;
     await this.quiet();
     return { healMs, byRepair: await this.#brought(last, pushedBefore) };
@@ -280,14 +279,6 @@ class HealingCluster {
       }),
     );
     return answers.filter((isReady) => isReady).length;
-  }
-
-  async #until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-    const endMs = performance.now() + waitMsMax;
-    while (!(await isSo())) {
-      if (performance.now() > endMs) throw new Error(`not so within ${waitMsMax} ms: ${what}`);
-      await pause(100);
-    }
   }
 
   get #cpuMs(): number {

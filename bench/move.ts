@@ -14,7 +14,7 @@ import { join } from "node:path";
 import type { MovesAnswer } from "../src/api.ts";
 import { freePort } from "./free_port.ts";
 import type { Runtime } from "./machine.ts";
-import { pause } from "./process.ts";
+import { pause, until } from "./process.ts";
 import { keyOf, Quorate } from "./quorate.ts";
 import { expectBetween, valueBytes } from "./sample.ts";
 
@@ -46,7 +46,6 @@ export interface Moving extends MovePlan {
 
 const founders = 3;
 const nodesAfter = 5;
-const waitMsMax = 600_000;
 
 export async function measureMoving(
   runtime: Runtime,
@@ -171,12 +170,4 @@ async function ask<Answer>(url: string, body?: unknown): Promise<Answer> {
   const text = await response.text();
   if (!response.ok) throw new Error(`${url}: ${response.status} ${text}`);
   return JSON.parse(text) as Answer;
-}
-
-async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  const endMs = performance.now() + waitMsMax;
-  while (!(await isSo())) {
-    if (performance.now() > endMs) throw new Error(`not so within ${waitMsMax} ms: ${what}`);
-    await pause(100);
-  }
 }

@@ -22,6 +22,7 @@ const outputCharactersMax = 64 * 1024;
 const outputShownMax = 800;
 const readyTimeoutMs = 60_000;
 const stopTimeoutMs = 30_000;
+const untilMsMax = 600_000;
 /** Of /proc, on every architecture of Linux. */
 const ticksPerSecond = 100;
 
@@ -203,4 +204,13 @@ export async function runToEnd(options: ProgramOptions, timeoutMs: number): Prom
 
 export function pause(ms: number): Promise<void> {
   return new Promise((fulfil) => setTimeout(fulfil, ms));
+}
+
+/** Resolves when it is so. @throws Error when it is not within ten minutes */
+export async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
+  const endMs = performance.now() + untilMsMax;
+  while (!(await isSo())) {
+    if (performance.now() > endMs) throw new Error(`not so within ${untilMsMax} ms: ${what}`);
+    await pause(100);
+  }
 }

@@ -59,8 +59,9 @@ interface Options {
   readonly count: number;
   readonly timeMs: number;
   readonly only: readonly TroubleKind[] | undefined;
-  /** A rule that is broken on purpose. */
+  /** Whether members come and go; undefined: as the seed has it. */
   readonly moves: "many" | "none" | undefined;
+  /** A rule that is broken on purpose. */
   readonly mutation: Mutation | undefined;
   /** These troubles, instead of those that the seed draws. */
   readonly troubles: readonly Trouble[] | undefined;
@@ -189,12 +190,11 @@ async function tellFailure(run: Run, options: Options, print: Print): Promise<vo
   if (shortest !== run) tellViolations(last, print);
   print("what came before:");
   for (const line of linesBefore(lines, last)) print(`  ${line}`);
-  const { only, moves: moving, mutation } = options;
-  const kinds = only === undefined ? "" : ` --fault "${only.join(",") || noTroubles}"`;
-  const fault = `${kinds}${moving === undefined ? "" : ` --moves ${moving}`}`;
+  const { only, mutation } = options;
+  const fault = only === undefined ? "" : ` --fault "${only.join(",") || noTroubles}"`;
+  const moves = options.moves === undefined ? "" : ` --moves ${options.moves}`;
   const broken = mutation === undefined ? "" : ` --mutation "${mutation.name}"`;
-  print(`again: npm run sim -- --seed ${seed}${fault}${broken} --replay`);
-  const moves = moving === undefined ? "" : ` --moves ${moving}`;
+  print(`again: npm run sim -- --seed ${seed}${fault}${moves}${broken} --replay`);
   print(
     `with these troubles alone: npm run sim -- --schedule FILE${moves} --replay, and in the file:`,
   );

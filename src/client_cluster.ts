@@ -11,7 +11,7 @@
 
 import type { MemberState } from "./api.ts";
 import { type Fields, isObject, keyIn, textIn } from "./client_fetch.ts";
-import { malformed, msOf, type ReplicaInfo, replicaInfo } from "./client_shapes.ts";
+import { malformed, msOf, type ReplicaInfo, replicaInfo, textsIn } from "./client_shapes.ts";
 
 /** A member as one node sees it. */
 export interface MemberInfo extends ReplicaInfo {
@@ -256,10 +256,6 @@ export function explainInfo(body: Fields): ExplainInfo {
     epoch: Number(body.epoch),
     replicas: replicas.filter(isObject).map(explainedReplica),
   };
-}
-
-function textsIn(raw: unknown): readonly string[] {
-  return Array.isArray(raw) ? raw.filter((text) => typeof text === "string") : [];
 }
 
 function featureInfo(feature: Fields): FeatureInfo {

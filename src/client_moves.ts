@@ -8,7 +8,7 @@
 
 import type { MoveProgress, MovesAnswer, PlanAnswer, PlanMember } from "./api.ts";
 import { type Fields, isObject, textIn } from "./client_fetch.ts";
-import { malformed } from "./client_shapes.ts";
+import { malformed, textsIn } from "./client_shapes.ts";
 
 export function planInfo(body: Fields): PlanAnswer {
   const { members } = body;
@@ -21,7 +21,7 @@ export function planInfo(body: Fields): PlanAnswer {
     copies: Number(body.copies),
     bytes: Number(body.bytes),
     seconds: Number(body.seconds),
-    warnings: texts(body.warnings),
+    warnings: textsIn(body.warnings),
     next: textIn(body, "next") ?? "",
   };
 }
@@ -36,7 +36,7 @@ export function movesInfo(body: Fields): MovesAnswer {
     waiting: all.map((one) => ({
       node: textIn(one, "node") ?? malformed("a node without a name"),
       nodeId: textIn(one, "nodeId") ?? "",
-      addresses: texts(one.addresses),
+      addresses: textsIn(one.addresses),
     })),
     next: textIn(body, "next") ?? "",
   };
@@ -63,8 +63,8 @@ function progress(move: Fields): MoveProgress {
     phase: Number(move.phase),
     doing: textIn(move, "doing") ?? "",
     isReverting: move.reverting === true,
-    joining: texts(move.joining),
-    leaving: texts(move.leaving),
+    joining: textsIn(move.joining),
+    leaving: textsIn(move.leaving),
     partitions: Number(move.partitions),
     ...(waitsFor === undefined ? {} : { waitsFor }),
     copies: (Array.isArray(copies) ? copies.filter(isObject) : []).map((one) => ({
@@ -73,10 +73,6 @@ function progress(move: Fields): MoveProgress {
       all: Number(one.all),
     })),
   };
-}
-
-function texts(raw: unknown): readonly string[] {
-  return Array.isArray(raw) ? raw.filter((one) => typeof one === "string") : [];
 }
 
 function lossesIn({ losses }: Fields): Pick<MovesAnswer, "losses"> {

@@ -397,6 +397,11 @@ export function msOf(time: unknown): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
+/** The texts of a list; none where there is no list. */
+export function textsIn(raw: unknown): readonly string[] {
+  return Array.isArray(raw) ? raw.filter((text) => typeof text === "string") : [];
+}
+
 /** Throws: the answer lacks what it must have. */
 export function malformed(what: string): never {
   throw new QuorateError("unreachable", `The answer is not that of a Quorate node: ${what}.`, {

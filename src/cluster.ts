@@ -1,8 +1,8 @@
 /**
  * Cluster: this node among the others: who they are, whether they live, and what they agree on.
  *
- * It composes the links, gossip, the agreement on the topology, the founding of a cluster and the
- * admission of members, and leads their questions to the part that has the topic. It knows no keys:
+ * It composes the links, gossip, the agreement on the topology and on the protocol, the founding of a
+ * cluster and the admission of members, and leads their questions to the part that has the topic. It knows no keys:
  * writes and reads of other nodes go to the replica, once there is one.
  *
  *     links up -> a document? --no--> found one together (T9), or ask to join

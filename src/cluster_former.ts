@@ -11,7 +11,7 @@
  */
 
 import type { Clock } from "./capability.ts";
-import type { Member, Topology } from "./topology.ts";
+import { isIn, type Member, type Topology } from "./topology.ts";
 
 const formerMax = 64;
 const formerMs = 60_000;
@@ -45,8 +45,4 @@ export class FormerMembers {
     }
     return gone;
   }
-}
-
-function isIn(members: readonly Member[], nodeId: string): boolean {
-  return members.some((member) => member.nodeId === nodeId);
 }

@@ -93,7 +93,7 @@ export interface HintKeeper {
   /** Durable when it resolves. */
   keep(hint: KeptHint): Promise<void>;
   /** A store holds live what was deleted below a watermark of others: it is compared soon (R2). */
-  suspect?(partition: number, n: number, storeId: string): void;
+  suspect(partition: number, n: number, storeId: string): void;
 }
 
 export interface MintPort {

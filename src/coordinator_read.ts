@@ -496,7 +496,7 @@ class OneRead {
     for (const replica of this.#quorum.overruled) {
       const { storeId } = this.#writers[replica] as ReplicaNode;
       report.sometimes("coordinator: a replica was overruled by a watermark");
-      hints.suspect?.(this.#place.partition, this.#job.n, storeId);
+      hints.suspect(this.#place.partition, this.#job.n, storeId);
     }
     this.#isOver = true;
     this.#cancelDeadline();

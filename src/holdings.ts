@@ -21,10 +21,10 @@
 import type { Disk } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { Slots } from "./slots.ts";
+import { replicasMax } from "./topology.ts";
 
 const slotName = "holdings";
 const holdingsFormat = 1;
-const nMax = 9;
 
 /** A partition as namespaces of one n see it, and the epoch at which this node joined its set. */
 export interface Holding {
@@ -107,7 +107,7 @@ export class Holdings {
 function withJoins(joins: Joins, holdings: readonly Holding[]): Joins {
   const next: Joins = new Map(joins);
   for (const { partition, n, join } of holdings) {
-    const epochs = [...(next.get(partition) ?? new Array<number>(nMax).fill(0))];
+    const epochs = [...(next.get(partition) ?? new Array<number>(replicasMax).fill(0))];
     epochs[n - 1] = join;
     next.set(partition, epochs);
   }
@@ -134,7 +134,7 @@ function isJoins(raw: unknown): raw is [number, number[]][] {
         Array.isArray(pair) &&
         isEpoch(pair[0]) &&
         Array.isArray(pair[1]) &&
-        pair[1].length === nMax &&
+        pair[1].length === replicasMax &&
         pair[1].every(isEpoch),
     )
   );

@@ -5,7 +5,8 @@
  * **origin** is the number under which the store mints versions; it is apart from the ids because it
  * changes when the clock was set back far. The **boot number** counts starts. Beside these stands
  * what the next start must at least find: the highest sequence that was known when this was
- * written, so that a log or a table that went missing as a whole is noticed.
+ * written, so that a log or a table that went missing as a whole is noticed; and the version of the protocol
+ * that every program which opens the folder has to speak, as was promised to the cluster.
  *
  * Invariants
  * 1. Everything in it is durable before a call that changes it resolves.
@@ -14,7 +15,7 @@
  * 4. Changes run one after another, each upon what the one before has left: the mint, the scrub and
  *    a close may come at the same moment.
  *
- * Effects: Disk, Random. Source: rules I1, I2, V1.
+ * Effects: Disk, Random. Source: rules I1, I2, V1; docs/upgrading.md, U3.
  *
  * @module
  */

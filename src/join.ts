@@ -1,6 +1,8 @@
 /**
  * Join: how an empty node becomes a member of a cluster that holds nothing yet.
  *
+ * A watermark counts as a record: below it something was deleted, and who joins at once begins without one.
+ *
  * The node asks a member at an address. That member checks what can be refused at once (a name that
  * is taken, an unknown store under a known id), asks all members whether they hold records, then has
  * them seal the present epoch (they take no write under it any more) and say so again, and proposes

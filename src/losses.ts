@@ -23,9 +23,9 @@
 import { isCount, isFields } from "./agreed.ts";
 import type { Disk } from "./capability.ts";
 import { Slots } from "./slots.ts";
+import { pairNumber, replicasMax } from "./topology.ts";
 
 const slotName = "lost";
-const nMax = 9;
 
 /** A partition as namespaces of one n see it. */
 interface Pair {
@@ -36,7 +36,7 @@ interface Pair {
 interface Loss {
   /** What others had heard of the store when it was found. */
   readonly base: number;
-  /** Pairs by `nameOf`. */
+  /** Pairs by `pairNumber`. */
   readonly filled: ReadonlySet<number>;
 }
 
@@ -69,7 +69,7 @@ export class Losses {
 
   /** Whether a partition has data, as far as a roll back is concerned. */
   hasData(partition: number, n: number): boolean {
-    return this.#loss === undefined || this.#loss.filled.has(nameOf(partition, n));
+    return this.#loss === undefined || this.#loss.filled.has(pairNumber(partition, n));
   }
 
   /** The store was rolled back, once more perhaps: nothing of it has data. `heard`: how far others know it. */
@@ -88,7 +88,7 @@ export class Losses {
   fill(pairs: readonly Pair[]): Promise<void> {
     return this.#change((loss) => {
       if (loss === undefined) return undefined;
-      const names = pairs.map(({ partition, n }) => nameOf(partition, n));
+      const names = pairs.map(({ partition, n }) => pairNumber(partition, n));
       return { ...loss, filled: new Set([...loss.filled, ...names]) };
     });
   }
@@ -96,9 +96,9 @@ export class Losses {
   /** An operator takes what is here for all that there is, for each of so many partitions. */
   accept(partitions: number): Promise<void> {
     return this.fill(
-      Array.from({ length: partitions * nMax }, (_, at) => ({
-        partition: Math.floor(at / nMax),
-        n: (at % nMax) + 1,
+      Array.from({ length: partitions * replicasMax }, (_, at) => ({
+        partition: Math.floor(at / replicasMax),
+        n: (at % replicasMax) + 1,
       })),
     );
   }
@@ -114,10 +114,6 @@ export class Losses {
     this.#last = turn.catch(() => {});
     return turn;
   }
-}
-
-function nameOf(partition: number, n: number): number {
-  return partition * 16 + n;
 }
 
 /** An older version of the program kept what a node had remembered, and filled nothing. */

@@ -37,7 +37,7 @@ import { compareDigests, type Pair } from "./repair_digest.ts";
 import { RepairPace } from "./repair_pace.ts";
 import { RepairPeer } from "./repair_peer.ts";
 import type { Store } from "./store.ts";
-import { type Member, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
+import { isIn, type Member, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
 import { sizesInUse } from "./topology_advance.ts";
 import { highest, type ReplicaState } from "./watermark.ts";
 
@@ -129,11 +129,6 @@ export class NodeFills {
 
   #isOnlyCopy({ partition, n }: Pair): boolean {
     return replicasOf(this.#parts.topology(), partition, n).length === 1;
-  }
-
-  /** Whether every partition that this node holds has data. */
-  get isWhole(): boolean {
-    return this.#open().length === 0;
   }
 
   status(): FillStatus {
@@ -351,8 +346,4 @@ export class NodeFills {
 
 function nameOf({ partition, n }: Pair): string {
   return `${partition} ${n}`;
-}
-
-function isIn(members: readonly Member[], nodeId: string): boolean {
-  return members.some((member) => member.nodeId === nodeId);
 }

@@ -34,6 +34,7 @@ import { RepairPeer } from "./repair_peer.ts";
 import type { Store } from "./store.ts";
 import { piecesOf } from "./store_pieces.ts";
 import {
+  isIn,
   joinedAt,
   type Member,
   type MovingRow,
@@ -436,8 +437,4 @@ function keepsNothing(side: OwnSide): OwnSide {
     discard: async () => {},
     filled: async () => {},
   };
-}
-
-function isIn(members: readonly Member[], nodeId: string): boolean {
-  return members.some((member) => member.nodeId === nodeId);
 }

@@ -3,7 +3,9 @@
  *
  * After a start whose log was cut every partition is compared with its other replicas before its
  * reads count (D3). A partition for which a hint was dropped is compared with the store that the
- * hint was for (H2), or with all its other replicas where it was for this node's own. And every
+ * hint was for (H2), or with all its other replicas where it was for this node's own; so is one of which
+ * a read has met a record that a watermark overrules (R2). A node that is no replica of it hands such a
+ * mark on to those that are. And every
  * partition is compared in turn with each of its other replicas, because nobody knows of all that a
  * replica may lack: a coordinator dies before it has kept a hint, a disk loses a page.
  *
@@ -15,7 +17,7 @@
  * 1. At most `partitionsMax` partitions are compared at a time, beside those of a log that was cut.
  * 2. A partition that cannot be compared holds up no other one.
  *
- * Effects: Clock, Random, Report; the store and the peers. Source: rules D3, G1, H2; promise P5.
+ * Effects: Clock, Random, Report; the store and the peers. Source: rules D3, G1, H2, R2; promise P5.
  *
  * @module
  */
@@ -33,7 +35,7 @@ import { RepairPeer } from "./repair_peer.ts";
 import { RepairSchedule, type ScheduleStatus, type Visit } from "./repair_schedule.ts";
 import type { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
-import { type Member, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
+import { isIn, type Member, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
 
 export interface RepairLimits {
   /** Each partition is compared with each of its other replicas once in so long. */
@@ -436,8 +438,7 @@ export class RepairRounds {
         }),
         mayGoOn: () => !this.#isClosed,
         spend: (bytes) => this.#pace.spend(bytes),
-        // A cut log or a watermark is not waited with for what may be a write under way.
-        // Of the others it is not known that they differ: most often it is a write under way.
+        // Where nobody knows that they differ, what does is most often a write under way: that is waited for.
         settleMs: why === "scheduled" || why === "asked" ? settleMs : 0,
       },
       new PeerSide({ peers: this.#patient, store, fences, nodeId, n, epoch }),
@@ -445,8 +446,4 @@ export class RepairRounds {
       namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
     );
   }
-}
-
-function isIn(members: readonly Member[], nodeId: string): boolean {
-  return members.some((member) => member.nodeId === nodeId);
 }

@@ -1,15 +1,15 @@
 /**
- * Node replicas: what a node holds and keeps for others: its replica, its hints, and repair.
+ * Node replicas: what a node holds and keeps for others: its replica, its hints, repair, moves and fills.
  *
  * It joins the store with the cluster: requests of other nodes go to the replica, writes that others
- * missed are kept and delivered, and what this node may have missed is compared with theirs. Until
- * those who remember this store have told, nothing is answered (I3).
+ * missed are kept and delivered, what this node may have missed is compared with theirs, and what it has
+ * lost is filled from them. Until those who remember this store have told, nothing is answered (I3).
  *
  * Invariants
  * 1. A partition answers only in the standing that it has, judged when the answer is given.
  * 2. No write begins under an epoch that is sealed (T7).
  *
- * Effects: those of its parts. Source: rules W1, H1 to H3, I3, D3, T2, T7.
+ * Effects: those of its parts. Source: rules W1, H1 to H3, I3, I4, D3, T2, T7.
  *
  * @module
  */
@@ -336,7 +336,6 @@ export class NodeReplicas {
     return this.#fences.of(partition, n).promise;
   }
 
-  /** Whether this node's answers count for all that it holds. */
   /** Whether this node's answers count for all that it holds, as far as it knows of no loss. */
   get isWhole(): boolean {
     return this.#repair.isWhole();

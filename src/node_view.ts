@@ -11,7 +11,7 @@
 import type { KeyPlace } from "./coordinator_ports.ts";
 import type { ReplicaTopology } from "./replica.ts";
 import type { Ring } from "./ring.ts";
-import { type Member, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
+import { type Member, pairNumber, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
 
 export class TopologyView implements ReplicaTopology {
   readonly topology: Topology;
@@ -52,7 +52,7 @@ export class TopologyView implements ReplicaTopology {
   }
 
   members(partition: number, n: number): readonly Member[] {
-    const at = partition * 16 + n;
+    const at = pairNumber(partition, n);
     let members = this.#replicas.get(at);
     if (members === undefined) {
       members = replicasOf(this.topology, partition, n);
@@ -79,7 +79,7 @@ export class TopologyView implements ReplicaTopology {
   #otherSet(partition: number, n: number): readonly Member[] | undefined {
     const { topology } = this;
     if (topology.move === undefined) return undefined;
-    const at = partition * 16 + n;
+    const at = pairNumber(partition, n);
     if (!this.#otherSets.has(at)) this.#otherSets.set(at, writeSetsOf(topology, partition, n)[1]);
     return this.#otherSets.get(at);
   }

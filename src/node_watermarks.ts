@@ -18,6 +18,7 @@ import { decodeRecord } from "./record.ts";
 import type { Store } from "./store.ts";
 import { ownNamespaces, writeOwn } from "./store_own.ts";
 import { piecesOf } from "./store_pieces.ts";
+import { pairNumber } from "./topology.ts";
 import { adopted, type Fence, noFence, promised } from "./watermark.ts";
 
 export const watermarkNamespace: number = ownNamespaces.watermarks;
@@ -36,13 +37,13 @@ export class NodeWatermarks {
   constructor(store: Store) {
     this.store = store;
     for (const { partition, n, fence } of storedFences(store)) {
-      this.#fences.set(idOf(partition, n), fence);
-      this.#kept.set(idOf(partition, n), fence);
+      this.#fences.set(pairNumber(partition, n), fence);
+      this.#kept.set(pairNumber(partition, n), fence);
     }
   }
 
   of(partition: number, n: number): Fence {
-    return this.#fences.get(idOf(partition, n)) ?? noFence;
+    return this.#fences.get(pairNumber(partition, n)) ?? noFence;
   }
 
   /** Partitions of which something was promised: a delete may be gone without a trace. */
@@ -52,7 +53,7 @@ export class NodeWatermarks {
 
   /** What is on the disk: what a later start goes by. */
   kept(partition: number, n: number): Fence {
-    return this.#kept.get(idOf(partition, n)) ?? noFence;
+    return this.#kept.get(pairNumber(partition, n)) ?? noFence;
   }
 
   /** From now on nothing below `stamp` is taken of coordinators; durable when it resolves. */
@@ -66,7 +67,7 @@ export class NodeWatermarks {
   }
 
   async #raise(partition: number, n: number, fence: Fence): Promise<void> {
-    const id = idOf(partition, n);
+    const id = pairNumber(partition, n);
     this.#fences.set(id, fence);
     const before = this.#writes.get(id) ?? Promise.resolve();
     const writing = before.catch(() => {}).then(() => this.#keep(partition, n));
@@ -79,7 +80,7 @@ export class NodeWatermarks {
   }
 
   async #keep(partition: number, n: number): Promise<void> {
-    const id = idOf(partition, n);
+    const id = pairNumber(partition, n);
     const kept = this.#kept.get(id) ?? noFence;
     const version = await this.store.mint.mint();
     const fence = this.of(partition, n);
@@ -89,10 +90,6 @@ export class NodeWatermarks {
     await writeOwn(this.store, { namespaceNumber: watermarkNamespace, key, version, value });
     this.#kept.set(id, fence);
   }
-}
-
-function idOf(partition: number, n: number): number {
-  return partition * 16 + n;
 }
 
 function encodeFence({ promise, watermark }: Fence): Uint8Array {

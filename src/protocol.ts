@@ -121,7 +121,7 @@ export function protocolTooNew(version: number, own: ProtocolRange = protocolRan
   );
 }
 
-/** Whoever is waited for: the highest version that all speak at least. */
+/** The highest version that all of these speak, and this program. */
 export function spokenByAll(programs: readonly ProtocolRange[]): number {
   return programs.reduce((least, { highest }) => Math.min(least, highest), protocolRange.highest);
 }

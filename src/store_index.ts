@@ -7,7 +7,7 @@
  *
  * Invariants
  * 1. A summary says what a walk over memtables and table would find, unless its partition is in
- *    `unsummed` (a record that it counts turned out damaged).
+ *    `unsummed` (a record that it counts turned out damaged, or the partition is being counted again).
  * 2. At no instant is an entry in neither a memtable nor the table.
  * 3. A record is handed out only when its checksum, key included, is good.
  *
@@ -40,6 +40,7 @@ import type { Place, Ring } from "./ring.ts";
 import { parseTableKey, storedKeyBytesMax, tableKey, tableKeyHeaderBytes } from "./store_entry.ts";
 import { type MemoryEntry, Memtable } from "./store_memtable.ts";
 import type { Table } from "./table.ts";
+import { pairNumber, replicasMax } from "./topology.ts";
 import type { Version } from "./version.ts";
 
 /** A key with its place in the ring and in the table. */
@@ -84,13 +85,6 @@ export interface Recount {
 
 export const absent: Held = { kind: "absent" };
 
-const nMax = 9;
-
-/** A partition as the namespaces of one n see it, as one number. */
-export function healedOf(partition: number, n: number): number {
-  return partition * 16 + n;
-}
-
 export class StoreIndex {
   readonly ring: Ring;
   readonly table: Table;
@@ -102,7 +96,7 @@ export class StoreIndex {
   readonly unsummed = new Set<number>();
   /** Partitions in which a missing record cannot be told from a lost one. */
   readonly damaged = new Set<number>();
-  /** Of these: where the namespaces of one n have got again what was lost; `healedOf` names them. */
+  /** Of these: where the namespaces of one n have got again what was lost; by `pairNumber`. */
   readonly healed = new Set<number>();
   /** Partitions that have, or are about to get, a summary in the table. */
   readonly written = new Set<number>();
@@ -176,8 +170,8 @@ export class StoreIndex {
   damage(partition: number): boolean {
     let isNew = !this.damaged.has(partition);
     this.damaged.add(partition);
-    for (let n = 0; n <= nMax; n += 1) {
-      if (this.healed.delete(healedOf(partition, n))) isNew = true;
+    for (let n = 0; n <= replicasMax; n += 1) {
+      if (this.healed.delete(pairNumber(partition, n))) isNew = true;
     }
     this.#damages.set(partition, this.damagesOf(partition) + 1);
     return isNew;
@@ -189,10 +183,10 @@ export class StoreIndex {
    */
   heal(partition: number, { ns, damages, isWhole }: Healing): boolean {
     if (this.damagesOf(partition) !== damages) return false;
-    for (const n of ns) this.healed.add(healedOf(partition, n));
+    for (const n of ns) this.healed.add(pairNumber(partition, n));
     if (!isWhole) return true;
     this.damaged.delete(partition);
-    for (let n = 0; n <= nMax; n += 1) this.healed.delete(healedOf(partition, n));
+    for (let n = 0; n <= replicasMax; n += 1) this.healed.delete(pairNumber(partition, n));
     return true;
   }
 
@@ -203,7 +197,7 @@ export class StoreIndex {
 
   /** Whether something may be missing of the namespaces of one n. */
   isDamaged(partition: number, n: number): boolean {
-    return this.damaged.has(partition) && !this.healed.has(healedOf(partition, n));
+    return this.damaged.has(partition) && !this.healed.has(pairNumber(partition, n));
   }
 
   /** From now on a summary is made of what a walk finds, beside the one that is kept. */

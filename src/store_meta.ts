@@ -37,7 +37,7 @@ export interface TableMeta {
   readonly ceiling: Hlc;
   /** Partitions in which a missing record cannot be told from a lost one. */
   readonly damaged: readonly number[];
-  /** What of these has been filled again for the namespaces of one n: partition * 16 + n. */
+  /** What of these has been filled again for the namespaces of one n, by `pairNumber`. */
   readonly healed: readonly number[];
   /**
    * Partitions that have an entry of their own. A page that is lost can take a partition's last records and

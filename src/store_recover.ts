@@ -4,7 +4,8 @@
  * The table is read first: how far it reaches, as a whole and in each partition, with their
  * summaries. Then the log is replayed above that. Then the two are held against each other and
  * against what the folder's identity remembers: what is missing in between is either known to be
- * lost, by partition, or the start is refused, because here is the only copy.
+ * lost, by partition, or any partition may lack it. Then all are marked, and filled from others; where
+ * here is the only copy the start is refused.
  *
  * Invariants
  * 1. A change is applied once: sequences below what its partition reaches are skipped.

@@ -4,7 +4,8 @@
  * LMDB has no checksums over its pages, and ends the process (an assertion of its own, or a pointer
  * into nowhere) on some that are damaged. A supervisor would start it again, into the same page, for
  * ever. So after a few starts that did not end in order the table is first read by a child: when the
- * child does not come to the end, this start is refused, quickly and with the file's name.
+ * child does not come to the end, this start is refused, quickly and with the file's name; or, where other
+ * replicas hold what is in the file, it is set aside, and the start goes on without it.
  *
  *     child:  "begun"  (read, read, …)  "reading" every second  "done: n records, m damaged"
  *     parent: done -> go on;  begun, and then dead or silent -> refuse;  never begun -> go on, unverified

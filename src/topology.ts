@@ -263,6 +263,16 @@ export function memberById(topology: Topology, nodeId: string): Member | undefin
   return topology.members.find((member) => member.nodeId === nodeId);
 }
 
+/** A partition as the namespaces of one n see it, as one number: in memory, and in a data folder. */
+export function pairNumber(partition: number, n: number): number {
+  return partition * 16 + n;
+}
+
+/** Whether a node is one of these members. */
+export function isIn(members: readonly Member[], nodeId: string): boolean {
+  return members.some((member) => member.nodeId === nodeId);
+}
+
 /** The largest n of the namespaces: so long are the rows, where there are so many members. */
 export function largestN(namespaces: readonly Namespace[]): number {
   return namespaces.reduce((most, { policy }) => Math.max(most, policy.n), 1);

@@ -18,7 +18,14 @@
  */
 
 import { majority } from "./level.ts";
-import { isLostSet, type Member, type MovingRow, movedSetsOf, type Topology } from "./topology.ts";
+import {
+  isIn,
+  isLostSet,
+  type Member,
+  type MovingRow,
+  movedSetsOf,
+  type Topology,
+} from "./topology.ts";
 
 /** What a member has told. */
 export interface MemberNews {
@@ -112,10 +119,6 @@ function leaves(topology: Topology, row: MovingRow, nodeId: string): boolean {
 /** The n of the namespaces, each once. */
 export function sizesInUse({ namespaces }: Topology): readonly number[] {
   return [...new Set(namespaces.map(({ policy }) => policy.n))];
-}
-
-function isIn(members: readonly Member[], nodeId: string): boolean {
-  return members.some((member) => member.nodeId === nodeId);
 }
 
 function namesOf(members: readonly Member[]): string {

@@ -1,5 +1,5 @@
 /**
- * Topology status: what a client or an operator is told of the members and of the hints for them.
+ * Topology status: what a client or an operator is told of the members, what they speak, and the hints for them.
  *
  * The document says who is a member and who holds what; what a node has heard of the others is put
  * beside it. A member that was never heard of is `unknown`, not `alive`: its detector still waits for

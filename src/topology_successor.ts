@@ -11,7 +11,14 @@
  */
 
 import type { Namespace } from "./api.ts";
-import { type MovingRow, memberAt, otherRowOf, protocolOf, type Topology } from "./topology.ts";
+import {
+  isIn,
+  type MovingRow,
+  memberAt,
+  otherRowOf,
+  protocolOf,
+  type Topology,
+} from "./topology.ts";
 import { nextJoined, sameRow } from "./topology_rows.ts";
 
 /** Whether `next` may follow `before`; both are documents that were parsed. */
@@ -103,8 +110,8 @@ function wrongRow(before: Topology, next: Topology): string | undefined {
 function wrongMove(before: Topology, next: Topology): string | undefined {
   const earlier = before.move;
   const later = next.move;
-  const came = next.members.filter(({ nodeId }) => !isIn(before, nodeId));
-  const gone = before.members.filter(({ nodeId }) => !isIn(next, nodeId));
+  const came = next.members.filter(({ nodeId }) => !isIn(before.members, nodeId));
+  const gone = before.members.filter(({ nodeId }) => !isIn(next.members, nodeId));
   if (earlier === undefined && later === undefined) return undefined;
   if (earlier === undefined && later !== undefined) {
     if (later.begun !== next.epoch || later.since !== next.epoch) return "its move began before it";
@@ -208,10 +215,6 @@ function rowOf(topology: Topology, row: MovingRow | undefined): Row | undefined 
 
 function isSameRow(a: Row, b: Row): boolean {
   return sameRow(a.ids, b.ids) && JSON.stringify(a.joined) === JSON.stringify(b.joined);
-}
-
-function isIn({ members }: Topology, nodeId: string): boolean {
-  return members.some((member) => member.nodeId === nodeId);
 }
 
 function sameIds(members: readonly { readonly nodeId: string }[], ids: readonly string[]): boolean {

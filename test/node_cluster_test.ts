@@ -610,11 +610,13 @@ test("T7, P4: a cluster that has dropped all it had is not empty: who joins has 
   await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
   await town.put(0, "k", "v", { w: "all" });
   await town.done(town.at(0).delete({ namespace: "default", requestId: "t", key: utf8Bytes("k") }));
+  let held: readonly string[] = [];
   for (let second = 0; second < 60; second += 1) {
     await town.pass(1000);
-    const held = Object.values(await holdingsOf(town, "k"));
+    held = Object.values(await holdingsOf(town, "k"));
     if (held.every((each) => each === "nothing")) break;
   }
+  assert.equal(held, ["nothing", "nothing", "nothing"]);
   const late = await town.start(3, undefined, founders);
   const waits = (): string =>
     late.readiness().find(({ name }) => name === "cluster")?.detail ?? "it serves";

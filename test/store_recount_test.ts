@@ -78,7 +78,7 @@ async function damaged() {
 }
 
 test("D6: after a recount the sums are those of what is there, though it was written to meanwhile", async () => {
-  const { store, table, open } = await damaged();
+  const { store, open } = await damaged();
   let count = 0;
   const whole = await store.recount(partition, {
     mayGoOn: () => true,
@@ -108,7 +108,6 @@ test("D6: after a recount the sums are those of what is there, though it was wri
   assert.is((await fresh.digest(partition, 3)).total, total);
   await store.checkpoint();
   await store.close();
-  assert.ok(table.image.possible.length > 0);
   const again = await open();
   assert.is((await again.digest(partition, 3)).total, total, "they are kept");
   await again.close();
