@@ -87,7 +87,10 @@ export interface OpenOptions extends Partial<MemberChoices> {
   readonly report?: Report | undefined;
   /** Free space below which writes that grow are refused, in bytes. Default 256 MiB. */
   readonly diskReserveBytes?: number | undefined;
-  /** Serves what can still be read of a damaged folder, where opening would be refused. */
+  /**
+   * Serves what can still be read of a damaged folder, where opening would be refused; in a cluster, takes what
+   * a replica without data holds for all that there is.
+   */
   readonly acceptDataLoss?: boolean | undefined;
   /**
    * The highest version of the protocol that it speaks. Default: the newest of this program, which is turned

@@ -30,6 +30,10 @@ async function main(): Promise<number> {
     options: { seeds: { type: "string", default: "20" }, seed: { type: "string", default: "1" } },
   });
   const [count, first] = [Number(values.seeds), Number(values.seed)];
+  if (![count, first].every((value) => Number.isSafeInteger(value) && value > 0)) {
+    console.error("--seeds and --seed take a whole number above 0.");
+    return 2;
+  }
   let passed = 0;
   let failed = 0;
   for (const workload of workloads) {

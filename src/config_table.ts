@@ -225,7 +225,8 @@ export const settings: SettingTable = {
     ...storage,
     kind: kinds.toggle,
     default: false,
-    meaning: "Serves what can still be read of a damaged data folder, where it would not start.",
+    meaning:
+      "Serves what can still be read of a damaged data folder, where it would not start; in a cluster, takes what a replica without data holds for all that there is.",
     tradeOff: "What is lost is gone for good, acknowledged writes included. Copy the folder first.",
   },
   ...clusterSettings,
