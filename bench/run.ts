@@ -180,14 +180,23 @@ async function measure(
     // The next group begins with the disk as empty as this one did.
     rmSync(own, { recursive: true, force: true });
   }
-  const throughputs = [results.put, results.get, ...Object.values(results.cluster ?? {})];
+  tellThroughputs(results, failures, missing);
+  return results;
+}
+
+/** What failed, and what was missing, in groups that compare several systems. */
+function tellThroughputs(
+  { put, get, cluster }: Results,
+  failures: string[],
+  missing: string[],
+): void {
+  const throughputs = [put, get, ...Object.values(cluster ?? {})];
   for (const { failures: failed, missing: absent } of throughputs.filter(
     (group): group is Throughput => group !== undefined,
   )) {
     failures.push(...failed);
     missing.push(...absent);
   }
-  return results;
 }
 
 /** Puts the report between the two marks of the page. */

@@ -108,6 +108,7 @@ export class Metrics implements MetricsPage {
     this.#registerNode();
     this.#registerAdmission(admission);
     this.#registerCluster();
+    this.#registerRepair();
     this.#registerProtocol();
     this.#registerLoop(admission);
     if (process) this.#registerProcess();
@@ -250,6 +251,15 @@ export class Metrics implements MetricsPage {
       "Age of the oldest write kept for a node.",
       ({ oldestAgeMs }) => (oldestAgeMs === undefined ? undefined : oldestAgeMs / 1000),
     );
+    peers("quorate_peer_phi", "Suspicion that a peer is down (phi-accrual).", ({ phi }) => phi);
+    peers(
+      "quorate_link_queue_bytes",
+      "Bytes that wait to be sent to a peer.",
+      ({ queueBytes }) => queueBytes,
+    );
+  }
+
+  #registerRepair(): void {
     const repair = (
       name: string,
       help: string,
@@ -288,12 +298,6 @@ export class Metrics implements MetricsPage {
       "quorate_repair_oldest_seconds",
       "Age of the oldest of each pair's last comparisons.",
       ({ oldestAgeMs }) => (oldestAgeMs === undefined ? undefined : oldestAgeMs / 1000),
-    );
-    peers("quorate_peer_phi", "Suspicion that a peer is down (phi-accrual).", ({ phi }) => phi);
-    peers(
-      "quorate_link_queue_bytes",
-      "Bytes that wait to be sent to a peer.",
-      ({ queueBytes }) => queueBytes,
     );
   }
 

@@ -242,7 +242,7 @@ export class NodeFills {
       return "the node is stopping";
     }
     for (const source of found) {
-      if (!(await this.compareAll(pair, present, source))) return "a comparison was broken off";
+      if (!(await this.#compareAll(pair, present, source))) return "a comparison was broken off";
     }
     if (!(await this.#areAt(pair, found, none))) {
       report.sometimes("fill: begun again");
@@ -251,7 +251,7 @@ export class NodeFills {
     // G6: under another watermark, or another topology, it begins again.
     if (fences.of(partition, n).watermark !== watermark) return "its own watermark has risen";
     if (topology().changed[partition] !== present.changed[partition]) return "its replicas moved";
-    await this.sync();
+    await this.#sync();
     return this.#healed(pair, damages) ? undefined : "more was found to be damaged meanwhile";
   }
 
@@ -283,7 +283,7 @@ export class NodeFills {
     );
   }
 
-  /** One of so many has what any quorum took. */
+  /** n-m+1: one of them has what any quorum took. */
   sourcesNeeded(replicas: number): number {
     return replicas - majority(replicas) + 1;
   }
@@ -308,7 +308,7 @@ export class NodeFills {
   }
 
   /** Compares all namespaces of one n with a source; whether it came to the end. */
-  async compareAll(pair: Pair, topology: Topology, { member }: Source): Promise<boolean> {
+  async #compareAll(pair: Pair, topology: Topology, { member }: Source): Promise<boolean> {
     const { clock, report, store, fences } = this.#parts;
     const { n } = pair;
     const { isWhole } = await compareDigests(
@@ -327,7 +327,7 @@ export class NodeFills {
   }
 
   /** Before it counts, what it has taken is durable. */
-  sync(): Promise<void> {
+  #sync(): Promise<void> {
     const { store } = this.#parts;
     return store.whenSynced(store.lastSequence);
   }

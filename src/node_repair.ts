@@ -351,7 +351,11 @@ export class RepairRounds {
       .finally(() => this.#marksUnderWay.delete(mark));
   }
 
-  /** A mark of another node, which is no replica of the partition. @throws `invalid-request`, and what the store does */
+  /**
+   * Takes a mark of another node, which is no replica of the partition: durable when it resolves.
+   *
+   * @throws `invalid-request`, `contention` where this node is no replica either, and what the store does
+   */
   async take(body: unknown): Promise<object> {
     const { self, topology } = this.#parts;
     const mark = parseMark(body);

@@ -30,7 +30,10 @@ export type Standing =
   | "whole";
 
 export interface StandingOptions {
-  /** The synced sequence that the store opened with, as others know it, and what was set aside or cut of its log (D2). */
+  /**
+   * The synced sequence that the store opened with, counted as others know it; with what was set aside or
+   * cut of its log (D2).
+   */
   readonly openedSequence: number;
   /** It was found to be rolled back in an earlier run. */
   readonly wasLost?: boolean;

@@ -537,21 +537,6 @@ test("P8: a damaged answer is not believed; another replica gives the value", as
   await cluster.close();
 });
 
-test("R3: below a watermark too, what is called over by one clock is over by those that are read next", async () => {
-  const cluster = await Cluster.open(3, [300, 0, 0]);
-  const expiresAtMs = startMs + 1000;
-  const watermark = hlcAt(startMs + 500);
-  for (const node of cluster.nodes) {
-    await node.plant("k", recordAt(startMs, "v", { expiresAtMs }));
-    node.state.fence = { promise: watermark, watermark };
-  }
-  await cluster.advance(900);
-  assert.is(await cluster.node("n1").value("k"), undefined);
-  cluster.cut("n1");
-  assert.is(await cluster.node("n3").value("k"), undefined, "though its own clock is behind");
-  await cluster.close();
-});
-
 test("R3: expired is answered once n-m+1 replicas durably have that clock, and then by all of them", async () => {
   const cluster = await Cluster.open(3, [300, 0, 0]);
   await cluster.node("n2").put("k", "v", { ttlSeconds: 10 });
