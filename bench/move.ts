@@ -40,8 +40,6 @@ export interface Moving extends MovePlan {
   readonly before: LoadFigures;
   readonly during: LoadFigures;
   readonly moveSeconds: number;
-  /** Partitions in which replicas came to be others. */
-  readonly replicasMoved: number;
 }
 
 const founders = 3;
@@ -90,7 +88,7 @@ export async function measureMoving(
       .filter(({ node }) => node === "n4" || node === "n5")
       .reduce((sum, { replicas }) => sum + replicas, 0);
     expectBetween("replicas that moved", replicasMoved, 1, Number.MAX_SAFE_INTEGER);
-    return { ...plan, before, during, moveSeconds, replicasMoved };
+    return { ...plan, before, during, moveSeconds };
   } finally {
     for (const { program } of nodes) await program.kill();
   }

@@ -42,8 +42,6 @@ export interface Spread {
 export interface Scale {
   readonly nodes: number;
   readonly partitions: number;
-  /** Until all serve that were started at the same moment. */
-  readonly foundedMs: number;
   /** By topic: what a node sends in a second, in bytes and messages. */
   readonly perSecond: ReadonlyMap<string, Share>;
   readonly documentBytes: number;
@@ -190,9 +188,7 @@ class ScaleWorld {
     const { scheduler } = this;
     const { traffic } = this.#network;
     for (const place of this.#places) place.start();
-    const foundedMs = await this.#until("all serve", () =>
-      this.#places.every(({ isReady }) => isReady),
-    );
+    await this.#allServe();
     await scheduler.sleep(settleMs);
     traffic.clear();
     await scheduler.sleep(idleMs);
@@ -210,17 +206,16 @@ class ScaleWorld {
     gone.start();
     const alive = await this.#spread(others, gone.name, "alive");
     const documentBytes = gone.disk.bytesOf(documentFile).length;
-    return { nodes, partitions, foundedMs, perSecond, documentBytes, down, alive };
+    return { nodes, partitions, perSecond, documentBytes, down, alive };
   }
 
-  async #until(what: string, isSo: () => boolean): Promise<number> {
+  async #allServe(): Promise<void> {
     const { scheduler } = this;
     const begunMs = scheduler.nowMs;
-    while (!isSo()) {
-      if (scheduler.nowMs - begunMs > waitMsMax) throw new Error(`Not so in time: ${what}.`);
+    while (!this.#places.every(({ isReady }) => isReady)) {
+      if (scheduler.nowMs - begunMs > waitMsMax) throw new Error("Not all nodes serve in time.");
       await scheduler.sleep(pollMs);
     }
-    return scheduler.nowMs - begunMs;
   }
 
   async #spread(others: readonly Place[], name: string, state: "down" | "alive"): Promise<Spread> {

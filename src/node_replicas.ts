@@ -220,7 +220,7 @@ export class NodeReplicas {
           await this.handoff.keep(hint);
         },
         suspect: (partition, n, storeId) => {
-          // Only a replica can compare; elsewhere the mark would stay for nothing.
+          // A mark of another node would go to all replicas, for each such read: there the turn finds it.
           if (!this.#topology().isReplica(partition, n, "read")) return;
           this.#repair.mark(partition, n, storeId);
         },
