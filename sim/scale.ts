@@ -102,10 +102,9 @@ class HeardNetwork extends SimNetwork {
 }
 
 /**
- * Of all replicas at n = 3, the share that moves when one more node joins; and the share that it then holds, which is
- * the least that can move.
+ * Of all replicas at n = 3, the share that moves when one more node joins; and an even share, which it is to hold.
  */
-export function joinShare(nodes: number, partitions: number): { moved: number; least: number } {
+export function joinShare(nodes: number, partitions: number): { moved: number; even: number } {
   const members = Array.from({ length: nodes + 1 }, (_, index) => ({
     nodeId: index.toString(16).padStart(32, "0"),
     zone: "default",
@@ -124,7 +123,7 @@ export function joinShare(nodes: number, partitions: number): { moved: number; l
     (sum, row, partition) => sum + row.filter((member) => isNew(member, partition)).length,
     0,
   );
-  return { moved: moved / replicas, least: 1 / (nodes + 1) };
+  return { moved: moved / replicas, even: 1 / (nodes + 1) };
 }
 
 /** Runs it; it takes the whole process, as `simulate` does. @throws Error when the cluster does not come to be */

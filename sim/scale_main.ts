@@ -61,7 +61,7 @@ function tableOf(all: readonly Scale[]): string {
 function rowOf({ nodes, partitions, perSecond, documentBytes, down, alive }: Scale): string {
   const bytesOf = (topic: string): string => count(perSecond.get(topic)?.bytes ?? 0);
   const messages = [...perSecond.values()].reduce((sum, share: Share) => sum + share.messages, 0);
-  const { moved, least } = joinShare(nodes, partitions);
+  const { moved, even } = joinShare(nodes, partitions);
   const cells = [
     String(nodes),
     bytesOf("heartbeat"),
@@ -70,7 +70,7 @@ function rowOf({ nodes, partitions, perSecond, documentBytes, down, alive }: Sca
     count(documentBytes),
     [down.firstMs, down.medianMs, down.lastMs].map(seconds).join(", "),
     [alive.medianMs, alive.lastMs].map(seconds).join(", "),
-    `${percent(moved)} (even share ${percent(least)})`,
+    `${percent(moved)} (even share ${percent(even)})`,
   ];
   return `| ${cells.join(" | ")} |`;
 }

@@ -23,8 +23,8 @@ test("measureScale(): an idle cluster is listened to, a node goes and comes, and
 
 test("joinShare(): little more moves than the new node holds", () => {
   for (const nodes of [3, 10, 40]) {
-    const { moved, least } = joinShare(nodes, 1024);
-    assert.ok(moved > 0.8 * least && moved < 1.3 * least, `${nodes}: ${moved}, ${least}`);
+    const { moved, even } = joinShare(nodes, 1024);
+    assert.ok(moved > 0.8 * even && moved < 1.3 * even, `${nodes}: ${moved}, ${even}`);
   }
 });
 
