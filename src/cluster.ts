@@ -503,7 +503,7 @@ export class Cluster {
     if (!isTaken || isKnown) return withMember(document, facts, seals);
     throw new QuorateError(
       "not-ready",
-      `The name '${facts.name}' belongs to the member ${other.nodeId}, which this node may replace.`,
+      `The name '${facts.name}' belongs to the member ${other.nodeId}, which this node may replace: quorate cluster plan --replace ${facts.name}, at a member.`,
       {
         outcome: "none",
         hint: `If '${facts.name}' is lost for good: quorate cluster plan --replace ${facts.name}. If not, give this node a name of its own (--name).`,

@@ -151,9 +151,12 @@ export class Identity {
     return this.#change((facts) => (facts.uncleanStarts > 0 ? { uncleanStarts: 0 } : undefined));
   }
 
-  /** The folder is closed in order. */
-  end(sequence: number): Promise<void> {
-    return this.#change(() => ({ clean: true, sequence, uncleanStarts: 0 }));
+  /** The folder is closed in order. A table in which damage was met stays counted: the next starts look. */
+  end(sequence: number, isTableTrusted = true): Promise<void> {
+    return this.#change(({ uncleanStarts }) => ({
+      ...{ clean: true, sequence },
+      uncleanStarts: isTableTrusted ? 0 : uncleanStarts,
+    }));
   }
 
   /** Promises that no program will open the folder that does not speak this version. */

@@ -39,7 +39,9 @@ import {
   checkProtocol,
   missingTopology,
   openNodeStore,
+  openNodeTable,
   programOf,
+  tellOfOthers,
 } from "./node_open.ts";
 import {
   leaveMsMax,
@@ -218,7 +220,7 @@ class StartingNode implements QuorateNode {
     let table: Table | undefined;
     let store: Store | undefined;
     try {
-      table = await options.openTable();
+      table = await openNodeTable(options, identity, document.present);
       store = await openNodeStore(options, identity, { document, ring, table });
       await identity.begin(store.lastSequence);
       const replicas = await this.#openReplicas(document, ring, store);
@@ -227,7 +229,7 @@ class StartingNode implements QuorateNode {
       this.#replicas = replicas;
     } catch (error) {
       await (store ?? table)?.close().catch(() => {});
-      throw error;
+      throw tellOfOthers(error, document.present);
     }
     // From here on the running node owns the store, and its end is this one's.
     void this.#running.ended.then((error) => this.#end(error));

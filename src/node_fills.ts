@@ -76,6 +76,8 @@ const retryMs = 1000;
 /** How long what was filled may wait to be kept, and to count. */
 const keepMs = 500;
 const none = 0n as Hlc;
+const unreadable =
+  "Start this node again: a table that cannot be read is set aside by the third start, unless a namespace has n = 1.";
 
 /** One of those who have data, and what it said when the copy began. */
 interface Source {
@@ -206,7 +208,8 @@ export class NodeFills {
     try {
       why = await this.#fill(pair);
     } catch (error) {
-      why = QuorateError.from(error).detail;
+      const { slug, detail } = QuorateError.from(error);
+      why = slug === "corruption" ? `${detail} ${unreadable}` : detail;
     }
     if (why === undefined) {
       this.#tried.delete(nameOf(pair));

@@ -14,6 +14,7 @@ import { type MemberProgram, ownProgram, speaks } from "./protocol.ts";
 import type { Ring } from "./ring.ts";
 import { Store } from "./store.ts";
 import type { Table } from "./table.ts";
+import { tableLossHint } from "./table_file.ts";
 import type { Topology } from "./topology.ts";
 import { isMember } from "./topology_steps.ts";
 
@@ -35,21 +36,55 @@ export async function approachTable(
   try {
     if (await options.verifyTable()) await identity.trusted();
   } catch (error) {
-    const isElsewhere = topology !== undefined && isHeldElsewhere(topology);
-    if (!isElsewhere || options.setTableAside === undefined) throw error;
-    const { slug, detail } = QuorateError.from(error);
-    if (slug !== "corruption") throw error;
-    await options.setTableAside();
-    await identity.trusted();
-    options.report.sometimes("node: table set aside");
-    options.report.log("error", `${detail} The file was set aside.`, {
-      hint: "What the log does not have comes from the other replicas; until then this node counts for nothing. The file is in the folder aside/.",
-    });
+    await putAside(options, identity, topology, error);
   }
 }
 
+/** Opens the table; one that LMDB would refuse for sure is not met again and again (D6). @throws `corruption` */
+export async function openNodeTable(
+  options: NodeOptions,
+  identity: Identity,
+  topology?: Topology,
+): Promise<Table> {
+  try {
+    return await options.openTable();
+  } catch (error) {
+    await putAside(options, identity, topology, error);
+    return options.openTable();
+  }
+}
+
+/** Puts the table's file out of the way where others hold what is in it. @throws `error` where they do not */
+async function putAside(
+  { setTableAside, report }: NodeOptions,
+  identity: Identity,
+  topology: Topology | undefined,
+  error: unknown,
+): Promise<void> {
+  const { slug, detail } = QuorateError.from(error);
+  const isElsewhere = topology !== undefined && isHeldElsewhere(topology);
+  if (slug !== "corruption" || !isElsewhere || setTableAside === undefined) throw error;
+  await setTableAside();
+  await identity.trusted();
+  report.sometimes("node: table set aside");
+  report.log("error", `${detail} The file was set aside.`, {
+    hint: "What the log does not have comes from the other replicas; until then this node counts for nothing. The file is in the folder aside/.",
+  });
+}
+
+/** What to do about a damaged table is another thing where others hold what is in it: nobody has to give it up. */
+export function tellOfOthers(error: unknown, topology: Topology): unknown {
+  const { slug, detail, hint } = QuorateError.from(error);
+  const isOfTable = slug === "corruption" && hint?.endsWith(tableLossHint) === true;
+  if (!isOfTable || !isHeldElsewhere(topology)) return error;
+  return new QuorateError("corruption", detail, {
+    hint: "Start this node again, with nothing moved by hand: by the third start the file is set aside, and the other replicas fill it.",
+    cause: error,
+  });
+}
+
 /** Whether every record has another replica: with n = 1 an operator decides what becomes of the file. */
-function isHeldElsewhere({ members, namespaces }: Topology): boolean {
+export function isHeldElsewhere({ members, namespaces }: Topology): boolean {
   return members.length > 1 && namespaces.every(({ policy }) => policy.n > 1);
 }
 

@@ -19,7 +19,7 @@ import type { NodeMoves } from "./node_moves.ts";
 import type { Topology, TopologyMove } from "./topology.ts";
 import { joins, type MemberNews, whyNotAdvance } from "./topology_advance.ts";
 import { withRevert } from "./topology_move.ts";
-import { makePlan, type Plan, planStep, waitingNode } from "./topology_plan.ts";
+import { makePlan, type Plan, planStep, takingIn, waitingNode } from "./topology_plan.ts";
 
 export interface NodePlansParts {
   readonly topology: () => Topology;
@@ -99,9 +99,7 @@ export class NodePlans implements MovesApi {
     }
     const [first] = waiting;
     const next =
-      first === undefined
-        ? "nothing moves, and nobody waits"
-        : `quorate cluster plan --join ${first.node}`;
+      first === undefined ? "nothing moves, and nobody waits" : takingIn(topology, first.node);
     return { epoch, ...losses, waiting, next };
   }
 
@@ -114,7 +112,7 @@ export class NodePlans implements MovesApi {
       const next =
         rolledBack === 1
           ? `${readmission(name)}, gives it its vote again`
-          : `it does so by itself; 'quorate repair --url' at ${name} says what it waits for`;
+          : `it does so by itself where enough others have data; 'quorate repair --url' at ${name} says what it waits for`;
       return [{ node: name, lacking, rolledBack: rolledBack === 1, next }];
     });
   }

@@ -43,7 +43,7 @@ import type { Identity } from "./identity.ts";
 import { Listing } from "./listing.ts";
 import type { LoneWatermarks } from "./node_alone.ts";
 import { readmission } from "./node_loss.ts";
-import { programOf } from "./node_open.ts";
+import { isHeldElsewhere, programOf } from "./node_open.ts";
 import {
   leaveMsMax,
   type NodeOptions,
@@ -375,7 +375,8 @@ export class RunningNode implements QuorateNode {
     if (among === undefined) return [];
     const { replicas, cluster } = among;
     if (cluster.hasLeft) {
-      const detail = "it is no member of the cluster any more, and can be stopped";
+      const detail =
+        "it is no member of the cluster any more, and can be stopped; to be taken in again it needs an empty data folder";
       return [{ name: "replica", ok: false, detail }];
     }
     const { isRolledBack, open } = replicas.fills;
@@ -423,7 +424,7 @@ export class RunningNode implements QuorateNode {
 
   async #close(): Promise<void> {
     this.drain();
-    const { identity, store, unlock } = this.#parts;
+    const { identity, document, store, unlock } = this.#parts;
     if (this.#underWayCount > 0) {
       await new Promise<void>((resolve) => {
         this.#tellIdle = resolve;
@@ -440,7 +441,8 @@ export class RunningNode implements QuorateNode {
       await among?.replicas.close();
       await among?.cluster.close();
       await store.close();
-      if (store.isInTable) await identity.end(store.lastSequence);
+      const isDamaged = store.damagedPartitions.length > 0 && isHeldElsewhere(document.present);
+      if (store.isInTable) await identity.end(store.lastSequence, !isDamaged);
     } finally {
       await unlock();
     }

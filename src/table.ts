@@ -34,7 +34,7 @@ import { compare } from "./bytes.ts";
 import type { Disk } from "./capability.ts";
 import { systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
-import { pageBytesNew, tableFileState } from "./table_file.ts";
+import { pageBytesNew, tableFileState, tableLossHint } from "./table_file.ts";
 
 /** One key with its value; both belong to the receiver. */
 export interface TableEntry {
@@ -414,10 +414,6 @@ function lmdbFailure(error: unknown): Error {
   failure.cause = error;
   return failure;
 }
-
-/** What is left to do where there is no copy of a damaged table. */
-export const tableLossHint =
-  "Without one, move the table's file away and start with --accept-data-loss: what the log still has is kept, and the rest is lost.";
 
 function corruption({ path }: TableOptions, why: string, cause?: Error): QuorateError {
   return new QuorateError("corruption", `The table's file '${path}' cannot be opened: ${why}.`, {

@@ -43,6 +43,10 @@ const longFlag = 0x01;
 const nodeBytes = 8;
 const noRoot = 0xffff_ffff_ffff_ffffn;
 
+/** What is left to do where there is no copy of a damaged table. */
+export const tableLossHint =
+  "Without one, move the table's file away and start with --accept-data-loss: what the log still has is kept, and the rest is lost.";
+
 /** What is read of a meta page. */
 interface Meta {
   readonly isMeta: boolean;

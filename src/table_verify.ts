@@ -29,7 +29,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
-import { tableLossHint } from "./table.ts";
+import { tableLossHint } from "./table_file.ts";
 
 /** A child that says nothing for so long runs in a circle that a damaged page has made. */
 const silenceMsMax = 60_000;

@@ -142,6 +142,8 @@ function refuseLoss(next: Topology, { acceptDataLoss, replace = [] }: PlanReques
 }
 
 function sitesOf(topology: Topology, { drain = [], weight = [], zone = [] }: PlanRequest) {
+  refuseDoubles([...drain, ...weight.map(({ node }) => node)]);
+  refuseDoubles(zone.map(({ node }) => node));
   const sites = new Map<string, MovedSite>();
   const change = (name: string, to: Partial<MovedSite>): void => {
     const { nodeId, zone: zoneNow, weight: weightNow } = memberNamed(topology, name);
@@ -278,6 +280,12 @@ function warningsOf(before: Topology, after: Topology): readonly string[] {
 
 function invalid(detail: string, hint: string): QuorateError {
   return new QuorateError("invalid-request", detail, { outcome: "none", hint });
+}
+
+/** The command that takes in a node that waits: under a member's name it can only be in its place (I1). */
+export function takingIn({ members }: Topology, name: string): string {
+  const wish = members.some((member) => member.name === name) ? "--replace" : "--join";
+  return `quorate cluster plan ${wish} ${name}`;
 }
 
 /** A node that waits, as it is told of. */

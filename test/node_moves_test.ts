@@ -112,6 +112,13 @@ test("I1: a wiped node comes back under its name, waits, and takes the place of 
   await town.start(2, undefined);
   await town.until(() => moves(town, 0).moves().waiting.length === 1, 120);
   assert.is(town.isReady(2), false);
+  // Under a member's name it cannot join.
+  assert.is(moves(town, 0).moves().next, "quorate cluster plan --replace n3");
+  const waits = town
+    .at(2)
+    .readiness()
+    .find(({ name }) => name === "cluster");
+  assert.match(waits?.detail ?? "", "quorate cluster plan --replace n3");
   await change(town, 0, { replace: [{ node: "n3", by: "n3" }] });
   await town.until(() => town.isReady(2) && isStill(town, [0, 1, 2]), 120);
   for (let index = 0; index < 30; index += 1) {
