@@ -86,7 +86,10 @@ function unfilled(topology: Topology, newsOf: NewsOf): string | undefined {
       newsOf(nodeId).filled !== move?.begun &&
       move?.rows.some((row) => joins(topology, row, nodeId)),
   );
-  return open.length === 0 ? undefined : `${namesOf(open)} copies what it will hold`;
+  if (open.length === 0) return undefined;
+  const away = open.filter(({ nodeId }) => !newsOf(nodeId).isUp);
+  if (away.length > 0) return `${namesOf(away)} has to be up, to copy what it will hold`;
+  return `${namesOf(open)} copies what it will hold`;
 }
 
 /** T6; who is away drops what it has when it comes back, before it takes anything again. */
