@@ -469,7 +469,7 @@ function outOfTime(
       outcome: hasProposed ? "unknown" : "none",
       needed,
       epoch: base.epoch,
-      hint: "Bring the voters back, or ask for fewer changes at once; look at the topology, and ask again.",
+      hint: "Bring the voters back (quorate cluster status names those whose vote is void), or ask for fewer changes at once; look at the topology, and ask again.",
     },
   );
 }

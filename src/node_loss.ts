@@ -29,6 +29,25 @@ export function readmission(name: string): string {
   return `start it with an empty data folder, then 'quorate cluster plan --replace ${name}'`;
 }
 
+/** What a member tells of what it has lost. */
+export interface Loss {
+  readonly node: string;
+  /** So many of its partitions have no data yet. */
+  readonly lacking: number;
+  readonly rolledBack: boolean;
+}
+
+/** What comes next for such a member. `canVote`: a majority of the voters has its vote still. */
+export function afterLoss({ node, lacking, rolledBack }: Loss, canVote: boolean): string {
+  if (lacking > 0) {
+    const fills = `it does so by itself where enough others have data; 'quorate repair --url' at ${node} says what it waits for`;
+    // What it holds may be nowhere else.
+    return rolledBack ? `${fills}; until then keep its data folder` : fills;
+  }
+  if (canVote) return `${readmission(node)}, gives it its vote again`;
+  return "so many votes are void that members and namespaces can be changed no more; keys are served as before: 'quorate export', and import that into a new cluster";
+}
+
 export class NodeLoss {
   readonly #parts: NodeLossParts;
   #isFound = false;
@@ -63,7 +82,7 @@ export class NodeLoss {
       "This store has been rolled back: another node remembers more of it than it has.",
       {
         ...{ opened: store.openedSequence, heard },
-        hint: `It fills by itself from the other replicas, and counts for nothing until then. Its vote stays void until it is replaced: ${readmission(name)}.`,
+        hint: `It fills by itself from the other replicas, and counts for nothing until then. Its vote stays void until it is replaced, once it has filled: ${readmission(name)}.`,
       },
     );
     this.#keep(async () => {

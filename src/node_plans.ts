@@ -14,7 +14,8 @@
 import type { MoveProgress, MovesAnswer, MovesApi, PlanAnswer, PlanRequest } from "./api_moves.ts";
 import type { Cluster } from "./cluster.ts";
 import { QuorateError } from "./errors.ts";
-import { readmission } from "./node_loss.ts";
+import { majority } from "./level.ts";
+import { afterLoss } from "./node_loss.ts";
 import type { NodeMoves } from "./node_moves.ts";
 import type { Topology, TopologyMove } from "./topology.ts";
 import { joins, type MemberNews, whyNotAdvance } from "./topology_advance.ts";
@@ -104,17 +105,18 @@ export class NodePlans implements MovesApi {
   }
 
   /** What members tell of what they have lost. */
-  #losses({ members }: Topology): NonNullable<MovesAnswer["losses"]> {
-    return members.flatMap(({ nodeId, name }) => {
+  #losses({ members, voters }: Topology): NonNullable<MovesAnswer["losses"]> {
+    const told = members.map(({ nodeId, name }) => {
       const load = nodeId === this.#parts.ownNodeId ? this.#parts.ownLoss() : this.#loadOf(nodeId);
       const { lacking = 0, rolledBack = 0 } = load;
-      if (lacking === 0 && rolledBack === 0) return [];
-      const next =
-        rolledBack === 1
-          ? `${readmission(name)}, gives it its vote again`
-          : `it does so by itself where enough others have data; 'quorate repair --url' at ${name} says what it waits for`;
-      return [{ node: name, lacking, rolledBack: rolledBack === 1, next }];
+      return { nodeId, loss: { node: name, lacking, rolledBack: rolledBack === 1 } };
     });
+    const isVoid = new Set(told.filter(({ loss }) => loss.rolledBack).map(({ nodeId }) => nodeId));
+    const left = voters.filter((nodeId) => !isVoid.has(nodeId)).length;
+    const canVote = left >= majority(voters.length);
+    return told
+      .filter(({ loss }) => loss.rolledBack || loss.lacking > 0)
+      .map(({ loss }) => ({ ...loss, next: afterLoss(loss, canVote) }));
   }
 
   #progress(topology: Topology, move: TopologyMove): MoveProgress {

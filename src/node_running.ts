@@ -380,7 +380,7 @@ export class RunningNode implements QuorateNode {
       return [{ name: "replica", ok: false, detail }];
     }
     const { isRolledBack, open } = replicas.fills;
-    const vote = `its store was rolled back: its vote is void until it is replaced: ${readmission(this.name)}`;
+    const vote = `its store was rolled back: its vote is void until it is replaced${open.length > 0 ? ", once it has filled" : ""}: ${readmission(this.name)}`;
     const votes = isRolledBack ? [{ name: "vote", ok: true, detail: vote }] : [];
     if (isRolledBack && open.length > 0) {
       const detail = `the store was rolled back: ${open.length} partitions have no data yet${this.#filling}`;
