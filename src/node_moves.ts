@@ -284,7 +284,9 @@ export class NodeMoves {
     let filled: Holding[] = [];
     let keptMs = clock.monotonicMs();
     for (const { row, holding } of open) {
-      const isWhole = !this.#isClosed && (await this.#fill(topology, row, holding));
+      // What it copies would go into the reserve of its disk.
+      const mayCopy = !this.#isClosed && !this.#parts.store.isDiskLow;
+      const isWhole = mayCopy && (await this.#fill(topology, row, holding));
       if (isWhole) filled.push(holding);
       const isDue = clock.monotonicMs() - keptMs >= keepMs;
       if (filled.length > 0 && (isDue || !isWhole)) {

@@ -127,6 +127,25 @@ test("I1: a wiped node comes back under its name, waits, and takes the place of 
   await town.close();
 });
 
+test("a node that joins copies nothing into the reserve of its disk, and goes on once there is room", async () => {
+  const town = await three(4);
+  for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");
+  const place = town.places[3] as Place;
+  place.diskReserveBytes = 1 << 24;
+  place.disk.fill(1 << 23);
+  await town.start(3, undefined);
+  await town.until(() => moves(town, 0).moves().waiting.length === 1);
+  await change(town, 0, { join: ["n4"] });
+  await town.pass(60_000);
+  const { move } = moves(town, 0).moves();
+  assert.is(move?.phase, 2);
+  assert.is(move?.copies.find(({ node }) => node === "n4")?.done, 0);
+  place.disk.fill(1 << 28);
+  await town.until(() => town.isReady(3) && isStill(town, [0, 1, 2]), 120);
+  assert.is(await town.get(3, "k7", { consistency: "all" }), "v");
+  await town.close();
+});
+
 test("T3: a move is taken back while it copies, and nothing of it is left", async () => {
   const town = await three(4);
   for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");

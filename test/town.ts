@@ -31,6 +31,7 @@ export interface Place {
   /** What it tells of its program. */
   program?: { readonly version: string; readonly protocolMax?: number };
   acceptDataLoss?: boolean;
+  diskReserveBytes?: number;
 }
 
 /** Nodes that know each other's addresses. */
@@ -74,6 +75,9 @@ export class Town {
       settings: {
         ...{ ...smallSettings, name: place.name, memtableBytesMax: 64 * 1024 },
         ...place.program,
+        ...(place.diskReserveBytes === undefined
+          ? {}
+          : { diskReserveBytes: place.diskReserveBytes }),
         ...(place.acceptDataLoss === true ? { acceptDataLoss: true } : {}),
       },
       cluster: {
