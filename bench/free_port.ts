@@ -18,10 +18,15 @@ const portMin = 12_000;
 const portEnd = 32_000;
 const triesMax = 100;
 
-/** A port of 127.0.0.1 that nobody listens on. */
+/** Whoever was given one may not listen on it yet. */
+const given = new Set<number>();
+
+/** A port of 127.0.0.1 that nobody listens on, and that nobody else of this process was given. */
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < triesMax; tries += 1) {
     const port = randomInt(portMin, portEnd);
+    if (given.has(port)) continue;
+    given.add(port);
     if (await isFree(port)) return port;
   }
   throw new Error(`No port from ${portMin} to ${portEnd} of 127.0.0.1 is free.`);

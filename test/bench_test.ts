@@ -2,6 +2,7 @@
 
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { freePort } from "../bench/free_port.ts";
 import { claimsOf, type Results, reportOf } from "../bench/report.ts";
 import { byCount, expectBetween, type Figure, median, type Sample } from "../bench/sample.ts";
 import { beginnings, reached, shares } from "../bench/spread.ts";
@@ -133,5 +134,14 @@ bench("bench: a generator that counts requests gets as many as fill the time", a
   assert.is(asked.length, 2);
   assert.is(sample.requests, 30_000);
 });
+
+bench(
+  "freePort(): no two of a process are given the same port, though neither listens yet",
+  async () => {
+    const ports: number[] = [];
+    for (let index = 0; index < 600; index += 1) ports.push(await freePort());
+    assert.is(new Set(ports).size, ports.length);
+  },
+);
 
 bench.run();
