@@ -14,6 +14,7 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { RepairAnswer } from "../src/api.ts";
+import { segmentsPerPartition } from "../src/ring.ts";
 import { freePort } from "./free_port.ts";
 import type { Runtime } from "./machine.ts";
 import { pause, until } from "./process.ts";
@@ -47,7 +48,6 @@ export interface Healing extends HealPlan {
 }
 
 const nodeCount = 5;
-const segmentsPerPartition = 1024;
 const hintBytesMax = 2 * 1024 * 1024;
 const fillerBytes = 64 * 1024;
 const readsAtOnce = 16;
