@@ -32,7 +32,7 @@ export interface MembersParts {
   readonly gapMs: number | undefined;
 }
 
-const lookMs = 50;
+const lookMs = 200;
 /** How long a node that is to join is waited for. */
 const waitMsMax = 8000;
 /** How long one that was let in may take to come up. */
@@ -242,13 +242,14 @@ export class Members {
     for (;;) {
       await scheduler.sleep(lookMs);
       // A node that was to come and does not would be waited for without an end.
-      const isWaiting = this.#nodes.some((node) => movesOf(node)?.move?.phase === 0);
+      const moves = this.#nodes.map((node) => movesOf(node)?.move);
+      const isWaiting = moves.some((move) => move?.phase === 0);
       sinceMs = isWaiting ? (sinceMs ?? scheduler.nowMs) : undefined;
       if (sinceMs !== undefined && scheduler.nowMs - sinceMs > comeMsMax) {
         sinceMs = undefined;
         await this.#revert().catch(() => {});
       }
-      const isStill = !this.#isMoving;
+      const isStill = moves.every((move) => move === undefined);
       for (const place of places) {
         if (place.isReplaced && isStill && this.#isPresent(place)) place.isWhole();
         if (

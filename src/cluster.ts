@@ -320,6 +320,11 @@ export class Cluster {
     return this.#gossip?.view() ?? [];
   }
 
+  /** One other member, as gossip sees it; of this node and of those that are none, nothing. */
+  viewOf(nodeId: string): PeerView | undefined {
+    return this.#gossip?.viewOf(nodeId);
+  }
+
   /** Whether a node is to be asked first: its link is open, and it is not believed to be down. */
   isUp(nodeId: string): boolean {
     return this.peers.isOpen(nodeId) && this.#gossip?.stateOf(nodeId) !== "down";
@@ -454,7 +459,7 @@ export class Cluster {
 
   /** What a member has told of itself, as far as a move needs it (T4). */
   newsOf(nodeId: string): MemberNews {
-    const view = this.view().find((one) => one.nodeId === nodeId);
+    const view = this.viewOf(nodeId);
     return {
       epoch: view?.epoch ?? 0,
       filled: view?.load["moveFilled"] ?? 0,

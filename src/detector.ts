@@ -69,10 +69,17 @@ export interface Judgement {
   readonly isAccused: boolean;
 }
 
+interface Spread {
+  readonly mean: number;
+  readonly deviation: number;
+}
+
 /** What is known of one peer's heartbeats. */
 export class Detector {
   readonly #settings: DetectorSettings;
   #intervals: number[] = [];
+  /** Of the intervals; undefined since they changed. */
+  #spread: Spread | undefined;
   #lastMs: number;
   /** Of the time since the last arrival: so much was our own delay. */
   #forgivenMs = 0;
@@ -99,6 +106,7 @@ export class Detector {
     if (this.#state !== "down") {
       this.#intervals.push(intervalMs);
       if (this.#intervals.length > this.#settings.intervalsMax) this.#intervals.shift();
+      this.#spread = undefined;
     } else {
       const isInARow = this.#arrivalsSinceDown > 0 && intervalMs <= this.#longestMs();
       this.#arrivalsSinceDown = isInARow ? this.#arrivalsSinceDown + 1 : 1;
@@ -119,6 +127,7 @@ export class Detector {
   /** The peer was started again: what it did before says nothing about it now. */
   restarted(nowMs: number): void {
     this.#intervals = [];
+    this.#spread = undefined;
     this.#lastMs = Math.max(this.#lastMs, nowMs);
     this.#forgivenMs = 0;
     this.#state = "alive";
@@ -146,22 +155,25 @@ export class Detector {
   }
 
   #phi(nowMs: number): number {
-    const { mean, deviation } = spreadOf(this.#intervals, this.#settings);
+    const { mean, deviation } = this.#meanAndDeviation();
     const silentMs = Math.max(0, nowMs - this.#lastMs - this.#forgivenMs);
     return phiOf(silentMs, mean + this.#settings.pauseMs, deviation);
   }
 
   #longestMs(): number {
-    const { mean, deviation } = spreadOf(this.#intervals, this.#settings);
+    const { mean, deviation } = this.#meanAndDeviation();
     return mean + this.#settings.pauseMs + 4 * deviation;
+  }
+
+  /** It is judged far more often than anything arrives. */
+  #meanAndDeviation(): Spread {
+    this.#spread ??= spreadOf(this.#intervals, this.#settings);
+    return this.#spread;
   }
 }
 
 /** Mean and deviation; while there are few intervals, two supposed ones stand beside them. */
-function spreadOf(
-  intervals: readonly number[],
-  settings: DetectorSettings,
-): { readonly mean: number; readonly deviation: number } {
+function spreadOf(intervals: readonly number[], settings: DetectorSettings): Spread {
   const { intervalMs, deviationMinMs } = settings;
   // Their mean is the interval, their deviation a quarter of it.
   const supposed = intervals.length < 4 ? [intervalMs * 0.75, intervalMs * 1.25] : [];

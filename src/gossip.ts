@@ -148,6 +148,8 @@ export class Gossip {
   readonly #parts: GossipParts;
   readonly #settings: GossipSettings;
   readonly #peers = new Map<string, Peer>();
+  /** The document by which these are the others. */
+  #peersOf: AgreedDocument | undefined;
   #beat = 0;
   #load: { readonly beat: number; readonly told: Readonly<Record<string, number>> } | undefined;
   #cancel: (() => void) | undefined;
@@ -173,14 +175,14 @@ export class Gossip {
 
   /** Every other member, as it is seen now. */
   view(): readonly PeerView[] {
-    const nowMs = this.#parts.clock.monotonicMs();
-    return this.#present().map((peer) => {
-      const { nodeId, boot, epoch, addresses, load, directMs } = peer;
-      const { phi, state } = peer.detector.judge(this.#judgeMs());
-      const silentMs = nowMs - peer.detector.lastMs;
-      const directSilentMs = directMs === undefined ? undefined : nowMs - directMs;
-      return { nodeId, state, phi, silentMs, directSilentMs, addresses, boot, epoch, load };
-    });
+    return this.#present().map((peer) => this.#seen(peer));
+  }
+
+  /** One other member, as it is seen now. */
+  viewOf(nodeId: string): PeerView | undefined {
+    this.#follow();
+    const peer = this.#peers.get(nodeId);
+    return peer === undefined ? undefined : this.#seen(peer);
   }
 
   /** Whether a node may be asked first; of nodes that are no members nothing is known. */
@@ -199,6 +201,14 @@ export class Gossip {
     if (topic === "heartbeat") return this.#answer(parseHeartbeat(body));
     if (topic === "ping") return this.#selfRumour();
     return this.#probeFor(parseProbe(body).target);
+  }
+
+  #seen({ nodeId, boot, epoch, addresses, load, directMs, detector }: Peer): PeerView {
+    const nowMs = this.#parts.clock.monotonicMs();
+    const { phi, state } = detector.judge(this.#judgeMs());
+    const silentMs = nowMs - detector.lastMs;
+    const directSilentMs = directMs === undefined ? undefined : nowMs - directMs;
+    return { nodeId, state, phi, silentMs, directSilentMs, addresses, boot, epoch, load };
   }
 
   #schedule(delayMs: number): void {
@@ -267,7 +277,7 @@ export class Gossip {
   /** A node has spoken to us itself. */
   #hear(heartbeat: Heartbeat): void {
     this.#fetchIfNewer(heartbeat);
-    this.#present();
+    this.#follow();
     const peer = this.#peers.get(heartbeat.nodeId);
     // Digests of a start that is over are as old as it.
     if (heartbeat.boot < this.#bootOf(heartbeat.nodeId)) return;
@@ -388,9 +398,18 @@ export class Gossip {
     });
   }
 
-  /** The other members; those that left the document are forgotten, new ones begin alive. */
+  /** The other members. */
   #present(): readonly Peer[] {
-    const members = this.#parts.ports.present()?.members ?? [];
+    this.#follow();
+    return [...this.#peers.values()];
+  }
+
+  /** Those that left the document are forgotten, new ones begin alive. */
+  #follow(): void {
+    const present = this.#parts.ports.present();
+    if (present !== undefined && present === this.#peersOf) return;
+    this.#peersOf = present;
+    const members = present?.members ?? [];
     const ids = new Set(members.map(({ nodeId }) => nodeId));
     for (const nodeId of this.#peers.keys()) if (!ids.has(nodeId)) this.#peers.delete(nodeId);
     for (const { nodeId, addresses } of members) {
@@ -409,7 +428,6 @@ export class Gossip {
         isProbed: false,
       });
     }
-    return [...this.#peers.values()];
   }
 
   /** Without what was heard of others. */

@@ -25,7 +25,7 @@ import { makePlan, type Plan, planStep, takingIn, waitingNode } from "./topology
 export interface NodePlansParts {
   readonly topology: () => Topology;
   readonly ownNodeId: string;
-  readonly cluster: Pick<Cluster, "agreement" | "waiting" | "view" | "newsOf">;
+  readonly cluster: Pick<Cluster, "agreement" | "waiting" | "view" | "viewOf" | "newsOf">;
   readonly moves: Pick<NodeMoves, "load" | "bytesPerSecond">;
   /** What this node tells of what it has lost. */
   readonly ownLoss: () => Readonly<Record<string, number>>;
@@ -146,7 +146,7 @@ export class NodePlans implements MovesApi {
   #loadOf(nodeId: string): Readonly<Record<string, number>> {
     const { ownNodeId, moves, cluster } = this.#parts;
     if (nodeId === ownNodeId) return moves.load;
-    return cluster.view().find((one) => one.nodeId === nodeId)?.load ?? {};
+    return cluster.viewOf(nodeId)?.load ?? {};
   }
 
   #newsOf(nodeId: string): MemberNews {
