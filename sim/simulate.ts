@@ -359,9 +359,9 @@ class World {
 
   /** H1: where nobody died and nothing was dropped, hints alone have brought everything. */
   async #convergedByHints(): Promise<boolean> {
-    // A member whose disk was replaced died too, and took its hints with it.
-    const isDeadlyRun =
-      this.#deaths.length > 0 || this.#troubles.some(({ kind }) => isDeadly(kind));
+    // A member whose disk was replaced took its hints with it, also when it was closed in order before.
+    const hasLost = this.#deaths.length > 0 || this.#losses.length > 0;
+    const isDeadlyRun = hasLost || this.#troubles.some(({ kind }) => isDeadly(kind));
     if (isDeadlyRun || this.#sometimes.has("handoff: hint dropped")) return true;
     await this.#scheduler.sleep(2000);
     for (let tried = 1; ; tried += 1) {
