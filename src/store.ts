@@ -443,7 +443,7 @@ export class Store {
     this.#checkpoints.stop();
     await this.#scrub?.stop();
     if (this.#failure === undefined) await this.checkpoint().catch(() => {});
-    await this.#checkpoints.whenIdle();
+    await this.#checkpoints.end();
     try {
       await this.#wal.close();
     } finally {

@@ -13,6 +13,7 @@
  * 1. Nothing reaches the table before the log has it durably.
  * 2. The log is released up to what a checkpoint that came to its end has written, no further (D5).
  * 3. The memtable of a checkpoint that was given up stays frozen: reads find it, the log has it.
+ * 4. After `end` the table is not written to.
  *
  * Effects: Clock, Report, Table and the log. Source: rule D5.
  *
@@ -57,6 +58,7 @@ export class Checkpointer {
   #isTableFull = false;
   #underWay: Promise<void> | undefined;
   #isStopped = false;
+  #isEnded = false;
 
   constructor(parts: CheckpointerParts) {
     this.#parts = parts;
@@ -76,7 +78,7 @@ export class Checkpointer {
   begin(): Promise<void> {
     assert(this.#underWay === undefined, "store: one checkpoint at a time");
     // Invariant 3: the table has failed, or the store closes on a full disk. There is none after that.
-    if (this.#parts.index.frozen !== undefined) return Promise.resolve();
+    if (this.#isEnded || this.#parts.index.frozen !== undefined) return Promise.resolve();
     this.#isMarkPending = false;
     this.#underWay = this.#run().finally(() => {
       this.#underWay = undefined;
@@ -93,14 +95,21 @@ export class Checkpointer {
 
   /** Brings everything that was taken before into the table. */
   async all(): Promise<void> {
-    await this.whenIdle();
+    while (this.#underWay !== undefined) await this.#underWay;
     const { active } = this.#parts.index;
     if (active.count > 0 || this.#isMarkPending) await this.begin();
   }
 
-  /** Resolves when none is under way. */
+  /** Resolves when none is under way; another one may have begun by the time that its caller goes on. */
   async whenIdle(): Promise<void> {
     while (this.#underWay !== undefined) await this.#underWay;
+  }
+
+  /** Resolves when none is under way, and none will be: the table may be closed. */
+  async end(): Promise<void> {
+    while (this.#underWay !== undefined) await this.#underWay;
+    // What is marked from here on is found again as it was found now, as after a crash.
+    this.#isEnded = true;
   }
 
   /** Waits for the one that is under way or is begun now, but not for long. */

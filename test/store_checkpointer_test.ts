@@ -20,11 +20,11 @@ interface Stand {
   readonly failures: unknown[];
 }
 
-async function stand(fault: TableFault): Promise<Stand> {
+async function stand(fault?: TableFault): Promise<Stand> {
   const clock = new SimClock();
   const disk = new MemoryTableDisk();
   const table = await disk.open();
-  disk.failCommit(1, fault);
+  if (fault !== undefined) disk.failCommit(1, fault);
   const index = new StoreIndex(new Ring(clusterId, 1), table);
   const failures: unknown[] = [];
   const wal = {
@@ -57,6 +57,27 @@ test("damage that is found after a checkpoint has failed is marked, and begins n
   await checkpoints.whenIdle();
   await checkpoints.makeRoom();
   assert.is(failures.length, 1);
+});
+
+test("what is marked while the log is being closed begins no checkpoint", async () => {
+  const { checkpoints, index } = await stand();
+  checkpoints.stop();
+  await checkpoints.end();
+  checkpoints.mark();
+  assert.is(index.frozen, undefined, "nothing was frozen, so nothing is written");
+});
+
+/** Begins a checkpoint as soon as whoever is called now has to wait for anything. */
+function writeAtOnce({ checkpoints }: Stand): void {
+  void Promise.resolve().then(() => checkpoints.makeRoom());
+}
+
+test("a write that waits for room begins no checkpoint after the last", async () => {
+  const here = await stand();
+  here.checkpoints.stop();
+  writeAtOnce(here);
+  await here.checkpoints.end();
+  assert.is(here.index.frozen, undefined, "the table may be closed");
 });
 
 test.run();
