@@ -118,8 +118,8 @@ export class Members {
 
   /** A place has said that it is no member any more. */
   left(place: Place): void {
-    // Where its coming was taken back, the member is again one whose disk is lost.
-    const isMember = this.#ring()?.some(({ node }) => node === place.name) === true;
+    // Where its coming was taken back, the member is again one whose disk is lost: so too when nobody can say.
+    const isMember = this.#ring()?.some(({ node }) => node === place.name) !== false;
     if (place.isReplaced && isMember) place.wipe();
     else place.retire();
   }
