@@ -175,6 +175,12 @@ async function request(node: QuorateNode, operation: Operation, ask: Ask): Promi
   }
 }
 
+/** What an explained answer tells of a replica. */
+interface Explained {
+  readonly version?: string;
+  readonly ignored?: string;
+}
+
 function seen({ record, explain }: GetAnswer): Told {
   if (record !== undefined) {
     const text = new TextDecoder().decode(record.value);
@@ -186,8 +192,9 @@ function seen({ record, explain }: GetAnswer): Told {
       ...expiry(record.expiresAtMs),
     };
   }
-  const { replicas } = explain as { replicas: readonly { version?: string }[] };
+  const { replicas } = explain as { replicas: readonly Explained[] };
   const named = replicas
+    .filter(({ ignored }) => ignored === undefined)
     .map(({ version }) => version)
     .filter((version) => version !== undefined && version !== "nothing")
     .sort();

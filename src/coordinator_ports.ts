@@ -124,6 +124,8 @@ export interface ReplicaNote {
   reason?: string;
   version?: string;
   tookMs?: number;
+  /** Why its answer was not gone by. */
+  ignored?: string;
 }
 
 /** A rejected request, as the machines are told of it. */

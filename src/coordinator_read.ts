@@ -210,6 +210,7 @@ class OneRead {
       if (attempt !== this.#attempt || this.#isOver) return;
       const tookMs = this.#shared.ports.clock.monotonicMs() - sentMs;
       noteReply(note, reply);
+      if (from?.counts === false) note.ignored = "it lacks data, and does not count";
       note.tookMs = rounded(tookMs);
       if (reply.kind === "refused" && reply.reason === "corruption") this.#damaged.add(replica);
       this.#told(replica, reply, from);
@@ -543,6 +544,11 @@ class OneRead {
   }
 
   #explain(): unknown {
+    const ignore = (replicas: readonly number[], why: string): void => {
+      for (const replica of replicas) (this.#notes[replica] as ReplicaNote).ignored = why;
+    };
+    ignore(this.#quorum.overruled, "it was deleted below a watermark that this replica has not");
+    ignore(this.#quorum.forgotten, "it is a delete below the watermark, as good as nothing");
     return {
       replicas: this.#notes.map((note) => ({ ...note })),
       hedges: this.#hedges,

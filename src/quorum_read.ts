@@ -127,6 +127,15 @@ export class ReadQuorum {
     });
   }
 
+  /** Those that still hold a delete which another replica may have dropped: as good as nothing (R2). */
+  get forgotten(): readonly number[] {
+    const watermark = this.#watermark;
+    return this.#answers.flatMap((one, replica) => {
+      const isBelow = isAnswer(one) && one.kind === "found" && one.version.hlc < watermark;
+      return isBelow && one.tombstone ? [replica] : [];
+    });
+  }
+
   hasAsked(replica: number): boolean {
     return this.#answers[replica] !== undefined;
   }

@@ -382,6 +382,30 @@ test("an explained read names what it was decided by, also what a fetch was the 
   await cluster.close();
 });
 
+test("an explained read says of an answer that it did not go by why it did not", async () => {
+  const cluster = await Cluster.open(3);
+  const tombstone = { ...recordAt(startMs, ""), tombstone: true };
+  await cluster.node("n1").plant("dropped", tombstone);
+  await cluster.node("n1").plant("brought back", recordAt(startMs, "deleted long ago"));
+  const watermark = hlcAt(startMs + 100);
+  for (const name of ["n2", "n3"])
+    cluster.node(name).state.fence = { promise: watermark, watermark };
+  for (const [key, why] of [
+    ["dropped", "it is a delete below the watermark, as good as nothing"],
+    ["brought back", "it was deleted below a watermark that this replica has not"],
+  ] as const) {
+    const { record, explain } = await cluster.node("n1").get(key, { explain: true });
+    assert.is(record, undefined);
+    const told = explain as { replicas: readonly { node: string; ignored?: string }[] };
+    const ignored = told.replicas.flatMap((each) => (each.ignored === undefined ? [] : [each]));
+    assert.equal(
+      ignored.map(({ node, ignored: reason }) => [node, reason]),
+      [["n1", why]],
+    );
+  }
+  await cluster.close();
+});
+
 test("P4: a delete is repaired too, although its versions alone were enough for the answer", async () => {
   const cluster = await Cluster.open(3);
   const node = cluster.node("n1");
