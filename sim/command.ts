@@ -14,6 +14,7 @@
  */
 
 import { readFileSync } from "node:fs";
+import { type FocusName, focuses } from "./focus.ts";
 import type { Mutation } from "./mutation.ts";
 import { mutations } from "./mutations.ts";
 import { type Trouble, type TroubleKind, troubleKinds, troubleText } from "./nemesis.ts";
@@ -40,6 +41,7 @@ export const simOptions: readonly (readonly [name: string, form: string | undefi
   ["time", "<time>"],
   ["fault", "<kinds>"],
   ["moves", "<many|none>"],
+  ["focus", "<name>"],
   ["mutation", "<name>"],
   ["schedule", "<file>"],
   ["replay", undefined],
@@ -61,6 +63,8 @@ interface Options {
   readonly only: readonly TroubleKind[] | undefined;
   /** Whether members come and go; undefined: as the seed has it. */
   readonly moves: "many" | "none" | undefined;
+  /** A world in which one kind of moment is common. */
+  readonly focus: FocusName | undefined;
   /** A rule that is broken on purpose. */
   readonly mutation: Mutation | undefined;
   /** These troubles, instead of those that the seed draws. */
@@ -192,7 +196,8 @@ async function tellFailure(run: Run, options: Options, print: Print): Promise<vo
   for (const line of linesBefore(lines, last)) print(`  ${line}`);
   const { only, mutation } = options;
   const fault = only === undefined ? "" : ` --fault "${only.join(",") || noTroubles}"`;
-  const moves = options.moves === undefined ? "" : ` --moves ${options.moves}`;
+  const focus = options.focus === undefined ? "" : ` --focus "${options.focus}"`;
+  const moves = (options.moves === undefined ? "" : ` --moves ${options.moves}`) + focus;
   const broken = mutation === undefined ? "" : ` --mutation "${mutation.name}"`;
   print(`again: npm run sim -- --seed ${seed}${fault}${moves}${broken} --replay`);
   print(
@@ -230,9 +235,16 @@ function listed(counts: ReadonlyMap<string, number>): string {
 }
 
 /** What all runs have in common. */
-function worldOf({ only, moves, mutation, troubles }: Options): Omit<SimulateOptions, "seed"> {
+function worldOf({
+  only,
+  moves,
+  focus,
+  mutation,
+  troubles,
+}: Options): Omit<SimulateOptions, "seed"> {
   return {
     ...(moves === undefined ? {} : { moves }),
+    ...(focus === undefined ? {} : { focus }),
     ...(troubles === undefined ? {} : { troubles }),
     ...(only === undefined ? {} : { only }),
     ...(mutation === undefined ? {} : { mutation }),
@@ -258,6 +270,7 @@ function readOptions(choices: SimChoices): Options {
     timeMs: time === undefined ? Number.POSITIVE_INFINITY : durationOf(time),
     only: fault === undefined ? undefined : kindsOf(fault),
     moves: movesOf(given("moves")),
+    focus: focusOf(given("focus")),
     mutation: mutation === undefined ? undefined : mutationOf(mutation),
     troubles: schedule?.troubles,
     isReplay: choices["replay"] === true,
@@ -299,6 +312,13 @@ function durationOf(text: string): number {
 function movesOf(text: string | undefined): Options["moves"] {
   if (text === undefined || text === "many" || text === "none") return text;
   return usage(`--moves takes many or none, not '${text}'.`);
+}
+
+function focusOf(text: string | undefined): FocusName | undefined {
+  if (text === undefined) return undefined;
+  const names = Object.keys(focuses) as FocusName[];
+  const meant = names.find((name) => name === text);
+  return meant ?? usage(`--focus takes one of: ${names.join(", ")}; not '${text}'.`);
 }
 
 function kindsOf(text: string): TroubleKind[] {

@@ -15,6 +15,7 @@
 import type { Disk, DiskFile } from "../src/capability.ts";
 import { Handoff, type HandoffOptions } from "../src/handoff.ts";
 import type { Table } from "../src/table.ts";
+import type { FocusName } from "./focus.ts";
 import type { Knobs } from "./knobs.ts";
 
 export interface Mutation {
@@ -23,6 +24,8 @@ export interface Mutation {
   readonly rule: string;
   /** Whether a run with these knobs can notice it at all; without it every one may. */
   readonly suits?: (knobs: Knobs) => boolean;
+  /** The world that makes its moment common; without it that which the seed draws. */
+  readonly focus?: FocusName;
   /** Replaces what it has to; the answer puts it back. */
   readonly begin?: () => () => void;
   /** What the disk and the table say instead. */

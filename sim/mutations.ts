@@ -244,6 +244,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "a late took of the first version counts for the second",
     rule: "W3",
+    focus: "one key",
     begin: method(
       WriteQuorum,
       "step",

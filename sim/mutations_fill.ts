@@ -81,6 +81,7 @@ export const fillMutations: readonly Mutation[] = [
   {
     name: "a store that was rolled back votes once it is filled",
     rule: "I3: its vote is void until it is replaced",
+    focus: "old votes",
     begin: method(Standings, "whyNoVote", () => () => undefined),
   },
 ];

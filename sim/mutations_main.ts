@@ -62,7 +62,8 @@ async function hunt(mutation: Mutation, first: number, seedsMax: number): Promis
   for (let tried = 1; tried <= seedsMax; tried += 1) {
     const seed = first + tried - 1;
     if (mutation.suits?.(knobsOf(seed)) === false) continue;
-    const { violations } = await simulate({ seed, mutation });
+    const { focus } = mutation;
+    const { violations } = await simulate({ seed, mutation, ...(focus && { focus }) });
     const [violation] = violations;
     if (violation === undefined) continue;
     const { promise, detail } = violation;

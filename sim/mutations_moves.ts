@@ -11,17 +11,13 @@ import { NodeMoves } from "../src/node_moves.ts";
 import { TopologyView } from "../src/node_view.ts";
 import { ReadQuorum } from "../src/quorum_read.ts";
 import type { Topology } from "../src/topology.ts";
-import type { Knobs } from "./knobs.ts";
 import { getter, type Mutation, method } from "./mutation.ts";
-
-/** Nobody moves anything in the other runs. */
-const suits = ({ memberGapMs, nodes }: Knobs): boolean => memberGapMs !== undefined && nodes >= 3;
 
 export const moveMutations: readonly Mutation[] = [
   {
     name: "a write in a move needs the set that is read alone",
     rule: "T3: a write needs its quorum in the old set and in the new one",
-    suits,
+    focus: "moves",
     begin: method(
       TopologyView,
       "place",
@@ -35,7 +31,7 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "a version is written back to the set that is read alone",
     rule: "T3: and so does a write-back",
-    suits,
+    focus: "moves",
     begin: getter(
       ReadQuorum,
       "decision",
@@ -49,25 +45,25 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "a request of an older topology is answered",
     rule: "T2: a replica refuses what is older than the partition's last change",
-    suits,
+    focus: "moves",
     begin: method(TopologyView, "changedAt", () => () => 0),
   },
   {
     name: "a copy reads one replica alone",
     rule: "T5: it reads n-m+1 of the old replicas, and merges",
-    suits,
+    focus: "moves",
     begin: method(NodeMoves, "sourcesNeeded", () => () => 1),
   },
   {
     name: "reads move before the copy came to its end",
     rule: "T5: reads move only when every joining replica has durably finished",
-    suits,
+    focus: "moves",
     begin: method(Holdings, "isFilled", () => () => true),
   },
   {
     name: "a phase begins before enough replicas know the one before",
     rule: "T4: at least m of each affected set know it",
-    suits,
+    focus: "moves",
     begin: method(
       NodeMoves,
       "waitsFor",
@@ -81,13 +77,13 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "what is not held any more is dropped at once",
     rule: "T6: only after it is covered by the new replicas",
-    suits,
+    focus: "moves of those away",
     begin: method(NodeMoves, "isCovered", () => () => Promise.resolve(true)),
   },
   {
     name: "what an older join has left is taken up again",
     rule: "T6: data kept under another join is no data",
-    suits,
+    focus: "moves of those away",
     begin: method(Holdings, "isKept", () => () => true),
   },
 ];

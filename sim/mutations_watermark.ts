@@ -47,6 +47,7 @@ export const watermarkMutations: readonly Mutation[] = [
   {
     name: "replicas compare before they promise",
     rule: "G2: comparing before fencing loses a delete that is under way",
+    focus: "deletes",
     begin: all(
       method(
         WatermarkRound,
@@ -69,6 +70,7 @@ export const watermarkMutations: readonly Mutation[] = [
   {
     name: "a pull takes what a replica with a lower watermark holds",
     rule: "G6",
+    focus: "old copies",
     begin: method(
       PeerSide,
       "read",
@@ -82,6 +84,7 @@ export const watermarkMutations: readonly Mutation[] = [
   {
     name: "a replica that may have lost something goes by the watermark all the same",
     rule: "G6: it discards what it holds below, and fills again",
+    focus: "old copies",
     begin: method(Replica, "isSure", () => () => true),
   },
   {

@@ -61,19 +61,36 @@ export function drawTroubles(
   const share = chance.pick([0.15, 0.5]);
   const kinds = pool.filter(() => chance.happens(share));
   const gapMs = chance.pick([200, 600, 2000]);
+  if (calm || kinds.length === 0) return [];
+  const troubles = drawList(chance, { nodes, safetyMs, kinds, gapMs, lastsMsMax: 8000 });
+  // Drawn last, so that it changes nothing else of a seed.
+  if (pool.length < common.length || !only.includes("table damage")) return troubles;
+  return [...troubles, ...drawTableDamage(chance, { nodes, safetyMs })];
+}
+
+/** One after another of these kinds, `gapMs` apart on average. */
+export function drawList(
+  chance: Chance,
+  { nodes, safetyMs, kinds, gapMs, lastsMsMax }: ListOptions,
+): Trouble[] {
   const troubles: Trouble[] = [];
-  if (calm || kinds.length === 0) return troubles;
   for (let atMs = chance.between(0, gapMs); atMs < safetyMs; ) {
     const one = chance.below(nodes);
     const kind = chance.pick(kinds);
-    const lastsMs = Math.floor(chance.skewed(20, 8000));
+    const lastsMs = Math.floor(chance.skewed(20, lastsMsMax));
     const other = nodes === 1 ? 0 : (one + 1 + chance.below(nodes - 1)) % nodes;
     troubles.push({ kind, atMs: Math.floor(atMs), lastsMs, one, other, much: chance.fraction() });
     atMs += chance.between(0, 2 * gapMs);
   }
-  // Drawn last, so that it changes nothing else of a seed.
-  if (pool.length < common.length || !only.includes("table damage")) return troubles;
-  return [...troubles, ...drawTableDamage(chance, { nodes, safetyMs })];
+  return troubles;
+}
+
+export interface ListOptions {
+  readonly nodes: number;
+  readonly safetyMs: number;
+  readonly kinds: readonly TroubleKind[];
+  readonly gapMs: number;
+  readonly lastsMsMax: number;
 }
 
 function drawTableDamage(
@@ -342,6 +359,9 @@ export class Nemesis {
       // Now and then it dies while it fills, and begins with what it had kept of that.
       const dies = lastsMs % 3 === 0;
       const aloneMs = dies ? 2 * withoutMs : withoutMs;
+      // Or it reaches one other alone, which is not enough to fill, and that one compares with it (G6).
+      const isApart = !isMissing && lastsMs % 2 === 1;
+      if (isApart) this.#blockFor(place, other, aloneMs);
       if (dies) {
         this.#later(withoutMs / 4, () => {
           place.isKept = false;

@@ -27,6 +27,7 @@ import { checkHistory, type Violation } from "./check.ts";
 import { checkReplicas } from "./check_replicas.ts";
 import { checkTables, type LeftTable } from "./check_tables.ts";
 import { Clients, simNamespace } from "./client.ts";
+import { type Focus, type FocusName, focuses } from "./focus.ts";
 import { drive } from "./guard.ts";
 import type { Operation } from "./history.ts";
 import { drawKnobs, type Knobs, repairNeverMs, type WorkloadKind, workloadOf } from "./knobs.ts";
@@ -51,6 +52,8 @@ export interface SimulateOptions {
   readonly moves?: "many" | "none";
   /** What the clients do. Default: as the seed draws it. */
   readonly workload?: WorkloadKind;
+  /** A world in which one kind of moment is common. Default: as the seed draws it. */
+  readonly focus?: FocusName;
   /** A rule that is broken, to see whether it is noticed. */
   readonly mutation?: Mutation;
   /** Told of every line of the trace. */
@@ -128,6 +131,7 @@ class World {
   readonly #options: SimulateOptions;
   readonly #scheduler = new Scheduler();
   readonly #knobs: Knobs;
+  readonly #hasManyMoves: boolean;
   readonly #troubles: readonly Trouble[];
   readonly #network: SimNetwork;
   readonly #places: readonly Place[];
@@ -148,10 +152,17 @@ class World {
   constructor(options: SimulateOptions) {
     this.#options = options;
     const chance = new Chance(options.seed);
-    const world = drawWorld(chance.fork(), options.moves);
-    const knobs = { ...world, workload: workloadOf(world.workload, options.workload) };
+    const focus: Focus | undefined =
+      options.focus === undefined ? undefined : focuses[options.focus];
+    const moves = options.moves ?? focus?.moves;
+    const world = drawWorld(chance.fork(), moves);
+    const focused = focus?.knobs(world) ?? world;
+    const knobs = { ...focused, workload: workloadOf(focused.workload, options.workload) };
     const { nodes, spares, safetyMs } = knobs;
-    const drawn = drawTroubles(chance.fork(), { nodes: nodes + spares, safetyMs }, options.only);
+    const size = { nodes: nodes + spares, safetyMs };
+    const drawn =
+      focus?.troubles(chance.fork(), size) ?? drawTroubles(chance.fork(), size, options.only);
+    this.#hasManyMoves = moves === "many";
     const scheduler = this.#scheduler;
     scheduler.onTrace = options.onTrace;
     this.#knobs = knobs;
@@ -270,7 +281,7 @@ class World {
     this.#members.begin();
     await this.#scheduler.sleep(this.#knobs.safetyMs);
     const hasMoved = (): boolean => this.#members.begun >= movesMin;
-    if (this.#options.moves === "many") await this.#until(hasMoved, moveMsMax);
+    if (this.#hasManyMoves) await this.#until(hasMoved, moveMsMax);
     this.#scheduler.trace("the troubles end");
     nemesis.heal();
     this.#changes.stop();

@@ -471,6 +471,12 @@ export const commands: readonly CommandRow[] = [
         meaning:
           "Members come and go, at least three times; or never. Default: as the seed has it.",
       },
+      {
+        name: "focus",
+        kind: anyText("<name>"),
+        meaning:
+          "Worlds in which one kind of moment is common: deletes, moves, old copies and others.",
+      },
       { name: "mutation", kind: anyText("<name>"), meaning: "Breaks a rule, to see it noticed." },
       {
         name: "schedule",

@@ -7,6 +7,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Chance } from "../sim/chance.ts";
+import { type FocusName, focuses } from "../sim/focus.ts";
 import { drive, ReachedReality } from "../sim/guard.ts";
 import { mutations } from "../sim/mutations.ts";
 import { troubleKinds } from "../sim/nemesis.ts";
@@ -30,6 +31,15 @@ for (const seed of [...seeds, ...moreSeeds]) {
   test(`sim: seed ${seed} keeps every promise`, async () => {
     const { violations } = await simulate({ seed });
     assert.equal(violations, []);
+  });
+}
+
+/** One seed of each: `.ci/run` runs more. */
+for (const focus of Object.keys(focuses) as FocusName[]) {
+  test(`sim: every promise is kept in a world of '${focus}'`, async () => {
+    const { violations, hash } = await simulate({ seed: 1, focus });
+    assert.equal(violations, []);
+    assert.is.not(hash, (await simulate({ seed: 1, troubles: [] })).hash);
   });
 }
 
