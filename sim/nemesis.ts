@@ -287,12 +287,12 @@ export class Nemesis {
         this.#later(lastsMs, () => place.wall.set(0, worldStartMs));
         return;
       case "disk fault":
-        place.mayEnd = true;
+        place.hasFailed = true;
         place.disk.failCall(1 + Math.floor(much * much * 60), { code: "EIO" });
         return;
       case "sync fault":
         // What the sync was for may be on the disk or not: a power loss a moment later shows it.
-        place.mayEnd = true;
+        place.hasFailed = true;
         place.disk.failNext("file.sync", "wal/", { code: "EIO" });
         if (much < 0.7) {
           this.#later(much * 4000, () => {
@@ -454,7 +454,7 @@ export class Nemesis {
   }
 
   #fill(place: Place, lastsMs: number, much: number): void {
-    place.mayEnd = true;
+    place.hasFailed = true;
     place.disk.fill(Math.floor(much * 64) * 1024);
     this.#later(lastsMs, () => {
       place.disk.totalBytes = 2 ** 40;

@@ -74,8 +74,8 @@ export class Place {
   #node: QuorateNode | undefined;
   /** How many times as long the disk takes. */
   diskFactor = 1;
-  /** Whether its disk has failed, so that the node may end. */
-  mayEnd = false;
+  /** Whether a call of its disk has failed, or is to fail. */
+  hasFailed = false;
   /** Whether it is to be started again when it ends. */
   isKept = true;
   starts = 0;
@@ -313,6 +313,12 @@ export class Place {
     if (count > 0) this.#lose(`has ${count} records of its table damaged`);
   }
 
+  /** Whether its disk explains that the node ends, or does not start. */
+  get mayEnd(): boolean {
+    // One that has lost something may refuse to start, or end when it finds out.
+    return this.hasFailed || this.hasLost;
+  }
+
   /** Whether it has to serve in the end, and to hold what the others hold. */
   get mustServe(): boolean {
     return !this.hasLost || !(this.isReplaced || this.#isRefused);
@@ -326,6 +332,7 @@ export class Place {
     this.disks += 1;
     this.#backup = undefined;
     this.#isTableDamaged = false;
+    this.hasFailed = false;
     this.#lose("gets a new disk");
     this.isReplaced = true;
   }
@@ -341,7 +348,6 @@ export class Place {
   isWhole(): void {
     this.isReplaced = false;
     this.hasLost = false;
-    this.mayEnd = false;
     this.#parts.scheduler.trace(`${this.name} is whole`);
   }
 
@@ -352,8 +358,6 @@ export class Place {
   #lose(how: string): void {
     this.#parts.onLoss();
     this.hasLost = true;
-    // It may refuse to start, or end when it finds out.
-    this.mayEnd = true;
     this.#parts.scheduler.trace(`${this.name} ${how}`);
   }
 
