@@ -474,13 +474,25 @@ class World {
 
   /**
    * Those for one that has lost its data are not counted: it may take none. Nor, as long as there is
-   * one, those for a store that is no member any more: they go to all who hold the partition now.
+   * one, those for a store that is no member any more, or holds no more what they are for: they go to
+   * all who hold the partition now.
    */
   #hasHints(node: QuorateNode | undefined): boolean {
     const lost = this.#members.places.filter((one) => !one.mustServe).map(({ name }) => name);
-    const mayTake = (name: string | undefined): boolean =>
-      name === undefined ? lost.length === 0 : !lost.includes(name);
+    const mayTake = (name: string | undefined): boolean => {
+      if (lost.length === 0) return true;
+      return name !== undefined && !lost.includes(name) && this.#holdsAll(name, node);
+    };
     return node?.hints().targets.some(({ node: name }) => mayTake(name)) !== false;
+  }
+
+  /** Whether no partition has moved away from a member, as far as a node knows. */
+  #holdsAll(name: string, node: QuorateNode | undefined): boolean {
+    if (this.#knobs.memberGapMs === undefined) return true;
+    return this.#workload.keys.every((key) => {
+      const replicas = node?.place(simNamespace, utf8Bytes(key)).replicas;
+      return replicas?.some((replica) => replica.node === name) === true;
+    });
   }
 
   /** G2, G4: a hint below a promise waits for the watermark, and one that has lost its data holds it back. */
