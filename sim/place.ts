@@ -55,6 +55,8 @@ export interface PlaceParts {
   readonly onFinding: (detail: string) => void;
 }
 
+/** No call of a disk takes longer, as an operating system gives up one that does: a slow one may meet a slow disk. */
+const callMsMax = 30_000;
 /** A write that was answered so soon after some was minted a second time may be that one. */
 const secondMsMax = 40;
 /** What was logged last: a record or two. */
@@ -457,7 +459,7 @@ export class Place {
     const { slowShare, slowFactor } = this.#parts.knobs.disk;
     let ms = this.#chance.between(meanMs * 0.5, meanMs * 1.5) * this.diskFactor;
     if (slowShare > 0 && this.#chance.happens(slowShare)) ms *= this.#chance.between(1, slowFactor);
-    return ms;
+    return Math.min(ms, callMsMax);
   }
 
   #report(): Report {
