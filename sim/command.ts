@@ -17,11 +17,11 @@ import { readFileSync } from "node:fs";
 import { type FocusName, focuses } from "./focus.ts";
 import type { Mutation } from "./mutation.ts";
 import { mutations } from "./mutations.ts";
-import { type Trouble, type TroubleKind, troubleKinds, troubleText } from "./nemesis.ts";
 import { pathLines, unmetPaths } from "./rare_paths.ts";
 import { parseSchedule, type Schedule, scheduleText } from "./schedule.ts";
 import { shrink } from "./shrink.ts";
 import { type Run, type SimulateOptions, simulate } from "./simulate.ts";
+import { type Trouble, type TroubleKind, troubleKinds, troubleText } from "./trouble_list.ts";
 
 const traceLinesMax = 40;
 const tellEveryMs = 10_000;

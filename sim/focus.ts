@@ -16,13 +16,21 @@
 
 import type { Chance } from "./chance.ts";
 import { type Knobs, repairNeverMs } from "./knobs.ts";
-import { drawList, type Trouble, type TroubleKind } from "./nemesis.ts";
+import { drawList, type Trouble, type TroubleKind } from "./trouble_list.ts";
+
+/**
+ * `behind`: one misses what is written just before a change. `unaware`: one does not hear that what it
+ * held has been moved away. `away`: one is gone while what it holds is moved away, deleted, and given back.
+ */
+export type Habit = "behind" | "unaware" | "away";
 
 export interface Focus {
   readonly knobs: (drawn: Knobs) => Knobs;
   readonly troubles: (chance: Chance, world: Size) => readonly Trouble[];
   /** Members come and go in it. */
   readonly moves?: "many";
+  /** What befalls members in every change. */
+  readonly habit?: Habit;
 }
 
 /** What a list of troubles goes by. */
@@ -33,8 +41,6 @@ export interface Size {
 
 /** A copy is taken, put back, and filled within so long. */
 const copyGapMs = 8000;
-/** So long lies between two absences of members. */
-const awayGapMs = 8000;
 const cuts: readonly TroubleKind[] = ["cut pair", "one way", "isolate"];
 
 /** Nodes whose members stay, with three replicas of every key, and clocks as right as they have to be. */
@@ -115,26 +121,54 @@ export const focuses = {
     },
     troubles: (chance, size) => drawCopies(chance, size, () => chance.between(0, 0.7)),
   },
-  /** Replicas move all the time, while halves of the cluster do not hear of it, and hints come slowly. */
+  /** Replicas move all the time, while halves of the cluster do not hear of it. */
   moves: {
     moves: "many",
-    knobs: (drawn) => moving(drawn, {}),
+    knobs: (drawn) => moving(drawn),
     troubles: (chance, size) =>
       drawList(chance, { ...size, kinds: ["split", "isolate"], gapMs: 2500, lastsMsMax: 8000 }),
   },
-  /** Members are away for long, while others take over what they hold, and give it back. */
+  /** Whoever holds a partition has missed something when another one begins to copy it. */
+  "copies of those behind": {
+    moves: "many",
+    habit: "behind",
+    knobs: (drawn) => {
+      const world = moving(drawn, 4);
+      const timeouts = { timeoutMsMin: 200, timeoutMsMax: 600 };
+      const workload = { ...world.workload, ...timeouts, clients: 8, keys: 25, pauseMsMax: 40 };
+      return { ...world, workload, hintBytesPerSecond: 100 };
+    },
+    troubles: () => [],
+  },
+  /** One that has held a partition does not hear that it has moved. */
+  "moves unheard of": {
+    moves: "many",
+    habit: "unaware",
+    knobs: (drawn) => {
+      const world = moving(drawn);
+      const workload = { ...world.workload, keys: 20, timeoutMsMin: 200, timeoutMsMax: 600 };
+      // With one replica a single one that goes by what it knew is enough.
+      return { ...world, workload, n: 1, partitions: 8 };
+    },
+    troubles: () => [],
+  },
+  /** A member is gone while what it holds is moved away, deleted, and given back. */
   "moves of those away": {
     moves: "many",
-    knobs: (drawn) => moving(drawn, { weakShare: 0.4, readBackShare: 0, keys: 20 }, 1500),
-    troubles: (chance, { nodes, safetyMs }) => {
-      const troubles: Trouble[] = [];
-      for (let atMs = 1000; atMs < safetyMs; atMs += awayGapMs) {
-        const [one, other] = [chance.below(nodes), chance.below(nodes)];
-        const lastsMs = chance.whole(awayGapMs / 2, awayGapMs);
-        troubles.push({ kind: "isolate", atMs, lastsMs, one, other, much: chance.fraction() });
-      }
-      return troubles;
+    habit: "away",
+    knobs: (drawn) => ({ ...moving(drawn), watermarkPeriodMs: 300, partitions: 2 }),
+    troubles: () => [],
+  },
+  /** What one alone has taken, who cannot be reached by those who hold the partition, is moved away. */
+  "moves of one alone": {
+    moves: "many",
+    knobs: (drawn) => {
+      const world = moving(drawn);
+      const workload = { ...world.workload, weakShare: 0.4, keys: 20, deleteShare: 0 };
+      return { ...world, workload, hintAgeMaxMs: 1500 };
     },
+    troubles: (chance, size) =>
+      drawList(chance, { ...size, kinds: ["cut pair"], gapMs: 1000, lastsMsMax: 12_000 }),
   },
 } as const satisfies Readonly<Record<string, Focus>>;
 
@@ -149,26 +183,27 @@ function deleting({ workload }: Knobs): Knobs["workload"] {
   };
 }
 
-function moving(drawn: Knobs, changes: Partial<Knobs["workload"]>, hintAgeMaxMs?: number): Knobs {
-  const world = calm(drawn, 5);
+/** Five nodes whose members change all the time; hints come slowly, and no turn of repair. */
+function moving(drawn: Knobs, nodes = 5): Knobs {
+  const world = calm(drawn, nodes);
   return {
     ...world,
-    ...{ memberGapMs: 300, spares: 1, gossipPeriodMs: 200, safetyMs: 20_000, hintAgeMaxMs },
+    ...{ memberGapMs: 300, spares: 1, gossipPeriodMs: 200, safetyMs: 20_000 },
     ...{ repairPeriodMs: repairNeverMs, hintBytesPerSecond: 300, hintBytesMax: undefined },
     ...{ watermarkPeriodMs: 1000, requestMsMax: -450, linkQueueBytes: undefined, partitions: 4 },
+    ...{ hintAgeMaxMs: undefined, peerRequestsMax: undefined },
     network: { ...world.network, leastMs: 0.2, mostMs: 1, slowShare: 0.01, slowFactor: 5 },
     workload: {
       ...world.workload,
-      ...{ clients: 5, keys: 60, hotShare: 0, pauseMsMax: 100, readBackShare: 0.1 },
+      ...{ clients: 5, keys: 60, hotShare: 0, pauseMsMax: 60, readBackShare: 0.1 },
       ...{ putShare: 0.35, deleteShare: 0.15, listShare: 0, weakShare: 0, allShare: 0 },
       ...{
         memoryShare: 0,
         ttlShare: 0,
         valueBytesMax: 200,
-        timeoutMsMin: 3000,
-        timeoutMsMax: 8000,
+        timeoutMsMin: 2000,
+        timeoutMsMax: 6000,
       },
-      ...changes,
     },
   };
 }

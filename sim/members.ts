@@ -17,6 +17,8 @@
 import type { MovesAnswer, MovesApi, PlanRequest, RingAnswer, RingMember } from "../src/api.ts";
 import type { QuorateNode } from "../src/node.ts";
 import type { Chance } from "./chance.ts";
+import type { Habit } from "./focus.ts";
+import type { SimNetwork } from "./network.ts";
 import type { Place } from "./place.ts";
 import type { Scheduler } from "./scheduler.ts";
 
@@ -30,13 +32,26 @@ export interface MembersParts {
   readonly replicas: number;
   /** How long lies between two changes, on average; undefined: there are none. */
   readonly gapMs: number | undefined;
+  readonly network: SimNetwork;
+  /** What befalls members in every change, so that its moment is common. */
+  readonly habit: Habit | undefined;
 }
 
 const lookMs = 200;
+/** In which those that join copy. */
+const copyPhase = 2;
+/** A phase is noticed so soon, before it is told around. */
+const noticeMs = 5;
 /** How long a node that is to join is waited for. */
 const waitMsMax = 8000;
 /** How long one that was let in may take to come up. */
 const comeMsMax = 30_000;
+/** How long one misses what is written; shorter than it takes to be called down. */
+const behindMs = 500;
+/** How long one hears nothing of a move. */
+const unawareMs = 4000;
+/** What is moved away has so long to be deleted, and forgotten, before it is given back. */
+const goneMs = 2000;
 
 export class Members {
   readonly #parts: MembersParts;
@@ -142,9 +157,13 @@ export class Members {
     const ring = this.#ring();
     if (ring === undefined) return;
     if (this.#isMoving) {
-      if (chance.happens(0.15)) await this.#revert();
+      if (this.#parts.habit === undefined && chance.happens(0.15)) await this.#revert();
       return;
     }
+    const { habit } = this.#parts;
+    if (habit === "away") return this.#sendAway(ring);
+    if (habit === "behind") return this.#leaveBehind(ring);
+    if (habit === "unaware") return this.#keepUnaware(ring);
     const lost = places.find(({ hasLost, name }) => {
       return hasLost && ring.some(({ node }) => node === name);
     });
@@ -198,10 +217,12 @@ export class Members {
     return false;
   }
 
-  async #carryOut(request: PlanRequest): Promise<void> {
+  async #carryOut(request: PlanRequest, except?: Place): Promise<void> {
     const { scheduler, chance } = this.#parts;
     const names = [...(request.join ?? []), ...(request.replace ?? []).map(({ by }) => by)];
-    const nodes = this.#nodes.filter((node) => names.every((name) => isWaitingAt(node, name)));
+    const nodes = this.#nodes.filter(
+      (node) => node !== except?.node && names.every((name) => isWaitingAt(node, name)),
+    );
     if (nodes.length === 0) return;
     const { moves } = chance.pick(nodes);
     if (moves === undefined) return;
@@ -213,6 +234,93 @@ export class Members {
     await this.#ask((api) => api.apply(id), moves);
     this.begun += 1;
     scheduler.trace("members: applied");
+  }
+
+  /**
+   * One member is given what it does not hold, when another has missed what was written until the copy
+   * begins; a third is gone after that, and can give neither of them what they lack.
+   */
+  async #leaveBehind(ring: readonly RingMember[]): Promise<void> {
+    const { scheduler, chance } = this.#parts;
+    const [last, ...others] = [...ring].sort((a, b) => (a.node < b.node ? 1 : -1));
+    if (last === undefined) return;
+    const weight = last.weight === 0 ? 100 : 0;
+    const change = { weight: [{ node: last.node, weight }] };
+    if (weight === 0) return this.#carryOut(change);
+    const behind = this.#named(chance.pick(others));
+    const gone = this.#named(chance.pick(others));
+    const openBehind = this.#cutOff(behind);
+    await scheduler.sleep(behindMs);
+    // The answer comes when all have been told, which one is not.
+    const carried = this.#carryOut(change, behind[0]).catch(() => {});
+    const isCopying = (node: QuorateNode): boolean => movesOf(node)?.move?.phase === copyPhase;
+    await this.#wait(() => this.#nodes.some(isCopying), waitMsMax);
+    // What was on its way to it would come late, and leave nothing missing.
+    for (const one of behind)
+      for (const other of this.#parts.places) this.#parts.network.cut(one.address, other.address);
+    openBehind();
+    await carried;
+    await this.#wait(() => this.#nodes.some(hasCopied), waitMsMax);
+    const open = this.#cutOff(gone);
+    await scheduler.sleep(unawareMs);
+    open();
+  }
+
+  #named({ node }: RingMember): readonly Place[] {
+    return this.#parts.places.filter(({ name }) => name === node);
+  }
+
+  /** What one holds is moved away, and it does not hear that the others are read now that all is copied. */
+  async #keepUnaware(ring: readonly RingMember[]): Promise<void> {
+    const { scheduler, chance } = this.#parts;
+    const one = chance.pick(ring);
+    await this.#carryOut({ weight: [{ node: one.node, weight: one.weight === 0 ? 100 : 0 }] });
+    await this.#wait(() => this.#nodes.some(hasCopied), waitMsMax);
+    const open = this.#cutOff(this.#named(one));
+    await scheduler.sleep(unawareMs);
+    open();
+  }
+
+  /** One is gone; what it holds is moved to others, and back when some of it was deleted. */
+  async #sendAway(ring: readonly RingMember[]): Promise<void> {
+    const { scheduler, chance, places } = this.#parts;
+    const { node: name } = chance.pick(ring);
+    const place = places.find((each) => each.name === name);
+    if (place === undefined) return;
+    const open = this.#cutOff([place]);
+    try {
+      await this.#carryOut({ weight: [{ node: name, weight: 0 }] }, place);
+      await this.#wait(() => !this.#isMoving, waitMsMax);
+      await scheduler.sleep(goneMs);
+      await this.#carryOut({ weight: [{ node: name, weight: 100 }] }, place);
+    } finally {
+      open();
+    }
+  }
+
+  /** Until something is so, or the time is over. */
+  async #wait(isSo: () => boolean, mostMs: number): Promise<void> {
+    const { scheduler } = this.#parts;
+    const endMs = scheduler.nowMs + mostMs;
+    while (!this.#isOver && scheduler.nowMs < endMs && !isSo()) await scheduler.sleep(noticeMs);
+  }
+
+  /** Cuts some off from all the others; the answer takes it back. */
+  #cutOff(some: readonly Place[]): () => void {
+    const { network, places } = this.#parts;
+    if (this.#isOver) return () => {};
+    const ways = some.flatMap((one) =>
+      places
+        .filter((each) => !some.includes(each))
+        .flatMap((other) => [
+          [one.address, other.address] as const,
+          [other.address, one.address] as const,
+        ]),
+    );
+    for (const [from, to] of ways) network.block(from, to);
+    return () => {
+      for (const [from, to] of ways) network.unblock(from, to);
+    };
   }
 
   async #revert(): Promise<void> {
@@ -281,6 +389,11 @@ function movesOf(node: QuorateNode): MovesAnswer | undefined {
   } catch {
     return undefined;
   }
+}
+
+function hasCopied(node: QuorateNode): boolean {
+  const move = movesOf(node)?.move;
+  return move?.phase === copyPhase && move.copies.every(({ done, all }) => all > 0 && done === all);
 }
 
 function isWaitingAt(node: QuorateNode, name: string): boolean {

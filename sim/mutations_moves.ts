@@ -51,7 +51,7 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "a copy reads one replica alone",
     rule: "T5: it reads n-m+1 of the old replicas, and merges",
-    focus: "moves",
+    focus: "copies of those behind",
     begin: method(NodeMoves, "sourcesNeeded", () => () => 1),
   },
   {
@@ -63,7 +63,7 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "a phase begins before enough replicas know the one before",
     rule: "T4: at least m of each affected set know it",
-    focus: "moves",
+    focus: "moves unheard of",
     begin: method(
       NodeMoves,
       "waitsFor",
@@ -77,7 +77,7 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "what is not held any more is dropped at once",
     rule: "T6: only after it is covered by the new replicas",
-    focus: "moves of those away",
+    focus: "moves of one alone",
     begin: method(NodeMoves, "isCovered", () => () => Promise.resolve(true)),
   },
   {

@@ -11,7 +11,7 @@
  * @module
  */
 
-import { type Trouble, troubleKinds } from "./nemesis.ts";
+import { type Trouble, troubleKinds } from "./trouble_list.ts";
 
 export interface Schedule {
   readonly seed: number;

@@ -12,8 +12,8 @@
  * @module
  */
 
-import type { Trouble } from "./nemesis.ts";
 import { type Run, type SimulateOptions, simulate } from "./simulate.ts";
+import type { Trouble } from "./trouble_list.ts";
 
 const triesMax = 120;
 

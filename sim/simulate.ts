@@ -33,10 +33,11 @@ import type { Operation } from "./history.ts";
 import { drawKnobs, type Knobs, repairNeverMs, type WorkloadKind, workloadOf } from "./knobs.ts";
 import { Members } from "./members.ts";
 import type { Mutation } from "./mutation.ts";
-import { drawTroubles, isDeadly, Nemesis, type Trouble, type TroubleKind } from "./nemesis.ts";
+import { Nemesis } from "./nemesis.ts";
 import { SimNetwork } from "./network.ts";
 import { Place } from "./place.ts";
 import { Scheduler } from "./scheduler.ts";
+import { drawTroubles, isDeadly, type Trouble, type TroubleKind } from "./trouble_list.ts";
 import { Workload } from "./workload.ts";
 
 export interface SimulateOptions {
@@ -217,6 +218,8 @@ class World {
       founders: nodes,
       replicas: Math.min(knobs.n, nodes),
       gapMs: knobs.memberGapMs,
+      network: this.#network,
+      habit: focus?.habit,
     });
   }
 

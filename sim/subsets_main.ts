@@ -14,8 +14,8 @@
 
 import { parseArgs } from "node:util";
 import type { WorkloadKind } from "./knobs.ts";
-import type { TroubleKind } from "./nemesis.ts";
 import { type SimulateOptions, simulate } from "./simulate.ts";
+import type { TroubleKind } from "./trouble_list.ts";
 
 const kinds: Readonly<Record<string, readonly TroubleKind[]>> = {
   clock: ["clock jump", "clock stop"],

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { runSim, SimUsage } from "../sim/command.ts";
-import type { Trouble } from "../sim/nemesis.ts";
 import { parseSchedule, scheduleText } from "../sim/schedule.ts";
+import type { Trouble } from "../sim/trouble_list.ts";
 
 const test = suite("sim_schedule");
 

@@ -10,12 +10,12 @@ import { Chance } from "../sim/chance.ts";
 import { type FocusName, focuses } from "../sim/focus.ts";
 import { drive, ReachedReality } from "../sim/guard.ts";
 import { mutations } from "../sim/mutations.ts";
-import { troubleKinds } from "../sim/nemesis.ts";
 import { SimNetwork } from "../sim/network.ts";
 import { SimProcess, WallClock } from "../sim/node_process.ts";
 import { Scheduler } from "../sim/scheduler.ts";
 import { shrink } from "../sim/shrink.ts";
 import { simulate } from "../sim/simulate.ts";
+import { troubleKinds } from "../sim/trouble_list.ts";
 import type { FrameSink, FrameSource } from "../src/capability.ts";
 
 const test = suite("sim");
