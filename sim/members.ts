@@ -125,6 +125,13 @@ export class Members {
     return newest;
   }
 
+  /** Whether a member has lost what no other one had: an operator decides what becomes of that (I4). */
+  get #hasLostOnlyCopy(): boolean {
+    return this.#parts.places.some(
+      ({ node, hasLost }) => hasLost && node !== undefined && lacksOnlyCopy(node),
+    );
+  }
+
   /** Whether a place serves by the newest document, so that it has a part in what that one says. */
   #isPresent({ node, isReady }: Place): boolean {
     const newest = this.#newest;
@@ -349,9 +356,11 @@ export class Members {
     let sinceMs: number | undefined;
     for (;;) {
       await scheduler.sleep(lookMs);
-      // A node that was to come and does not would be waited for without an end.
+      // A node that was to come and does not would be waited for without an end; so would what nobody has.
       const moves = this.#nodes.map((node) => movesOf(node)?.move);
-      const isWaiting = moves.some((move) => move?.phase === 0);
+      const isWaiting = moves.some(
+        (move) => move?.phase === 0 || (move?.phase === copyPhase && this.#hasLostOnlyCopy),
+      );
       sinceMs = isWaiting ? (sinceMs ?? scheduler.nowMs) : undefined;
       if (sinceMs !== undefined && scheduler.nowMs - sinceMs > comeMsMax) {
         sinceMs = undefined;
@@ -394,6 +403,14 @@ function movesOf(node: QuorateNode): MovesAnswer | undefined {
 function hasCopied(node: QuorateNode): boolean {
   const move = movesOf(node)?.move;
   return move?.phase === copyPhase && move.copies.every(({ done, all }) => all > 0 && done === all);
+}
+
+function lacksOnlyCopy(node: QuorateNode): boolean {
+  try {
+    return node.repair().lacking.some(({ n }) => n === 1);
+  } catch {
+    return false;
+  }
 }
 
 function isWaitingAt(node: QuorateNode, name: string): boolean {
