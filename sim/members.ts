@@ -125,10 +125,11 @@ export class Members {
     return newest;
   }
 
-  /** Whether a member has lost what no other one had: an operator decides what becomes of that (I4). */
-  get #hasLostOnlyCopy(): boolean {
+  /** Whether a disk is gone, or what it alone had: a move may wait for that, and an operator decides (I4). */
+  get #isDataGone(): boolean {
     return this.#parts.places.some(
-      ({ node, hasLost }) => hasLost && node !== undefined && lacksOnlyCopy(node),
+      ({ node, hasLost, isReplaced }) =>
+        isReplaced || (hasLost && node !== undefined && lacksOnlyCopy(node)),
     );
   }
 
@@ -359,7 +360,7 @@ export class Members {
       // A node that was to come and does not would be waited for without an end; so would what nobody has.
       const moves = this.#nodes.map((node) => movesOf(node)?.move);
       const isWaiting = moves.some(
-        (move) => move?.phase === 0 || (move?.phase === copyPhase && this.#hasLostOnlyCopy),
+        (move) => move?.phase === 0 || (move?.isReverting === false && this.#isDataGone),
       );
       sinceMs = isWaiting ? (sinceMs ?? scheduler.nowMs) : undefined;
       if (sinceMs !== undefined && scheduler.nowMs - sinceMs > comeMsMax) {

@@ -6,7 +6,13 @@
  *     2 -> 3   the same of phase 2, and every replica that joins a set has copied it to the end
  *     3 -> 4   the same of phase 3
  *     4 -> end m of each new set know phase 4, and who has something to drop, and is up, has dropped it
- *     back     m of each set know the phase before; at the end the old sets alone
+ *     back     3 -> 2 at once, 2 -> 1 when m of each new set know that reads come from the old ones again, the
+ *              rest at once
+ *
+ * Who goes by any phase below 3, on or back, or by what was before, reads from the old sets and needs its
+ * quorum there for each write: these agree with each other, whoever knows what. So of the way back only
+ * those have to take notice of whom somebody may read the new sets, and a lost disk of an old set, which
+ * never will, does not keep a move from being taken back.
  *
  * Invariants
  * 1. What a member has told stays true: an epoch it knows durably, a copy that is synced.
@@ -25,6 +31,7 @@ import {
   type MovingRow,
   movedSetsOf,
   type Topology,
+  type TopologyMove,
 } from "./topology.ts";
 
 /** What a member has told. */
@@ -45,14 +52,11 @@ export function whyNotAdvance(topology: Topology, newsOf: NewsOf): string | unde
   const { move } = topology;
   if (move === undefined) return "nothing moves";
   if (move.phase === 0) return notUp(topology, newsOf);
-  const isLast = move.isReverting ? move.phase === 1 : move.phase === 4;
   const isKnown = ({ nodeId }: Member): boolean => newsOf(nodeId).epoch >= move.since;
   for (const row of move.rows) {
     for (const n of sizesInUse(topology)) {
       const sets = movedSetsOf(topology, row, n);
-      // At the very end those that go are not asked any more.
-      const affected = !isLast ? [sets.old, sets.new] : [move.isReverting ? sets.old : sets.new];
-      for (const set of affected) {
+      for (const set of affectedSets(move, sets)) {
         // Who is lost takes notice of nothing; an operator has answered for that.
         if (isLostSet(topology, set)) continue;
         const count = set.filter(isKnown).length;
@@ -65,6 +69,17 @@ export function whyNotAdvance(topology: Topology, newsOf: NewsOf): string | unde
   if (move.isReverting) return undefined;
   if (move.phase === 2) return unfilled(topology, newsOf);
   return move.phase === 4 ? undropped(topology, newsOf) : undefined;
+}
+
+/** Those that have to take notice of a phase before the next one begins (T4). */
+function affectedSets(
+  { phase, isReverting }: TopologyMove,
+  sets: { readonly old: readonly Member[]; readonly new: readonly Member[] },
+): readonly (readonly Member[])[] {
+  // What was before is read and written as it is now: nobody can be wrong about it.
+  if (isReverting) return phase === 2 ? [sets.new] : [];
+  // At the very end those that go are not asked any more.
+  return phase === 4 ? [sets.new] : [sets.old, sets.new];
 }
 
 /** A set of replicas that is written to has to be there. */

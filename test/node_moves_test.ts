@@ -160,6 +160,36 @@ test("T3: a move is taken back while it copies, and nothing of it is left", asyn
   await town.close();
 });
 
+test("T4: a move in the middle of which a disk is lost can be taken back, and the disk replaced", async () => {
+  const town = await three(4);
+  await town.done(town.at(0).putNamespace("single", { n: 1 }));
+  for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");
+  await town.start(3, undefined);
+  await town.until(() => moves(town, 0).moves().waiting.length === 1);
+  town.kill(2);
+  await change(town, 0, { join: ["n4"] });
+  await town.pass(60_000);
+  // What it alone held of the namespace with n = 1 is on its way to n4, and nobody else can answer for it.
+  assert.match(moves(town, 0).moves().move?.waitsFor ?? "", /n3 to take notice/);
+  const place = town.places[2] as Place;
+  place.disk = new SimDisk();
+  place.table = new MemoryTableDisk({});
+  await town.done(moves(town, 1).revert());
+  await town.until(() => isStill(town, [0, 1]));
+  await town.start(2, undefined);
+  await town.until(
+    () =>
+      moves(town, 0)
+        .moves()
+        .waiting.some(({ node }) => node === "n3"),
+    120,
+  );
+  await change(town, 0, { replace: [{ node: "n3", by: "n3" }], acceptDataLoss: true });
+  await town.until(() => town.isReady(2) && isStill(town, [0, 1, 2]), 120);
+  for (let index = 0; index < 30; index += 1) assert.is(await town.get(1, `k${index}`), "v");
+  await town.close();
+});
+
 test("a plan made for another epoch is refused, and one of two operators wins", async () => {
   const town = await three(3);
   const { id: first } = await town.done(moves(town, 0).plan({ drain: ["n1"] }));

@@ -145,7 +145,7 @@ test("T2, T3, T6: every epoch of every move is read and written so that quorums 
         .filter((nodeId) => !gone.has(nodeId))
         .sort(),
     );
-    if (drawn.backFrom !== undefined) assertBack(first, states[drawn.backFrom] as Topology);
+    if (drawn.backFrom !== undefined) assertBack(path.slice(0, drawn.backFrom + 2));
   });
   fc.assert(property, runs(150));
 });
@@ -168,14 +168,23 @@ function assertRows(first: Topology, state: Topology): void {
   }
 }
 
-function assertBack(first: Topology, from: Topology): void {
+/** Back from the last of these, the first of which was before. */
+function assertBack(path: readonly Topology[]): void {
+  const first = path[0] as Topology;
+  const from = path.at(-1) as Topology;
   let state = step(from, withRevert(from));
   assertMeet(from, state);
+  // T4: all that read from the old sets agree with each other, for on the way back nobody asks who knows them.
+  const old = [...path.slice(0, 4), state];
   if (state.move !== undefined) assert.is(withRevert(state), undefined);
   while (state.move !== undefined) {
     const next = forward(state);
     assertMeet(state, next);
+    old.push(next);
     state = next;
+  }
+  for (const [index, one] of old.entries()) {
+    for (const other of old.slice(index + 1)) assertMeet(one, other);
   }
   assert.equal(state.members, first.members);
   assert.equal(state.replicas, first.replicas);
