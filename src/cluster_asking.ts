@@ -2,7 +2,8 @@
  * Cluster asking: what a node asks of a cluster before it is a part of it, or where it has lost sight of it.
  *
  * An empty node asks one member to take it in, while the others hear of it. Whoever is asked for a plan has
- * to know who waits, so all members are told. Where the one that was asked is gone, another one is.
+ * to know who waits, so all members are told. Where the one that was asked is gone, or cannot take it in
+ * now, another one is: its disk may have been replaced, so that it waits to be taken in itself.
  *
  * Effects: the peers. Source: rules T3, T7, T9.
  *
@@ -11,6 +12,7 @@
 
 import { isFields } from "./agreed.ts";
 import { documentTopic } from "./agreement.ts";
+import type { Slug } from "./errors.ts";
 import type { Peers } from "./peers.ts";
 import type { Topology } from "./topology.ts";
 
@@ -32,12 +34,20 @@ export function askInTurn(
       if (other !== at) peers.askAt(other, "waiting", body, timeoutMs).catch(() => {});
     }
     try {
-      return await peers.askAt(at, topic, body, 5 * timeoutMs);
+      const reply = await peers.askAt(at, topic, body, 5 * timeoutMs);
+      if (isNotReady(reply)) turn += 1;
+      return reply;
     } catch (error) {
       turn += 1;
       throw error;
     }
   };
+}
+
+function isNotReady(reply: unknown): boolean {
+  if (!isFields(reply) || reply["kind"] !== "refused") return false;
+  const slug: Slug = "not-ready";
+  return reply["slug"] === slug;
 }
 
 /** The documents above an epoch that whoever is at these addresses has. */

@@ -1,0 +1,54 @@
+/** Whom a node asks that is no member yet, and when it turns to another one. */
+
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { refusalOf } from "../src/agreed.ts";
+import { askInTurn } from "../src/cluster_asking.ts";
+import { QuorateError } from "../src/errors.ts";
+import { genesisOf } from "../src/topology_steps.ts";
+
+const test = suite("cluster asking");
+
+const document = genesisOf(
+  [1, 2, 3].map((number) => ({
+    nodeId: `${number}`.repeat(32),
+    storeId: `a${number}`.repeat(16),
+    name: `n${number}`,
+    addresses: [`10.0.0.${number}:80`],
+  })),
+  { expect: 3, partitions: 4 },
+);
+
+/** Asks so often, and answers who was asked to take it in each time. */
+async function asked(times: number, answer: (at: string) => unknown): Promise<readonly string[]> {
+  const found: string[] = [];
+  const askAt = async (at: string, topic: string): Promise<unknown> => {
+    if (topic !== "join") return {};
+    found.push(at);
+    return answer(at);
+  };
+  const ask = askInTurn({ askAt }, { address: "10.0.0.2:80", document }, 10);
+  for (let time = 0; time < times; time += 1) await ask("", "join", {}).catch(() => {});
+  return found;
+}
+
+const refused = (slug: "not-ready" | "contention"): unknown =>
+  refusalOf(new QuorateError(slug, "Not now.", { outcome: "none" }));
+
+test("askInTurn() goes on with whoever takes it in, and turns to another where nobody is", async () => {
+  assert.equal(await asked(3, () => ({ kind: "joined" })), new Array(3).fill("10.0.0.2:80"));
+  const gone = await asked(3, (at) => {
+    if (at === "10.0.0.2:80") throw new Error("nobody is there");
+    return refused("contention");
+  });
+  assert.equal(gone, ["10.0.0.2:80", "10.0.0.1:80", "10.0.0.1:80"]);
+});
+
+test("askInTurn() turns to another where one that was a member waits to be taken in itself", async () => {
+  const waiting = await asked(3, (at) =>
+    at === "10.0.0.2:80" ? refused("not-ready") : { kind: "joined" },
+  );
+  assert.equal(waiting, ["10.0.0.2:80", "10.0.0.1:80", "10.0.0.1:80"]);
+});
+
+test.run();
