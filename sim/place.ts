@@ -147,12 +147,14 @@ export class Place {
   }
 
   start(): void {
-    if (this.#life !== undefined || !this.isWanted) return;
+    if (!this.isWanted) return;
+    // Also one that runs: it may be about to end, by a fault that it has met before.
+    this.isKept = true;
+    if (this.#life !== undefined) return;
     const { scheduler, network, knobs, addresses, mutation, founders, index } = this.#parts;
     // A new disk founds nothing: it asks to be let in.
     const expect = index < founders && this.disks === 0 ? { expect: founders } : {};
     this.starts += 1;
-    this.isKept = true;
     const life = new SimProcess(scheduler, this.wall);
     this.#life = life;
     scheduler.trace(`${this.name} starts`);
