@@ -406,9 +406,13 @@ function hasCopied(node: QuorateNode): boolean {
   return move?.phase === copyPhase && move.copies.every(({ done, all }) => all > 0 && done === all);
 }
 
+/** Of what was damaged and has a replica elsewhere nothing is told any more once that is filled. */
 function lacksOnlyCopy(node: QuorateNode): boolean {
   try {
-    return node.repair().lacking.some(({ n }) => n === 1);
+    const isDamaged = node
+      .readiness()
+      .some(({ name, detail }) => name === "data" && detail !== undefined);
+    return isDamaged || node.repair().lacking.some(({ n }) => n === 1);
   } catch {
     return false;
   }
