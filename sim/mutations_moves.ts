@@ -11,13 +11,17 @@ import { NodeMoves } from "../src/node_moves.ts";
 import { TopologyView } from "../src/node_view.ts";
 import { ReadQuorum } from "../src/quorum_read.ts";
 import type { Topology } from "../src/topology.ts";
+import type { Knobs } from "./knobs.ts";
 import { getter, type Mutation, method } from "./mutation.ts";
+
+/** Nobody moves anything in the other runs. */
+const suits = ({ memberGapMs, nodes }: Knobs): boolean => memberGapMs !== undefined && nodes >= 3;
 
 export const moveMutations: readonly Mutation[] = [
   {
     name: "a write in a move needs the set that is read alone",
     rule: "T3: a write needs its quorum in the old set and in the new one",
-    focus: "moves",
+    suits,
     begin: method(
       TopologyView,
       "place",
@@ -31,7 +35,7 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "a version is written back to the set that is read alone",
     rule: "T3: and so does a write-back",
-    focus: "moves",
+    suits,
     begin: getter(
       ReadQuorum,
       "decision",
@@ -57,7 +61,7 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "reads move before the copy came to its end",
     rule: "T5: reads move only when every joining replica has durably finished",
-    focus: "moves",
+    suits,
     begin: method(Holdings, "isFilled", () => () => true),
   },
   {
