@@ -161,8 +161,8 @@ function encodeReply(
   if (reply.kind === "superseded") encodeVersion(reply.version, to);
   else if (reply.kind === "later") to.u64(reply.stamp);
   else if (reply.kind === "refused") {
-    const { reason, detail, document } = reply;
-    to.json({ reason, detail, document });
+    const { reason, detail, document, mayHold } = reply;
+    to.json({ reason, detail, document, mayHold });
   } else if (reply.kind === "found") encodeFound(reply, to);
   else if (reply.kind === "page") encodePage(reply, to);
   else if (reply.kind === "nothing") {
@@ -313,10 +313,15 @@ function decodeVersion(from: ByteReader): Version {
 }
 
 function decodeRefused(from: ByteReader): PeerReply | undefined {
-  const { reason, detail, document } = from.fields();
+  const { reason, detail, document, mayHold } = from.fields();
   if (typeof reason !== "string" || typeof detail !== "string") return undefined;
-  const about = { kind: "refused", reason: reason as RefusalReason, detail } as const;
-  return document === undefined ? about : { ...about, document };
+  return {
+    kind: "refused",
+    reason: reason as RefusalReason,
+    detail,
+    ...(document === undefined ? {} : { document }),
+    ...(mayHold === true ? { mayHold } : {}),
+  };
 }
 
 function decodeFailed(from: ByteReader): PeerReply | undefined {

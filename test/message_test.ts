@@ -105,11 +105,16 @@ const reply = fc.oneof(
   fc.constantFrom({ kind: "took" }, { kind: "covered" }, { kind: "nothing" }),
   fc.record({ kind: fc.constant("superseded"), version }),
   fc.record({ kind: fc.constant("later"), stamp: u64 }),
-  fc.record({
-    kind: fc.constant("refused"),
-    reason: fc.constantFrom("epoch", "failed"),
-    detail: text,
-  }),
+  fc.record(
+    {
+      kind: fc.constant("refused"),
+      reason: fc.constantFrom("epoch", "failed", "read-only"),
+      detail: text,
+      document: fc.constant({ epoch: 7 }),
+      mayHold: fc.constant(true),
+    },
+    { requiredKeys: ["kind", "reason", "detail"] },
+  ),
   fc.record(
     {
       kind: fc.constant("found"),
@@ -174,6 +179,18 @@ test("a message comes back as it was", () => {
     }),
     { numRuns: 500 },
   );
+});
+
+test("P7: a refusal says on its way too that the write may be there all the same", () => {
+  const reply: PeerReply = {
+    kind: "refused",
+    reason: "read-only",
+    detail: "EIO",
+    mayHold: true,
+  };
+  const about = { epoch: 1, syncedSequence: 1, clockHlc: 0n as Hlc, counts: true };
+  const sent: Message = { is: "reply", id: 1, facts: about, reply };
+  assert.equal(decodeMessage(encoded(sent)), sent);
 });
 
 test("whatever bytes come, they are a message or none: nothing throws", () => {
