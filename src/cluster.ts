@@ -27,7 +27,13 @@ import type { ClusterOptions, ServingPorts } from "./cluster_options.ts";
 import { ClusterProtocol, pledgeTopic } from "./cluster_protocol.ts";
 import { Waiting } from "./cluster_waiting.ts";
 import { QuorateError } from "./errors.ts";
-import { type Candidate, Founding, foundingTopic, parseCandidate } from "./founding.ts";
+import {
+  type Candidate,
+  Founding,
+  foundingTopic,
+  memberAnswer,
+  parseCandidate,
+} from "./founding.ts";
 import { Gossip, gossipOf, gossipTopics, type PeerView } from "./gossip.ts";
 import type { Hello } from "./handshake.ts";
 import { Admission, type JoinSeal, joinAt, joinTopics } from "./join.ts";
@@ -553,7 +559,7 @@ export class Cluster {
     if (topic === voteTopic && isFields(body) && isCount(body["sequence"])) {
       this.#remembered.note(hello.storeId, lifeOf(hello), body["sequence"]);
     }
-    if (topic === foundingTopic) return this.#sayFounding();
+    if (topic === foundingTopic) return this.#sayFounding(body);
     if (isOneOf(agreementTopics, topic)) return this.agreement.handle(topic, body);
     if (isOneOf(joinTopics, topic)) return this.#admission.handle(topic, body);
     if (!this.#isMember(hello.nodeId)) {
@@ -575,10 +581,10 @@ export class Cluster {
   }
 
   /** A member answers a founding with its document, whether it ever founded one itself or not. */
-  #sayFounding(): unknown {
+  #sayFounding(question: unknown): unknown {
     const document = this.#options.document()?.present;
-    if (document !== undefined) return { kind: "member", document };
-    if (this.#founding !== undefined) return this.#founding.handle();
+    if (document !== undefined) return memberAnswer(document, question);
+    if (this.#founding !== undefined) return this.#founding.handle(question);
     throw notReady("The node is starting.");
   }
 

@@ -37,8 +37,10 @@ import {
   sameDocument,
 } from "./agreed.ts";
 import { assert } from "./assert.ts";
+import { toHex, utf8Bytes } from "./bytes.ts";
 import type { Clock, Disk, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
+import { sha256 } from "./hash.ts";
 import { Slots } from "./slots.ts";
 
 const slotName = "founding";
@@ -168,11 +170,12 @@ export class Founding<Document extends AgreedDocument> {
   }
 
   /** Answers a node that asks who is here. */
-  handle(): unknown {
-    const document = this.#parts.present();
-    if (document !== undefined) return { kind: "member", document };
-    const { self, settings } = this.#parts;
-    return { kind: "empty", self, settings, promised: this.#promised ?? null };
+  handle(question: unknown): unknown {
+    const { self, settings, present } = this.#parts;
+    const document = present();
+    if (document !== undefined) return memberAnswer(document, question);
+    const promised = this.#promised === undefined ? null : unlessHeld(this.#promised, question);
+    return { kind: "empty", self, settings, promised };
   }
 
   /** One look at all peers: the end of the search, or what is missing. */
@@ -201,8 +204,10 @@ export class Founding<Document extends AgreedDocument> {
   }
 
   async #ask(address: string): Promise<Answer<Document>> {
+    const promised = this.#promised;
+    const question = promised === undefined ? {} : { holds: fingerprintOf(promised) };
     try {
-      return this.#parse(await this.#parts.ask(address, foundingTopic, {}));
+      return this.#parse(await this.#parts.ask(address, foundingTopic, question), promised);
     } catch (error) {
       this.#parts.report.log("debug", "A peer gave no answer.", { address, error });
       return { kind: "silent", why: QuorateError.from(error).detail };
@@ -273,17 +278,44 @@ export class Founding<Document extends AgreedDocument> {
     this.#promised = document;
   }
 
-  #parse(raw: unknown): Answer<Document> {
+  /** `held` is what the question said that this node has. */
+  #parse(raw: unknown, held: Document | undefined): Answer<Document> {
     const answer = isFields(raw) ? raw : {};
     const { rules } = this.#parts;
+    const documentIn = (told: unknown): Document =>
+      told === same && held !== undefined ? held : rules.parse(told);
     if (answer["kind"] === "member")
-      return { kind: "member", document: rules.parse(answer["document"]) };
+      return { kind: "member", document: documentIn(answer["document"]) };
     const self = parseCandidate(answer["self"]);
     const settings = readSettings(answer["settings"]);
     if (answer["kind"] !== "empty" || settings === undefined) throw nonsense("who it is");
-    const promised = answer["promised"] === null ? undefined : rules.parse(answer["promised"]);
+    const promised = answer["promised"] === null ? undefined : documentIn(answer["promised"]);
     return { kind: "empty", self, settings, promised };
   }
+}
+
+/** In the place of a document that the other side has: of many nodes each asks all others, again and again. */
+const same = "same";
+
+/** What a member says to who asks it who is there. */
+export function memberAnswer(document: AgreedDocument, question: unknown): unknown {
+  return { kind: "member", document: unlessHeld(document, question) };
+}
+
+function unlessHeld(document: AgreedDocument, question: unknown): unknown {
+  const held = isFields(question) ? question["holds"] : undefined;
+  return held === fingerprintOf(document) ? same : document;
+}
+
+const fingerprints = new WeakMap<AgreedDocument, string>();
+
+function fingerprintOf(document: AgreedDocument): string {
+  let known = fingerprints.get(document);
+  if (known === undefined) {
+    known = toHex(sha256(utf8Bytes(JSON.stringify(document))));
+    fingerprints.set(document, known);
+  }
+  return known;
 }
 
 /** @throws `invalid-request` */

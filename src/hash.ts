@@ -11,7 +11,7 @@
  * @module
  */
 
-import { createHmac } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { crc32 as zlibCrc32 } from "node:zlib";
 import xxhash from "xxhash-wasm";
 
@@ -20,6 +20,11 @@ const { h64Raw } = await xxhash();
 /** XXH64 as an unsigned 64-bit number. */
 export function xxh64(bytes: Uint8Array, seed = 0n): bigint {
   return h64Raw(bytes, seed);
+}
+
+/** SHA-256 (FIPS 180-4): 32 bytes. */
+export function sha256(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(createHash("sha256").update(bytes).digest());
 }
 
 /** HMAC-SHA256 (RFC 2104): 32 bytes that only who knows `secret` can make of `bytes`. */

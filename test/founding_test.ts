@@ -77,6 +77,7 @@ class World {
   readonly exchange: TestExchange;
   readonly nodes = new Map<number, TestNode>();
   readonly asked: string[] = [];
+  readonly answers: unknown[] = [];
 
   constructor(seed = 1) {
     this.exchange = new TestExchange(this.clock, new SimRandom(seed));
@@ -117,9 +118,11 @@ class World {
         log: (level, text) => void (level === "warn" && node.said.push(text)),
       },
     });
-    this.exchange.attach(idOf(index), async (topic) => {
+    this.exchange.attach(idOf(index), async (topic, body) => {
       assert.is(topic, foundingTopic);
-      return node.founding.handle();
+      const answer = node.founding.handle(body);
+      this.answers.push(answer);
+      return answer;
     });
     this.nodes.set(index, node);
     node.founding
@@ -163,6 +166,26 @@ class World {
   }
 }
 
+test("Founding: a document is told to nobody who has it, and to who has another one or none", async () => {
+  const world = new World();
+  for (const index of [0, 1, 2]) await world.start(index);
+  await world.clock.advance(5000);
+  const told = (answer: unknown): unknown => {
+    const { document, promised } = answer as Record<string, unknown>;
+    return document ?? promised;
+  };
+  const documents = world.answers.map(told).filter((one) => one !== null);
+  assert.ok(documents.length > 0);
+  assert.ok(
+    documents.every((one) => one === "same"),
+    "each computes the same document, and is told no more than that",
+  );
+  const founding = world.nodes.get(0)?.founding;
+  for (const question of [{}, undefined, { holds: "another" }, { holds: 7 }]) {
+    assert.equal(told(founding?.handle(question)), world.nodes.get(0)?.present);
+  }
+});
+
 test("Founding: T9: E nodes with the same peers, their own address among them, found one cluster", async () => {
   const world = new World();
   const nodes = [
@@ -201,7 +224,7 @@ test("Founding: T9: nothing is chosen while one of them has not promised", async
   const slow = await world.start(2);
   slow.isEnded = true;
   world.exchange.attach(idOf(2), async () => ({
-    ...(slow.founding.handle() as Record<string, unknown>),
+    ...(slow.founding.handle({}) as Record<string, unknown>),
     promised: null,
   }));
   await world.says(0, /waiting for the promise of n2\./);
@@ -216,7 +239,7 @@ test("Founding: T9: a node that meets another promise than its own does not go o
   await world.clock.advance(20);
   for (const index of [1, 2]) (world.nodes.get(index) as TestNode).isEnded = true;
   world.exchange.attach(idOf(1), async () => {
-    const answer = world.nodes.get(1)?.founding.handle() as Record<string, unknown>;
+    const answer = world.nodes.get(1)?.founding.handle({}) as Record<string, unknown>;
     const promised = answer["promised"] as AgreedDocument | null;
     return { ...answer, promised: promised === null ? null : { ...promised, voters: [] } };
   });
