@@ -394,7 +394,12 @@ class World {
     const lost = new Set(this.#places.filter((one) => !one.mustServe).map(({ name }) => name));
     const found: Violation[] = [];
     for (const key of this.#workload.keys) {
-      const replicas = (await this.#explained(key)).filter(({ node }) => !lost.has(node));
+      const explained = await this.#explained(key);
+      if (typeof explained === "string") {
+        found.push({ promise: "P5", detail: `'${key}' cannot be explained ${when}: ${explained}` });
+        continue;
+      }
+      const replicas = explained.filter(({ node }) => !lost.has(node));
       found.push(...checkReplicas(key, replicas, when, this.#latestMs));
     }
     return found;
@@ -461,10 +466,23 @@ class World {
     return undefined;
   }
 
-  async #explained(key: string): Promise<readonly ExplainedReplica[]> {
-    const [place] = this.#whole;
+  /** What the replicas of a key hold; or why the node that is asked does not say. */
+  async #explained(key: string): Promise<readonly ExplainedReplica[] | string> {
+    const { node, life } = this.#whole[0] ?? {};
+    if (node === undefined || life === undefined) return "nobody serves";
     const request = { namespace: simNamespace, requestId: "compare", key: utf8Bytes(key) };
-    return (await place?.node?.explain(request))?.replicas ?? [];
+    return new Promise((resolve) => {
+      // A failed call of its disk may come to light long after all was healed.
+      const forget = life.onDeath(() => resolve("the node ended"));
+      const over = (answer: readonly ExplainedReplica[] | string): void => {
+        forget();
+        resolve(answer);
+      };
+      node.explain(request).then(
+        ({ replicas }) => over(replicas),
+        (error: unknown) => over(String(error)),
+      );
+    });
   }
 
   async #makeNamespace(): Promise<void> {

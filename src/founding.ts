@@ -102,6 +102,8 @@ type Answer<Document> =
       readonly self: Candidate;
       readonly settings: FoundingSettings;
       readonly promised: Document | undefined;
+      /** Of a promise that was not told yet. */
+      readonly fingerprint: string | undefined;
     };
 
 type Empty<Document> = Extract<Answer<Document>, { kind: "empty" }>;
@@ -175,7 +177,10 @@ export class Founding<Document extends AgreedDocument> {
     const document = present();
     if (document !== undefined) return memberAnswer(document, question);
     const promised = this.#promised === undefined ? null : unlessHeld(this.#promised, question);
-    return { kind: "empty", self, settings, promised };
+    const isBrief = isFields(question) && question["isBrief"] === true;
+    if (!isBrief || !isFields(promised)) return { kind: "empty", self, settings, promised };
+    const fingerprint = fingerprintOf(promised as unknown as Document);
+    return { kind: "empty", self, settings, promised: null, fingerprint };
   }
 
   /** One look at all peers: the end of the search, or what is missing. */
@@ -184,8 +189,10 @@ export class Founding<Document extends AgreedDocument> {
     if (document !== undefined) return { kind: "member", document };
     const { peers, self } = this.#parts;
     const others = peers.filter((address) => !self.addresses.includes(address));
-    const heard = await Promise.all(
-      others.map(async (address) => ({ address, answer: await this.#ask(address) })),
+    const heard = await this.#withPromises(
+      await Promise.all(
+        others.map(async (address) => ({ address, answer: await this.#ask(address, true) })),
+      ),
     );
     for (const { address, answer } of heard) {
       if (answer.kind === "member") return this.#meet(address, answer.document);
@@ -203,9 +210,30 @@ export class Founding<Document extends AgreedDocument> {
     return this.#begin(expect, heard);
   }
 
-  async #ask(address: string): Promise<Answer<Document>> {
+  /** All have promised the same as a rule: so it is told by one of them. */
+  async #withPromises(heard: readonly Heard<Document>[]): Promise<readonly Heard<Document>[]> {
+    const known = new Map<string, Document>();
+    for (const { address, answer } of heard) {
+      const fingerprint = answer.kind === "empty" ? answer.fingerprint : undefined;
+      if (fingerprint === undefined || known.has(fingerprint)) continue;
+      const again = await this.#ask(address, false);
+      if (again.kind !== "empty" || again.promised === undefined) continue;
+      known.set(fingerprintOf(again.promised), again.promised);
+    }
+    return heard.map(({ address, answer }) => {
+      if (answer.kind !== "empty" || answer.fingerprint === undefined) return { address, answer };
+      const promised = known.get(answer.fingerprint);
+      if (promised !== undefined) return { address, answer: { ...answer, promised } };
+      const why = "its promise could not be had";
+      return { address, answer: { kind: "silent", why } as const };
+    });
+  }
+
+  /** Who is there; `isBrief`: of a promise its fingerprint is enough. */
+  async #ask(address: string, isBrief: boolean): Promise<Answer<Document>> {
     const promised = this.#promised;
-    const question = promised === undefined ? {} : { holds: fingerprintOf(promised) };
+    const holds = promised === undefined ? {} : { holds: fingerprintOf(promised) };
+    const question = isBrief ? { ...holds, isBrief } : holds;
     try {
       return this.#parse(await this.#parts.ask(address, foundingTopic, question), promised);
     } catch (error) {
@@ -242,7 +270,8 @@ export class Founding<Document extends AgreedDocument> {
       if (answer.kind === "empty") nodes.set(answer.self.nodeId, answer);
     }
     // Its own address may be among the peers, or not.
-    nodes.set(self.nodeId, { kind: "empty", self, settings, promised: this.#promised });
+    const own = { promised: this.#promised, fingerprint: undefined };
+    nodes.set(self.nodeId, { kind: "empty", self, settings, ...own });
     const all = [...nodes.values()];
     const wrong = unlikeSettings(settings, all) ?? wrongNumber(expect, all, heard);
     if (wrong !== undefined) return wrong;
@@ -290,7 +319,9 @@ export class Founding<Document extends AgreedDocument> {
     const settings = readSettings(answer["settings"]);
     if (answer["kind"] !== "empty" || settings === undefined) throw nonsense("who it is");
     const promised = answer["promised"] === null ? undefined : documentIn(answer["promised"]);
-    return { kind: "empty", self, settings, promised };
+    const told = answer["fingerprint"];
+    const fingerprint = typeof told === "string" ? told : undefined;
+    return { kind: "empty", self, settings, promised, fingerprint };
   }
 }
 

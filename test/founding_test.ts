@@ -166,7 +166,7 @@ class World {
   }
 }
 
-test("Founding: a document is told to nobody who has it, and to who has another one or none", async () => {
+test("Founding: a document is told where it is another one, and once by one who asks in brief", async () => {
   const world = new World();
   for (const index of [0, 1, 2]) await world.start(index);
   await world.clock.advance(5000);
@@ -184,6 +184,29 @@ test("Founding: a document is told to nobody who has it, and to who has another 
   for (const question of [{}, undefined, { holds: "another" }, { holds: 7 }]) {
     assert.equal(told(founding?.handle(question)), world.nodes.get(0)?.present);
   }
+});
+
+test("Founding: one who comes when the others have promised is told of it by one of them", async () => {
+  const world = new World();
+  const [late] = [await world.start(2, { peers: [2] })];
+  for (const index of [0, 1]) await world.start(index);
+  await world.clock.advance(3000);
+  const one = world.nodes.get(0) as TestNode;
+  const { promised } = one.founding.handle({}) as Record<string, unknown>;
+  assert.ok(isFields(promised), "those two have promised");
+  const brief = one.founding.handle({ isBrief: true }) as Record<string, unknown>;
+  assert.is(brief["promised"], null);
+  assert.type(brief["fingerprint"], "string");
+  world.stop(2);
+  await world.clock.advance(2000);
+  const again = await world.start(2, { disk: late.disk });
+  await world.clock.advance(5000);
+  assert.is(again.found?.kind, "member", again.founding.waitingFor);
+  const whole = world.answers.filter((answer) => {
+    const { document, promised: other } = answer as Record<string, unknown>;
+    return isFields(document) || isFields(other);
+  });
+  assert.ok(whole.length <= 1, `${whole.length} answers had a whole document`);
 });
 
 test("Founding: T9: E nodes with the same peers, their own address among them, found one cluster", async () => {
