@@ -75,6 +75,27 @@ export const focuses = {
     troubles: (chance, size) =>
       drawList(chance, { ...size, kinds: cuts, gapMs: 400, lastsMsMax: 1500 }),
   },
+  /** Syncs are slow, reads come while they last, and the power goes again and again. */
+  power: {
+    knobs: (drawn) => {
+      const world = calm(drawn, 3);
+      const shares = { putShare: 0.4, deleteShare: 0.05, listShare: 0, weakShare: 0, allShare: 0 };
+      return {
+        ...world,
+        disk: { ...world.disk, syncMs: 40, slowShare: 0.01, slowFactor: 10 },
+        network: { ...world.network, leastMs: 0.2, mostMs: 1, slowShare: 0 },
+        workload: {
+          ...world.workload,
+          ...{ ...shares, readBackShare: 0, memoryShare: 0, ttlShare: 0 },
+          ...{ clients: 6, keys: 2, hotShare: 0.5, pauseMsMax: 20 },
+        },
+      };
+    },
+    troubles: (chance, size) => {
+      const kinds: readonly TroubleKind[] = ["power loss of all", "power loss in a sync"];
+      return drawList(chance, { ...size, kinds, gapMs: 1000, lastsMsMax: 1000 });
+    },
+  },
   /**
    * Few keys are put and deleted through a slow node that holds only some of them, while the others raise
    * watermarks ahead of the clocks, and quickly: what is under way when a round begins comes after it.

@@ -165,6 +165,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "reads name what is not synced",
     rule: "W2",
+    focus: "power",
     begin: method(
       Replica,
       "read",

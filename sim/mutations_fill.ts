@@ -19,11 +19,13 @@ export const fillMutations: readonly Mutation[] = [
   {
     name: "a replica is filled from one other alone",
     rule: "I4: n-m+1 of them, one of which has what any quorum took",
+    focus: "old votes",
     begin: method(NodeFills, "sourcesNeeded", () => () => 1),
   },
   {
     name: "a replica counts before it is filled",
     rule: "I4, R4",
+    focus: "old votes",
     begin: method(NodeFills, "hasData", () => () => true),
   },
   {
@@ -34,6 +36,7 @@ export const fillMutations: readonly Mutation[] = [
   {
     name: "a replica is kept as filled before it is",
     rule: "I4: it has synced that before it counts, after a crash too",
+    focus: "old votes",
     begin: all(
       method(
         Losses,
@@ -73,9 +76,7 @@ export const fillMutations: readonly Mutation[] = [
   {
     name: "what was deleted below the watermark stays at who is filled",
     rule: "G6: it discards what it holds below",
-    // A delete has to fall below a watermark, and be dropped, within the time that a copy is old.
-    suits: ({ watermarkPeriodMs, requestMsMax, workload }) =>
-      watermarkPeriodMs <= 1000 && requestMsMax <= 1000 && workload.deleteShare > 0,
+    focus: "old copies",
     begin: method(StoreSide, "discard", () => async () => {}),
   },
   {
