@@ -47,7 +47,7 @@ const waitMsMax = 8000;
 /** How long one that was let in may take to come up. */
 const comeMsMax = 30_000;
 /** How long one misses what is written; shorter than it takes to be called down. */
-const behindMs = 500;
+const behindMs = 1800;
 /** How long one hears nothing of a move. */
 const unawareMs = 4000;
 /** What is moved away has so long to be deleted, and forgotten, before it is given back. */
@@ -245,8 +245,8 @@ export class Members {
   }
 
   /**
-   * One member is given what it does not hold, when another has missed what was written until the copy
-   * begins; a third is gone after that, and can give neither of them what they lack.
+   * One member is given what it does not hold, when another has missed what was written just before; a
+   * third is gone after that, and can give neither of them what they lack.
    */
   async #leaveBehind(ring: readonly RingMember[]): Promise<void> {
     const { scheduler, chance } = this.#parts;
@@ -258,16 +258,12 @@ export class Members {
     const behind = this.#named(chance.pick(others));
     const gone = this.#named(chance.pick(others));
     const openBehind = this.#cutOff(behind);
-    await scheduler.sleep(behindMs);
-    // The answer comes when all have been told, which one is not.
-    const carried = this.#carryOut(change, behind[0]).catch(() => {});
-    const isCopying = (node: QuorateNode): boolean => movesOf(node)?.move?.phase === copyPhase;
-    await this.#wait(() => this.#nodes.some(isCopying), waitMsMax);
-    // What was on its way to it would come late, and leave nothing missing.
+    // What is sent to it from now on would come late, and leave nothing missing.
     for (const one of behind)
       for (const other of this.#parts.places) this.#parts.network.cut(one.address, other.address);
+    await scheduler.sleep(behindMs);
     openBehind();
-    await carried;
+    await this.#carryOut(change);
     await this.#wait(() => this.#nodes.some(hasCopied), waitMsMax);
     const open = this.#cutOff(gone);
     await scheduler.sleep(unawareMs);

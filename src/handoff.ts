@@ -25,6 +25,7 @@ import { fromHex, toHex } from "./bytes.ts";
 import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { hlcWallMs } from "./hlc.ts";
+import { Pauses } from "./pauses.ts";
 import { decodeRecord, recordBytes, recordVersion, type StoredRecord } from "./record.ts";
 import { ownNamespaces } from "./store_own.ts";
 import { type PieceStore, piecesOf } from "./store_pieces.ts";
@@ -142,9 +143,11 @@ export class Handoff {
   readonly #targets = new Map<string, Target>();
   #cancelTick: () => void = () => {};
   #isClosed = false;
+  readonly #pauses: Pauses;
 
   private constructor(options: HandoffOptions) {
     this.#options = options;
+    this.#pauses = new Pauses(options.clock);
   }
 
   /** Counts what the store holds, and begins to deliver it. */
@@ -255,6 +258,7 @@ export class Handoff {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancelTick();
+    this.#pauses.end();
     await Promise.all([...this.#targets.values()].map(({ delivering }) => delivering));
   }
 
@@ -378,9 +382,9 @@ export class Handoff {
       const fates = await Promise.all(part.map((item) => this.#deliverOne(item, isUp)));
       for (const [index, item] of part.entries()) (fates[index] === true ? gone : left).push(item);
       bytes += part.reduce((sum, item) => sum + storedBytes(item), 0);
-      if (this.#isClosed) break;
       const aheadMs = beganMs + (bytes / limits.bytesPerSecond) * 1000 - clock.monotonicMs();
-      if (isUp && aheadMs >= 1) await this.#pause(aheadMs);
+      if (isUp && aheadMs >= 1) await this.#pauses.wait(aheadMs);
+      if (this.#isClosed) break;
     }
     // Only now: each of them was durably answered. One that was replaced meanwhile stays.
     for (const item of await store.forget(gone)) this.#subtract(target, storedBytes(item));
@@ -401,12 +405,6 @@ export class Handoff {
     if (reply === "done") report.count("hints_delivered");
     else report.sometimes("handoff: hint answered later");
     return reply === "done";
-  }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#options.clock.after(ms, resolve);
-    });
   }
 }
 

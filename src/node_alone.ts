@@ -35,6 +35,7 @@ const bytesPerSecond = 16 * 1024 * 1024;
 
 export class LoneWatermarks {
   readonly #clock: Clock;
+  readonly #pace: RepairPace;
   readonly #rounds: WatermarkRounds;
   readonly #fences: NodeWatermarks;
   #cancel: () => void = () => {};
@@ -43,7 +44,7 @@ export class LoneWatermarks {
   constructor(parts: LoneParts) {
     const { clock, store } = parts;
     this.#clock = clock;
-    const pace = new RepairPace(clock, bytesPerSecond);
+    this.#pace = new RepairPace(clock, bytesPerSecond);
     this.#fences = new NodeWatermarks(store);
     this.#rounds = new WatermarkRounds({
       ...parts,
@@ -52,7 +53,7 @@ export class LoneWatermarks {
       peers: { request: () => Promise.reject(new QuorateError("internal", "It is alone.")) },
       isUp: () => false,
       compare: async () => true,
-      spend: (bytes) => pace.spend(bytes),
+      spend: (bytes) => this.#pace.spend(bytes),
       limits: { periodMs, lagMs: timeoutMsMax },
     });
     this.#tickLater();
@@ -65,6 +66,7 @@ export class LoneWatermarks {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancel();
+    this.#pace.end();
     await this.#rounds.close();
   }
 

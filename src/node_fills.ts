@@ -117,6 +117,7 @@ export class NodeFills {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancel();
+    this.#pace.end();
     await this.#running;
   }
 

@@ -108,6 +108,7 @@ export class NodeMoves {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancel();
+    this.#pace.end();
     await this.#running;
     await this.#proposing;
   }

@@ -192,6 +192,7 @@ export class RepairRounds {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancel();
+    this.#pace.end();
     await this.#catchingUp;
     await this.#keepingMarks;
     await this.#watermarks.close();

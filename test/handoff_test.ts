@@ -378,6 +378,29 @@ test("delivery keeps to its rate", async () => {
   await store.close();
 });
 
+test("a close does not wait until a rate allows the next one, and what was not delivered is kept", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  const handoff = openHandoff(world, store, target, { bytesPerSecond: 1 });
+  for (let index = 0; index < 100; index += 1) await handoff.keep(hintOf(`k${index}`));
+  target.up.add(away);
+  handoff.wake(away);
+  await world.clock.advance(5000);
+  const delivered = target.took.length;
+  assert.ok(delivered > 0 && delivered < 100);
+  let isClosed = false;
+  const closing = handoff.close().then(() => {
+    isClosed = true;
+  });
+  for (let step = 0; step < 20 && !isClosed; step += 1) await world.clock.advance(50);
+  assert.ok(isClosed, "a rate of a byte a second is no reason to stay");
+  await closing;
+  assert.is(target.took.length, delivered);
+  assert.is(handoff.status()[0]?.count, 100 - delivered);
+  await store.close();
+});
+
 test("whatever is kept, restarted and answered, every last hint of a key is delivered", async () => {
   const step = fc.oneof(
     fc.record({ kind: fc.constant("keep" as const), key: fc.integer({ min: 0, max: 5 }) }),

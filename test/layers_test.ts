@@ -98,6 +98,7 @@ const table: Readonly<Record<string, Row>> = {
   join: { layer: "effects", level: 4 },
   coordinator: { layer: "effects", level: 4 },
   deadlines: { layer: "effects", level: 1 },
+  pauses: { layer: "effects", level: 1 },
   channel: { layer: "effects", level: 1 },
   link: { layer: "effects", level: 2 },
   peers: { layer: "effects", level: 3 },

@@ -141,6 +141,19 @@ test("a rate is kept over all that is spent, whoever spends it", async () => {
   assert.equal(ended.at(-1), 6000, "an idle time is not saved up");
 });
 
+test("who waits for a rate is let go when that ends, and nobody waits after it", async () => {
+  const clock = new SimClock();
+  const pace = new RepairPace(clock, 1);
+  const ended: number[] = [];
+  const waiting = [1000, 2000].map((bytes) => pace.spend(bytes).then(() => ended.push(bytes)));
+  await clock.advance(500);
+  assert.equal(ended, []);
+  pace.end();
+  await Promise.all(waiting);
+  await pace.spend(1_000_000);
+  assert.equal(ended, [1000, 2000]);
+});
+
 test("after a comparison both sides have the newest of everything that either had", async () => {
   const held = fc.dictionary(
     fc.string({ minLength: 1, maxLength: 3 }),

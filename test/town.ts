@@ -24,7 +24,7 @@ export interface Place {
   /** How it keeps its replicas the same. */
   limits?: Pick<
     NodeClusterOptions,
-    "hintAgeMaxMs" | "repairPeriodMs" | "watermarkPeriodMs" | "requestMsMax"
+    "hintAgeMaxMs" | "hintBytesPerSecond" | "repairPeriodMs" | "watermarkPeriodMs" | "requestMsMax"
   >;
   /** Takes in nodes that ask to join, without a plan. */
   autoJoin?: boolean;
