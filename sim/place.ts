@@ -89,7 +89,7 @@ export class Place {
   isReplaced = false;
   /** Its disk may have lost what it had acknowledged: until it has filled it counts for nothing. */
   hasLost = false;
-  /** What is left of its disk is refused, and its start says why. */
+  /** What is left of its disk was refused by a start, which said why. */
   #isRefused = false;
   /** Whether its table is read from begin to end. */
   #isScrubbed = false;
@@ -201,7 +201,6 @@ export class Place {
     opening.then(
       (node) => {
         this.#node = node;
-        this.#isRefused = false;
         if (node.accept !== undefined) network.listen(this.address, node.accept, life);
         void node.ended.then((error) => this.#ended(life, error));
       },
@@ -325,7 +324,14 @@ export class Place {
 
   /** Whether it has to serve in the end, and to hold what the others hold. */
   get mustServe(): boolean {
-    return !this.hasLost || !(this.isReplaced || this.#isRefused);
+    // It is started again and again: as long as such a start has not opened the disk it may be refused too.
+    const isRefused = this.#isRefused && !this.#isOpen;
+    return !this.hasLost || !(this.isReplaced || isRefused);
+  }
+
+  /** Whether its process has opened all that is on its disk. */
+  get #isOpen(): boolean {
+    return this.#node?.readiness().some(({ name }) => name === "replica") === true;
   }
 
   /** The disk is gone; an empty one is there. */
@@ -336,6 +342,7 @@ export class Place {
     this.disks += 1;
     this.#backup = undefined;
     this.#isTableDamaged = false;
+    this.#isRefused = false;
     this.hasFailed = false;
     this.#lose("gets a new disk");
     this.isReplaced = true;
