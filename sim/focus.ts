@@ -19,10 +19,11 @@ import { type Knobs, repairNeverMs } from "./knobs.ts";
 import { drawList, type Trouble, type TroubleKind } from "./trouble_list.ts";
 
 /**
- * `behind`: one misses what is written just before a change. `unaware`: one does not hear that what it
- * held has been moved away. `away`: one is gone while what it holds is moved away, deleted, and given back.
+ * `behind`: one misses what is written just before a change. `partial`: who has copied all misses what is
+ * written before it is read. `unaware`: one does not hear that what it
+ * held has been moved away. `late`: another one does not, and what it asks comes when that is over. `away`: one is gone while what it holds is moved away, deleted, and given back.
  */
-export type Habit = "behind" | "unaware" | "away";
+export type Habit = "behind" | "partial" | "unaware" | "late" | "away";
 
 export interface Focus {
   readonly knobs: (drawn: Knobs) => Knobs;
@@ -170,6 +171,30 @@ export const focuses = {
       const world = moving(drawn);
       const workload = { ...world.workload, keys: 20, timeoutMsMin: 200, timeoutMsMax: 600 };
       // With one replica a single one that goes by what it knew is enough.
+      return { ...world, workload, n: 1, partitions: 8 };
+    },
+    troubles: () => [],
+  },
+  /** Who has copied a partition misses what is written until it is read there. */
+  "writes between copy and read": {
+    moves: "many",
+    habit: "partial",
+    knobs: (drawn) => {
+      const world = moving(drawn, 4);
+      const haste = { timeoutMsMin: 100, timeoutMsMax: 300, readBackShare: 0 };
+      const workload = { ...world.workload, ...haste, clients: 8, keys: 10, pauseMsMax: 20 };
+      return { ...world, workload, n: 1, partitions: 4 };
+    },
+    troubles: () => [],
+  },
+  /** What was asked of one that has held a partition comes when it has moved. */
+  "requests from before a move": {
+    moves: "many",
+    habit: "late",
+    knobs: (drawn) => {
+      const world = moving(drawn);
+      const patience = { timeoutMsMin: 5000, timeoutMsMax: 8000 };
+      const workload = { ...world.workload, ...patience, clients: 10, keys: 20 };
       return { ...world, workload, n: 1, partitions: 8 };
     },
     troubles: () => [],

@@ -50,6 +50,8 @@ const comeMsMax = 30_000;
 const behindMs = 1800;
 /** How long one hears nothing of a move. */
 const unawareMs = 4000;
+/** How long one that has copied all misses what is written. */
+const partialMs = 1000;
 /** What is moved away has so long to be deleted, and forgotten, before it is given back. */
 const goneMs = 2000;
 
@@ -172,6 +174,8 @@ export class Members {
     if (habit === "away") return this.#sendAway(ring);
     if (habit === "behind") return this.#leaveBehind(ring);
     if (habit === "unaware") return this.#keepUnaware(ring);
+    if (habit === "late") return this.#keepLate(ring);
+    if (habit === "partial") return this.#keepPartial(ring);
     const lost = places.find(({ hasLost, name }) => {
       return hasLost && ring.some(({ node }) => node === name);
     });
@@ -270,11 +274,42 @@ export class Members {
     open();
   }
 
+  /** What one asks by the topology of before comes when others are read already. */
+  async #keepLate(ring: readonly RingMember[]): Promise<void> {
+    const { chance } = this.#parts;
+    const one = chance.pick(ring);
+    const late = this.#named(chance.pick(ring.filter((each) => each !== one)));
+    const open = this.#cutOff(late);
+    const change = { weight: [{ node: one.node, weight: one.weight === 0 ? 100 : 0 }] };
+    const carried = this.#carryOut(change, late[0]).catch(() => {});
+    const isRead = (node: QuorateNode): boolean => (movesOf(node)?.move?.phase ?? 0) > copyPhase;
+    await this.#wait(() => this.#nodes.some(isRead), waitMsMax);
+    open();
+    await carried;
+  }
+
+  /** Who has copied all misses what is written until it is read, and gets its hints slowly. */
+  async #keepPartial(ring: readonly RingMember[]): Promise<void> {
+    const { scheduler, network, places } = this.#parts;
+    const [last] = [...ring].sort((a, b) => (a.node < b.node ? 1 : -1));
+    if (last === undefined) return;
+    const weight = last.weight === 0 ? 100 : 0;
+    await this.#carryOut({ weight: [{ node: last.node, weight }] });
+    if (weight === 0) return;
+    await this.#wait(() => this.#nodes.some(hasCopied), waitMsMax);
+    const joined = this.#named(last);
+    const open = this.#cutOff(joined);
+    await scheduler.sleep(partialMs);
+    // What is on its way to it would come late, and leave nothing missing.
+    for (const one of joined) for (const other of places) network.cut(one.address, other.address);
+    open();
+  }
+
   #named({ node }: RingMember): readonly Place[] {
     return this.#parts.places.filter(({ name }) => name === node);
   }
 
-  /** What one holds is moved away, and it does not hear that the others are read now that all is copied. */
+  /** What one holds is moved away, and it does not hear that others are read now that all is copied. */
   async #keepUnaware(ring: readonly RingMember[]): Promise<void> {
     const { scheduler, chance } = this.#parts;
     const one = chance.pick(ring);

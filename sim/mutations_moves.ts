@@ -35,7 +35,7 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "a version is written back to the set that is read alone",
     rule: "T3: and so does a write-back",
-    suits,
+    focus: "writes between copy and read",
     begin: getter(
       ReadQuorum,
       "decision",
@@ -49,7 +49,7 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "a request of an older topology is answered",
     rule: "T2: a replica refuses what is older than the partition's last change",
-    focus: "moves",
+    focus: "requests from before a move",
     begin: method(TopologyView, "changedAt", () => () => 0),
   },
   {
