@@ -157,9 +157,9 @@ export const focuses = {
     knobs: (drawn) => {
       const world = moving(drawn, 4);
       const timeouts = { timeoutMsMin: 200, timeoutMsMax: 600 };
-      const workload = { ...world.workload, ...timeouts, clients: 8, keys: 25, pauseMsMax: 40 };
+      const workload = { ...world.workload, ...timeouts, clients: 8, keys: 200, pauseMsMax: 100 };
       // It is not called down for as long as it misses what is written.
-      return { ...world, workload, hintBytesPerSecond: 100, gossipPeriodMs: 500 };
+      return { ...world, workload, hintBytesPerSecond: 400, gossipPeriodMs: 500 };
     },
     troubles: () => [],
   },
