@@ -206,6 +206,17 @@ export const focuses = {
     knobs: (drawn) => ({ ...moving(drawn), watermarkPeriodMs: 300, partitions: 2 }),
     troubles: () => [],
   },
+  /** The same, and what it takes meanwhile is nowhere else. */
+  "writes of those away": {
+    moves: "many",
+    habit: "away",
+    knobs: (drawn) => {
+      const world = moving(drawn);
+      const workload = { ...world.workload, weakShare: 0.4 };
+      return { ...world, workload, watermarkPeriodMs: 300, partitions: 2 };
+    },
+    troubles: () => [],
+  },
   /** What one alone has taken, who cannot be reached by those who hold the partition, is moved away. */
   "moves of one alone": {
     moves: "many",

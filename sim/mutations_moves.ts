@@ -9,10 +9,11 @@
 import { Holdings } from "../src/holdings.ts";
 import { NodeMoves } from "../src/node_moves.ts";
 import { TopologyView } from "../src/node_view.ts";
+import { WatermarkRounds } from "../src/node_watermark_rounds.ts";
 import { ReadQuorum } from "../src/quorum_read.ts";
 import type { Topology } from "../src/topology.ts";
 import type { Knobs } from "./knobs.ts";
-import { getter, type Mutation, method } from "./mutation.ts";
+import { all, getter, type Mutation, method } from "./mutation.ts";
 
 /** Nobody moves anything in the other runs. */
 const suits = ({ memberGapMs, nodes }: Knobs): boolean => memberGapMs !== undefined && nodes >= 3;
@@ -88,6 +89,16 @@ export const moveMutations: readonly Mutation[] = [
     name: "what an older join has left is taken up again",
     rule: "T6: data kept under another join is no data",
     focus: "moves of those away",
-    begin: method(Holdings, "isKept", () => () => true),
+    // A watermark that waits for it would keep every delete until it has given on what it held.
+    begin: all(
+      method(Holdings, "isKept", () => () => true),
+      method(WatermarkRounds, "formerOf", () => () => undefined),
+    ),
+  },
+  {
+    name: "a watermark rises over what one may have that holds the partition no more",
+    rule: "G4, P1: until it has told that it has given it on",
+    focus: "writes of those away",
+    begin: method(WatermarkRounds, "formerOf", () => () => undefined),
   },
 ];

@@ -52,6 +52,7 @@ export class LoneWatermarks {
       counts: () => true,
       peers: { request: () => Promise.reject(new QuorateError("internal", "It is alone.")) },
       isUp: () => false,
+      clearedAt: () => 0,
       compare: async () => true,
       spend: (bytes) => this.#pace.spend(bytes),
       limits: { periodMs, lagMs: timeoutMsMax },

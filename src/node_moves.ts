@@ -2,7 +2,7 @@
  * Node moves: what a node does while replicas move: copies what it comes to hold, drops what it does not
  * hold any more, and asks for the next phase when its time has come.
  *
- *     phase 1   what an older join has left here is removed before anything is taken
+ *     phase 1   what an older join has left here goes as in phase 4, before anything is taken
  *     phase 2   pull from n-m+1 of the old replicas, told to the others when all of it is synced
  *     phase 4   push to the new replicas what they lack, then remove it, a piece at a time
  *
@@ -14,6 +14,8 @@
  * 2. What is dropped was compared with the new replicas, and with m of them to the end (T6).
  * 3. One range is copied at a time, and no faster than `bytesPerSecond`.
  * 4. Nothing is taken for a partition under a join before what an older one has left is removed (T6).
+ * 5. The others are told up to which document nothing is here that is not this node's: until then no
+ *    watermark rises over what it may still give to them (G4).
  *
  * Effects: Clock, Report; the store, the disk and the peers. Source: rules T4 to T6, G1, R4.
  *
@@ -85,6 +87,8 @@ export class NodeMoves {
   /** The move of which all was copied, and that after which all was dropped. */
   #filled = 0;
   #dropped = 0;
+  /** The newest document by which nothing was left here that is not this node's. */
+  #cleared = 0;
   /** The document for which nothing is left to be done. */
   #settled: Topology | undefined;
   /** Looks at which the next phase could have begun: the voters try one after another. */
@@ -121,10 +125,12 @@ export class NodeMoves {
   get load(): Readonly<Record<string, number>> {
     const { topology, ownNodeId } = this.#parts;
     const { move } = topology();
-    if (move === undefined) return {};
+    const moveCleared = this.#cleared;
+    if (move === undefined) return { moveCleared };
     const { done, all } = this.#progress;
     const isDone = this.#filled === move.begun || !this.#isJoining(topology(), ownNodeId);
     return {
+      moveCleared,
       moveFilled: isDone ? move.begun : 0,
       moveDropped: this.#dropped === move.begun ? move.begun : 0,
       moveDone: done,
@@ -148,8 +154,11 @@ export class NodeMoves {
       await this.#removing;
       const present = topology();
       const news = this.#unkept(next).filter(
-        // Where it is a replica by the present document, that one's data is not to be touched.
-        ({ partition, n }) => joinedAt(present, partition, n, ownNodeId) === undefined,
+        // Where it is a replica by the present document, that one's data is not to be touched; what an
+        // older join has left has to be given to the others first, for which there is time later.
+        ({ partition, n }) =>
+          joinedAt(present, partition, n, ownNodeId) === undefined &&
+          !this.#holdsAny(next, partition, n),
       );
       await this.#empty(next, news);
     } finally {
@@ -184,15 +193,16 @@ export class NodeMoves {
     const topology = this.#parts.topology();
     this.#advance(topology);
     if (topology === this.#settled) return;
-    await this.#empty(topology, this.#unkept(topology));
+    const isEmptied = await this.#empty(topology, this.#unkept(topology));
     const { move } = topology;
     if (move?.phase === 2 && !move.isReverting) await this.#fillAll(topology);
     const isDropped = await this.#dropAll(topology);
     // What was found in the middle of another document has to be looked at again.
     if (topology !== this.#parts.topology()) return;
+    if (isDropped && isEmptied) this.#cleared = topology.epoch;
     if (isDropped && move?.phase === 4) this.#dropped = move.begun;
     const isFilled = move === undefined || move.phase !== 2 || this.#filled === move.begun;
-    if (isDropped && isFilled) this.#settled = topology;
+    if (isDropped && isEmptied && isFilled) this.#settled = topology;
   }
 
   /** T4: any voter that sees that it may proposes the next phase; one that fails tries again. */
@@ -248,17 +258,25 @@ export class NodeMoves {
     return found;
   }
 
-  /** T6: data kept under another join is no data. */
-  async #empty(topology: Topology, found: readonly Holding[]): Promise<void> {
-    if (found.length === 0) return;
+  /**
+   * T6: data kept under another join is no data, but what was taken under it and nobody else has is not
+   * lost either. False: not all of it could be given to the others yet.
+   */
+  async #empty(topology: Topology, found: readonly Holding[]): Promise<boolean> {
     const { holdings, report } = this.#parts;
-    for (const { partition, n } of found) {
+    const kept: Holding[] = [];
+    for (const holding of found) {
+      const { partition, n } = holding;
+      const holdsAny = this.#holdsAny(topology, partition, n);
+      if (holdsAny && !(await this.isCovered(topology, partition, n))) continue;
       for (const { number, policy } of topology.namespaces) {
         if (policy.n !== n || !(await this.#remove(partition, number))) continue;
         report.sometimes("move: what an older join had left was removed");
       }
+      kept.push(holding);
     }
-    if (!this.#isClosed) await holdings.keep(found);
+    if (kept.length > 0 && !this.#isClosed) await holdings.keep(kept);
+    return kept.length === found.length;
   }
 
   #isJoining(topology: Topology, nodeId: string): boolean {
@@ -362,11 +380,13 @@ export class NodeMoves {
   /** T6: the new replicas have got what they lacked. */
   async isCovered(topology: Topology, partition: number, n: number): Promise<boolean> {
     const replicas = replicasOf(topology, partition, n);
+    const lost = topology.move?.lost ?? [];
+    const targets = this.#upFirst(replicas.filter(({ nodeId }) => !lost.includes(nodeId)));
     let covered = 0;
-    for (const target of this.#upFirst(replicas)) {
+    for (const target of targets) {
       if (await this.#compareAll(topology, { partition, n }, target, keepsNothing)) covered += 1;
     }
-    return covered >= majority(replicas.length);
+    return covered >= Math.min(majority(replicas.length), targets.length);
   }
 
   /** Removes what is there of a namespace, in pieces; whether there was anything. */

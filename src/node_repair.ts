@@ -63,6 +63,8 @@ export interface RepairRoundsParts {
   readonly hasData: (partition: number, n: number) => boolean;
   readonly peers: Pick<Peers, "request">;
   readonly isUp: (nodeId: string) => boolean;
+  /** See `WatermarkRoundsParts`. */
+  readonly clearedAt: (nodeId: string) => number;
   /** Tells a replica of a mark; resolves when it has it, durably. */
   readonly handOn: (nodeId: string, mark: Mark) => Promise<unknown>;
   readonly limits: RepairLimits;

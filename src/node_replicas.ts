@@ -153,6 +153,7 @@ export class NodeReplicas {
       hasData: (partition, n) => this.#hasData(partition, n),
       peers: cluster.peers,
       isUp: (other) => cluster.isUp(other),
+      clearedAt: (other) => cluster.viewOf(other)?.load["moveCleared"] ?? 0,
       handOn: (other, mark) => cluster.peers.ask(other, markTopic, mark, handOnMsMax),
       limits: parts.repair,
     });

@@ -27,7 +27,7 @@ import type { Peers } from "./peers.ts";
 import type { Pair } from "./repair_digest.ts";
 import type { Visit } from "./repair_schedule.ts";
 import type { Store } from "./store.ts";
-import { type Member, otherRowOf, replicasOf, type Topology } from "./topology.ts";
+import { isIn, type Member, otherRowOf, replicasOf, type Topology } from "./topology.ts";
 
 export interface WatermarkRoundsParts {
   readonly clock: Clock;
@@ -40,6 +40,8 @@ export interface WatermarkRoundsParts {
   readonly counts: (partition: number, n: number) => boolean;
   readonly peers: Pick<Peers, "request">;
   readonly isUp: (nodeId: string) => boolean;
+  /** The newest document by which a member has told that nothing is left there that is not its own; 0: none. */
+  readonly clearedAt: (nodeId: string) => number;
   /** Compares now, with every difference looked at; whether it came to its end. */
   readonly compare: (visit: Visit) => Promise<boolean>;
   readonly spend: (bytes: number) => Promise<void>;
@@ -76,6 +78,8 @@ interface Entry {
 const retryMsMax = 60_000;
 /** A record that was replaced by one with an earlier end is not waited for longer. */
 const lookAgainMs = 24 * 3_600_000;
+/** What is so since then was never otherwise. */
+const firstEpoch = 1;
 
 export class WatermarkRounds {
   readonly #parts: WatermarkRoundsParts;
@@ -206,6 +210,12 @@ export class WatermarkRounds {
         entry.why = "its replicas are moving";
         continue;
       }
+      // G4: whoever held it before the last move may have taken what nobody else has.
+      const former = this.formerOf(entry.pair, entry.replicas);
+      if (former !== undefined) {
+        entry.why = `${former.name} has not told that it has given on what it held of it`;
+        continue;
+      }
       const away = this.othersOf(entry.replicas).find((other) => !this.isThere(other));
       // G4: one that is missing holds it back.
       if (away !== undefined) entry.why = `${away.name} is not reached`;
@@ -245,6 +255,15 @@ export class WatermarkRounds {
   /** All others take part, whether they are there or not (G4). */
   othersOf(replicas: readonly Member[]): readonly Member[] {
     return replicas.filter(({ nodeId }) => nodeId !== this.#parts.self.nodeId);
+  }
+
+  /** One that may still have something of a partition that is not its own any more. */
+  formerOf({ partition }: Pair, replicas: readonly Member[]): Member | undefined {
+    const { topology, clearedAt } = this.#parts;
+    const { members, changed } = topology();
+    const since = changed[partition] ?? firstEpoch;
+    if (since === firstEpoch) return undefined;
+    return members.find(({ nodeId }) => !isIn(replicas, nodeId) && clearedAt(nodeId) < since);
   }
 
   /** Whether a node can be asked. */

@@ -226,6 +226,43 @@ test("T4: a move in the middle of which a disk is lost can be taken back, and th
   await town.close();
 });
 
+for (const isGivenBack of [false, true]) {
+  const how = isGivenBack ? "away and back" : "away";
+  test(`P1, G4: what a member took that does not hear that it was moved ${how} is not lost`, async () => {
+    const town = new Town(4);
+    for (const place of town.places) {
+      place.limits = { repairPeriodMs: 2000, watermarkPeriodMs: 1000, requestMsMax: 1000 };
+    }
+    await town.startAll();
+    const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);
+    const replicasOf = (key: string) => town.at(0).place("default", utf8Bytes(key));
+    const held = keys.filter((key) => replicasOf(key).replicas.some(({ node }) => node === "n4"));
+    for (const key of keys) await town.put(0, key, "before", { w: "all" });
+    const addresses = town.places.slice(0, 3).map(({ address }) => address);
+    for (const address of addresses) town.network.cut("10.0.0.4:80", address);
+    for (const key of held) await town.put(3, key, "alone", { w: 1 });
+    await change(town, 0, { drain: ["n4"] });
+    await town.until(() => isStill(town, [0, 1, 2]), 120);
+    // Something in each partition waits for a watermark.
+    for (const key of keys) {
+      const request = { namespace: "default", requestId: "t", key: utf8Bytes(`${key}-gone`) };
+      await town.done(town.at(0).delete(request));
+    }
+    await town.pass(20_000);
+    const heldBack = [0, 1, 2].flatMap((index) => town.at(index).repair().heldBack);
+    assert.ok(heldBack.some(({ why }) => why.startsWith("n4 has not told")));
+    if (isGivenBack) await change(town, 0, { weight: [{ node: "n4", weight: 100 }] });
+    town.network.heal();
+    await town.until(() => town.isReady(3) && isStill(town, [0, 1, 2, 3]), 120);
+    const isCleared = (): boolean =>
+      [0, 1, 2, 3].every((index) => town.at(index).repair().heldBack.length === 0);
+    await town.until(isCleared, 120);
+    await town.pass(5000);
+    for (const key of held) assert.is(await town.get(0, key, { consistency: "all" }), "alone", key);
+    await town.close();
+  });
+}
+
 test("a plan made for another epoch is refused, and one of two operators wins", async () => {
   const town = await three(3);
   const { id: first } = await town.done(moves(town, 0).plan({ drain: ["n1"] }));

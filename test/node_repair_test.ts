@@ -80,6 +80,7 @@ test("D3: a partition that another node cannot compare keeps only itself from co
     },
     isUp: () => true,
     hasData: () => true,
+    clearedAt: () => 0,
     handOn: async () => ({}),
     ...{ random: new SimRandom(1), limits },
   });
@@ -119,6 +120,7 @@ async function markedRounds(answer: () => Promise<void> = async () => {}) {
     },
     isUp: (nodeId) => state.isUp && nodeId === other.nodeId,
     hasData: () => true,
+    clearedAt: () => 0,
     handOn: async () => ({}),
     ...{ random: new SimRandom(1), limits },
   });
