@@ -82,7 +82,7 @@ export const moveMutations: readonly Mutation[] = [
   {
     name: "what is not held any more is dropped at once",
     rule: "T6: only after it is covered by the new replicas",
-    focus: "moves of one alone",
+    focus: "writes of those away",
     begin: method(NodeMoves, "isCovered", () => () => Promise.resolve(true)),
   },
   {
