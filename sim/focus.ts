@@ -76,6 +76,55 @@ export const focuses = {
     troubles: (chance, size) =>
       drawList(chance, { ...size, kinds: cuts, gapMs: 400, lastsMsMax: 1500 }),
   },
+  /** Nodes are restarted in order and cut off, nobody dies, and hints alone bring what was missed. */
+  restarts: {
+    knobs: (drawn) => {
+      const world = calm(drawn, 3);
+      const shares = { putShare: 0.35, deleteShare: 0.2, listShare: 0.1, weakShare: 0.2 };
+      return {
+        ...world,
+        ...{ repairPeriodMs: repairNeverMs, hintAgeMaxMs: undefined, hintBytesMax: undefined },
+        workload: {
+          ...world.workload,
+          ...{ ...shares, allShare: 0, memoryShare: 0, ttlShare: 0 },
+          ...{ clients: 6, keys: 40, pauseMsMax: 50 },
+        },
+      };
+    },
+    troubles: (chance, size) => {
+      const kinds: readonly TroubleKind[] = ["restart", "cut pair", "isolate"];
+      return drawList(chance, { ...size, kinds, gapMs: 500, lastsMsMax: 3000 });
+    },
+  },
+  /** Writes reach one replica alone, are read there, and come to the others late. */
+  "partial writes": {
+    knobs: (drawn) => {
+      const world = calm(drawn, 3);
+      const shares = {
+        putShare: 0.3,
+        deleteShare: 0.2,
+        listShare: 0.15,
+        weakShare: 0,
+        allShare: 0,
+      };
+      return {
+        ...world,
+        ...{ repairPeriodMs: repairNeverMs, hintAgeMaxMs: undefined, hintBytesMax: undefined },
+        hintBytesPerSecond: 400,
+        network: { ...world.network, leastMs: 0.2, mostMs: 1, slowShare: 0 },
+        workload: {
+          ...world.workload,
+          ...{ ...shares, memoryShare: 0, ttlShare: 0, valueBytesMax: 20 },
+          ...{ clients: 6, keys: 40, pauseMsMax: 50, timeoutMsMin: 200, timeoutMsMax: 400 },
+        },
+      };
+    },
+    // What is on a wire comes late, unless the stream ends before.
+    troubles: (chance, size) => {
+      const kinds: readonly TroubleKind[] = ["isolate", "reset", "reset"];
+      return drawList(chance, { ...size, kinds, gapMs: 300, lastsMsMax: 3000 });
+    },
+  },
   /** Syncs are slow, reads come while they last, and the power goes again and again. */
   power: {
     knobs: (drawn) => {

@@ -290,6 +290,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "replicas without data count for writes",
     rule: "I4",
+    focus: "old votes",
     begin: method(
       WriteQuorum,
       "step",
@@ -422,6 +423,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "deletes are not kept as hints",
     rule: "H1",
+    focus: "restarts",
     begin: method(
       Handoff,
       "keep",
@@ -453,6 +455,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "a replica answers before others have told what they remember",
     rule: "I3",
+    focus: "old votes",
     begin: wholeAlready("asked"),
   },
   {
@@ -463,6 +466,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: "a store that was rolled back counts",
     rule: "I3, P9",
+    focus: "old votes",
     begin: method(
       Standings,
       "tell",
