@@ -97,6 +97,8 @@ export class Place {
   #afterWrite: ((key: string) => void) | undefined;
   /** Whether it waits for the answer to a write that was minted twice. */
   #isForSecond = false;
+  /** The process that has found out that its disk was rolled back. */
+  #foundLost: SimProcess | undefined;
   #secondAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: PlaceParts) {
@@ -131,7 +133,8 @@ export class Place {
   /** Whether it has been told what others remember of its store. */
   get isTold(): boolean {
     const check = this.#node?.readiness().find(({ name }) => name === "replica");
-    return check !== undefined && (check.ok || check.detail?.includes("rolled back") === true);
+    // Not by its words: that it was rolled back it says for long after, and of an earlier time.
+    return check !== undefined && (check.ok || this.#foundLost === this.#life);
   }
 
   get isReady(): boolean {
@@ -484,6 +487,7 @@ export class Place {
     };
     const sometimes = (name: string): void => {
       if (name === "coordinator: second version") this.#secondAtMs = scheduler.nowMs;
+      if (name === "node: rolled back") this.#foundLost = this.#life;
       onSometimes(name);
     };
     return { log, count: () => {}, observe: () => {}, sometimes };
