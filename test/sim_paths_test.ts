@@ -59,4 +59,18 @@ test("what the simulator does not know is refused before anything runs", async (
   }
 });
 
+test("a focus or moves that there are not are refused, with those that there are", async () => {
+  for (const [choices, why] of [
+    [{ focus: "nothing" }, /--focus takes one of: one key, .*; not 'nothing'/],
+    [{ moves: "some" }, /--moves takes many or none, not 'some'/],
+  ] as const) {
+    const error = await runSim(choices, () => {}).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    assert.instance(error, SimUsage);
+    assert.match((error as Error).message, why);
+  }
+});
+
 test.run();
