@@ -552,7 +552,9 @@ export const mutations: readonly Mutation[] = [
       (old) =>
         function (request) {
           const job = old.call(this, request);
-          return job === undefined ? undefined : { ...job, needed: 1 };
+          if (job === undefined) return undefined;
+          const { word: _, ...rest } = job;
+          return { ...rest, needed: 1 };
         },
     ),
   },
