@@ -18,6 +18,7 @@ import type { MovesAnswer, MovesApi, PlanRequest, RingAnswer, RingMember } from 
 import type { QuorateNode } from "../src/node.ts";
 import type { Chance } from "./chance.ts";
 import type { Habit } from "./focus.ts";
+import { changeBy, type HabitParts } from "./habits.ts";
 import type { SimNetwork } from "./network.ts";
 import type { Place } from "./place.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -38,22 +39,10 @@ export interface MembersParts {
 }
 
 const lookMs = 200;
-/** In which those that join copy. */
-const copyPhase = 2;
-/** A phase is noticed so soon, before it is told around. */
-const noticeMs = 5;
 /** How long a node that is to join is waited for. */
 const waitMsMax = 8000;
 /** How long one that was let in may take to come up. */
 const comeMsMax = 30_000;
-/** How long one misses what is written; shorter than it takes to be called down. */
-const behindMs = 1800;
-/** How long one hears nothing of a move. */
-const unawareMs = 4000;
-/** How long one that has copied all misses what is written. */
-const partialMs = 1000;
-/** What is moved away has so long to be deleted, and forgotten, before it is given back. */
-const goneMs = 2000;
 
 export class Members {
   readonly #parts: MembersParts;
@@ -171,11 +160,7 @@ export class Members {
       return;
     }
     const { habit } = this.#parts;
-    if (habit === "away") return this.#sendAway(ring);
-    if (habit === "behind") return this.#leaveBehind(ring);
-    if (habit === "unaware") return this.#keepUnaware(ring);
-    if (habit === "late") return this.#keepLate(ring);
-    if (habit === "partial") return this.#keepPartial(ring);
+    if (habit !== undefined) return changeBy[habit](this.#habitParts, ring);
     const lost = places.find(({ hasLost, name }) => {
       return hasLost && ring.some(({ node }) => node === name);
     });
@@ -191,6 +176,16 @@ export class Members {
     if (isJoining && !(await this.#waits(spare))) return;
     const join = isJoining ? [spare.name] : [];
     if (join.length + leave.length > 0) await this.#carryOut({ join, leave });
+  }
+
+  get #habitParts(): HabitParts {
+    const { scheduler, chance, network, places } = this.#parts;
+    return {
+      ...{ scheduler, chance, network, places },
+      moves: () => this.#nodes.map((node) => movesOf(node)?.move),
+      carryOut: (request, except) => this.#carryOut(request, except),
+      isOver: () => this.#isOver,
+    };
   }
 
   /** Another weight; none at all where enough others hold something. */
@@ -246,120 +241,6 @@ export class Members {
     await this.#ask((api) => api.apply(id), moves);
     this.begun += 1;
     scheduler.trace("members: applied");
-  }
-
-  /**
-   * One member is given what it does not hold, when another has missed what was written just before; a
-   * third is gone after that, and can give neither of them what they lack.
-   */
-  async #leaveBehind(ring: readonly RingMember[]): Promise<void> {
-    const { scheduler, chance } = this.#parts;
-    const [last, ...others] = [...ring].sort((a, b) => (a.node < b.node ? 1 : -1));
-    if (last === undefined) return;
-    const weight = last.weight === 0 ? 100 : 0;
-    const change = { weight: [{ node: last.node, weight }] };
-    if (weight === 0) return this.#carryOut(change);
-    const behind = this.#named(chance.pick(others));
-    const gone = this.#named(chance.pick(others));
-    const openBehind = this.#cutOff(behind);
-    // What is sent to it from now on would come late, and leave nothing missing.
-    for (const one of behind)
-      for (const other of this.#parts.places) this.#parts.network.cut(one.address, other.address);
-    await scheduler.sleep(behindMs);
-    openBehind();
-    await this.#carryOut(change);
-    await this.#wait(() => this.#nodes.some(hasCopied), waitMsMax);
-    const open = this.#cutOff(gone);
-    await scheduler.sleep(unawareMs);
-    open();
-  }
-
-  /** What one asks by the topology of before comes when others are read already. */
-  async #keepLate(ring: readonly RingMember[]): Promise<void> {
-    const { chance } = this.#parts;
-    const one = chance.pick(ring);
-    const late = this.#named(chance.pick(ring.filter((each) => each !== one)));
-    const open = this.#cutOff(late);
-    const change = { weight: [{ node: one.node, weight: one.weight === 0 ? 100 : 0 }] };
-    const carried = this.#carryOut(change, late[0]).catch(() => {});
-    const isRead = (node: QuorateNode): boolean => (movesOf(node)?.move?.phase ?? 0) > copyPhase;
-    await this.#wait(() => this.#nodes.some(isRead), waitMsMax);
-    open();
-    await carried;
-  }
-
-  /** Who has copied all misses what is written until it is read, and gets its hints slowly. */
-  async #keepPartial(ring: readonly RingMember[]): Promise<void> {
-    const { scheduler, network, places } = this.#parts;
-    const [last] = [...ring].sort((a, b) => (a.node < b.node ? 1 : -1));
-    if (last === undefined) return;
-    const weight = last.weight === 0 ? 100 : 0;
-    await this.#carryOut({ weight: [{ node: last.node, weight }] });
-    if (weight === 0) return;
-    await this.#wait(() => this.#nodes.some(hasCopied), waitMsMax);
-    const joined = this.#named(last);
-    const open = this.#cutOff(joined);
-    await scheduler.sleep(partialMs);
-    // What is on its way to it would come late, and leave nothing missing.
-    for (const one of joined) for (const other of places) network.cut(one.address, other.address);
-    open();
-  }
-
-  #named({ node }: RingMember): readonly Place[] {
-    return this.#parts.places.filter(({ name }) => name === node);
-  }
-
-  /** What one holds is moved away, and it does not hear that others are read now that all is copied. */
-  async #keepUnaware(ring: readonly RingMember[]): Promise<void> {
-    const { scheduler, chance } = this.#parts;
-    const one = chance.pick(ring);
-    await this.#carryOut({ weight: [{ node: one.node, weight: one.weight === 0 ? 100 : 0 }] });
-    await this.#wait(() => this.#nodes.some(hasCopied), waitMsMax);
-    const open = this.#cutOff(this.#named(one));
-    await scheduler.sleep(unawareMs);
-    open();
-  }
-
-  /** One is gone; what it holds is moved to others, and back when some of it was deleted. */
-  async #sendAway(ring: readonly RingMember[]): Promise<void> {
-    const { scheduler, chance, places } = this.#parts;
-    const { node: name } = chance.pick(ring);
-    const place = places.find((each) => each.name === name);
-    if (place === undefined) return;
-    const open = this.#cutOff([place]);
-    try {
-      await this.#carryOut({ weight: [{ node: name, weight: 0 }] }, place);
-      await this.#wait(() => !this.#isMoving, waitMsMax);
-      await scheduler.sleep(goneMs);
-      await this.#carryOut({ weight: [{ node: name, weight: 100 }] }, place);
-    } finally {
-      open();
-    }
-  }
-
-  /** Until something is so, or the time is over. */
-  async #wait(isSo: () => boolean, mostMs: number): Promise<void> {
-    const { scheduler } = this.#parts;
-    const endMs = scheduler.nowMs + mostMs;
-    while (!this.#isOver && scheduler.nowMs < endMs && !isSo()) await scheduler.sleep(noticeMs);
-  }
-
-  /** Cuts some off from all the others; the answer takes it back. */
-  #cutOff(some: readonly Place[]): () => void {
-    const { network, places } = this.#parts;
-    if (this.#isOver) return () => {};
-    const ways = some.flatMap((one) =>
-      places
-        .filter((each) => !some.includes(each))
-        .flatMap((other) => [
-          [one.address, other.address] as const,
-          [other.address, one.address] as const,
-        ]),
-    );
-    for (const [from, to] of ways) network.block(from, to);
-    return () => {
-      for (const [from, to] of ways) network.unblock(from, to);
-    };
   }
 
   async #revert(): Promise<void> {
@@ -430,11 +311,6 @@ function movesOf(node: QuorateNode): MovesAnswer | undefined {
   } catch {
     return undefined;
   }
-}
-
-function hasCopied(node: QuorateNode): boolean {
-  const move = movesOf(node)?.move;
-  return move?.phase === copyPhase && move.copies.every(({ done, all }) => all > 0 && done === all);
 }
 
 /** Of what was damaged and has a replica elsewhere nothing is told any more once that is filled. */
