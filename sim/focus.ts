@@ -201,8 +201,7 @@ export const focuses = {
   },
   /** Whoever holds a partition has missed something when another one begins to copy it. */
   "copies of those behind": {
-    moves: "many",
-    habit: "behind",
+    ...habitual("behind"),
     knobs: (drawn) => {
       const world = moving(drawn, 4);
       const timeouts = { timeoutMsMin: 200, timeoutMsMax: 600 };
@@ -210,61 +209,50 @@ export const focuses = {
       // It is not called down for as long as it misses what is written.
       return { ...world, workload, hintBytesPerSecond: 400, gossipPeriodMs: 500 };
     },
-    troubles: () => [],
   },
   /** One that has held a partition does not hear that it has moved. */
   "moves unheard of": {
-    moves: "many",
-    habit: "unaware",
+    ...habitual("unaware"),
     knobs: (drawn) => {
       const world = moving(drawn);
       const workload = { ...world.workload, keys: 20, timeoutMsMin: 200, timeoutMsMax: 600 };
       // With one replica a single one that goes by what it knew is enough.
       return { ...world, workload, n: 1, partitions: 8 };
     },
-    troubles: () => [],
   },
   /** Who has copied a partition misses what is written until it is read there. */
   "writes between copy and read": {
-    moves: "many",
-    habit: "partial",
+    ...habitual("partial"),
     knobs: (drawn) => {
       const world = moving(drawn, 4);
       const haste = { timeoutMsMin: 100, timeoutMsMax: 300, readBackShare: 0 };
       const workload = { ...world.workload, ...haste, clients: 8, keys: 10, pauseMsMax: 20 };
       return { ...world, workload, n: 1, partitions: 4 };
     },
-    troubles: () => [],
   },
   /** What was asked of one that has held a partition comes when it has moved. */
   "requests from before a move": {
-    moves: "many",
-    habit: "late",
+    ...habitual("late"),
     knobs: (drawn) => {
       const world = moving(drawn);
       const patience = { timeoutMsMin: 5000, timeoutMsMax: 8000 };
       const workload = { ...world.workload, ...patience, clients: 10, keys: 20 };
       return { ...world, workload, n: 1, partitions: 8 };
     },
-    troubles: () => [],
   },
   /** A member is gone while what it holds is moved away, deleted, and given back. */
   "moves of those away": {
-    moves: "many",
-    habit: "away",
+    ...habitual("away"),
     knobs: (drawn) => ({ ...moving(drawn), watermarkPeriodMs: 300, partitions: 2 }),
-    troubles: () => [],
   },
   /** The same, and what it takes meanwhile is nowhere else. */
   "writes of those away": {
-    moves: "many",
-    habit: "away",
+    ...habitual("away"),
     knobs: (drawn) => {
       const world = moving(drawn);
       const workload = { ...world.workload, weakShare: 0.4 };
       return { ...world, workload, watermarkPeriodMs: 300, partitions: 2 };
     },
-    troubles: () => [],
   },
   /** What one alone has taken, who cannot be reached by those who hold the partition, is moved away. */
   "moves of one alone": {
@@ -288,6 +276,11 @@ function deleting({ workload }: Knobs): Knobs["workload"] {
     ...{ clients: 6, keys: 30, hotShare: 0, pauseMsMax: 100, readBackShare: 0.2 },
     ...{ memoryShare: 0, ttlShare: 0 },
   };
+}
+
+/** Members change by a habit, and nothing else goes wrong. */
+function habitual(habit: Habit): Pick<Focus, "moves" | "habit" | "troubles"> {
+  return { moves: "many", habit, troubles: () => [] };
 }
 
 /** Five nodes whose members change all the time; hints come slowly, and no turn of repair. */

@@ -80,10 +80,13 @@ export class Members {
     return !this.#isBusy && !this.#isMoving;
   }
 
-  /** As all see it that can be asked. */
+  /** What moves, as all see it that can be asked. */
+  get #moves(): readonly MovesAnswer["move"][] {
+    return this.#nodes.map((node) => movesOf(node)?.move);
+  }
+
   get #isMoving(): boolean {
-    const answers = this.#nodes.map((node) => movesOf(node));
-    return answers.some((answer) => answer?.move !== undefined);
+    return this.#moves.some((move) => move !== undefined);
   }
 
   /** Whether a place is a member that was one before whatever moves. */
@@ -182,7 +185,7 @@ export class Members {
     const { scheduler, chance, network, places } = this.#parts;
     return {
       ...{ scheduler, chance, network, places },
-      moves: () => this.#nodes.map((node) => movesOf(node)?.move),
+      moves: () => this.#moves,
       carryOut: (request, except) => this.#carryOut(request, except),
       isOver: () => this.#isOver,
     };
@@ -270,7 +273,7 @@ export class Members {
     for (;;) {
       await scheduler.sleep(lookMs);
       // A node that was to come and does not would be waited for without an end; so would what nobody has.
-      const moves = this.#nodes.map((node) => movesOf(node)?.move);
+      const moves = this.#moves;
       const isWaiting = moves.some(
         (move) => move?.phase === 0 || (move?.isReverting === false && this.#isDataGone),
       );

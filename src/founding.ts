@@ -176,11 +176,12 @@ export class Founding<Document extends AgreedDocument> {
     const { self, settings, present } = this.#parts;
     const document = present();
     if (document !== undefined) return memberAnswer(document, question);
-    const promised = this.#promised === undefined ? null : unlessHeld(this.#promised, question);
+    const empty = { kind: "empty", self, settings, promised: null };
+    if (this.#promised === undefined) return empty;
+    const promised = unlessHeld(this.#promised, question);
     const isBrief = isFields(question) && question["isBrief"] === true;
-    if (!isBrief || !isFields(promised)) return { kind: "empty", self, settings, promised };
-    const fingerprint = fingerprintOf(promised as unknown as Document);
-    return { kind: "empty", self, settings, promised: null, fingerprint };
+    if (!isBrief || promised === same) return { ...empty, promised };
+    return { ...empty, fingerprint: fingerprintOf(this.#promised) };
   }
 
   /** One look at all peers: the end of the search, or what is missing. */

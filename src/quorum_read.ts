@@ -131,8 +131,8 @@ export class ReadQuorum {
   get forgotten(): readonly number[] {
     const watermark = this.#watermark;
     return this.#answers.flatMap((one, replica) => {
-      const isBelow = isAnswer(one) && one.kind === "found" && one.version.hlc < watermark;
-      return isBelow && one.tombstone ? [replica] : [];
+      if (!isAnswer(one) || one.kind !== "found" || !one.tombstone) return [];
+      return this.#isNothing(one, watermark) ? [replica] : [];
     });
   }
 

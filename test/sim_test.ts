@@ -4,6 +4,7 @@
  * The seeds are fixed: the first of them found something once, with the simulator as it was then
  * (docs/track-record.md). `npm run sim` runs as many others as there is time for.
  */
+import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Chance } from "../sim/chance.ts";
@@ -64,6 +65,16 @@ test("sim: a focus draws the same world again, and every rule that has one names
   for (const focus of Object.values(focuses)) assert.is(drawn(focus), drawn(focus));
   const named = mutations.flatMap(({ focus }) => (focus === undefined ? [] : [focus]));
   assert.ok(named.length > 0 && named.every((name) => name in focuses), named.join());
+});
+
+test("sim: every focus is in the page on the simulator, and in what a release runs", () => {
+  for (const path of ["docs/simulator.md", ".ci/run"]) {
+    const text = readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
+    const missing = Object.keys(focuses).filter(
+      (name) => !text.includes(`"${name}"`) && !text.includes(`| \`${name}\` |`),
+    );
+    assert.equal(missing, [], path);
+  }
 });
 
 /** These are noticed at once; `npm run sim:mutations` tries all. */
