@@ -170,6 +170,18 @@ export async function readJson(
   return parseJson(await readJsonBytes(context, exchange, bytesMax));
 }
 
+/** For what takes no body: `{}` says nothing, and anything else would be asked for in vain. */
+export async function refuseBody(
+  context: HttpContext,
+  exchange: Exchange,
+  hint: string,
+): Promise<void> {
+  const body = await readJsonBytes(context, exchange, smallBodyBytesMax);
+  if (body.length === 0 || equal(body, utf8Bytes("{}"))) return;
+  const about = `${exchange.method} ${exchange.path} takes no body, and one was sent.`;
+  throw new QuorateError("invalid-request", about, { hint });
+}
+
 function readJsonBytes(
   context: HttpContext,
   exchange: Exchange,

@@ -10,11 +10,13 @@ import { z } from "@hono/zod-openapi";
 import type { MovesAnswer, MovesApi } from "./api.ts";
 import { QuorateError } from "./errors.ts";
 import { type Exchange, type HttpContext, jsonReply, type Reply } from "./exchange.ts";
-import { readJson } from "./http_batch.ts";
+import { readJson, refuseBody } from "./http_batch.ts";
 import { parameters, parseBody, parseParameters } from "./schemas.ts";
 
 const planBytesMax = 64 * 1024;
 const namesMax = 300;
+const revertHint =
+  "Send none: there is one move at most. GET /v1/cluster/plan tells which it is.";
 
 const name = z.string().min(1).max(64);
 const names = z.array(name).max(namesMax).optional();
@@ -127,6 +129,7 @@ export async function applyPlan(context: HttpContext, exchange: Exchange): Promi
 export async function revertMove(context: HttpContext, exchange: Exchange): Promise<Reply> {
   exchange.writes = true;
   parseParameters(parameters.none, exchange);
+  await refuseBody(context, exchange, revertHint);
   exchange.sent = true;
   return jsonReply(200, movesBody(await movesOf(context).revert()));
 }

@@ -8,7 +8,11 @@
 
 import { z } from "@hono/zod-openapi";
 import { type Exchange, type HttpContext, jsonReply, type Reply } from "./exchange.ts";
+import { refuseBody } from "./http_batch.ts";
 import { parameters, parseParameters } from "./schemas.ts";
+
+const runHint =
+  "Name what is to be compared in the query: POST /v1/repair?partition=3&namespace=users; without either, everything is.";
 
 /** The JSON that is answered. */
 export const repairAnswers = {
@@ -65,7 +69,9 @@ export async function getRepair({ api }: HttpContext, exchange: Exchange): Promi
 }
 
 /** `POST /v1/repair[?partition=&namespace=]`: it is begun, and not waited for. */
-export async function runRepair({ api }: HttpContext, exchange: Exchange): Promise<Reply> {
+export async function runRepair(context: HttpContext, exchange: Exchange): Promise<Reply> {
+  const { api } = context;
+  await refuseBody(context, exchange, runHint);
   const pairs = api.runRepair(parseParameters(parameters.repair, exchange));
   return jsonReply(202, { node: api.repair().node, pairs });
 }

@@ -480,6 +480,21 @@ withEdge(
   },
 );
 
+withEdge("what takes no body refuses one that asks for something, and does nothing", async (edge) => {
+  const post = (target: string, body: string) =>
+    edge.ask({ method: "POST", target, body: utf8Bytes(body) });
+  for (const target of ["/v1/repair", "/v1/cluster/revert"]) {
+    for (const body of ['{"partition":3}', "partition=3", "null", " "]) {
+      const refused = await post(target, body);
+      assert.equal([refused.status, slugIn(refused)], [400, "invalid-request"], body);
+      assert.match(refused.text, `POST ${target} takes no body`);
+    }
+  }
+  assert.equal(edge.api.repairsAsked, []);
+  assert.is((await post("/v1/repair", "{}")).status, 202);
+  assert.equal(edge.api.repairsAsked, [{}]);
+});
+
 withEdge("every slug has its page, as text and as HTML", async (edge) => {
   for (const [slug, { about, title }] of Object.entries(slugTable)) {
     const plain = await edge.ask(`/problems/${slug}`);
