@@ -86,9 +86,8 @@ async function show(answer: MovesAnswer, config: Invocation["config"], io: Io): 
   else {
     await io.write(`${lineOf(answer)}\n`);
     for (const { node, done, all } of answer.move?.copies ?? []) {
-      await io.write(
-        `  ${shown(node)} has copied ${grouped(done)} of ${grouped(all)} partitions\n`,
-      );
+      const told = `has copied ${grouped(done)} of ${grouped(all)} partitions`;
+      await io.write(`  ${shown(node)} ${all === 0 ? "has not told what it copies" : told}\n`);
     }
     for (const loss of answer.losses ?? []) await io.write(`${lossLine(loss)}\n`);
     for (const { node, addresses } of answer.waiting) {

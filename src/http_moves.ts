@@ -15,8 +15,7 @@ import { parameters, parseBody, parseParameters } from "./schemas.ts";
 
 const planBytesMax = 64 * 1024;
 const namesMax = 300;
-const revertHint =
-  "Send none: there is one move at most. GET /v1/cluster/plan tells which it is.";
+const revertHint = "Send none: there is one move at most. GET /v1/cluster/plan tells which it is.";
 
 const name = z.string().min(1).max(64);
 const names = z.array(name).max(namesMax).optional();

@@ -34,6 +34,7 @@ export interface NodePlansParts {
 }
 
 const plansMax = 16;
+const whileMoving = "quorate cluster status --watch, or quorate cluster revert to take it back";
 
 const doing: Readonly<Record<TopologyMove["phase"], string>> = {
   0: "those who come to hold something get ready",
@@ -95,13 +96,27 @@ export class NodePlans implements MovesApi {
     const found = this.#losses(topology);
     const losses = found.length === 0 ? {} : { losses: found };
     if (move !== undefined) {
-      const next = "quorate cluster status --watch, or quorate cluster revert to take it back";
-      return { epoch, move: this.#progress(topology, move), ...losses, waiting, next };
+      const progress = this.#progress(topology, move);
+      const next = this.#afterMove(topology, progress, waiting);
+      return { epoch, move: progress, ...losses, waiting, next };
     }
     const [first] = waiting;
     const next =
       first === undefined ? "nothing moves, and nobody waits" : takingIn(topology, first.node);
     return { epoch, ...losses, waiting, next };
+  }
+
+  /** A member that has lost its disk comes back as a node that waits, and a move may wait for the member. */
+  #afterMove(
+    { members }: Topology,
+    { waitsFor, isReverting }: MoveProgress,
+    waiting: MovesAnswer["waiting"],
+  ): string {
+    const isAway = (name: string): boolean =>
+      members.some((member) => member.name === name && !this.#newsOf(member.nodeId).isUp);
+    const lost = waiting.find(({ node }) => isAway(node))?.node;
+    if (waitsFor === undefined || isReverting || lost === undefined) return whileMoving;
+    return `${lost} waits with another disk than the member of that name has: if the move waits for it, quorate cluster revert, and when that is done ${takingIn({ members }, lost)}`;
   }
 
   /** What members tell of what they have lost. */

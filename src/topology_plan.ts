@@ -283,7 +283,7 @@ function invalid(detail: string, hint: string): QuorateError {
 }
 
 /** The command that takes in a node that waits: under a member's name it can only be in its place (I1). */
-export function takingIn({ members }: Topology, name: string): string {
+export function takingIn({ members }: Pick<Topology, "members">, name: string): string {
   const wish = members.some((member) => member.name === name) ? "--replace" : "--join";
   return `quorate cluster plan ${wish} ${name}`;
 }

@@ -1,0 +1,71 @@
+/** What an operator is told to do next while something moves. */
+
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { NodePlans, type NodePlansParts } from "../src/node_plans.ts";
+import type { Topology } from "../src/topology.ts";
+import type { MemberNews } from "../src/topology_advance.ts";
+import { makePlan, planStep } from "../src/topology_plan.ts";
+import { genesisOf, type MemberFacts } from "../src/topology_steps.ts";
+
+const test = suite("node plans");
+
+function facts(number: number, disk = "b"): MemberFacts {
+  return {
+    nodeId: `${disk}a${String(number).padStart(30, "0")}`,
+    storeId: `${disk}b${String(number).padStart(30, "0")}`,
+    name: `n${number}`,
+    addresses: [`10.0.0.${number}:8080`],
+  };
+}
+
+const three = genesisOf([facts(1), facts(2), facts(3)], { expect: 3, partitions: 16 });
+const joining = planStep(
+  makePlan(
+    three,
+    { join: ["n4"] },
+    {
+      waiting: [facts(4)],
+      bytesOf: () => 0,
+      bytesPerSecond: 1,
+    },
+  ),
+  three,
+);
+
+/** What n1 answers while `down` are away and `waiting` have asked to join. */
+function nextOf(topology: Topology, down: readonly string[], waiting: readonly MemberFacts[]) {
+  const newsOf = (nodeId: string): MemberNews => ({
+    ...{ epoch: topology.epoch, filled: 0, dropped: 0 },
+    isUp: !topology.members.some(
+      (member) => member.nodeId === nodeId && down.includes(member.name),
+    ),
+  });
+  const parts = {
+    topology: () => topology,
+    ownNodeId: facts(1).nodeId,
+    cluster: { waiting, view: () => [], viewOf: () => undefined, newsOf },
+    moves: { load: {}, bytesPerSecond: 1 },
+    ownLoss: () => ({}),
+    ownBytes: () => 0,
+  } as unknown as NodePlansParts;
+  const { move, next } = new NodePlans(parts).moves();
+  return { waitsFor: move?.waitsFor, next };
+}
+
+test("a move that waits for a member whose disk was lost says how it gets out of there", () => {
+  const { waitsFor, next } = nextOf(joining, ["n4"], [facts(4, "c")]);
+  assert.is(waitsFor, "n4 has to be up");
+  assert.match(next, "n4 waits with another disk");
+  assert.match(next, "quorate cluster revert");
+  assert.match(next, "quorate cluster plan --replace n4");
+});
+
+test("who waits beside a move is no reason to take it back", () => {
+  const usual = /^quorate cluster status --watch, or quorate cluster revert to take it back$/;
+  assert.match(nextOf(joining, ["n4"], []).next, usual);
+  assert.match(nextOf(joining, ["n4"], [facts(5)]).next, usual);
+  assert.match(nextOf(joining, [], [facts(4, "c")]).next, usual);
+});
+
+test.run();
