@@ -26,7 +26,7 @@ import { bodies, parameters, parseBody, parseParameters } from "./schemas.ts";
 import { parseNamespace } from "./target.ts";
 
 const namespacesPath = "/v1/namespaces/";
-const policyBytesMax = 16 * 1024;
+const policyBody = { bytesMax: 16 * 1024, example: '{"n":3,"w":"quorum"}' };
 
 /** `GET /v1/namespaces`. */
 export function listNamespaces(context: HttpContext, exchange: Exchange): Reply {
@@ -44,7 +44,7 @@ export function getNamespace(context: HttpContext, exchange: Exchange): Reply {
 export async function putNamespace(context: HttpContext, exchange: Exchange): Promise<Reply> {
   exchange.writes = true;
   const name = namespaceOf(exchange);
-  const body = parseBody(bodies.namespace, await readJson(context, exchange, policyBytesMax));
+  const body = parseBody(bodies.namespace, await readJson(context, exchange, policyBody));
   const isNew = !context.api.namespaces().some((one) => one.name === name);
   const valueBytesMax = body.maxValue ?? (isNew ? context.settings.valueBytesMax : undefined);
   const policy: Partial<NamespacePolicy> = {

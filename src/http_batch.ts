@@ -63,6 +63,15 @@ const jsonBytesPerByteMax = 6;
 const jsonEnvelopeBytesMax = 64 * 1024;
 const smallBodyBytesMax = 64 * 1024;
 
+/** What a route takes in JSON. */
+export interface JsonBody {
+  readonly bytesMax: number;
+  /** A body that could be sent; default: the one of a put. */
+  readonly example?: string;
+}
+
+const batchBody: JsonBody = { bytesMax: batchBytesMax, example: '{"ops":[{"get":"hello"}]}' };
+
 type KeyForm = Readonly<{ key?: string | undefined; key64?: string | undefined }>;
 type PutForm = z.output<typeof bodies.put>;
 type BatchForm = z.output<typeof bodies.batch>["ops"][number];
@@ -74,7 +83,7 @@ export async function runBatch(context: HttpContext, exchange: Exchange): Promis
   exchange.namespace = namespace;
   const parsed = parseParameters(parameters.batch, exchange);
   const { policy } = context.api.namespace(namespace);
-  const body = parseBody(bodies.batch, await readJson(context, exchange, batchBytesMax));
+  const body = parseBody(bodies.batch, await readJson(context, exchange, batchBody));
   const asked = body.ops.map((form, index) => parseOperation(form, index, policy));
   const operations: BatchOperation[] = [];
   for (const one of asked) if (!(one instanceof QuorateError)) operations.push(one);
@@ -103,7 +112,7 @@ export async function seedPut(context: HttpContext, exchange: Exchange): Promise
   const parsed = parseParameters(parameters.put, exchange);
   const { policy } = context.api.namespace(defaultNamespace);
   const bytesMax = policy.valueBytesMax * jsonBytesPerByteMax + jsonEnvelopeBytesMax;
-  const body = parseBody(bodies.put, await readJson(context, exchange, bytesMax));
+  const body = parseBody(bodies.put, await readJson(context, exchange, { bytesMax }));
   const operation = putOperation(body, policy);
   exchange.key = operation.key;
   const ttl = operation.ttlSeconds ?? parsed.ttl;
@@ -165,9 +174,9 @@ export async function seedDelete(context: HttpContext, exchange: Exchange): Prom
 export async function readJson(
   context: HttpContext,
   exchange: Exchange,
-  bytesMax: number,
+  { bytesMax, example }: JsonBody,
 ): Promise<unknown> {
-  return parseJson(await readJsonBytes(context, exchange, bytesMax));
+  return parseJson(await readJsonBytes(context, exchange, bytesMax), example);
 }
 
 /** For what takes no body: `{}` says nothing, and anything else would be asked for in vain. */

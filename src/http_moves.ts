@@ -14,6 +14,8 @@ import { readJson, refuseBody } from "./http_batch.ts";
 import { parameters, parseBody, parseParameters } from "./schemas.ts";
 
 const planBytesMax = 64 * 1024;
+const planBody = { bytesMax: planBytesMax, example: '{"join":["n4"]}' };
+const applyBody = { bytesMax: planBytesMax, example: '{"id":"0123456789abcdef"}' };
 const namesMax = 300;
 const revertHint = "Send none: there is one move at most. GET /v1/cluster/plan tells which it is.";
 
@@ -111,7 +113,7 @@ export const moveAnswers = {
 /** `POST /v1/cluster/plan`: says what would move, and changes nothing. */
 export async function makePlan(context: HttpContext, exchange: Exchange): Promise<Reply> {
   parseParameters(parameters.none, exchange);
-  const body = parseBody(moveBodies.plan, await readJson(context, exchange, planBytesMax));
+  const body = parseBody(moveBodies.plan, await readJson(context, exchange, planBody));
   return jsonReply(200, await movesOf(context).plan(body));
 }
 
@@ -119,7 +121,7 @@ export async function makePlan(context: HttpContext, exchange: Exchange): Promis
 export async function applyPlan(context: HttpContext, exchange: Exchange): Promise<Reply> {
   exchange.writes = true;
   parseParameters(parameters.none, exchange);
-  const { id } = parseBody(moveBodies.apply, await readJson(context, exchange, planBytesMax));
+  const { id } = parseBody(moveBodies.apply, await readJson(context, exchange, applyBody));
   exchange.sent = true;
   return jsonReply(200, movesBody(await movesOf(context).apply(id)));
 }

@@ -21,29 +21,31 @@ import { printable } from "./target.ts";
 
 export const depthMax = 16;
 
-/** The value of a JSON text; throws `invalid-request`. */
-export function parseJson(bytes: Uint8Array): unknown {
+const exampleDefault = '{"key":"hello","value":"world"}';
+
+/** The value of a JSON text; throws `invalid-request`, with `example` as what could have been sent. */
+export function parseJson(bytes: Uint8Array, example: string = exampleDefault): unknown {
   const text = utf8OrUndefined(bytes);
-  if (text === undefined) throw invalidJson("The body is not valid UTF-8.");
-  if (text.trim() === "") throw invalidJson("The body is empty.");
-  checkShape(text);
+  if (text === undefined) throw invalidJson("The body is not valid UTF-8.", example);
+  if (text.trim() === "") throw invalidJson("The body is empty.", example);
+  checkShape(text, "The body", example);
   try {
     return JSON.parse(text);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    throw invalidJson(`The body is not valid JSON: ${printable(why, 160)}`);
+    throw invalidJson(`The body is not valid JSON: ${printable(why, 160)}`, example);
   }
 }
 
 /** Throws `invalid-request` for a text (`what`) that nests too deep or repeats a name in one object. */
-export function checkShape(text: string, what = "The body"): void {
+export function checkShape(text: string, what: string, example = exampleDefault): void {
   // One entry for each open bracket: the names met in an object, undefined for an array.
   const open: (Set<string> | undefined)[] = [];
   for (let index = 0; index < text.length; index += 1) {
     const code = text.charCodeAt(index);
     if (code === openObject || code === openArray) {
       if (open.length === depthMax) {
-        throw invalidJson(`${what} nests deeper than ${depthMax} levels.`);
+        throw invalidJson(`${what} nests deeper than ${depthMax} levels.`, example);
       }
       open.push(code === openObject ? new Set() : undefined);
     } else if (code === closeObject || code === closeArray) {
@@ -54,7 +56,10 @@ export function checkShape(text: string, what = "The body"): void {
       if (names !== undefined && isColonNext(text, end + 1)) {
         const name = nameOf(text.slice(index, end + 1));
         if (names.has(name)) {
-          throw invalidJson(`${what} has the field '${printable(name)}' twice in one object.`);
+          throw invalidJson(
+            `${what} has the field '${printable(name)}' twice in one object.`,
+            example,
+          );
         }
         names.add(name);
       }
@@ -96,10 +101,10 @@ function isSpace(code: number): boolean {
   return code === 32 || code === 9 || code === 10 || code === 13;
 }
 
-function invalidJson(detail: string): QuorateError {
+function invalidJson(detail: string, example: string): QuorateError {
   return new QuorateError("invalid-request", detail, {
     outcome: "none",
-    hint: 'Send one JSON object in UTF-8, for example {"key":"hello","value":"world"}.',
+    hint: `Send one JSON object in UTF-8, for example ${example}.`,
   });
 }
 

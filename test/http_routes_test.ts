@@ -480,20 +480,44 @@ withEdge(
   },
 );
 
-withEdge("what takes no body refuses one that asks for something, and does nothing", async (edge) => {
-  const post = (target: string, body: string) =>
-    edge.ask({ method: "POST", target, body: utf8Bytes(body) });
-  for (const target of ["/v1/repair", "/v1/cluster/revert"]) {
-    for (const body of ['{"partition":3}', "partition=3", "null", " "]) {
-      const refused = await post(target, body);
-      assert.equal([refused.status, slugIn(refused)], [400, "invalid-request"], body);
-      assert.match(refused.text, `POST ${target} takes no body`);
-    }
+withEdge("a body that is no JSON is told what this route takes", async (edge) => {
+  for (const [method, target, example] of [
+    ["POST", "/put", '{"key":"hello","value":"world"}'],
+    ["POST", "/v1/batch/default", '{"ops":[{"get":"hello"}]}'],
+    ["PUT", "/v1/namespaces/users", '{"n":3,"w":"quorum"}'],
+    ["POST", "/v1/cluster/plan", '{"join":["n4"]}'],
+    ["POST", "/v1/cluster/apply", '{"id":"0123456789abcdef"}'],
+  ] as const) {
+    const refused = await edge.ask({ method, target, body: utf8Bytes('{"a":') });
+    assert.is(slugIn(refused), "invalid-request", target);
+    assert.is(
+      JSON.parse(refused.text).hint,
+      `Send one JSON object in UTF-8, for example ${example}.`,
+    );
+    // What is told to be an example is taken.
+    const taken = await edge.ask({ method, target, body: utf8Bytes(example) });
+    assert.not.match(taken.text, "The JSON body");
+    assert.not.match(taken.text, "of the JSON body");
   }
-  assert.equal(edge.api.repairsAsked, []);
-  assert.is((await post("/v1/repair", "{}")).status, 202);
-  assert.equal(edge.api.repairsAsked, [{}]);
 });
+
+withEdge(
+  "what takes no body refuses one that asks for something, and does nothing",
+  async (edge) => {
+    const post = (target: string, body: string) =>
+      edge.ask({ method: "POST", target, body: utf8Bytes(body) });
+    for (const target of ["/v1/repair", "/v1/cluster/revert"]) {
+      for (const body of ['{"partition":3}', "partition=3", "null", " "]) {
+        const refused = await post(target, body);
+        assert.equal([refused.status, slugIn(refused)], [400, "invalid-request"], body);
+        assert.match(refused.text, `POST ${target} takes no body`);
+      }
+    }
+    assert.equal(edge.api.repairsAsked, []);
+    assert.is((await post("/v1/repair", "{}")).status, 202);
+    assert.equal(edge.api.repairsAsked, [{}]);
+  },
+);
 
 withEdge("every slug has its page, as text and as HTML", async (edge) => {
   for (const [slug, { about, title }] of Object.entries(slugTable)) {

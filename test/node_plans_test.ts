@@ -20,18 +20,8 @@ function facts(number: number, disk = "b"): MemberFacts {
 }
 
 const three = genesisOf([facts(1), facts(2), facts(3)], { expect: 3, partitions: 16 });
-const joining = planStep(
-  makePlan(
-    three,
-    { join: ["n4"] },
-    {
-      waiting: [facts(4)],
-      bytesOf: () => 0,
-      bytesPerSecond: 1,
-    },
-  ),
-  three,
-);
+const known = { waiting: [facts(4)], bytesOf: () => 0, bytesPerSecond: 1 };
+const joining = planStep(makePlan(three, { join: ["n4"] }, known), three) as Topology;
 
 /** What n1 answers while `down` are away and `waiting` have asked to join. */
 function nextOf(topology: Topology, down: readonly string[], waiting: readonly MemberFacts[]) {
