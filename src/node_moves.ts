@@ -11,7 +11,8 @@
  *
  * Invariants
  * 1. A copy counts only sources that count, and that know the move (T5).
- * 2. What is dropped was compared with the new replicas, and with m of them to the end (T6).
+ * 2. What is dropped was compared with the new replicas, and with m of them to the end, or with all of which
+ *    no disk was lost (T6).
  * 3. One range is copied at a time, and no faster than `bytesPerSecond`.
  * 4. Nothing is taken for a partition under a join before what an older one has left is removed (T6).
  * 5. The others are told up to which document nothing is here that is not this node's: until then no
@@ -260,7 +261,8 @@ export class NodeMoves {
 
   /**
    * T6: data kept under another join is no data, but what was taken under it and nobody else has is not
-   * lost either. False: not all of it could be given to the others yet.
+   * lost either; where nobody is left who could take it, an operator has given up what they had. False: not
+   * all of it could be given to the others yet.
    */
   async #empty(topology: Topology, found: readonly Holding[]): Promise<boolean> {
     const { holdings, report } = this.#parts;
@@ -302,7 +304,9 @@ export class NodeMoves {
     const { clock } = this.#parts;
     let filled: Holding[] = [];
     let keptMs = clock.monotonicMs();
-    for (const { row, holding } of open) {
+    // Beside what an older join has left nothing is copied: it would be removed with that (T6).
+    const begun = open.filter(({ holding }) => holdings.isKept(holding));
+    for (const { row, holding } of begun) {
       // What it copies would go into the reserve of its disk.
       const mayCopy = !this.#isClosed && !this.#parts.store.isDiskLow;
       const isWhole = mayCopy && (await this.#fill(topology, row, holding));
@@ -317,6 +321,7 @@ export class NodeMoves {
       this.#progress = { done: this.#progress.done + 1, all };
     }
     if (filled.length > 0) await holdings.fill(filled);
+    if (begun.length < open.length) return;
     if (all > 0) report.sometimes("move: copied");
     this.#filled = topology.move?.begun ?? 0;
   }

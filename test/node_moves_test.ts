@@ -6,6 +6,7 @@ import { SimDisk } from "../sim/disk.ts";
 import type { MovesApi, PlanRequest } from "../src/api.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { QuorateError } from "../src/errors.ts";
+import { NodeMoves } from "../src/node_moves.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 import { rejectsSlug } from "./samples.ts";
 import { type Place, Town } from "./town.ts";
@@ -223,6 +224,42 @@ test("T4: a move in the middle of which a disk is lost can be taken back, and th
   await change(town, 0, { replace: [{ node: "n3", by: "n3" }], acceptDataLoss: true });
   await town.until(() => town.isReady(2) && isStill(town, [0, 1, 2]), 120);
   for (let index = 0; index < 30; index += 1) assert.is(await town.get(1, `k${index}`), "v");
+  await town.close();
+});
+
+test("T6: nothing is copied beside what an older join has left, or it would go with that", async () => {
+  const town = new Town(4);
+  await town.startAll();
+  const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);
+  const held = keys.filter((key) =>
+    town
+      .at(0)
+      .place("default", utf8Bytes(key))
+      .replicas.some(({ node }) => node === "n4"),
+  );
+  for (const key of keys) await town.put(0, key, "v", { w: "all" });
+  const { isCovered } = NodeMoves.prototype;
+  // The others can be read, and take nothing of what n4 has left.
+  NodeMoves.prototype.isCovered = async () => false;
+  try {
+    await change(town, 0, { drain: ["n4"] });
+    await town.until(() => moves(town, 0).moves().move?.phase === 4);
+    town.kill(3);
+    await town.until(() => isStill(town, [0, 1, 2]), 120);
+    await town.start(3, undefined);
+    await town.until(() => town.isReady(3));
+    await change(town, 0, { weight: [{ node: "n4", weight: 100 }] });
+    await town.pass(30_000);
+    assert.is(moves(town, 0).moves().move?.phase, 2);
+  } finally {
+    NodeMoves.prototype.isCovered = isCovered;
+  }
+  await town.until(() => isStill(town, [0, 1, 2, 3]), 120);
+  for (const key of held) {
+    const request = { namespace: "default", requestId: "t", key: utf8Bytes(key) };
+    const { replicas } = await town.done(town.at(0).explain(request));
+    assert.is(replicas.find(({ node }) => node === "n4")?.status, "found", key);
+  }
   await town.close();
 });
 
