@@ -146,6 +146,8 @@ export interface HintsAnswer {
   readonly node: string;
   readonly count: number;
   readonly bytes: number;
+  /** Pairs of a partition and another replica whose hints were given up: repair compares them first. */
+  readonly marks: number;
   readonly targets: readonly HintTarget[];
 }
 

@@ -1,5 +1,6 @@
 /**
- * Cli hints: `hints`, what a node keeps for others, and `hints wait`, until no node keeps any.
+ * Cli hints: `hints`, what a node keeps for others, and `hints wait`, until no node keeps any, nor a mark of
+ * one that it gave up.
  *
  * A node only knows its own hints exactly, so a wait asks every member itself, again and again. One
  * that cannot be reached keeps what it has; it is named, and not waited for.
@@ -48,6 +49,8 @@ async function showHints({ config }: Invocation, io: Io): Promise<number> {
     if (info.targets.length > 0) await io.write(await targetsTable(info));
     const sum = `${grouped(info.count)} hints (${sizeText(info.bytes)}) for others`;
     io.note(io.paint("dim", `${shown(info.node)} keeps ${info.count === 0 ? "no hints" : sum}.`));
+    if (info.marks > 0)
+      io.note(io.paint("dim", `${marksText(info)}: 'quorate repair' shows which.`));
   }
   return exitCode.done;
 }
@@ -61,6 +64,10 @@ function targetsTable({ targets }: HintsInfo): Promise<string> {
     target.delivering ? "being delivered" : "kept",
   ]);
   return tableText(["for", "hints", "size", "oldest", ""], rows);
+}
+
+function marksText({ marks }: HintsInfo): string {
+  return `Of ${grouped(marks)} partitions hints were given up: repair brings what they said`;
 }
 
 /** Its name, or the store when it is no member any more. */
@@ -80,11 +87,17 @@ async function waitForNone({ config, options }: Invocation, io: Io): Promise<num
   const limitMs = Number(options["for"] ?? waitMsDefault);
   const overMs = performance.now() + limitMs;
   let look = await lookAt(config, undefined);
+  let isMarked = false;
   try {
-    while (countIn(look) > 0 || look.asked.length === 0) {
+    for (;;) {
+      const isNone = countIn(look) === 0 && look.asked.length > 0;
+      if (isNone && !isMarked) break;
+      // A mark may have been handed on between the answers of one look; another one finds it.
+      isMarked = look.asked.some(({ marks }) => marks > 0);
       const leftMs = overMs - performance.now();
       if (leftMs <= 0) throw stillLeft(look, limitMs);
-      if (io.errorIsTerminal) io.draw(`\r\u001b[K${grouped(countIn(look))} hints are left`);
+      if (io.errorIsTerminal)
+        io.draw(`\r\u001b[K${grouped(countIn(look))} hints and marks are left`);
       await pause(Math.min(lookMs, leftMs));
       look = await lookAt(config, look);
     }
@@ -128,7 +141,7 @@ function urlOf({ clientUrl, addresses }: MemberInfo): string | undefined {
 }
 
 function countIn({ asked }: Look): number {
-  return asked.reduce((sum, { count }) => sum + count, 0);
+  return asked.reduce((sum, { count, marks }) => sum + count + marks, 0);
 }
 
 async function showNone({ asked, unreachable }: Look, config: Config, io: Io): Promise<void> {
@@ -142,14 +155,16 @@ async function showNone({ asked, unreachable }: Look, config: Config, io: Io): P
 }
 
 function stillLeft(look: Look, limitMs: number): QuorateError {
-  const held = look.asked.filter(({ count }) => count > 0);
-  const lines = held.flatMap(({ node, targets }) =>
-    targets.map((target) => `${shown(node)} keeps ${grouped(target.count)} for ${nameOf(target)}`),
-  );
+  const lines = look.asked.flatMap(({ node, targets, marks }) => [
+    ...targets
+      .filter(({ count }) => count > 0)
+      .map((target) => `${shown(node)} keeps ${grouped(target.count)} for ${nameOf(target)}`),
+    ...(marks > 0 ? [`${shown(node)} has to compare ${grouped(marks)} partitions`] : []),
+  ]);
   const said =
     look.asked.length === 0
       ? "no member could be asked"
-      : `${grouped(countIn(look))} hints are left: ${lines.join("; ")}`;
+      : `${grouped(countIn(look))} hints and marks are left: ${lines.join("; ")}`;
   return new QuorateError("timeout", `After ${showDuration(limitMs)}, ${said}.`, {
     hint: "A node that is down gets them when it is back: 'quorate status' tells which. --for waits longer.",
   });

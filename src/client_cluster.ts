@@ -80,6 +80,8 @@ export interface HintsInfo {
   readonly node: string;
   readonly count: number;
   readonly bytes: number;
+  /** Pairs of a partition and another replica whose hints were given up: repair compares them first. */
+  readonly marks: number;
   readonly targets: readonly HintTargetInfo[];
 }
 
@@ -188,6 +190,8 @@ export function hintsInfo(body: Fields): HintsInfo {
     node: textIn(body, "node") ?? malformed("no node"),
     count: Number(body.count),
     bytes: Number(body.bytes),
+    // A node of an earlier version tells none.
+    marks: Number(body.marks ?? 0),
     targets: targets.filter(isObject).map((target) => ({
       storeId: textIn(target, "storeId") ?? malformed("a target without a store"),
       ...textField(target, "node"),

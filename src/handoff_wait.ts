@@ -1,5 +1,6 @@
 /**
- * Handoff wait: waits until no hints are left, here or on the nodes that are heard of.
+ * Handoff wait: waits until no hints are left, here or on the nodes that are heard of, and no marks of hints
+ * that were given up: then who was away has all that it missed.
  *
  * Hints on other nodes are only known by asking, so all are looked at again after a pause. Between two
  * looks a hint may come and go unseen; what is told is that one look found none.
@@ -17,7 +18,7 @@ import { QuorateError } from "./errors.ts";
 
 export interface HintsLeftPort {
   readonly clock: Clock;
-  /** The hints on all nodes that can be seen. */
+  /** The hints and marks on all nodes that can be seen. */
   left(): Promise<number>;
 }
 
@@ -50,9 +51,10 @@ function within(clock: Clock, limitMs: number, look: Promise<number>): Promise<n
 }
 
 function notGone(count: number | undefined, timeoutMs: number): QuorateError {
-  const said = count === undefined ? "It is not known how many hints" : `${count} hints`;
+  const said =
+    count === undefined ? "It is not known how many hints and marks" : `${count} hints and marks`;
   const verb = count === undefined ? "there are" : "were left";
   return new QuorateError("timeout", `${said} ${verb} after ${timeoutMs} ms.`, {
-    hint: "GET /v1/hints tells for whom they are kept: a node that is down gets them when it is back.",
+    hint: "GET /v1/hints tells for whom they are kept: a node that is down gets them when it is back. GET /v1/repair tells what is marked.",
   });
 }

@@ -97,6 +97,7 @@ export const clusterAnswers = {
       node: z.string(),
       count: z.int(),
       bytes: z.int(),
+      marks: z.int(),
       targets: z.array(
         z.strictObject({
           storeId: z.string(),
@@ -163,7 +164,7 @@ export async function getHints(context: HttpContext, exchange: Exchange): Promis
     "invalid-request",
     "The query parameter 'timeout' is given without 'wait'.",
     {
-      hint: "GET /v1/hints?wait=1&timeout=30s waits until no hints are left.",
+      hint: "GET /v1/hints?wait=1&timeout=30s waits until no hints and no marks are left.",
     },
   );
 }

@@ -174,12 +174,17 @@ export class RepairRounds {
     return count;
   }
 
+  /** Marks that wait for their comparison to come to its end. */
+  get markCount(): number {
+    return this.#marks.count;
+  }
+
   status(): RepairStatus {
     this.#follow();
     const nowMs = this.#parts.clock.monotonicMs();
     const schedule = this.#schedule.status(nowMs);
     const { partitionsMax } = this.#parts.limits;
-    const waiting = schedule.due + this.#marks.all().length;
+    const waiting = schedule.due + this.markCount;
     return {
       ...schedule,
       nowMs,

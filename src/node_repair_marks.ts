@@ -52,6 +52,10 @@ export class RepairMarks {
     }
   }
 
+  get count(): number {
+    return this.#marks.size;
+  }
+
   all(): readonly Mark[] {
     return [...this.#marks.values()];
   }

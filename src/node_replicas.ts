@@ -290,7 +290,8 @@ export class NodeReplicas {
       () => {},
     );
     const hints = this.hints().reduce((sum, { count }) => sum + count, 0);
-    return loadOf({ ...store.tally(), disk: this.#space, hints, ...this.lossFacts });
+    const { markCount: marks } = this.#repair;
+    return loadOf({ ...store.tally(), disk: this.#space, hints, marks, ...this.lossFacts });
   }
 
   /** See `QuorateNode`. */
@@ -319,7 +320,7 @@ export class NodeReplicas {
     return this.handoff.status();
   }
 
-  get repair(): Pick<RepairRounds, "status" | "ask"> {
+  get repair(): Pick<RepairRounds, "status" | "ask" | "markCount"> {
     return this.#repair;
   }
 

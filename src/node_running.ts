@@ -73,6 +73,8 @@ import { noFence } from "./watermark.ts";
 const purgePieceCount = 500;
 /** A node that goes delivers hints for so long at most. */
 const hintsMsMax = 5000;
+/** After so long everybody has told of a mark that was handed on. */
+const markHandedMsMax = 3000;
 /** A removal that found no room goes on after so long. */
 const purgeRetryMs = 60_000;
 
@@ -265,7 +267,9 @@ export class RunningNode implements QuorateNode {
   /** A node that is alone has nobody to keep a write for. */
   hints(): HintsAnswer {
     const { options, document, among } = this.#parts;
-    const kept = among?.replicas.hints() ?? [];
+    const tallies = among?.replicas.hints() ?? [];
+    const marks = among?.replicas.repair.markCount ?? 0;
+    const kept = { tallies, marks };
     return hintsAnswer(document.present.members, this.name, kept, options.clock.nowMs());
   }
 
@@ -283,11 +287,20 @@ export class RunningNode implements QuorateNode {
 
   async whenNoHints(timeoutMs: number): Promise<HintsAnswer> {
     const { options, among } = this.#parts;
+    const { clock } = options;
+    let markedMs: number | undefined;
     const left = async (): Promise<number> => {
       if (this.#isDraining) throw new QuorateError("draining", "The node is shutting down.");
-      return this.hints().count + hintsTold(among?.cluster.view() ?? []);
+      const own = this.hints();
+      const told = hintsTold(among?.cluster.view() ?? []);
+      const marks = own.marks + told.marks;
+      const nowMs = clock.monotonicMs();
+      if (marks > 0) markedMs = nowMs;
+      // One that was handed on is told of by its new keeper with the next heartbeat.
+      const mayBeHandedOn = markedMs !== undefined && nowMs - markedMs < markHandedMsMax;
+      return own.count + told.count + Math.max(marks, mayBeHandedOn ? 1 : 0);
     };
-    await whenNoHints({ clock: options.clock, left }, timeoutMs);
+    await whenNoHints({ clock, left }, timeoutMs);
     return this.hints();
   }
 

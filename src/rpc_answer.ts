@@ -255,6 +255,7 @@ export function hintsMessage(hints: api.HintsAnswer): proto.HintsResponse {
     node: hints.node,
     count: BigInt(hints.count),
     bytes: BigInt(hints.bytes),
+    marks: BigInt(hints.marks),
     targets: hints.targets.map(
       ({ storeId, node = "", count, bytes, oldestAgeMs, isDelivering }) => ({
         storeId,

@@ -36,6 +36,8 @@ export interface LoadFacts {
   readonly disk: { readonly freeBytes: number; readonly totalBytes: number } | undefined;
   /** All hints that the node keeps. */
   readonly hints: number;
+  /** Marks of hints that were given up. */
+  readonly marks?: number;
   /** Partitions without data, and whether the store was rolled back. */
   readonly lacking?: number;
   readonly isRolledBack?: boolean;
@@ -148,7 +150,7 @@ export function protocolAnswer(
 export function hintsAnswer(
   members: readonly Pick<Member, "storeId" | "name">[],
   node: string,
-  tallies: readonly HintTally[],
+  { tallies, marks }: { readonly tallies: readonly HintTally[]; readonly marks: number },
   nowMs: number,
 ): HintsAnswer {
   const names = new Map(members.map(({ storeId, name }) => [storeId, name]));
@@ -168,6 +170,7 @@ export function hintsAnswer(
     node,
     count: targets.reduce((sum, { count }) => sum + count, 0),
     bytes: targets.reduce((sum, { bytes }) => sum + bytes, 0),
+    marks,
     targets,
   };
 }
@@ -192,8 +195,9 @@ function viewFacts(view: MemberView | undefined): Seen {
 
 /** What a node tells of itself, under the names by which others know it. */
 export function loadOf(facts: LoadFacts): Load {
-  const { keys, bytes, disk, hints, lacking = 0, isRolledBack = false } = facts;
+  const { keys, bytes, disk, hints, marks = 0, lacking = 0, isRolledBack = false } = facts;
   const lost = {
+    ...(marks > 0 ? { marks } : {}),
     ...(lacking > 0 ? { lacking } : {}),
     ...(isRolledBack ? { rolledBack: 1 } : {}),
   };
@@ -202,11 +206,17 @@ export function loadOf(facts: LoadFacts): Load {
   return { ...told, diskFreeBytes: disk.freeBytes, diskTotalBytes: disk.totalBytes };
 }
 
-/** The hints that others keep, as they told last; one that is down keeps them, and cannot deliver. */
-export function hintsTold(views: readonly Pick<MemberView, "state" | "load">[]): number {
-  return views.reduce((sum, { state, load }) => {
-    return sum + (state === "down" ? 0 : (load["hints"] ?? 0));
-  }, 0);
+/**
+ * The hints and marks that others keep, as they told last; one that is down keeps them, and cannot
+ * deliver.
+ */
+export function hintsTold(
+  views: readonly Pick<MemberView, "state" | "load">[],
+): Pick<HintsAnswer, "count" | "marks"> {
+  const heard = views.filter(({ state }) => state !== "down");
+  const sumOf = (name: string): number =>
+    heard.reduce((sum, { load }) => sum + (load[name] ?? 0), 0);
+  return { count: sumOf("hints"), marks: sumOf("marks") };
 }
 
 function loadFacts(

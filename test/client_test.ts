@@ -330,7 +330,7 @@ test("cluster and hints tell what the node knows, and leave out what it has not 
     assert.equal(first?.disk, { freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 });
     assert.equal([second?.state, second?.phi, second?.silentMs], ["down", 9.25, 61_000]);
     assert.equal([second?.keys, third?.silentMs, third?.epoch], [undefined, undefined, undefined]);
-    assert.equal(await client.hints(), { node: "n1", count: 0, bytes: 0, targets: [] });
+    assert.equal(await client.hints(), { node: "n1", count: 0, bytes: 0, marks: 0, targets: [] });
     edge.api.hintTargets = [{ storeId: "s-2", count: 2, bytes: 30, isDelivering: true }];
     const { count, targets } = await client.hints();
     assert.equal(

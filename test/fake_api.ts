@@ -263,6 +263,7 @@ export class FakeApi implements Api {
       node: "n1",
       count: targets.reduce((sum, { count }) => sum + count, 0),
       bytes: targets.reduce((sum, { bytes }) => sum + bytes, 0),
+      marks: 0,
       targets,
     };
   }

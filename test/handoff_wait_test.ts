@@ -50,7 +50,7 @@ test("whenNoHints() ends with timeout at its deadline, and says how many were le
   assert.is(seen.ended, "no");
   await pass(clock, 1);
   assert.is(seen.ended, "timeout");
-  assert.match(seen.error?.message ?? "", "4 hints were left after 2000 ms");
+  assert.match(seen.error?.message ?? "", "4 hints and marks were left after 2000 ms");
   assert.is(clock.timerCount, 0);
 });
 

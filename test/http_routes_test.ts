@@ -436,7 +436,7 @@ withEdge(
       assert.is(heard.status, 200, heard.text);
       return answers.hints.parse(JSON.parse(heard.text));
     };
-    const none = { node: "n1", count: 0, bytes: 0, targets: [] };
+    const none = { node: "n1", count: 0, bytes: 0, marks: 0, targets: [] };
     assert.equal(await hints(""), none);
     assert.equal(await hints("?wait=1"), none);
     assert.equal(await hints("?wait=1&timeout=250ms"), none);

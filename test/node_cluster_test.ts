@@ -353,10 +353,11 @@ test("P5: what a node that is no replica could not hand over is brought by the r
   await town.until(() => town.at(coordinator).hints().count > 0);
   await town.until(() => town.at(coordinator).hints().count === 0);
   assert.is(town.at(coordinator).repair().markCount, 1);
+  await rejectsSlug("timeout", town.done(town.at(coordinator).whenNoHints(5000)));
   await town.start(missing, 5);
   await town.until(() => town.isReady(missing));
-  await town.until(() => town.at(coordinator).repair().markCount === 0);
-  await town.pass(10_000);
+  // No hint is left; but only after this it has what they said.
+  await town.done(town.at(coordinator).whenNoHints(120_000), 130);
   assert.is(await town.get(missing, "k", { r: 1 }), "after");
   assert.is(new Set(Object.values(await holdingsOf(town, "k"))).size, 1);
   await town.close();

@@ -21,7 +21,7 @@ const members = ["a", "b", "c"].map((letter, index) => ({
   addresses: [`10.0.0.${index + 1}:8080`],
 }));
 const topology = genesisOf(members, { expect: 3, partitions: 16 });
-const noHints = hintsAnswer(topology.members, "n1", [], 0);
+const noHints = hintsAnswer(topology.members, "n1", { tallies: [], marks: 0 }, 0);
 const [first, second, third] = topology.members.map(({ nodeId }) => nodeId);
 const self = { nodeId: first ?? "", load: { keys: 7, bytes: 70 } };
 const programs = new Map([
@@ -105,8 +105,8 @@ test("hintsAnswer() sums up, names the members, and never tells an age below zer
     { ...one, oldestMs: 4000, isDelivering: true },
     { ...gone, oldestMs: 9000 },
   ];
-  const answer = hintsAnswer(topology.members, "n1", tallies, 5000);
-  assert.equal([answer.count, answer.bytes], [3, 350]);
+  const answer = hintsAnswer(topology.members, "n1", { tallies, marks: 2 }, 5000);
+  assert.equal([answer.count, answer.bytes, answer.marks], [3, 350, 2]);
   const name = topology.members[1]?.name ?? "";
   assert.equal(answer.targets, [
     { ...one, node: name, oldestAgeMs: 1000, isDelivering: true },
@@ -114,7 +114,12 @@ test("hintsAnswer() sums up, names the members, and never tells an age below zer
   ]);
   const { members: all } = clusterAnswer(topology, { self, views: [], protocol, hints: answer });
   assert.equal(all.find(({ node }) => node === name)?.hints, { count: 2, bytes: 300 });
-  const unaged = hintsAnswer([], "n1", [{ ...gone, oldestMs: undefined }], 5000);
+  const unaged = hintsAnswer(
+    [],
+    "n1",
+    { tallies: [{ ...gone, oldestMs: undefined }], marks: 0 },
+    5000,
+  );
   assert.not.ok("oldestAgeMs" in (unaged.targets[0] ?? {}));
 });
 
@@ -128,10 +133,12 @@ test("loadOf() is what clusterAnswer() reads, with a disk and without", () => {
 });
 
 test("hintsTold() counts what others keep, but not of one that is down", () => {
-  const load = loadOf({ keys: 0, bytes: 0, disk: undefined, hints: 4 });
-  assert.is(hintsTold([]), 0);
-  assert.is(hintsTold([view({ load }), view({ state: "suspect", load }), view({})]), 8);
-  assert.is(hintsTold([view({ state: "down", load })]), 0);
+  const load = loadOf({ keys: 0, bytes: 0, disk: undefined, hints: 4, marks: 1 });
+  const none = { count: 0, marks: 0 };
+  assert.equal(hintsTold([]), none);
+  const views = [view({ load }), view({ state: "suspect", load }), view({})];
+  assert.equal(hintsTold(views), { count: 8, marks: 2 });
+  assert.equal(hintsTold([view({ state: "down", load })]), none);
 });
 
 test.run();
