@@ -344,7 +344,12 @@ export const commands: readonly CommandRow[] = [
   },
   {
     name: "hints",
-    arguments: [["[wait]", "Waits until none are left on any member that can be reached, nor marks of those that were given up."]],
+    arguments: [
+      [
+        "[wait]",
+        "Waits until none are left on any member that can be reached, nor marks of those that were given up.",
+      ],
+    ],
     meaning: "Prints the writes that a node keeps for nodes that were away.",
     settings: ["url", "timeoutMs", "output"],
     options: [

@@ -196,7 +196,9 @@ export const parameters = {
       .optional(),
   }),
   hints: z.strictObject({
-    wait: flagText("Answers when no hints and no marks of hints that were given up are left, or 504 when the timeout is over.").optional(),
+    wait: flagText(
+      "Answers when no hints and no marks of hints that were given up are left, or 504 when the timeout is over.",
+    ).optional(),
     timeout: timeout.optional(),
   }),
   repair: z.strictObject({
