@@ -197,11 +197,11 @@ async function tellFailure(run: Run, options: Options, print: Print): Promise<vo
   const { only, mutation } = options;
   const fault = only === undefined ? "" : ` --fault "${only.join(",") || noTroubles}"`;
   const focus = options.focus === undefined ? "" : ` --focus "${options.focus}"`;
-  const moves = (options.moves === undefined ? "" : ` --moves ${options.moves}`) + focus;
+  const world = (options.moves === undefined ? "" : ` --moves ${options.moves}`) + focus;
   const broken = mutation === undefined ? "" : ` --mutation "${mutation.name}"`;
-  print(`again: npm run sim -- --seed ${seed}${fault}${moves}${broken} --replay`);
+  print(`again: npm run sim -- --seed ${seed}${fault}${world}${broken} --replay`);
   print(
-    `with these troubles alone: npm run sim -- --schedule FILE${moves} --replay, and in the file:`,
+    `with these troubles alone: npm run sim -- --schedule FILE${world} --replay, and in the file:`,
   );
   const { troubles } = shortest;
   print(`${scheduleText({ seed, mutation: mutation?.name, troubles })}\n`);
@@ -259,6 +259,10 @@ function readOptions(choices: SimChoices): Options {
   const isNightly = choices["nightly"] === true;
   const time = given("time") ?? (isNightly ? "1h" : undefined);
   const [fault, file] = ["fault", "schedule"].map(given);
+  const [focus, moves] = [focusOf(given("focus")), movesOf(given("moves"))];
+  if (focus !== undefined && (fault !== undefined || moves !== undefined)) {
+    return usage("--focus draws its own troubles and members: leave out --fault and --moves.");
+  }
   const schedule = file === undefined ? undefined : scheduleIn(file);
   const seed = schedule === undefined ? given("seed") : String(schedule.seed);
   const seeds = schedule === undefined ? given("seeds") : "1";
@@ -269,8 +273,8 @@ function readOptions(choices: SimChoices): Options {
     count: seeds === undefined ? countDefault(time) : wholeOf(seeds, "--seeds"),
     timeMs: time === undefined ? Number.POSITIVE_INFINITY : durationOf(time),
     only: fault === undefined ? undefined : kindsOf(fault),
-    moves: movesOf(given("moves")),
-    focus: focusOf(given("focus")),
+    moves,
+    focus,
     mutation: mutation === undefined ? undefined : mutationOf(mutation),
     troubles: schedule?.troubles,
     isReplay: choices["replay"] === true,

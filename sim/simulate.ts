@@ -8,7 +8,7 @@
  * key is read from all replicas, and all replicas hold the same.
  *
  * Invariants
- * 1. The same seed, troubles and mutation give the same run, event for event.
+ * 1. The same seed, focus, troubles and mutation give the same run, event for event.
  * 2. A run ends: with its findings, when nothing is left to happen, or after `eventsMax` events.
  *
  * Effects: those of the guard. Source: design, section 9.
@@ -44,11 +44,11 @@ export interface SimulateOptions {
   readonly seed: number;
   /** Instead of those that the seed draws. */
   readonly troubles?: readonly Trouble[];
-  /** Only these are drawn. */
+  /** Only these are drawn; not beside `focus`, which draws its own. */
   readonly only?: readonly TroubleKind[];
   /**
    * `many`: a world whose members come and go, and the run lasts until at least three changes were begun;
-   * `none`: one whose members stay. Default: as the seed draws it.
+   * `none`: one whose members stay. Default: as the seed draws it. Not beside `focus`, which says that itself.
    */
   readonly moves?: "many" | "none";
   /** What the clients do. Default: as the seed draws it. */
@@ -101,6 +101,8 @@ const finalTries = 12;
  * one run is all that there can be. What a broken promise looks like is in the answer; nothing is
  * thrown for it.
  *
+ * @throws Error for a focus beside `only` or `moves`
+ *
  * @example
  * ```ts
  * import { simulate } from "quorate/sim";
@@ -110,6 +112,12 @@ const finalTries = 12;
  * ```
  */
 export async function simulate(options: SimulateOptions): Promise<Run> {
+  const { focus, only, moves } = options;
+  if (focus !== undefined && (only !== undefined || moves !== undefined)) {
+    throw new Error(
+      "simulate: a focus draws its own troubles and members: leave out `only` and `moves`.",
+    );
+  }
   const end = options.mutation?.begin?.();
   try {
     return await new World(options).run();

@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { runSim, SimUsage } from "../sim/command.ts";
 import { pathLines, rarePaths, unmetPaths } from "../sim/rare_paths.ts";
+import { simulate } from "../sim/simulate.ts";
 
 const test = suite("sim paths");
 
@@ -70,6 +71,28 @@ test("a focus or moves that there are not are refused, with those that there are
     );
     assert.instance(error, SimUsage);
     assert.match((error as Error).message, why);
+  }
+});
+
+test("a focus beside troubles or moves of one's own is refused, as a command and as a call", async () => {
+  const refusal = async (run: Promise<unknown>): Promise<unknown> =>
+    run.then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+  for (const other of [
+    { fault: "kill" },
+    { fault: "none" },
+    { moves: "none" },
+    { moves: "many" },
+  ]) {
+    const error = await refusal(runSim({ focus: "one key", ...other }, () => {}));
+    assert.instance(error, SimUsage);
+    assert.match((error as Error).message, /leave out --fault and --moves/);
+  }
+  for (const other of [{ only: [] }, { moves: "none" }] as const) {
+    const error = await refusal(simulate({ seed: 1, focus: "one key", ...other }));
+    assert.match((error as Error).message, /leave out `only` and `moves`/);
   }
 });
 
