@@ -68,8 +68,9 @@ async function leaveBehind(parts: HabitParts, ring: Ring): Promise<void> {
   const [last, ...others] = lastFirst(ring);
   if (last === undefined) return;
   if (last.weight > 0) return carryOut(toggled(last));
-  const behind = placesOf(parts, chance.pick(others));
-  const gone = placesOf(parts, chance.pick(others));
+  const missing = chance.pick(others);
+  const behind = placesOf(parts, missing);
+  const gone = placesOf(parts, chance.pick(others.filter((each) => each !== missing)));
   const openBehind = cutOff(parts, behind);
   loseWires(parts, behind);
   await scheduler.sleep(behindMs);
