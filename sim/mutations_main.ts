@@ -26,6 +26,8 @@ interface Row {
   readonly detail: string;
 }
 
+const indent = " ".repeat(12);
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -44,13 +46,20 @@ async function main(): Promise<number> {
     console.log(
       `${took.padStart(10)}  ${row.promise.padEnd(5)}  ${mutation.name}  (${mutation.rule})`,
     );
-    if (values.details) console.log(`            seed ${row.seed}: ${row.detail.slice(0, 600)}`);
+    if (row.seeds !== undefined) console.log(`${indent}again: ${commandOf(row)}`);
+    if (values.details) console.log(`${indent}${row.detail.slice(0, 600)}`);
   }
   const found = rows.map(({ seeds }) => seeds).filter((seeds) => seeds !== undefined);
   found.sort((a, b) => a - b);
   console.log(`median ${found[found.length >> 1] ?? "-"} seeds`);
   console.log(`${found.length} passed, ${rows.length - found.length} failed`);
   return found.length === rows.length && rows.length > 0 ? 0 : 1;
+}
+
+/** Runs the seed that noticed it once more: in another focus, or none, it is another world. */
+function commandOf({ mutation: { name, focus }, seed }: Row): string {
+  const world = focus === undefined ? "" : ` --focus "${focus}"`;
+  return `npm run sim -- --seed ${seed}${world} --mutation "${name}" --replay`;
 }
 
 /** As the run of a seed draws them. */
