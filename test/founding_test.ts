@@ -188,7 +188,7 @@ test("Founding: a document is told where it is another one, and once by one who 
 
 test("Founding: one who comes when the others have promised is told of it by one of them", async () => {
   const world = new World();
-  const [late] = [await world.start(2, { peers: [2] })];
+  const late = await world.start(2, { peers: [2] });
   for (const index of [0, 1]) await world.start(index);
   await world.clock.advance(3000);
   const one = world.nodes.get(0) as TestNode;
@@ -206,7 +206,7 @@ test("Founding: one who comes when the others have promised is told of it by one
     const { document, promised: other } = answer as Record<string, unknown>;
     return isFields(document) || isFields(other);
   });
-  assert.ok(whole.length <= 1, `${whole.length} answers had a whole document`);
+  assert.is(whole.length, 1, `${whole.length} answers had a whole document`);
 });
 
 test("Founding: T9: E nodes with the same peers, their own address among them, found one cluster", async () => {

@@ -51,7 +51,7 @@ for (const [focus, seed] of focused) {
   });
 }
 
-test("sim: a focus draws the same world again, and every rule that has one names one that there is", () => {
+test("sim: a focus draws the same world again", () => {
   const drawn = (focus: Focus): string => {
     const knobs = focus.knobs(drawKnobs(new Chance(7)));
     const troubles = focus.troubles(new Chance(8), {
@@ -63,8 +63,6 @@ test("sim: a focus draws the same world again, and every rule that has one names
     return JSON.stringify([knobs, troubles]);
   };
   for (const focus of Object.values(focuses)) assert.is(drawn(focus), drawn(focus));
-  const named = mutations.flatMap(({ focus }) => (focus === undefined ? [] : [focus]));
-  assert.ok(named.length > 0 && named.every((name) => name in focuses), named.join());
 });
 
 test("sim: every focus is in the page on the simulator, and in what a release runs", () => {
