@@ -4,14 +4,17 @@
  * The first replica of a partition leads its rounds. There is one when something waits for it: deletes
  * and mortal records, or a promise whose round was given up and that keeps hints from being taken.
  *
- *     something droppable, or promise > watermark  -> all replicas up? -> round, once in a period
+ *     something droppable, or promise > watermark
+ *       -> nothing moves? -> all who held it before have given it on? -> all replicas up?
+ *       -> round, once in a period
  *     watermark > what was dropped up to           -> drop
  *
  * Invariants
  * 1. One round or one walk that drops is under way at a time.
  * 2. A partition whose replicas are not all there holds up no other one.
+ * 3. No round begins while a member may still have what it took before the partition moved away from it.
  *
- * Effects: Clock, Report; the store and the peers. Source: rules G2 to G5.
+ * Effects: Clock, Report; the store and the peers. Source: rules G2 to G5; promise P1.
  *
  * @module
  */
@@ -78,7 +81,7 @@ interface Entry {
 const retryMsMax = 60_000;
 /** A record that was replaced by one with an earlier end is not waited for longer. */
 const lookAgainMs = 24 * 3_600_000;
-/** What is so since then was never otherwise. */
+/** The epoch of founding: nobody held the partition before. */
 const firstEpoch = 1;
 
 export class WatermarkRounds {
@@ -213,7 +216,7 @@ export class WatermarkRounds {
       // G4: whoever held it before the last move may have taken what nobody else has.
       const former = this.formerOf(entry.pair, entry.replicas);
       if (former !== undefined) {
-        entry.why = `${former.name} has not told that it has given on what it held of it`;
+        entry.why = whyFormer(former);
         continue;
       }
       const away = this.othersOf(entry.replicas).find((other) => !this.isThere(other));
@@ -257,7 +260,7 @@ export class WatermarkRounds {
     return replicas.filter(({ nodeId }) => nodeId !== this.#parts.self.nodeId);
   }
 
-  /** One that may still have something of a partition that is not its own any more. */
+  /** A member that may still hold what it took before the partition moved away; undefined: none. */
   formerOf({ partition }: Pair, replicas: readonly Member[]): Member | undefined {
     const { topology, clearedAt } = this.#parts;
     const { members, changed } = topology();
@@ -289,6 +292,10 @@ export class WatermarkRounds {
       },
     };
   }
+}
+
+function whyFormer({ name }: Member): string {
+  return `${name} held the partition before and has not handed on what it took: start it, or remove it if it is gone for good`;
 }
 
 /** The age of a watermark, by a clock. */
