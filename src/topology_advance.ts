@@ -10,13 +10,14 @@
  *              rest at once
  *
  * Who goes by any phase below 3, on or back, or by what was before, reads from the old sets and needs its
- * quorum there for each write: these agree with each other, whoever knows what. So of the way back only
- * those have to take notice of whom somebody may read the new sets, and a lost disk of an old set, which
- * never will, does not keep a move from being taken back.
+ * quorum there for each write: these agree with each other, whoever knows what. On the way back only the
+ * new sets have to take notice, and only of the end of phase 3: no one else is read. So a lost disk of an
+ * old set, which never takes notice, does not keep a move from being taken back.
  *
  * Invariants
  * 1. What a member has told stays true: an epoch it knows durably, a copy that is synced.
- * 2. A member that is down never holds up a phase by itself, unless it has to be filled.
+ * 2. A member that is down never holds up a phase by itself, where the rest of each of its sets is a majority
+ *    (with n = 1 or 2 it is none), unless it is one that has to come or to be filled.
  *
  * Effects: none. Source: rules T4 to T6.
  *
@@ -76,7 +77,7 @@ function affectedSets(
   { phase, isReverting }: TopologyMove,
   sets: { readonly old: readonly Member[]; readonly new: readonly Member[] },
 ): readonly (readonly Member[])[] {
-  // What was before is read and written as it is now: nobody can be wrong about it.
+  // In phase 1 and before the move all read the old sets, and need a quorum there: nobody can be wrong.
   if (isReverting) return phase === 2 ? [sets.new] : [];
   // At the very end those that go are not asked any more.
   return phase === 4 ? [sets.new] : [sets.old, sets.new];
