@@ -42,6 +42,7 @@ import {
   type Member,
   type MovingRow,
   movedSetsOf,
+  notLost,
   replicasOf,
   type Topology,
   writeSetsOf,
@@ -329,8 +330,7 @@ export class NodeMoves {
   /** T5: merges what n-m+1 of the old replicas hold; false: too few of them can be read now. */
   async #fill(topology: Topology, row: MovingRow, { n }: Holding): Promise<boolean> {
     const { old } = movedSetsOf(topology, row, n);
-    const lost = topology.move?.lost ?? [];
-    const left = old.filter(({ nodeId }) => !lost.includes(nodeId));
+    const left = notLost(topology, old);
     let needed = Math.min(this.sourcesNeeded(old.length), left.length);
     for (const source of this.#upFirst(left)) {
       if (needed === 0) break;
@@ -385,8 +385,7 @@ export class NodeMoves {
   /** T6: the new replicas have got what they lacked. */
   async isCovered(topology: Topology, partition: number, n: number): Promise<boolean> {
     const replicas = replicasOf(topology, partition, n);
-    const lost = topology.move?.lost ?? [];
-    const targets = this.#upFirst(replicas.filter(({ nodeId }) => !lost.includes(nodeId)));
+    const targets = this.#upFirst(notLost(topology, replicas));
     let covered = 0;
     for (const target of targets) {
       if (await this.#compareAll(topology, { partition, n }, target, keepsNothing)) covered += 1;

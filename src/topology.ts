@@ -161,11 +161,16 @@ export function replicasOf(topology: Topology, partition: number, n: number): re
   return other === undefined ? read : membersOf(topology, other.replicas, n);
 }
 
+/** Those of a set that are not lost for good with what they held, as an operator has said. */
+export function notLost({ move }: Topology, set: readonly Member[]): readonly Member[] {
+  const lost = move?.lost ?? [];
+  return set.filter(({ nodeId }) => !lost.includes(nodeId));
+}
+
 /** Whether so many of a set are lost that the rest is no majority of it. */
-export function isLostSet({ move }: Topology, set: readonly Member[]): boolean {
-  if (move === undefined || move.lost.length === 0) return false;
-  const left = set.filter(({ nodeId }) => !move.lost.includes(nodeId)).length;
-  return 2 * left <= set.length;
+export function isLostSet(topology: Topology, set: readonly Member[]): boolean {
+  if (topology.move === undefined || topology.move.lost.length === 0) return false;
+  return 2 * notLost(topology, set).length <= set.length;
 }
 
 /**
