@@ -77,7 +77,7 @@ export class Checkpointer {
   /** Freezes the memtable and writes it, unless one was given up; never rejects. */
   begin(): Promise<void> {
     assert(this.#underWay === undefined, "store: one checkpoint at a time");
-    // Invariant 3: the table has failed, or the store closes on a full disk. There is none after that.
+    // Invariant 4: the table may be closed. Invariant 3: it has failed, or the store closes on a full disk.
     if (this.#isEnded || this.#parts.index.frozen !== undefined) return Promise.resolve();
     this.#isMarkPending = false;
     this.#underWay = this.#run().finally(() => {
@@ -95,14 +95,10 @@ export class Checkpointer {
 
   /** Brings everything that was taken before into the table. */
   async all(): Promise<void> {
+    // Inline, here and below: the caller of a helper goes on a turn later, in which another one may begin.
     while (this.#underWay !== undefined) await this.#underWay;
     const { active } = this.#parts.index;
     if (active.count > 0 || this.#isMarkPending) await this.begin();
-  }
-
-  /** Resolves when none is under way; another one may have begun by the time that its caller goes on. */
-  async whenIdle(): Promise<void> {
-    while (this.#underWay !== undefined) await this.#underWay;
   }
 
   /** Resolves when none is under way, and none will be: the table may be closed. */
