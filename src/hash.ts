@@ -1,12 +1,14 @@
 /**
- * Hash: XXH64 places and compares keys, CRC-32 guards bytes, HMAC-SHA256 proves a secret.
+ * Hash: XXH64 places and compares keys, CRC-32 guards bytes, SHA-256 makes the
+ * fingerprint of a document, HMAC-SHA256 proves a secret.
  *
  * XXH64 (seeded) spreads keys over the ring and sums records in digests; it is fast and its values
  * are the same on every runtime. CRC-32 finds every burst of up to 32 damaged bits and all but one
  * in four thousand million of the rest; it is what the WAL and the records carry.
  *
  * Effects: none (the first import compiles a small WebAssembly module).
- * Source: Collet, "xxHash fast digest algorithm", version 0.1.1; RFC 1952 section 8 for CRC-32.
+ * Source: Collet, "xxHash fast digest algorithm", version 0.1.1; RFC 1952 section 8 for CRC-32;
+ * FIPS 180-4 for SHA-256; RFC 2104 for HMAC.
  *
  * @module
  */
