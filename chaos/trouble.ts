@@ -1,7 +1,7 @@
 /**
  * Trouble: what goes wrong in a run of `quorate chaos`, and when: a list drawn before it begins.
  *
- * The names are the simulator's where the trouble is the same (`sim/nemesis.ts`). As there, each has
+ * The names are the simulator's where the trouble is the same (`sim/trouble_list.ts`). As there, each has
  * its time, whom it meets and how long it lasts. What the nodes then do is up to real clocks: the
  * same seed draws the same list, and does not make the same run.
  *

@@ -322,7 +322,8 @@ function focusOf(text: string | undefined): FocusName | undefined {
   if (text === undefined) return undefined;
   const names = Object.keys(focuses) as FocusName[];
   const meant = names.find((name) => name === text);
-  return meant ?? usage(`--focus takes one of: ${names.join(", ")}; not '${text}'.`);
+  const meanings = names.map((name) => `\n  ${name}: ${focuses[name].meaning}`);
+  return meant ?? usage(`--focus takes no '${text}', but one of:${meanings.join("")}`);
 }
 
 function kindsOf(text: string): TroubleKind[] {

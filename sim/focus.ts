@@ -16,50 +16,38 @@
 
 import type { Chance } from "./chance.ts";
 import { type Knobs, repairNeverMs } from "./knobs.ts";
-import { drawList, type Trouble, type TroubleKind } from "./trouble_list.ts";
+import {
+  drawList,
+  missedShare,
+  type Trouble,
+  type TroubleKind,
+  type TroubleScope,
+} from "./trouble_list.ts";
 
-/**
- * `behind`: one misses what is written just before a change. `partial`: who has copied all misses what is
- * written before it is read. `unaware`: one does not hear that what it
- * held has been moved away. `late`: another one does not, and what it asks comes when that is over. `away`: one is gone while what it holds is moved away, deleted, and given back.
- */
+/** What befalls a member in every change; `habits` tells of each, and imports this, as places know of focuses. */
 export type Habit = "behind" | "partial" | "unaware" | "late" | "away";
 
 export interface Focus {
+  /** Which moment is common in it, for the page and for who asks for one that there is not. */
+  readonly meaning: string;
   readonly knobs: (drawn: Knobs) => Knobs;
-  readonly troubles: (chance: Chance, world: Size) => readonly Trouble[];
+  readonly troubles: (chance: Chance, scope: TroubleScope) => readonly Trouble[];
   /** Members come and go in it. */
   readonly moves?: "many";
   /** What befalls members in every change. */
   readonly habit?: Habit;
 }
 
-/** What a list of troubles goes by. */
-export interface Size {
-  readonly nodes: number;
-  readonly safetyMs: number;
-}
-
 /** A copy is taken, put back, and filled within so long. */
 const copyGapMs = 8000;
 const cuts: readonly TroubleKind[] = ["cut pair", "one way", "isolate"];
 
-/** Nodes whose members stay, with three replicas of every key, and clocks as right as they have to be. */
-function calm(drawn: Knobs, nodes: number): Knobs {
-  const none = Array.from({ length: nodes }, () => 0);
-  return {
-    ...drawn,
-    ...{ nodes, n: 3, spares: 0, memberGapMs: undefined, gossipPeriodMs: 1000 },
-    ...{ changeGapMs: undefined, earlierStarts: none, backAtStart: none },
-    clocks: none.map(() => ({ aheadMs: 0, drift: 0 })),
-  };
-}
-
+/** A late answer comes before a newer request. */
 const overtaking = { leastMs: 15, mostMs: 300, slowShare: 0.1, slowFactor: 5 };
 
 export const focuses = {
-  /** All write and read one key, through a network in which a late answer comes before a newer request. */
   "one key": {
+    meaning: "all write and read one key, and late answers come before newer requests",
     knobs: (drawn) => {
       const world = calm(drawn, 3);
       const shares = { putShare: 0.5, deleteShare: 0.05, listShare: 0, weakShare: 0, allShare: 0 };
@@ -76,8 +64,8 @@ export const focuses = {
     troubles: (chance, size) =>
       drawList(chance, { ...size, kinds: cuts, gapMs: 400, lastsMsMax: 1500 }),
   },
-  /** Nodes are restarted in order and cut off, nobody dies, and hints alone bring what was missed. */
   restarts: {
+    meaning: "nodes are restarted in order and cut off, and hints alone bring what was missed",
     knobs: (drawn) => {
       const world = calm(drawn, 3);
       const shares = { putShare: 0.35, deleteShare: 0.2, listShare: 0.1, weakShare: 0.2 };
@@ -96,8 +84,8 @@ export const focuses = {
       return drawList(chance, { ...size, kinds, gapMs: 500, lastsMsMax: 3000 });
     },
   },
-  /** Writes reach one replica alone, are read there, and come to the others late. */
   "partial writes": {
+    meaning: "writes reach one replica alone, are read there, and come to the others late",
     knobs: (drawn) => {
       const world = calm(drawn, 3);
       const shares = {
@@ -125,8 +113,8 @@ export const focuses = {
       return drawList(chance, { ...size, kinds, gapMs: 300, lastsMsMax: 3000 });
     },
   },
-  /** Syncs are slow, reads come while they last, and the power goes again and again. */
   power: {
+    meaning: "syncs are slow, reads come while they last, and the power goes again and again",
     knobs: (drawn) => {
       const world = calm(drawn, 3);
       const shares = { putShare: 0.4, deleteShare: 0.05, listShare: 0, weakShare: 0, allShare: 0 };
@@ -146,11 +134,10 @@ export const focuses = {
       return drawList(chance, { ...size, kinds, gapMs: 1000, lastsMsMax: 1000 });
     },
   },
-  /**
-   * Few keys are put and deleted through a slow node that holds only some of them, while the others raise
-   * watermarks ahead of the clocks, and quickly: what is under way when a round begins comes after it.
-   */
   deletes: {
+    meaning: "writes are under way below a watermark that is about to rise",
+    // Through a slow node that holds only some of the keys, while the others raise watermarks ahead of the
+    // clocks, and quickly: what is under way when a round begins comes after it.
     knobs: (drawn) => {
       const world = calm(drawn, 4);
       return {
@@ -170,8 +157,8 @@ export const focuses = {
       return [{ kind: "slow node", atMs: 0, lastsMs, one, other: one, much: 0.9 }];
     },
   },
-  /** An old copy of a disk comes back after what it has was deleted, and the delete was dropped. */
   "old copies": {
+    meaning: "a disk is put back to before a delete that has been dropped since",
     knobs: (drawn) => {
       const world = calm(drawn, 3);
       return {
@@ -182,25 +169,26 @@ export const focuses = {
       };
     },
     // All are there meanwhile, so that watermarks rise.
-    troubles: (chance, size) => drawCopies(chance, size, () => chance.between(0.7, 1)),
+    troubles: (chance, size) => drawCopies(chance, size, () => chance.between(missedShare, 1)),
   },
-  /** An old copy of a disk comes back while one that has missed its vote proposes something else. */
   "old votes": {
+    meaning:
+      "a disk is put back to before its vote, while one that has missed it proposes something else",
     knobs: (drawn) => {
       const world = calm(drawn, 3);
       return { ...world, ...{ changeGapMs: 300, safetyMs: 25_000, partitions: 1 } };
     },
-    troubles: (chance, size) => drawCopies(chance, size, () => chance.between(0, 0.7)),
+    troubles: (chance, size) => drawCopies(chance, size, () => chance.between(0, missedShare)),
   },
-  /** Replicas move all the time, while halves of the cluster do not hear of it. */
   moves: {
+    meaning: "replicas move, while halves of the cluster do not hear of it",
     moves: "many",
     knobs: (drawn) => moving(drawn),
     troubles: (chance, size) =>
       drawList(chance, { ...size, kinds: ["split", "isolate"], gapMs: 2500, lastsMsMax: 8000 }),
   },
-  /** Whoever holds a partition has missed something when another one begins to copy it. */
   "copies of those behind": {
+    meaning: "a copy begins when one of those that hold a partition has missed something",
     ...habitual("behind"),
     knobs: (drawn) => {
       const world = moving(drawn, 4);
@@ -210,8 +198,8 @@ export const focuses = {
       return { ...world, workload, hintBytesPerSecond: 400, gossipPeriodMs: 500 };
     },
   },
-  /** One that has held a partition does not hear that it has moved. */
   "moves unheard of": {
+    meaning: "one that has held a partition does not hear that it has moved",
     ...habitual("unaware"),
     knobs: (drawn) => {
       const world = moving(drawn);
@@ -220,8 +208,8 @@ export const focuses = {
       return { ...world, workload, n: 1, partitions: 8 };
     },
   },
-  /** Who has copied a partition misses what is written until it is read there. */
   "writes between copy and read": {
+    meaning: "who has copied a partition misses what is written until it is read there",
     ...habitual("partial"),
     knobs: (drawn) => {
       const world = moving(drawn, 4);
@@ -230,8 +218,8 @@ export const focuses = {
       return { ...world, workload, n: 1, partitions: 4 };
     },
   },
-  /** What was asked of one that has held a partition comes when it has moved. */
   "requests from before a move": {
+    meaning: "what was asked of one that has held a partition comes when it has moved",
     ...habitual("late"),
     knobs: (drawn) => {
       const world = moving(drawn);
@@ -240,13 +228,13 @@ export const focuses = {
       return { ...world, workload, n: 1, partitions: 8 };
     },
   },
-  /** A member is gone while what it holds is moved away, deleted, and given back. */
   "moves of those away": {
+    meaning: "a member is gone while what it holds is moved away, deleted, and given back",
     ...habitual("away"),
     knobs: (drawn) => ({ ...moving(drawn), watermarkPeriodMs: 300, partitions: 2 }),
   },
-  /** The same, and what it takes meanwhile is nowhere else. */
   "writes of those away": {
+    meaning: "the same, and what clients write through it meanwhile is nowhere else",
     ...habitual("away"),
     knobs: (drawn) => {
       const world = moving(drawn);
@@ -254,8 +242,9 @@ export const focuses = {
       return { ...world, workload, watermarkPeriodMs: 300, partitions: 2 };
     },
   },
-  /** What one alone has taken, who cannot be reached by those who hold the partition, is moved away. */
   "moves of one alone": {
+    meaning:
+      "what one alone has taken, who cannot be reached by the others that hold it, is moved away",
     moves: "many",
     knobs: (drawn) => {
       const world = moving(drawn);
@@ -268,6 +257,17 @@ export const focuses = {
 } as const satisfies Readonly<Record<string, Focus>>;
 
 export type FocusName = keyof typeof focuses;
+
+/** Nodes whose members stay, with three replicas of every key, and clocks as right as they have to be. */
+function calm(drawn: Knobs, nodes: number): Knobs {
+  const none = Array.from({ length: nodes }, () => 0);
+  return {
+    ...drawn,
+    ...{ nodes, n: 3, spares: 0, memberGapMs: undefined, gossipPeriodMs: 1000 },
+    ...{ changeGapMs: undefined, earlierStarts: none, backAtStart: none },
+    clocks: none.map(() => ({ aheadMs: 0, drift: 0 })),
+  };
+}
 
 function deleting({ workload }: Knobs): Knobs["workload"] {
   return {
@@ -311,7 +311,7 @@ function moving(drawn: Knobs, nodes = 5): Knobs {
 /** One copy after another. */
 function drawCopies(
   chance: Chance,
-  { nodes, safetyMs }: Size,
+  { nodes, safetyMs }: TroubleScope,
   much: () => number,
 ): readonly Trouble[] {
   const troubles: Trouble[] = [];

@@ -69,8 +69,8 @@ async function leaveBehind(parts: HabitParts, ring: Ring): Promise<void> {
   if (last === undefined) return;
   if (last.weight > 0) return carryOut(toggled(last));
   const missing = chance.pick(others);
-  const behind = placesOf(parts, missing);
-  const gone = placesOf(parts, chance.pick(others.filter((each) => each !== missing)));
+  const behind = placeOf(parts, missing);
+  const gone = placeOf(parts, chance.pick(others.filter((each) => each !== missing)));
   const openBehind = cutOff(parts, behind);
   loseWires(parts, behind);
   await scheduler.sleep(behindMs);
@@ -89,7 +89,7 @@ async function keepPartial(parts: HabitParts, ring: Ring): Promise<void> {
   await parts.carryOut(toggled(last));
   if (last.weight > 0) return;
   await until(parts, hasCopied);
-  const joined = placesOf(parts, last);
+  const joined = placeOf(parts, last);
   const open = cutOff(parts, joined);
   await parts.scheduler.sleep(partialMs);
   loseWires(parts, joined);
@@ -101,7 +101,7 @@ async function keepUnaware(parts: HabitParts, ring: Ring): Promise<void> {
   const one = parts.chance.pick(ring);
   await parts.carryOut(toggled(one));
   await until(parts, hasCopied);
-  const open = cutOff(parts, placesOf(parts, one));
+  const open = cutOff(parts, placeOf(parts, one));
   await parts.scheduler.sleep(unawareMs);
   open();
 }
@@ -109,10 +109,10 @@ async function keepUnaware(parts: HabitParts, ring: Ring): Promise<void> {
 /** What one asks by the topology of before comes when others are read already. */
 async function keepLate(parts: HabitParts, ring: Ring): Promise<void> {
   const one = parts.chance.pick(ring);
-  const late = placesOf(parts, parts.chance.pick(ring.filter((each) => each !== one)));
+  const late = placeOf(parts, parts.chance.pick(ring.filter((each) => each !== one)));
   const open = cutOff(parts, late);
   // The answer comes when all have been told, which one is not.
-  const carried = parts.carryOut(toggled(one), late[0]).catch(() => {});
+  const carried = parts.carryOut(toggled(one), late).catch(() => {});
   await until(parts, (move) => (move?.phase ?? 0) > copyPhase);
   open();
   await carried;
@@ -121,10 +121,11 @@ async function keepLate(parts: HabitParts, ring: Ring): Promise<void> {
 /** One is gone; what it holds is moved to others, and back when some of it was deleted. */
 async function sendAway(parts: HabitParts, ring: Ring): Promise<void> {
   const { scheduler, chance, carryOut, moves } = parts;
-  const { node } = chance.pick(ring);
-  const [place] = parts.places.filter(({ name }) => name === node);
+  const one = chance.pick(ring);
+  const { node } = one;
+  const place = placeOf(parts, one);
   if (place === undefined) return;
-  const open = cutOff(parts, [place]);
+  const open = cutOff(parts, place);
   try {
     await carryOut({ weight: [{ node, weight: 0 }] }, place);
     await wait(parts, () => moves().every((move) => move === undefined));
@@ -148,8 +149,8 @@ function toggled({ node, weight }: RingMember): PlanRequest {
   return { weight: [{ node, weight: weight === 0 ? 100 : 0 }] };
 }
 
-function placesOf({ places }: HabitParts, { node }: RingMember): readonly Place[] {
-  return places.filter(({ name }) => name === node);
+function placeOf({ places }: HabitParts, { node }: RingMember): Place | undefined {
+  return places.find(({ name }) => name === node);
 }
 
 function until(
@@ -165,23 +166,21 @@ async function wait({ scheduler, isOver }: HabitParts, isSo: () => boolean): Pro
   while (!isOver() && scheduler.nowMs < endMs && !isSo()) await scheduler.sleep(noticeMs);
 }
 
-/** Cuts some off from all the others; the answer takes it back. */
-function cutOff({ network, places, isOver }: HabitParts, some: readonly Place[]): () => void {
-  if (isOver()) return () => {};
-  const others = places.filter((each) => !some.includes(each));
-  const ways = some.flatMap((one) =>
-    others.flatMap((other) => [
-      [one.address, other.address] as const,
-      [other.address, one.address] as const,
-    ]),
-  );
+/** Cuts one off from all the others; the answer takes it back. */
+function cutOff({ network, places, isOver }: HabitParts, one: Place | undefined): () => void {
+  if (isOver() || one === undefined) return () => {};
+  const others = places.filter((each) => each !== one);
+  const ways = others.flatMap((other) => [
+    [one.address, other.address] as const,
+    [other.address, one.address] as const,
+  ]);
   for (const [from, to] of ways) network.block(from, to);
   return () => {
     for (const [from, to] of ways) network.unblock(from, to);
   };
 }
 
-/** What is on its way to some would come late, and leave nothing missing. */
-function loseWires({ network, places }: HabitParts, some: readonly Place[]): void {
-  for (const one of some) for (const other of places) network.cut(one.address, other.address);
+/** What is on its way to one would come late, and leave nothing missing. */
+function loseWires({ network, places }: HabitParts, one: Place | undefined): void {
+  if (one !== undefined) for (const other of places) network.cut(one.address, other.address);
 }

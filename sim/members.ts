@@ -6,7 +6,7 @@
  * and then they take it back. Who has left is stopped and gets an empty disk, and may come again.
  *
  * Invariants
- * 1. There are never fewer members that hold something than at the beginning.
+ * 1. There are never fewer members that hold something than at the beginning, but by a habit.
  * 2. A disk is taken away only where no other one has lost anything.
  *
  * Effects: none; requests reach the nodes in events of their processes.
@@ -38,6 +38,7 @@ export interface MembersParts {
   readonly habit: Habit | undefined;
 }
 
+/** What the nodes tell is looked at so often. */
 const lookMs = 200;
 /** How long a node that is to join is waited for. */
 const waitMsMax = 8000;
@@ -51,6 +52,8 @@ export class Members {
   #isOver = false;
   /** Somebody still waits for an answer. */
   #isBusy = false;
+  /** Since when a move waits for what may never come; undefined: none does. */
+  #stuckSinceMs: number | undefined;
 
   constructor(parts: MembersParts) {
     this.#parts = parts;
@@ -123,7 +126,7 @@ export class Members {
   get #isDataGone(): boolean {
     return this.#parts.places.some(
       ({ node, hasLost, isReplaced }) =>
-        isReplaced || (hasLost && node !== undefined && lacksOnlyCopy(node)),
+        isReplaced || (hasLost && node !== undefined && hasUnfilledLoss(node)),
     );
   }
 
@@ -155,14 +158,13 @@ export class Members {
   }
 
   async #change(): Promise<void> {
-    const { chance, places } = this.#parts;
+    const { chance, places, habit } = this.#parts;
     const ring = this.#ring();
     if (ring === undefined) return;
     if (this.#isMoving) {
-      if (this.#parts.habit === undefined && chance.happens(0.15)) await this.#revert();
+      if (habit === undefined && chance.happens(0.15)) await this.#revert();
       return;
     }
-    const { habit } = this.#parts;
     if (habit !== undefined) return changeBy[habit](this.#habitParts, ring);
     const lost = places.find(({ hasLost, name }) => {
       return hasLost && ring.some(({ node }) => node === name);
@@ -266,22 +268,16 @@ export class Members {
     });
   }
 
-  /** Stops whoever is no member any more, and notes whose new disk is in its place. */
+  /**
+   * Takes back a move that waits too long, stops whoever is no member any more, and notes whose new disk is
+   * in its place.
+   */
   async #tidy(): Promise<void> {
     const { scheduler, places } = this.#parts;
-    let sinceMs: number | undefined;
     for (;;) {
       await scheduler.sleep(lookMs);
-      // A node that was to come and does not would be waited for without an end; so would what nobody has.
       const moves = this.#moves;
-      const isWaiting = moves.some(
-        (move) => move?.phase === 0 || (move?.isReverting === false && this.#isDataGone),
-      );
-      sinceMs = isWaiting ? (sinceMs ?? scheduler.nowMs) : undefined;
-      if (sinceMs !== undefined && scheduler.nowMs - sinceMs > comeMsMax) {
-        sinceMs = undefined;
-        await this.#revert().catch(() => {});
-      }
+      await this.#revertIfStuck(moves);
       const isStill = moves.every((move) => move === undefined);
       for (const place of places) {
         if (place.isReplaced && isStill && this.#isPresent(place)) place.isWhole();
@@ -293,6 +289,18 @@ export class Members {
           this.left(place);
       }
     }
+  }
+
+  /** A node that was to come and does not would be waited for without an end; so would what nobody has. */
+  async #revertIfStuck(moves: readonly MovesAnswer["move"][]): Promise<void> {
+    const { nowMs } = this.#parts.scheduler;
+    const isWaiting = moves.some(
+      (move) => move?.phase === 0 || (move?.isReverting === false && this.#isDataGone),
+    );
+    this.#stuckSinceMs = isWaiting ? (this.#stuckSinceMs ?? nowMs) : undefined;
+    if (this.#stuckSinceMs === undefined || nowMs - this.#stuckSinceMs <= comeMsMax) return;
+    this.#stuckSinceMs = undefined;
+    await this.#revert().catch(() => {});
   }
 }
 
@@ -316,8 +324,11 @@ function movesOf(node: QuorateNode): MovesAnswer | undefined {
   }
 }
 
-/** Of what was damaged and has a replica elsewhere nothing is told any more once that is filled. */
-function lacksOnlyCopy(node: QuorateNode): boolean {
+/**
+ * Whether a node tells of damage, or of a partition with n = 1 that has no data. Of what was damaged and has
+ * a replica elsewhere nothing is told any more once that is filled.
+ */
+function hasUnfilledLoss(node: QuorateNode): boolean {
   try {
     const isDamaged = node
       .readiness()

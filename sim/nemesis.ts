@@ -13,7 +13,7 @@
 import type { SimNetwork } from "./network.ts";
 import { type Place, worldStartMs } from "./place.ts";
 import type { Scheduler } from "./scheduler.ts";
-import { type Trouble, troubleText } from "./trouble_list.ts";
+import { missedShare, type Trouble, troubleText } from "./trouble_list.ts";
 
 export interface NemesisParts {
   readonly scheduler: Scheduler;
@@ -168,12 +168,12 @@ export class Nemesis {
         this.#later(lastsMs, () => place.wall.set(0, worldStartMs));
         return;
       case "disk fault":
-        place.hasFailed = true;
+        place.isFaulty = true;
         place.disk.failCall(1 + Math.floor(much * much * 60), { code: "EIO" });
         return;
       case "sync fault":
         // What the sync was for may be on the disk or not: a power loss a moment later shows it.
-        place.hasFailed = true;
+        place.isFaulty = true;
         place.disk.failNext("file.sync", "wal/", { code: "EIO" });
         if (much < 0.7) {
           this.#later(much * 4000, () => {
@@ -220,7 +220,8 @@ export class Nemesis {
    * A copy is taken now, and put back after a while, in which another node may miss everything, with a
    * clock that is behind. The node that is put back is told so while all the others are up; what only
    * others had seen that cannot be asked is beyond what is promised (I3). For a while it is then alone
-   * with the one that has missed it all. Nothing else goes wrong until then.
+   * with the one that has missed it all; where nobody has missed anything it now and then
+   * reaches one other alone, which is not enough to fill (G6). Nothing else goes wrong until then.
    */
   #rollBack(place: Place, other: Place, { lastsMs, much }: Trouble): void {
     const { places, network } = this.#parts;
@@ -228,7 +229,7 @@ export class Nemesis {
     if (places.some(({ isReady, isWanted }) => isWanted && !isReady)) return;
     this.#toBeTold = place;
     place.backUp();
-    const isMissing = other !== place && much < 0.7;
+    const isMissing = other !== place && much < missedShare;
     // Where all are there, watermarks rise meanwhile, and deletes are dropped that the copy knows nothing of.
     const missedMs = isMissing ? Math.min(3000, 500 + lastsMs) : Math.min(9000, 2000 + 2 * lastsMs);
     const rest = places.filter((each) => each !== other && each !== place);
@@ -335,7 +336,7 @@ export class Nemesis {
   }
 
   #fill(place: Place, lastsMs: number, much: number): void {
-    place.hasFailed = true;
+    place.isFaulty = true;
     place.disk.fill(Math.floor(much * 64) * 1024);
     this.#later(lastsMs, () => {
       place.disk.totalBytes = 2 ** 40;

@@ -77,7 +77,7 @@ export class Place {
   /** How many times as long the disk takes. */
   diskFactor = 1;
   /** Whether a call of its disk has failed, or is to fail. */
-  hasFailed = false;
+  isFaulty = false;
   /** Whether it is to be started again when it ends. */
   isKept = true;
   starts = 0;
@@ -98,7 +98,7 @@ export class Place {
   /** Whether it waits for the answer to a write that was minted twice. */
   #isForSecond = false;
   /** The process that has found out that its disk was rolled back. */
-  #foundLost: SimProcess | undefined;
+  #toldRolledBackIn: SimProcess | undefined;
   #secondAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: PlaceParts) {
@@ -134,7 +134,7 @@ export class Place {
   get isTold(): boolean {
     const check = this.#node?.readiness().find(({ name }) => name === "replica");
     // Not by its words: that it was rolled back it says for long after, and of an earlier time.
-    return check !== undefined && (check.ok || this.#foundLost === this.#life);
+    return check !== undefined && (check.ok || this.#toldRolledBackIn === this.#life);
   }
 
   get isReady(): boolean {
@@ -322,7 +322,7 @@ export class Place {
   /** Whether its disk explains that the node ends, or does not start. */
   get mayEnd(): boolean {
     // One that has lost something may refuse to start, or end when it finds out.
-    return this.hasFailed || this.hasLost;
+    return this.isFaulty || this.hasLost;
   }
 
   /** Whether it has to serve in the end, and to hold what the others hold. */
@@ -346,7 +346,7 @@ export class Place {
     this.#backup = undefined;
     this.#isTableDamaged = false;
     this.#isRefused = false;
-    this.hasFailed = false;
+    this.isFaulty = false;
     this.#lose("gets a new disk");
     this.isReplaced = true;
   }
@@ -487,7 +487,7 @@ export class Place {
     };
     const sometimes = (name: string): void => {
       if (name === "coordinator: second version") this.#secondAtMs = scheduler.nowMs;
-      if (name === "node: rolled back") this.#foundLost = this.#life;
+      if (name === "node: rolled back") this.#toldRolledBackIn = this.#life;
       onSometimes(name);
     };
     return { log, count: () => {}, observe: () => {}, sometimes };

@@ -44,10 +44,36 @@ export type TroubleKind = (typeof troubleKinds)[number];
 
 export type Trouble = TroubleOf<TroubleKind>;
 
+/** What a list of troubles goes by. */
+export interface TroubleScope {
+  readonly nodes: number;
+  readonly safetyMs: number;
+}
+
+/** Below this share of `much`, another node misses what comes between a copy and its way back. */
+export const missedShare = 0.7;
+/** In so many runs something in a table is damaged. */
+const tableDamageShare = 0.1;
+
+const deadly: readonly TroubleKind[] = [
+  "kill",
+  "power loss",
+  "power loss in a sync",
+  "kill all",
+  "power loss of all",
+  "disk fault",
+  "sync fault",
+  "disk full",
+  "table at the commit before",
+  "bit flip",
+  "roll back",
+  "table damage",
+];
+
 /** Draws the troubles of a run: some kinds of them, some often and some seldom. */
 export function drawTroubles(
   chance: Chance,
-  { nodes, safetyMs }: { readonly nodes: number; readonly safetyMs: number },
+  scope: TroubleScope,
   only: readonly TroubleKind[] = troubleKinds,
 ): Trouble[] {
   const calm = chance.happens(0.05);
@@ -58,10 +84,10 @@ export function drawTroubles(
   const kinds = pool.filter(() => chance.happens(share));
   const gapMs = chance.pick([200, 600, 2000]);
   if (calm || kinds.length === 0) return [];
-  const troubles = drawList(chance, { nodes, safetyMs, kinds, gapMs, lastsMsMax: 8000 });
+  const troubles = drawList(chance, { ...scope, kinds, gapMs, lastsMsMax: 8000 });
   // Drawn last, so that it changes nothing else of a seed.
   if (pool.length < common.length || !only.includes("table damage")) return troubles;
-  return [...troubles, ...drawTableDamage(chance, { nodes, safetyMs })];
+  return [...troubles, ...drawTableDamage(chance, scope)];
 }
 
 /** One after another of these kinds, `gapMs` apart on average. */
@@ -81,18 +107,13 @@ export function drawList(
   return troubles;
 }
 
-export interface ListOptions {
-  readonly nodes: number;
-  readonly safetyMs: number;
+interface ListOptions extends TroubleScope {
   readonly kinds: readonly TroubleKind[];
   readonly gapMs: number;
   readonly lastsMsMax: number;
 }
 
-function drawTableDamage(
-  chance: Chance,
-  { nodes, safetyMs }: { readonly nodes: number; readonly safetyMs: number },
-): Trouble[] {
+function drawTableDamage(chance: Chance, { nodes, safetyMs }: TroubleScope): Trouble[] {
   if (!chance.happens(tableDamageShare)) return [];
   const one = chance.below(nodes);
   const atMs = Math.floor(chance.between(safetyMs / 4, safetyMs));
@@ -100,24 +121,6 @@ function drawTableDamage(
   const rest = { one, other: (one + 1) % nodes, much: chance.fraction() };
   return [{ kind: "table damage", atMs, lastsMs, ...rest }];
 }
-
-/** In so many runs. */
-const tableDamageShare = 0.1;
-
-const deadly: readonly TroubleKind[] = [
-  "kill",
-  "power loss",
-  "power loss in a sync",
-  "kill all",
-  "power loss of all",
-  "disk fault",
-  "sync fault",
-  "disk full",
-  "table at the commit before",
-  "bit flip",
-  "roll back",
-  "table damage",
-];
 
 /** Whether a coordinator may die with a write under way, or fail to keep a hint. */
 export function isDeadly(kind: TroubleKind): boolean {

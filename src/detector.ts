@@ -155,18 +155,18 @@ export class Detector {
   }
 
   #phi(nowMs: number): number {
-    const { mean, deviation } = this.#meanAndDeviation();
+    const { mean, deviation } = this.#spreadNow();
     const silentMs = Math.max(0, nowMs - this.#lastMs - this.#forgivenMs);
     return phiOf(silentMs, mean + this.#settings.pauseMs, deviation);
   }
 
   #longestMs(): number {
-    const { mean, deviation } = this.#meanAndDeviation();
+    const { mean, deviation } = this.#spreadNow();
     return mean + this.#settings.pauseMs + 4 * deviation;
   }
 
   /** It is judged far more often than anything arrives. */
-  #meanAndDeviation(): Spread {
+  #spreadNow(): Spread {
     this.#spread ??= spreadOf(this.#intervals, this.#settings);
     return this.#spread;
   }

@@ -149,7 +149,7 @@ export class Gossip {
   readonly #settings: GossipSettings;
   readonly #peers = new Map<string, Peer>();
   /** The document by which these are the others. */
-  #peersOf: AgreedDocument | undefined;
+  #followed: AgreedDocument | undefined;
   #beat = 0;
   #load: { readonly beat: number; readonly told: Readonly<Record<string, number>> } | undefined;
   #cancel: (() => void) | undefined;
@@ -407,8 +407,8 @@ export class Gossip {
   /** Those that left the document are forgotten, new ones begin alive. */
   #follow(): void {
     const present = this.#parts.ports.present();
-    if (present !== undefined && present === this.#peersOf) return;
-    this.#peersOf = present;
+    if (present !== undefined && present === this.#followed) return;
+    this.#followed = present;
     const members = present?.members ?? [];
     const ids = new Set(members.map(({ nodeId }) => nodeId));
     for (const nodeId of this.#peers.keys()) if (!ids.has(nodeId)) this.#peers.delete(nodeId);

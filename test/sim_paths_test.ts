@@ -62,7 +62,10 @@ test("what the simulator does not know is refused before anything runs", async (
 
 test("a focus or moves that there are not are refused, with those that there are", async () => {
   for (const [choices, why] of [
-    [{ focus: "nothing" }, /--focus takes one of: one key, .*; not 'nothing'/],
+    [
+      { focus: "nothing" },
+      /--focus takes no 'nothing', but one of:\n {2}one key: all write and read one key/,
+    ],
     [{ moves: "some" }, /--moves takes many or none, not 'some'/],
   ] as const) {
     const error = await runSim(choices, () => {}).then(

@@ -65,14 +65,20 @@ test("sim: a focus draws the same world again", () => {
   for (const focus of Object.values(focuses)) assert.is(drawn(focus), drawn(focus));
 });
 
-test("sim: every focus is in the page on the simulator, and in what a release runs", () => {
-  for (const path of ["docs/simulator.md", ".ci/run"]) {
-    const text = readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
-    const missing = Object.keys(focuses).filter(
-      (name) => !text.includes(`"${name}"`) && !text.includes(`| \`${name}\` |`),
-    );
-    assert.equal(missing, [], path);
-  }
+test("sim: every focus is in the page on the simulator with its meaning, and in what a release runs", () => {
+  const read = (path: string): string =>
+    readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
+  const [page, release] = [read("docs/simulator.md"), read(".ci/run")];
+  const all = Object.entries(focuses);
+  const rows = all.map(([name, { meaning }]) => `| \`${name}\` | ${meaning} |\n`);
+  assert.equal(
+    rows.filter((row) => !page.includes(row)),
+    [],
+  );
+  assert.equal(
+    all.filter(([name]) => !release.includes(`"${name}"`)),
+    [],
+  );
 });
 
 /** These are noticed at once; `npm run sim:mutations` tries all. */
