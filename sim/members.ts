@@ -20,6 +20,7 @@ import type { Chance } from "./chance.ts";
 import type { Habit } from "./focus.ts";
 import { changeBy, type HabitParts } from "./habits.ts";
 import type { SimNetwork } from "./network.ts";
+import { answerOf } from "./node_process.ts";
 import type { Place } from "./place.ts";
 import type { Scheduler } from "./scheduler.ts";
 
@@ -262,10 +263,11 @@ export class Members {
     const { places, scheduler } = this.#parts;
     const life = places.find(({ node }) => node?.moves === api)?.life;
     if (life === undefined) throw new Error("the node is gone");
-    return new Promise<Answer>((resolve, reject) => {
-      life.onDeath(() => reject(new Error("the node died")));
-      scheduler.after(0, () => ask(api).then(resolve, reject), life);
-    });
+    const inTurn = (): Promise<Answer> =>
+      new Promise((resolve, reject) => {
+        scheduler.after(0, () => ask(api).then(resolve, reject), life);
+      });
+    return answerOf(life, inTurn);
   }
 
   /**

@@ -124,3 +124,11 @@ export class SimProcess implements EventOwner, Clock {
     this.#scheduler.after(0, run, this);
   }
 }
+
+/** What a process answers; rejects when it dies before. */
+export function answerOf<Answer>(life: SimProcess, ask: () => Promise<Answer>): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const forget = life.onDeath(() => reject(new Error("the node died")));
+    ask().then(resolve, reject).finally(forget);
+  });
+}

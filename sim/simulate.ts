@@ -16,21 +16,19 @@
  * @module
  */
 
-import type { ExplainedReplica } from "../src/api.ts";
 import { utf8Bytes } from "../src/bytes.ts";
-import type { QuorateNode } from "../src/node.ts";
 import { Ring } from "../src/ring.ts";
 import { Bounds } from "./bounds.ts";
 import { Chance } from "./chance.ts";
 import { Changes } from "./changes.ts";
 import { checkHistory, type Violation } from "./check.ts";
-import { checkReplicas } from "./check_replicas.ts";
 import { checkTables, type LeftTable } from "./check_tables.ts";
 import { Clients, simNamespace } from "./client.ts";
+import { Convergence } from "./convergence.ts";
 import { type Focus, type FocusName, focuses } from "./focus.ts";
 import { drive } from "./guard.ts";
 import type { Operation } from "./history.ts";
-import { drawKnobs, type Knobs, repairNeverMs, type WorkloadKind, workloadOf } from "./knobs.ts";
+import { drawKnobs, type Knobs, type WorkloadKind, workloadOf } from "./knobs.ts";
 import { Members } from "./members.ts";
 import type { Mutation } from "./mutation.ts";
 import { Nemesis } from "./nemesis.ts";
@@ -81,8 +79,6 @@ export interface Run {
 const eventsMax = 1_000_000;
 const readyMsMax = 120_000;
 const hintMsMax = 240_000;
-/** What comparisons take beside their turns: at the slowest rate that is drawn. */
-const repairMsMax = 120_000;
 const moveMsMax = 240_000;
 /** So many changes of the members a run has that is to have many. */
 const movesMin = 3;
@@ -148,6 +144,7 @@ class World {
   readonly #workload: Workload;
   readonly #changes: Changes;
   readonly #members: Members;
+  readonly #convergence: Convergence;
   readonly #findings: Violation[] = [];
   readonly #sometimes = new Map<string, number>();
   /** When a process died that was not closed. */
@@ -228,6 +225,14 @@ class World {
       gapMs: knobs.memberGapMs,
       network: this.#network,
       habit: focus?.habit,
+    });
+    this.#convergence = new Convergence({
+      scheduler,
+      knobs,
+      places: this.#places,
+      members: () => this.#members.places,
+      keys: () => this.#workload.keys,
+      areHintsEnough: () => this.#areHintsEnough,
     });
   }
 
@@ -319,9 +324,9 @@ class World {
   /** Liveness: hints are delivered, all is read from all, and all hold the same. */
   async #settle(): Promise<void> {
     await this.#scheduler.sleep(lateWriteMsMax);
-    const noHints = (): boolean =>
-      this.#whole.every(({ node, isReady }) => isReady && !this.#hasHints(node));
-    if (!(await this.#until(noHints, hintMsMax)) && !this.#areHintsHeldBack) {
+    const convergence = this.#convergence;
+    const noHints = (): boolean => convergence.isWithoutHints;
+    if (!(await this.#until(noHints, hintMsMax)) && !convergence.areHintsHeldBack) {
       const left = this.#places.map((place) => `${place.name}: ${hintsText(place)}`);
       this.#find("P5", `hints are left: ${left.join(", ")}`);
       return;
@@ -357,66 +362,6 @@ class World {
     if (await this.#converged("after all was read")) await this.#compareDisks();
   }
 
-  /** P5: whatever was missed, by whatever fault, has come to all before anybody has read it. */
-  async #converged(when: string): Promise<boolean> {
-    const { repairPeriodMs } = this.#knobs;
-    const isAsked = repairPeriodMs === repairNeverMs;
-    if (isAsked) {
-      if (!(await this.#convergedByHints())) return false;
-      for (const { node } of this.#whole) node?.runRepair({});
-    }
-    const periodMs = isAsked ? 0 : repairPeriodMs;
-    const endMs = this.#scheduler.nowMs + 3 * periodMs + repairMsMax;
-    for (;;) {
-      const differing = await this.#differing(when);
-      if (differing.length === 0) return true;
-      if (this.#scheduler.nowMs > endMs) {
-        this.#findings.push(...differing);
-        for (const { detail } of differing) this.#scheduler.trace(`finding: ${detail}`);
-        return false;
-      }
-      await this.#scheduler.sleep(Math.max(1000, periodMs / 4));
-    }
-  }
-
-  /** H1: where nobody died and nothing was dropped, hints alone have brought everything. */
-  async #convergedByHints(): Promise<boolean> {
-    // A member whose disk was replaced took its hints with it, also when it was closed in order before.
-    const hasLost = this.#deaths.length > 0 || this.#losses.length > 0;
-    const isDeadlyRun = hasLost || this.#troubles.some(({ kind }) => isDeadly(kind));
-    if (isDeadlyRun || this.#sometimes.has("handoff: hint dropped")) return true;
-    await this.#scheduler.sleep(2000);
-    for (let tried = 1; ; tried += 1) {
-      const found = await this.#differing("when all hints are delivered");
-      if (found.length === 0) return true;
-      // A link may still be on its way.
-      if (tried === finalTries) {
-        this.#findings.push(...found);
-        return false;
-      }
-      await this.#scheduler.sleep(1000);
-    }
-  }
-
-  async #differing(when: string): Promise<readonly Violation[]> {
-    const lost = new Set(this.#places.filter((one) => !one.mustServe).map(({ name }) => name));
-    const found: Violation[] = [];
-    for (const key of this.#workload.keys) {
-      const explained = await this.#explained(key);
-      if (typeof explained === "string") {
-        found.push({ promise: "P5", detail: `'${key}' cannot be explained ${when}: ${explained}` });
-        continue;
-      }
-      const replicas = explained.filter(({ node }) => !lost.has(node));
-      found.push(...checkReplicas(key, replicas, when, this.#latestMs));
-    }
-    return found;
-  }
-
-  get #latestMs(): number {
-    return Math.max(...this.#places.map(({ wall }) => wall.nowMs()));
-  }
-
   /** All nodes end in order; what is on their disks then is compared byte by byte. */
   async #compareDisks(): Promise<void> {
     // One that serves: the first place may have left, and wait to be taken in again.
@@ -441,17 +386,28 @@ class World {
       ring,
       nOf: (number) => namespaces.get(number) ?? 0,
       replicasOf: (partition, n) => rows.get(`${partition} ${n}`) ?? [],
-      nowMs: this.#latestMs,
+      nowMs: this.#convergence.latestMs,
     });
     for (const { promise, detail } of found) this.#find(promise, detail);
   }
 
-  /**
-   * Those who have to serve and to hold all: also who was rolled back or damaged, for it fills (I4). Not one
-   * whose disk is empty or refused: that waits for an operator.
-   */
+  /** P5: whether all replicas have come to hold the same. */
+  async #converged(when: string): Promise<boolean> {
+    const differing = await this.#convergence.differing(when);
+    for (const { promise, detail } of differing) this.#find(promise, detail);
+    return differing.length === 0;
+  }
+
+  /** H1: where nobody died and nothing was dropped, hints alone have brought everything. */
+  get #areHintsEnough(): boolean {
+    // A member whose disk was replaced took its hints with it, also when it was closed in order before.
+    const hasLost = this.#deaths.length > 0 || this.#losses.length > 0;
+    const isDeadlyRun = hasLost || this.#troubles.some(({ kind }) => isDeadly(kind));
+    return !isDeadlyRun && !this.#sometimes.has("handoff: hint dropped");
+  }
+
   get #whole(): readonly Place[] {
-    return this.#members.places.filter(({ mustServe }) => mustServe);
+    return this.#convergence.whole;
   }
 
   /** In a world that is well, every key can be read. */
@@ -474,60 +430,12 @@ class World {
     return undefined;
   }
 
-  /** What the replicas of a key hold; or why the node that is asked does not say. */
-  async #explained(key: string): Promise<readonly ExplainedReplica[] | string> {
-    const { node, life } = this.#whole[0] ?? {};
-    if (node === undefined || life === undefined) return "nobody serves";
-    const request = { namespace: simNamespace, requestId: "compare", key: utf8Bytes(key) };
-    return new Promise((resolve) => {
-      // A failed call of its disk may come to light long after all was healed.
-      const forget = life.onDeath(() => resolve("the node ended"));
-      const over = (answer: readonly ExplainedReplica[] | string): void => {
-        forget();
-        resolve(answer);
-      };
-      node.explain(request).then(
-        ({ replicas }) => over(replicas),
-        (error: unknown) => over(String(error)),
-      );
-    });
-  }
-
   async #makeNamespace(): Promise<void> {
     const [place] = this.#places;
     await place?.node?.putNamespace(simNamespace, { n: this.#knobs.n });
     const knows = (each: Place): boolean =>
       each.node?.namespaces().some(({ name }) => name === simNamespace) === true;
     await this.#until(() => this.#whole.every(knows), readyMsMax);
-  }
-
-  /**
-   * Those for one that has lost its data are not counted: it may take none. Nor, as long as there is
-   * one, those for a store that is no member any more, or holds no more what they are for: they go to
-   * all who hold the partition now.
-   */
-  #hasHints(node: QuorateNode | undefined): boolean {
-    const lost = this.#members.places.filter((one) => !one.mustServe).map(({ name }) => name);
-    const mayTake = (name: string | undefined): boolean => {
-      if (lost.length === 0) return true;
-      return name !== undefined && !lost.includes(name) && this.#holdsAll(name, node);
-    };
-    return node?.hints().targets.some(({ node: name }) => mayTake(name)) !== false;
-  }
-
-  /** Whether no partition has moved away from a member, as far as a node knows. */
-  #holdsAll(name: string, node: QuorateNode | undefined): boolean {
-    if (this.#knobs.memberGapMs === undefined) return true;
-    return this.#workload.keys.every((key) => {
-      const replicas = node?.place(simNamespace, utf8Bytes(key)).replicas;
-      return replicas?.some((replica) => replica.node === name) === true;
-    });
-  }
-
-  /** G2, G4: a hint below a promise waits for the watermark, and one that has lost its data holds it back. */
-  get #areHintsHeldBack(): boolean {
-    const isHeldBack = ({ node }: Place): boolean => (node?.repair().heldBack.length ?? 0) > 0;
-    return this.#whole.length < this.#members.places.length && this.#whole.some(isHeldBack);
   }
 
   async #allReady(what: string): Promise<boolean> {
