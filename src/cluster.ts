@@ -27,13 +27,8 @@ import type { ClusterOptions, ServingPorts } from "./cluster_options.ts";
 import { ClusterProtocol, pledgeTopic } from "./cluster_protocol.ts";
 import { Waiting } from "./cluster_waiting.ts";
 import { QuorateError } from "./errors.ts";
-import {
-  type Candidate,
-  Founding,
-  foundingTopic,
-  memberAnswer,
-  parseCandidate,
-} from "./founding.ts";
+import { Founding, foundingTopic } from "./founding.ts";
+import { type Candidate, memberAnswer, parseCandidate } from "./founding_message.ts";
 import { Gossip, gossipOf, gossipTopics, type PeerView } from "./gossip.ts";
 import type { Hello } from "./handshake.ts";
 import { Admission, type JoinSeal, joinAt, joinTopics } from "./join.ts";

@@ -15,6 +15,8 @@
  * with the names, and the search goes on: the operator puts it right on one node, and the others
  * need not be started again.
  *
+ * What they ask and answer is in `founding_message`.
+ *
  * Invariants
  * 1. A promise is durable before it is told, and is never changed.
  * 2. A document is adopted only when all that it names have promised it, or a member hands it out.
@@ -25,40 +27,27 @@
  * @module
  */
 
-import {
-  type AgreedDocument,
-  type AgreedMember,
-  type Fields,
-  isAddresses,
-  isCount,
-  isFields,
-  isId,
-  nonsense,
-  sameDocument,
-} from "./agreed.ts";
+import { type AgreedDocument, type AgreedMember, isFields, sameDocument } from "./agreed.ts";
 import { assert } from "./assert.ts";
-import { toHex, utf8Bytes } from "./bytes.ts";
 import type { Clock, Disk, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
-import { sha256 } from "./hash.ts";
+import {
+  type Candidate,
+  type Empty,
+  emptyAnswer,
+  type FoundingAnswer,
+  type FoundingSettings,
+  fingerprintOf,
+  foundingQuestion,
+  memberAnswer,
+  parseFoundingAnswer,
+} from "./founding_message.ts";
 import { Slots } from "./slots.ts";
 
 const slotName = "founding";
 const foundingFormat = 1;
 
 export const foundingTopic = "founding";
-
-/** What a node says of itself; more than these fields may be in it, and is kept. */
-export type Candidate = AgreedMember & Fields;
-
-/** What all nodes must have in common. */
-export interface FoundingSettings {
-  /** `--bootstrap-expect`; undefined: this node begins no cluster. */
-  readonly expect: number | undefined;
-  readonly partitions: number;
-  /** `--cluster-id`; undefined: computed from the nodes. */
-  readonly clusterId: string | undefined;
-}
 
 export interface FoundingRules<Document extends AgreedDocument> {
   /** @throws when it is no document */
@@ -96,17 +85,7 @@ const sayMs = 10_000;
 
 type Answer<Document> =
   | { readonly kind: "silent"; readonly why: string }
-  | { readonly kind: "member"; readonly document: Document }
-  | {
-      readonly kind: "empty";
-      readonly self: Candidate;
-      readonly settings: FoundingSettings;
-      readonly promised: Document | undefined;
-      /** Of a promise that was not told yet. */
-      readonly fingerprint: string | undefined;
-    };
-
-type Empty<Document> = Extract<Answer<Document>, { kind: "empty" }>;
+  | FoundingAnswer<Document>;
 
 interface Heard<Document> {
   readonly address: string;
@@ -176,12 +155,7 @@ export class Founding<Document extends AgreedDocument> {
     const { self, settings, present } = this.#parts;
     const document = present();
     if (document !== undefined) return memberAnswer(document, question);
-    const empty = { kind: "empty", self, settings, promised: null };
-    if (this.#promised === undefined) return empty;
-    const promised = unlessHeld(this.#promised, question);
-    const isBrief = isFields(question) && question["isBrief"] === true;
-    if (!isBrief || promised === same) return { ...empty, promised };
-    return { ...empty, fingerprint: fingerprintOf(this.#promised) };
+    return emptyAnswer({ self, settings }, this.#promised, question);
   }
 
   /** One look at all peers: the end of the search, or what is missing. */
@@ -211,7 +185,7 @@ export class Founding<Document extends AgreedDocument> {
     return this.#begin(expect, heard);
   }
 
-  /** All have promised the same as a rule: so it is told by one of them. */
+  /** Each promise that is known by its fingerprint alone is fetched once; as a rule all have promised the same. */
   async #withPromises(heard: readonly Heard<Document>[]): Promise<readonly Heard<Document>[]> {
     const known = new Map<string, Document>();
     for (const { address, answer } of heard) {
@@ -232,11 +206,11 @@ export class Founding<Document extends AgreedDocument> {
 
   /** Who is there; `isBrief`: of a promise its fingerprint is enough. */
   async #ask(address: string, isBrief: boolean): Promise<Answer<Document>> {
+    const { ask, rules } = this.#parts;
     const promised = this.#promised;
-    const holds = promised === undefined ? {} : { holds: fingerprintOf(promised) };
-    const question = isBrief ? { ...holds, isBrief } : holds;
     try {
-      return this.#parse(await this.#parts.ask(address, foundingTopic, question), promised);
+      const raw = await ask(address, foundingTopic, foundingQuestion(promised, isBrief));
+      return parseFoundingAnswer(raw, promised, (told) => rules.parse(told));
     } catch (error) {
       this.#parts.report.log("debug", "A peer gave no answer.", { address, error });
       return { kind: "silent", why: QuorateError.from(error).detail };
@@ -307,64 +281,6 @@ export class Founding<Document extends AgreedDocument> {
     await this.#slots.write({ format: foundingFormat, promised: document });
     this.#promised = document;
   }
-
-  /** `held` is what the question said that this node has. */
-  #parse(raw: unknown, held: Document | undefined): Answer<Document> {
-    const answer = isFields(raw) ? raw : {};
-    const { rules } = this.#parts;
-    const documentIn = (told: unknown): Document =>
-      told === same && held !== undefined ? held : rules.parse(told);
-    if (answer["kind"] === "member")
-      return { kind: "member", document: documentIn(answer["document"]) };
-    const self = parseCandidate(answer["self"]);
-    const settings = readSettings(answer["settings"]);
-    if (answer["kind"] !== "empty" || settings === undefined) throw nonsense("who it is");
-    const promised = answer["promised"] === null ? undefined : documentIn(answer["promised"]);
-    const told = answer["fingerprint"];
-    const fingerprint = typeof told === "string" ? told : undefined;
-    return { kind: "empty", self, settings, promised, fingerprint };
-  }
-}
-
-/** In the place of a document that the other side has: of many nodes each asks all others, again and again. */
-const same = "same";
-
-/** What a member says to who asks it who is there. */
-export function memberAnswer(document: AgreedDocument, question: unknown): unknown {
-  return { kind: "member", document: unlessHeld(document, question) };
-}
-
-function unlessHeld(document: AgreedDocument, question: unknown): unknown {
-  const held = isFields(question) ? question["holds"] : undefined;
-  return held === fingerprintOf(document) ? same : document;
-}
-
-const fingerprints = new WeakMap<AgreedDocument, string>();
-
-function fingerprintOf(document: AgreedDocument): string {
-  let known = fingerprints.get(document);
-  if (known === undefined) {
-    known = toHex(sha256(utf8Bytes(JSON.stringify(document))));
-    fingerprints.set(document, known);
-  }
-  return known;
-}
-
-/** @throws `invalid-request` */
-export function parseCandidate(raw: unknown): Candidate {
-  const fields = isFields(raw) ? raw : {};
-  const { nodeId, storeId, name, addresses } = fields;
-  if (isId(nodeId) && isId(storeId) && typeof name === "string" && isAddresses(addresses)) {
-    return { ...fields, nodeId, storeId, name, addresses };
-  }
-  throw nonsense("a description of itself");
-}
-
-function readSettings(raw: unknown): FoundingSettings | undefined {
-  const { expect, partitions, clusterId } = isFields(raw) ? raw : {};
-  if (!isCount(partitions) || !(expect === undefined || isCount(expect))) return undefined;
-  if (!(clusterId === undefined || isId(clusterId))) return undefined;
-  return { expect, partitions, clusterId };
 }
 
 const settingFlags = {

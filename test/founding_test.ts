@@ -11,16 +11,10 @@ import { SimRandom } from "../sim/random.ts";
 import { type AgreedDocument, isFields } from "../src/agreed.ts";
 import { silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
-import {
-  type Candidate,
-  type Found,
-  Founding,
-  type FoundingSettings,
-  foundingTopic,
-  parseCandidate,
-} from "../src/founding.ts";
+import { type Found, Founding, foundingTopic } from "../src/founding.ts";
+import type { Candidate, FoundingSettings } from "../src/founding_message.ts";
 import { idOf, TestExchange } from "./exchange_harness.ts";
-import { isLong, throwsSlug } from "./samples.ts";
+import { isLong } from "./samples.ts";
 
 const test = suite("founding");
 
@@ -433,14 +427,6 @@ test("Founding: T9: with losses, and power losses at any time, all found the sam
     const documents = [...world.nodes.values()].map(({ present }) => JSON.stringify(present));
     assert.ok(documents[0] !== undefined, `seed ${seed}: founded`);
     assert.equal(new Set(documents).size, 1, `seed ${seed}`);
-  }
-});
-
-test("parseCandidate: keeps what it does not know, and refuses what is no description", () => {
-  const good = { nodeId: idOf(1), storeId: idOf(2), name: "n1", addresses: [], zone: "a" };
-  assert.equal(parseCandidate(good), good);
-  for (const raw of [undefined, [], {}, { ...good, nodeId: 1 }, { ...good, addresses: "h" }]) {
-    throwsSlug("invalid-request", () => parseCandidate(raw));
   }
 });
 

@@ -12,7 +12,7 @@ import { Agreement } from "../src/agreement.ts";
 import { Boots } from "../src/boots.ts";
 import { silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
-import { type Candidate, parseCandidate } from "../src/founding.ts";
+import { type Candidate, parseCandidate } from "../src/founding_message.ts";
 import { Admission, type JoinSeal, joinAt, joinTopics } from "../src/join.ts";
 import { RegisterStore } from "../src/register_store.ts";
 import { idOf, settled, TestExchange } from "./exchange_harness.ts";

@@ -66,6 +66,7 @@ const table: Readonly<Record<string, Row>> = {
   detector: { layer: "core", level: 3 },
   // What the agreement needs of a document, whatever else is in it.
   agreed: { layer: "core", level: 2 },
+  founding_message: { layer: "core", level: 3 },
   register: { layer: "core", level: 3 },
   quorum: { layer: "core", level: 3 },
 
