@@ -114,10 +114,9 @@ export class RepairMarks {
   }
 
   /** Durable when it resolves. @throws what the store does */
-  async #keep(mark: Mark): Promise<void> {
-    const version = await this.#store.mint.mint();
-    const own = { namespaceNumber: markNamespace, key: markKey(mark), version, value: emptyBytes };
-    await writeOwn(this.#store, own);
+  #keep(mark: Mark): Promise<void> {
+    const own = { namespaceNumber: markNamespace, key: markKey(mark), value: emptyBytes };
+    return writeOwn(this.#store, own);
   }
 }
 

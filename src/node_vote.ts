@@ -20,7 +20,5 @@ const voteKey = utf8Bytes("vote");
 
 /** Raises the store's sequence; durable when it resolves. @throws what the store does */
 export async function markVote(store: Store): Promise<void> {
-  const version = await store.mint.mint();
-  const own = { namespaceNumber: voteNamespace, key: voteKey, version, value: emptyBytes };
-  await writeOwn(store, own);
+  await writeOwn(store, { namespaceNumber: voteNamespace, key: voteKey, value: emptyBytes });
 }

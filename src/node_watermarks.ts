@@ -82,12 +82,11 @@ export class NodeWatermarks {
   async #keep(partition: number, n: number): Promise<void> {
     const id = pairNumber(partition, n);
     const kept = this.#kept.get(id) ?? noFence;
-    const version = await this.store.mint.mint();
     const fence = this.of(partition, n);
     if (kept.promise >= fence.promise && kept.watermark >= fence.watermark) return;
     const key = Uint8Array.of(partition >> 8, partition & 0xff, n);
     const value = encodeFence(fence);
-    await writeOwn(this.store, { namespaceNumber: watermarkNamespace, key, version, value });
+    await writeOwn(this.store, { namespaceNumber: watermarkNamespace, key, value });
     this.#kept.set(id, fence);
   }
 }

@@ -1,7 +1,11 @@
 /**
  * StoreOwn: records that a store keeps for its node, in namespaces that no client and no repair sees.
  *
- * Effects: the store, through a port.
+ * Invariants
+ * 1. What was written last is what is kept: after the clock was set back too, when versions begin again
+ *    below those of before (V1).
+ *
+ * Effects: the store, through a port. Source: rules V1, V3.
  *
  * @module
  */
@@ -20,28 +24,39 @@ export const ownNamespaces = {
 
 /** What is needed of the store. */
 export interface OwnStore {
+  readonly mint: {
+    mint(): Version | Promise<Version>;
+    mintAbove(version: Version): Promise<Version>;
+  };
   write(write: {
     readonly namespaceNumber: number;
     readonly key: Uint8Array;
     readonly record: StoredRecord;
     readonly durability: "fsync";
     readonly isVital: boolean;
-  }): Promise<unknown>;
+  }): Promise<
+    { readonly kind: "took" } | { readonly kind: "superseded"; readonly version: Version }
+  >;
 }
 
 export interface OwnRecord {
   readonly namespaceNumber: number;
   readonly key: Uint8Array;
-  readonly version: Version;
   readonly value: Uint8Array;
 }
 
 /** Durable when it resolves; into the reserve of a full disk too: it is small. @throws what the store does */
-export function writeOwn(store: OwnStore, own: OwnRecord): Promise<unknown> {
-  const { namespaceNumber, key, version, value } = own;
-  const record = {
-    ...{ version, tombstone: false, contentType: "application/octet-stream", meta: [] },
-    value,
-  };
-  return store.write({ namespaceNumber, key, record, durability: "fsync", isVital: true });
+export async function writeOwn(store: OwnStore, own: OwnRecord): Promise<void> {
+  const { namespaceNumber, key, value } = own;
+  let version = await store.mint.mint();
+  for (;;) {
+    const record = {
+      ...{ version, tombstone: false, contentType: "application/octet-stream", meta: [] },
+      value,
+    };
+    const write = { namespaceNumber, key, record, durability: "fsync", isVital: true } as const;
+    const written = await store.write(write);
+    if (written.kind === "took") return;
+    version = await store.mint.mintAbove(written.version);
+  }
 }

@@ -16,14 +16,18 @@ import { smallSettings } from "./store_harness.ts";
 export const partitions = 4;
 const clusterId = "c".repeat(32);
 
-/** `number` tells one store of a cluster from another. */
-export async function openStore(clock: SimClock, number = 1): Promise<Store> {
+/** `number` tells one store of a cluster from another; with the same `world` it is opened again. */
+export async function openStore(
+  clock: SimClock,
+  number = 1,
+  world = { disk: new SimDisk(), table: new MemoryTableDisk() },
+): Promise<Store> {
   return Store.open({
     clock,
     random: new SimRandom(number),
-    disk: new SimDisk(),
+    disk: world.disk,
     report: silentReport,
-    table: await new MemoryTableDisk().open(),
+    table: await world.table.open(),
     ring: new Ring(clusterId, partitions),
     nOf: (namespaceNumber) => (namespaceNumber === 1 ? 1 : 3),
     settings: smallSettings,
