@@ -280,11 +280,12 @@ export class WatermarkRounds {
     return {
       name: self.name,
       ask: async (adopt, promise) => {
-        if (adopt > fences.of(partition, n).watermark) await fences.adopt(partition, n, adopt);
-        if (promise > fences.of(partition, n).promise) await fences.promise(partition, n, promise);
+        const kept = fences.kept(partition, n);
+        if (adopt > kept.watermark) await fences.adopt(partition, n, adopt);
+        if (promise > kept.promise) await fences.promise(partition, n, promise);
         await store.whenSynced(store.lastSequence);
         return {
-          ...fences.of(partition, n),
+          ...fences.kept(partition, n),
           storeId: self.storeId,
           counts: counts(partition, n) && !store.isDamaged(partition, n),
           clockMs: store.mint.nowMs(),

@@ -106,6 +106,8 @@ export interface ReplicaTopology {
 /** What the replica keeps of promises and watermarks (G2, G5). */
 export interface ReplicaFences {
   of(partition: number, n: number): Fence;
+  /** What of it is durable: what a later start goes by. */
+  kept(partition: number, n: number): Fence;
   /** Durable when it resolves. */
   promise(partition: number, n: number, stamp: Hlc): Promise<void>;
   /** Durable when it resolves. */
@@ -286,16 +288,17 @@ export class Replica {
     const refused = this.#misplaced(request, partition, "read");
     if (refused !== undefined) return refused;
     const { store, fences } = this.#options;
-    const isHigher = adopt > fences.of(partition, n).watermark;
+    // By what is durable: one that another request waits for, or has failed to keep, is not.
+    const isHigher = adopt > fences.kept(partition, n).watermark;
     if (isHigher && this.isSure(partition, n)) await fences.adopt(partition, n, adopt);
-    if (promise > fences.of(partition, n).promise) await fences.promise(partition, n, promise);
+    if (promise > fences.kept(partition, n).promise) await fences.promise(partition, n, promise);
     // What it has is synced too, and not only the promise (G2).
     const { total, sums } = await store.digest(partition, n);
     const late = this.#misplaced(request, partition, "read");
     if (late !== undefined) return late;
     return {
       kind: "sums",
-      promise: fences.of(partition, n).promise,
+      promise: fences.kept(partition, n).promise,
       watermark: this.#told(partition, n),
       isDamaged: store.isDamaged(partition, n),
       total: wants === "state" ? 0n : total,

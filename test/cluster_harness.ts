@@ -115,6 +115,7 @@ export class ClusterNode {
       sequenceBase: () => 0,
       fences: {
         of: () => state.fence,
+        kept: () => state.fence,
         promise: async (_, __, stamp) => {
           state.fence = promised(state.fence, stamp);
         },

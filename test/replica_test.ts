@@ -6,8 +6,10 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { utf8Bytes } from "../src/bytes.ts";
+import { silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
 import { guardMs, type Hlc, hlcAt, hlcWallMs } from "../src/hlc.ts";
+import { NodeWatermarks } from "../src/node_watermarks.ts";
 import type {
   DigestRequest,
   ReadRequest,
@@ -15,7 +17,7 @@ import type {
   WriteSource,
 } from "../src/quorum_message.ts";
 import { decodeRecord, encodeRecord, recordBytes, type StoredRecord } from "../src/record.ts";
-import { refusalOf } from "../src/replica.ts";
+import { Replica, refusalOf } from "../src/replica.ts";
 import { Cluster, type ClusterNode } from "./cluster_harness.ts";
 
 const test = suite("replica");
@@ -264,6 +266,39 @@ test("G2, G5: a replica adopts and promises before it sums, and tells both", asy
   node.state.epoch = 3;
   node.state.changedAt = 3;
   assert.is((await node.replica.digest(digestOf())).kind, "refused", "T2");
+  await cluster.close();
+});
+
+test("G2: a promise for which the disk had no room is told only when it is durable", async () => {
+  const { cluster, node } = await one();
+  const { store } = node;
+  const fences = new NodeWatermarks(store);
+  const { nodeId, storeId } = node;
+  const replica = new Replica({
+    ...{ clock: node.wall, store, fences, report: silentReport },
+    self: { nodeId, storeId, boot: 1 },
+    topology: () => ({
+      ...{ epoch: 1, changedAt: () => 1, isReplica: () => true, document: () => ({}) },
+      partitionOf: (namespace, keyBytes) => cluster.ring.place(namespace, keyBytes).partition,
+    }),
+    learn: async () => {},
+    notReady: () => undefined,
+    counts: () => true,
+    sequenceBase: () => 0,
+  });
+  const write = store.write.bind(store);
+  store.write = () => Promise.reject(new QuorateError("overloaded", "full", { outcome: "none" }));
+  const asked = digestOf({ wants: "state", promise: hlcAt(startMs) });
+  assert.is((await replica.digest(asked)).kind, "refused");
+  const after = await replica.digest(digestOf({ wants: "state" }));
+  assert.is(after.kind === "sums" && after.promise, 0n, "a round is not confirmed by it");
+  store.write = write;
+  // The lowest of the clocks was set back since.
+  for (const stamp of [hlcAt(startMs - 1000), hlcAt(startMs)]) {
+    const reply = await replica.digest(digestOf({ wants: "state", promise: stamp }));
+    assert.is(reply.kind === "sums" && reply.promise >= stamp, true);
+    assert.ok(new NodeWatermarks(store).of(0, 3).promise >= stamp, "it is there after a start");
+  }
   await cluster.close();
 });
 
