@@ -79,7 +79,9 @@ export type HintReply =
   /** It holds it, holds something newer, or needs it no more: durably. */
   | "done"
   /** Not now: it is kept. */
-  | "later";
+  | "later"
+  /** It is for several, and one of them cannot be reached: it is kept, and tried less and less often. */
+  | "away";
 
 export interface HintPort {
   /** Gives one hint to the store; rejects when it cannot be reached. */
@@ -122,6 +124,8 @@ interface Target {
   bytes: number;
   oldestMs: number | undefined;
   delivering: Promise<void> | undefined;
+  /** Whether a delivery of the walk under way was answered with `away`. */
+  isAway: boolean;
   /** Not before this, after a failure. */
   notBeforeMs: number;
   retryMs: number;
@@ -270,6 +274,7 @@ export class Handoff {
         bytes: 0,
         oldestMs: undefined,
         delivering: undefined,
+        isAway: false,
         notBeforeMs: 0,
         retryMs: retryMsMin,
       };
@@ -348,6 +353,7 @@ export class Handoff {
     const prefix = fromHex(storeId);
     assert(prefix?.length === storeIdBytes, "handoff: a store id has 32 hex digits");
     const isUp = port.isUp(storeId);
+    target.isAway = false;
     let oldestMs: number | undefined;
     for (let partition = 0; partition < store.partitions; partition += 1) {
       const range = { partition, namespaceNumber: hintNamespace, prefix, limit: pieceCount };
@@ -362,6 +368,7 @@ export class Handoff {
     }
     // What was kept since may have been missed by the walk: it is no older than that.
     target.oldestMs = oldestMs ?? (target.count > 0 ? clock.nowMs() : undefined);
+    if (target.isAway) throw notReached();
     target.retryMs = retryMsMin;
     if (isUp) report.sometimes("handoff: hints delivered");
   }
@@ -379,7 +386,7 @@ export class Handoff {
     let bytes = 0;
     for (let start = 0; start < piece.length; start += underWayMax) {
       const part = piece.slice(start, start + underWayMax);
-      const fates = await Promise.all(part.map((item) => this.#deliverOne(item, isUp)));
+      const fates = await Promise.all(part.map((item) => this.#deliverOne(item, target, isUp)));
       for (const [index, item] of part.entries()) (fates[index] === true ? gone : left).push(item);
       bytes += part.reduce((sum, item) => sum + storedBytes(item), 0);
       const aheadMs = beganMs + (bytes / limits.bytesPerSecond) * 1000 - clock.monotonicMs();
@@ -392,7 +399,7 @@ export class Handoff {
   }
 
   /** Whether the hint may go. */
-  async #deliverOne(item: StoredHint, isUp: boolean): Promise<boolean> {
+  async #deliverOne(item: StoredHint, target: Target, isUp: boolean): Promise<boolean> {
     const { port, report } = this.#options;
     const hint = parseHint(item);
     // Its bytes are damaged: whom it was for is told by its key, and what it held by a comparison.
@@ -402,6 +409,7 @@ export class Handoff {
     }
     if (!isUp) return false;
     const reply = await port.deliver(hint);
+    if (reply === "away") target.isAway = true;
     if (reply === "done") report.count("hints_delivered");
     else report.sometimes("handoff: hint answered later");
     return reply === "done";
@@ -451,6 +459,10 @@ function storedBytes({ key, record }: StoredHint): number {
 function* itemsOf(store: HintStore, partition: number, prefix: Uint8Array): Generator<StoredHint> {
   const range = { partition, namespaceNumber: hintNamespace, prefix, limit: pieceCount };
   for (const piece of piecesOf(store, range)) yield* piece;
+}
+
+function notReached(): QuorateError {
+  return new QuorateError("not-ready", "One who holds the partition now cannot be reached.", {});
 }
 
 function boundReached(): QuorateError {

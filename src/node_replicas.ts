@@ -481,7 +481,14 @@ export class NodeReplicas {
     }
     // It moved, or its store was replaced: whoever holds the partition now gets it.
     this.#parts.report.sometimes("hint: to those who hold it now");
-    const replies = await Promise.all(writers.map((writer) => this.#deliverTo(writer, hint)));
+    // One that is away holds up neither the others nor what is kept for other partitions.
+    const replies = await Promise.all(
+      writers.map(async (writer): Promise<HintReply> => {
+        if (!this.#isReached(writer.storeId)) return "away";
+        return this.#deliverTo(writer, hint).catch(() => "away");
+      }),
+    );
+    if (replies.includes("away")) return "away";
     return replies.every((reply) => reply === "done") ? "done" : "later";
   }
 

@@ -523,4 +523,29 @@ test("a target that does not answer holds up the end of its node for so long, an
   await store.close();
 });
 
+test("one that cannot be reached holds up no other hint, and is tried less and less often", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  let tries = 0;
+  target.answer = async ({ key }) => {
+    if (new TextDecoder().decode(key) !== "held up") return "done";
+    tries += 1;
+    return tries > 5 ? "done" : "away";
+  };
+  const handoff = openHandoff(world, store, target);
+  for (const key of ["a", "held up", "z"]) await handoff.keep(hintOf(key));
+  target.up.add(away);
+  await world.clock.advance(1500);
+  assert.is(handoff.status()[0]?.count, 1);
+  await world.clock.advance(8000);
+  assert.is(tries, 4, "after 1, 2 and 4 seconds");
+  handoff.wake(away);
+  handoff.wake(away);
+  await world.clock.advance(60_000);
+  assert.equal(handoff.status(), []);
+  await handoff.close();
+  await store.close();
+});
+
 test.run();
