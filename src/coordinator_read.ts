@@ -293,10 +293,11 @@ class OneRead {
       this.#isLearning = false;
       const postponed = this.#postponed;
       this.#postponed = [];
-      if (this.#isOver || this.#isSettling) return;
+      if (this.#isOver) return;
       const { namespaceNumber, key, n } = this.#job;
       const place = ports.place(namespaceNumber, key, n);
-      if (place.epoch <= this.#place.epoch) {
+      // What is being settled goes on without them; where that fails, nobody waits for their answers.
+      if (this.#isSettling || place.epoch <= this.#place.epoch) {
         for (const each of postponed) each();
         return;
       }
@@ -355,7 +356,10 @@ class OneRead {
       return;
     }
     this.#isSettling = false;
-    this.#learn(this.#newer, () => this.#over(error));
+    this.#learn(this.#newer, () => {
+      // An answer that has come meanwhile is being settled, and tells the end.
+      if (!this.#isSettling) this.#over(error);
+    });
   }
 
   /**
