@@ -12,7 +12,8 @@
  *
  * Invariants
  * 1. Where `queueBytesMax` wait to be sent, no message is taken: what waits is less than that and one.
- * 2. What is put together of pieces is at most `messageBytesMax`, of at most `groupsMax` messages.
+ * 2. What is put together of pieces is at most `messageBytesMax`, of at most `groupsMax` messages with
+ *    `queueBytesMax` in all; who sends begins no more than that, so the rest waits whole for its turn.
  * 3. A frame that is none ends the channel: nothing after it could be understood.
  *
  * Effects: Clock; the stream asks for frames and gives them. Source: design, "Peer links".
@@ -61,7 +62,13 @@ export class Channel implements FrameSource, FrameSink {
   #frames: Uint8Array[] = [];
   #frameBytes = 0;
   readonly #writer = new ByteWriter();
+  /** Large messages of which nothing has gone out. */
   #large: Large[] = [];
+  /** Those that go out, a piece of each in turn. */
+  #begun: Large[] = [];
+  /** The whole lengths of these. */
+  #begunBytes = 0;
+  /** What is left to send of both. */
   #largeBytes = 0;
   #lastGroup = 0;
   readonly #groups = new Map<number, Group>();
@@ -177,9 +184,22 @@ export class Channel implements FrameSource, FrameSink {
       this.#frameBytes -= first.length;
       return first;
     }
-    const large = this.#large.shift();
+    this.#beginLarge();
+    const large = this.#begun.shift();
     if (large !== undefined) this.#writePiece(large);
     return this.#writer.length === 0 ? undefined : this.#writer.take();
+  }
+
+  /** Begins as many as the other end puts together at the same time; one is never too many. */
+  #beginLarge(): void {
+    for (let next = this.#large[0]; next !== undefined; next = this.#large[0]) {
+      const bytes = this.#begunBytes + next.bytes.length;
+      const isRoom = this.#begun.length < groupsMax && bytes <= this.#limits.queueBytesMax;
+      if (this.#begun.length > 0 && !isRoom) return;
+      this.#large.shift();
+      this.#begun.push(next);
+      this.#begunBytes = bytes;
+    }
   }
 
   /** One piece of the large message that waits longest; it then waits behind the others. */
@@ -193,7 +213,8 @@ export class Channel implements FrameSource, FrameSink {
     this.#writer.rest(piece);
     large.sent = end;
     this.#largeBytes -= piece.length;
-    if (!isLast) this.#large.push(large);
+    if (isLast) this.#begunBytes -= large.bytes.length;
+    else this.#begun.push(large);
   }
 
   /** Whether the whole frame could be read. */

@@ -166,6 +166,21 @@ test("a large value does not hold up a small one behind it, and arrives whole", 
   assert.equal(heard, write(5_000_000, "large"));
 });
 
+for (const [name, count, bytes] of [
+  ["400 values of 100 kB", 400, 100_000],
+  ["three values of 31 MiB", 3, 31 * 1024 * 1024],
+] as const) {
+  test(`${name} at once do not cost the stream: the other end puts them all together`, async () => {
+    const { clock, a, b } = await linked();
+    const all = Array.from({ length: count }, (_, index) =>
+      a.peers.request(b.nodeId, write(bytes, `k${index}`), 60_000),
+    );
+    await settled(clock, Promise.all(all), 100);
+    assert.is(b.heard.length, count);
+    assert.is(a.met.length, 1);
+  });
+}
+
 test("a full queue refuses at once, with outcome none", async () => {
   const { clock, network, a, b } = await linked({ queueBytesMax: 100_000 });
   const first = a.peers.request(b.nodeId, write(1_000_000), 1000);
