@@ -11,7 +11,8 @@
  * 1. One request at a time: the next is looked at when the one before it is answered and its answer
  *    is on its way (RFC 9112 section 9.3.2), so a client that does not read is not served on.
  * 2. A connection is handed on only between two requests, with every byte that was not consumed, and
- *    before its end was seen.
+ *    with its end where that was seen.
+ * 3. What a client sent before it closed its half is answered before ours is closed.
  *
  * Effects: the socket.
  *
@@ -99,7 +100,7 @@ export class ServerWire {
     const { length } = this.#pending ?? "";
     this.#pending = this.#pending === undefined ? chunk : Buffer.concat([this.#pending, chunk]);
     if (!this.#isBusy) this.#next();
-    // Nothing more is read meanwhile: neither bytes without a bound, nor the end before its turn.
+    // Nothing more is read meanwhile. The end may be told all the same: on a paused socket too.
     else if (length === 0) this.#socket.pause();
   };
 
@@ -157,11 +158,10 @@ export class ServerWire {
     this.#events.onEnd();
     const socket = this.#socket;
     if (socket.destroyed) return;
-    if (this.#isEnded) socket.end();
-    else if (this.#pending !== undefined) {
+    if (this.#pending !== undefined) {
       this.#next();
       if (!this.#isBusy || this.#pending === undefined) socket.resume();
-    }
+    } else if (this.#isEnded) socket.end();
   }
 
   /**
@@ -178,6 +178,8 @@ export class ServerWire {
     this.#events.onOther();
     // As one: the parser may pause the connection, and takes nothing while it is paused.
     socket.emit("data", pieces.length === 1 ? pending : Buffer.concat(pieces));
+    // It was told while an answer was under way, and is told once; the parser has to know as well.
+    if (this.#isEnded) socket.emit("end");
     socket.resume();
   }
 }

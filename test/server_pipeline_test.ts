@@ -212,4 +212,26 @@ pipeline(
   }),
 );
 
+for (const [name, second, statuses] of [
+  ["a get", get, [204, 200]],
+  ["a put of a seed route", send("POST", "/put", '{"key":"p2","value":"x"}', json), [204, 200]],
+  ["a put that is not whole", put.slice(0, -1), [204, 400]],
+  ["a get, a list and a get", get + ask("GET", "/v1/keys/default") + get, [204, 200, 200, 200]],
+] as const) {
+  pipeline(
+    `pipeline: a client that closes its half behind a put and ${name} gets every answer`,
+    withServer(async (harness) => {
+      harness.api.isGated = true;
+      const raw = new RawConnection(harness.port);
+      raw.socket.end(put + second);
+      await eventually(() => harness.api.waiting === 1);
+      // The end of the client's half comes while its first request is under way.
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      harness.api.release();
+      assert.equal(statusesIn(await raw.closed()), [...statuses]);
+      await eventually(() => harness.server.connections === 0);
+    }),
+  );
+}
+
 pipeline.run();
