@@ -3,7 +3,9 @@
  *
  * A failure of the connection is the hard case: a write may have arrived although nobody said so.
  * Only where the runtime proves that nothing was sent (the connection was refused, the name does not
- * resolve) is the outcome `none`; everywhere else a write's outcome is `unknown` (promise P7).
+ * resolve) is the outcome `none`; everywhere else a write's outcome is `unknown` (promise P7). On Bun and
+ * Deno that is no proof once the node has answered something: a request whose kept connection is closed
+ * before its answer they send once more by themselves, and tell how that ended.
  *
  * Invariants
  * 1. What is thrown is a `QuorateError`, or the reason of the caller's own signal.
@@ -68,6 +70,7 @@ export async function send(fetch: Fetch, request: FetchRequest): Promise<FetchAn
       // The types of the DOM allow no view on shared memory, which a key or value never is.
       ...(request.body === undefined ? {} : { body: request.body as BodyInit }),
     });
+    if (sendsAgain) answered.add(originOf(request.url));
     if (!response.ok) throw await problemError(response, request);
     return answerOf(response, deadline, request);
   } catch (error) {
@@ -271,11 +274,12 @@ function notOurs(response: Response, request: FetchRequest): never {
 }
 
 function connectionError(error: unknown, { url, writes }: FetchRequest): QuorateError {
-  const wasSent = !neverLeft(error);
+  const isRefused = neverLeft(error);
+  const wasSent = !isRefused || answered.has(originOf(url));
   const outcome: Outcome = wasSent ? "unknown" : "none";
-  const detail = wasSent
-    ? `The connection to ${originOf(url)} was lost before the answer: ${reasonOf(error)}.`
-    : `No connection to ${originOf(url)}: ${reasonOf(error)}.`;
+  const detail = isRefused
+    ? `No connection to ${originOf(url)}: ${reasonOf(error)}.`
+    : `The connection to ${originOf(url)} was lost before the answer: ${reasonOf(error)}.`;
   const repeat = "The write may have taken place. Repeating a PUT or DELETE is safe.";
   return new QuorateError("unreachable", detail, {
     ...(writes ? { outcome } : {}),
@@ -283,6 +287,12 @@ function connectionError(error: unknown, { url, writes }: FetchRequest): Quorate
     cause: error,
   });
 }
+
+/** Whether the runtime sends a request once more when the connection that it had kept was closed. */
+const sendsAgain = "Bun" in globalThis || "Deno" in globalThis;
+
+/** Where that may have happened: the origins that have answered, as many as the application has URLs. */
+const answered = new Set<string>();
 
 /** Codes with which Node and Bun say that a connection never was. */
 const neverConnected: readonly string[] = [

@@ -387,6 +387,35 @@ test("a refused connection is unreachable, and a write then surely did not happe
   assert.is(read.outcome, undefined);
 });
 
+test("a write whose node ends before its answer is unknown, also where the runtime sends it again", async () => {
+  let requests = 0;
+  const sockets = new Set<net.Socket>();
+  const server = net.createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    let text = "";
+    socket.on("data", (chunk: Uint8Array) => {
+      text += Buffer.from(chunk).toString("latin1");
+      if (!text.endsWith("\r\n\r\nvalue")) return;
+      text = "";
+      requests += 1;
+      // The first is answered, and its connection kept; at the second the node ends.
+      if (requests === 1) socket.write("HTTP/1.1 204 No Content\r\nQuorate-Acks: 1/1\r\n\r\n");
+      else {
+        server.close();
+        for (const one of sockets) one.destroy();
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as net.AddressInfo;
+  const client = new QuorateClient({ url: `http://127.0.0.1:${port}` });
+  await client.put("k", "value");
+  const failure = await failureOf(() => client.put("k", "value"), "unreachable");
+  assert.is(failure.outcome, "unknown");
+  assert.is(requests, 2);
+});
+
 test("a connection that is cut before the answer leaves a write's outcome unknown", () =>
   withServer(
     (request) => {
