@@ -187,9 +187,10 @@ class Importer {
     const line = this.#parse(raw);
     this.#lineTaken = raw.number;
     if (line === undefined) return;
-    if (this.#keys.has(line.keyName)) await this.#drain();
     // A large line goes alone: with others before it, the request could be too large.
     if (this.#batch.bytes + raw.bytes.length > batchBytesMax) await this.#sendWithin();
+    // After that: what was just sent may have the same key.
+    if (this.#keys.has(line.keyName)) await this.#drain();
     this.#batch.lines.push(line);
     this.#batch.bytes += raw.bytes.length;
     if (this.#batch.lines.length === batchLinesMax) await this.#sendWithin();

@@ -188,6 +188,22 @@ test("lines of the same key are stored in the order of the file, however many ar
     for (const { key, value } of stored) assert.is(value, last.get(key), key);
   }));
 
+test("lines of the same key keep their order where they are too large for one batch", () =>
+  withStand(async (stand) => {
+    let isFirst = true;
+    interceptBatches(stand, async (request, pass) => {
+      if (!isFirst) return pass();
+      isFirst = false;
+      const busy = new QuorateError("overloaded", "Busy.", { outcome: "none" });
+      return request.operations.map(() => ({ kind: "error", error: busy }) as const);
+    });
+    const values = ["1", "2"].map((letter) => letter.repeat(600_000));
+    const input = ndjson(values.map((value) => ({ key: "k", value })));
+    const { code, err } = await stand.askWith({ input }, "import");
+    assert.is(code, 0, err);
+    assert.is((await stand.ask("get", "k")).out.slice(0, 3), "222");
+  }));
+
 test("large values go one by one, beyond what a batch may hold", () =>
   withStand(async ({ askWith, ask, edge }) => {
     const client = new QuorateClient({ url: `http://${edge.authority}` });
