@@ -310,8 +310,15 @@ export interface Api {
   namespaces(): readonly Namespace[];
   /** Throws `namespace-not-found`. */
   namespace(name: string): Namespace;
-  /** Makes it, or changes its policy; what is left out keeps its value (or the default). */
-  putNamespace(name: string, policy: Partial<NamespacePolicy>): Promise<Namespace>;
+  /**
+   * Makes it, or changes its policy; what is left out keeps its value. Where it is new that is the one
+   * in `whenNew`, else the default: whether it is new is decided where the change is.
+   */
+  putNamespace(
+    name: string,
+    policy: Partial<NamespacePolicy>,
+    whenNew?: Partial<NamespacePolicy>,
+  ): Promise<Namespace>;
   /** Deletes it and every key in it. Idempotent; `default` cannot be deleted. */
   deleteNamespace(name: string): Promise<void>;
   /** The names of the first `count` replicas of a key in the default namespace. */

@@ -45,19 +45,20 @@ export async function putNamespace(context: HttpContext, exchange: Exchange): Pr
   exchange.writes = true;
   const name = namespaceOf(exchange);
   const body = parseBody(bodies.namespace, await readJson(context, exchange, policyBody));
-  const isNew = !context.api.namespaces().some((one) => one.name === name);
-  const valueBytesMax = body.maxValue ?? (isNew ? context.settings.valueBytesMax : undefined);
   const policy: Partial<NamespacePolicy> = {
     ...(body.n === undefined ? {} : { n: body.n }),
     ...(body.r === undefined ? {} : { r: body.r }),
     ...(body.w === undefined ? {} : { w: body.w }),
     ...(body.resolve === undefined ? {} : { resolve: body.resolve }),
     ...(body.ttl === undefined ? {} : { ttlSeconds: body.ttl }),
-    ...(valueBytesMax === undefined ? {} : { valueBytesMax }),
+    ...(body.maxValue === undefined ? {} : { valueBytesMax: body.maxValue }),
     ...(body.durability === undefined ? {} : { durability: body.durability }),
   };
+  // Not asked here whether it is new: another node may have made it a moment ago.
+  const { valueBytesMax } = context.settings;
   exchange.sent = true;
-  return jsonReply(200, namespaceBody(await context.api.putNamespace(name, policy)));
+  const namespace = await context.api.putNamespace(name, policy, { valueBytesMax });
+  return jsonReply(200, namespaceBody(namespace));
 }
 
 /** `DELETE /v1/namespaces/{namespace}`: with every key in it; also when there is none. */

@@ -277,7 +277,7 @@ class StartingNode implements QuorateNode {
     this.cluster = () => running.cluster();
     this.whenNoHints = (timeoutMs) => running.whenNoHints(timeoutMs);
     this.moves = running.moves;
-    this.putNamespace = (name, policy) => running.putNamespace(name, policy);
+    this.putNamespace = (...asked) => running.putNamespace(...asked);
     this.deleteNamespace = (name) => running.deleteNamespace(name);
     this.#isServing = true;
     this.#parts.options.report.log("info", "The node serves.", {});

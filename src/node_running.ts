@@ -201,9 +201,13 @@ export class RunningNode implements QuorateNode {
     return this.#coordinator.namespace(name);
   }
 
-  putNamespace(name: string, policy: Partial<NamespacePolicy>): Promise<Namespace> {
+  putNamespace(
+    name: string,
+    policy: Partial<NamespacePolicy>,
+    whenNew?: Partial<NamespacePolicy>,
+  ): Promise<Namespace> {
     return this.#underWay(async () => {
-      const next = await this.#change((present) => withNamespace(present, name, policy));
+      const next = await this.#change((present) => withNamespace(present, name, policy, whenNew));
       // Not the present document: somebody else may have deleted it meanwhile.
       return next.namespaces.find((namespace) => namespace.name === name) as Namespace;
     });

@@ -30,14 +30,18 @@ import {
 } from "./topology.ts";
 import { refuseMoving, withRows } from "./topology_rows.ts";
 
-/** A namespace made, or its policy changed; undefined when nothing would change. */
+/**
+ * A namespace made, with `whenNew` for what is left out, or its policy changed; undefined when nothing
+ * would change.
+ */
 export function withNamespace(
   topology: Topology,
   name: string,
   change: Partial<NamespacePolicy>,
+  whenNew: Partial<NamespacePolicy> = {},
 ): Topology | undefined {
   const before = topology.namespaces.find((namespace) => namespace.name === name);
-  const policy = { ...(before?.policy ?? policyDefault), ...change };
+  const policy = { ...(before?.policy ?? { ...policyDefault, ...whenNew }), ...change };
   checkPolicy(name, policy);
   if (before === undefined) return withNewNamespace(topology, name, policy);
   if (policy.n !== before.policy.n) {

@@ -194,12 +194,16 @@ export class FakeApi implements Api {
     });
   }
 
-  async putNamespace(name: string, policy: Partial<NamespacePolicy>): Promise<Namespace> {
+  async putNamespace(
+    name: string,
+    policy: Partial<NamespacePolicy>,
+    whenNew: Partial<NamespacePolicy> = {},
+  ): Promise<Namespace> {
     const before = this.#spaces.get(name);
     const made = {
       name,
       number: before?.number ?? this.#spaces.size,
-      policy: { ...(before?.policy ?? defaultPolicy), ...policy },
+      policy: { ...(before?.policy ?? { ...defaultPolicy, ...whenNew }), ...policy },
     };
     this.#spaces.set(name, made);
     return made;

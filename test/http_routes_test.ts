@@ -609,4 +609,16 @@ withEdge("the application also answers fetch-style requests, without a socket", 
   assert.is((await app.request("/nope")).status, 404);
 });
 
+withEdge(
+  "what a change of a namespace leaves out stays, also at a node that has not heard of it yet",
+  async (edge) => {
+    await edge.put("/v1/namespaces/cars", '{"maxValue":5000000}');
+    edge.api.namespaces = () => [];
+    const changed = await edge.put("/v1/namespaces/cars", '{"ttl":60}');
+    assert.is(changed.status, 200, changed.text);
+    const { maxValue, ttl } = JSON.parse(changed.text);
+    assert.equal([maxValue, ttl], [5_000_000, 60]);
+  },
+);
+
 test.run();

@@ -73,6 +73,7 @@ test("a step that changes nothing is none, and the document before it is never t
   const cars = step(first, "cars", { ttlSeconds: 5 });
   assert.is(withNamespace(cars, "cars", {}), undefined);
   assert.is(withNamespace(cars, "cars", { ttlSeconds: 5 }), undefined);
+  assert.is(withNamespace(cars, "cars", {}, { valueBytesMax: 1 }), undefined, "it is not new");
   const changed = step(cars, "cars", { valueBytesMax: 10 });
   assert.is(changed.namespaces[1]?.policy.ttlSeconds, 5, "what is left out keeps its value");
   assert.is(changed.namespaces[1]?.number, 1);
