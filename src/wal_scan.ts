@@ -11,7 +11,8 @@
  * 1. `scanSegment` finds every intact batch at a block boundary, also behind unreadable blocks.
  * 2. `judge` calls a sequence lost exactly when it is above the checkpoint, at or below a mark, and
  *    in no intact batch.
- * 3. Where the header of a lost batch was readable, its partitions are named; otherwise all are.
+ * 3. Where the header of a lost batch was readable, its partitions are named; otherwise all are. A batch
+ *    that a start has cut names none: others have its sequences.
  *
  * Effects: none. Source: rules D1, D2, D5; Pillai et al., "All File Systems Are Not Created Equal"
  * (2014), for what a crash leaves behind.
@@ -166,7 +167,7 @@ function missing(scans: readonly SegmentScan[], after: number, last: number): Lo
     .flatMap((scan) => scan.batches)
     .filter((batch) => batch.count > 0)
     .sort((a, b) => a.first - b.first);
-  const bad = scans.flatMap((scan) => scan.bad).sort((a, b) => a.first - b.first);
+  const bad = notCut(scans).sort((a, b) => a.first - b.first);
   const lost: LostRange[] = [];
   let next = after + 1;
   for (const batch of held) {
@@ -175,6 +176,21 @@ function missing(scans: readonly SegmentScan[], after: number, last: number): Lo
   }
   if (last >= next) lost.push(lostRange(next, last, bad));
   return lost;
+}
+
+/**
+ * Without those that a start has cut: the segment that it began gives their sequences again, to other
+ * entries, of other partitions.
+ */
+function notCut(scans: readonly SegmentScan[]): BadBatch[] {
+  let givenAgain = Number.POSITIVE_INFINITY;
+  return scans.toReversed().flatMap(({ header, batches, bad }) => {
+    const own = bad.filter(({ first }) => first < givenAgain);
+    const firsts = header === undefined ? [...batches, ...bad] : [];
+    const begins = firsts.reduce((least, { first }) => Math.min(least, first), givenAgain);
+    givenAgain = Math.min(givenAgain, header?.firstSequence ?? begins);
+    return own;
+  });
 }
 
 function lostRange(first: number, last: number, bad: readonly BadBatch[]): LostRange {

@@ -515,4 +515,22 @@ test("isZero() finds a single bit wherever it is, and however the bytes lie", ()
   fc.assert(property, runs(500));
 });
 
+test("D2: a torn batch that a start has cut does not name the partitions of a lost one that came in its place", () => {
+  const [torn, acknowledged] = [5, 7].map((partition) => ({
+    partition,
+    payload: new Uint8Array(100).fill(partition),
+  })) as [WalEntry, WalEntry];
+  const older = segmentOf([[torn]]);
+  const newer = segmentOf([[acknowledged], []], 1, 2);
+  const at = blockBytes + batchHeaderBytes;
+  older.bytes[at] = (older.bytes[at] ?? 0) ^ 1;
+  const header = newer.bytes.slice();
+  header.fill(0xff, blockBytes, 2 * blockBytes);
+  newer.bytes[at] = (newer.bytes[at] ?? 0) ^ 1;
+  const judged = (bytes: Uint8Array): unknown =>
+    judge([scanned(older.bytes).scan, scanned(bytes).scan], 0).lost;
+  assert.equal(judged(newer.bytes), [{ first: 1, last: 1, partitions: [7] }]);
+  assert.equal(judged(header), [{ first: 1, last: 1, partitions: undefined }]);
+});
+
 test.run();
