@@ -314,14 +314,23 @@ export class Store {
 
   /**
    * Removes records for good, without a tombstone, where they are still what the scan found. Durable
-   * when it resolves, with those that it removed: fewer where there was no room for all. @throws where
-   * there was none for the first
+   * when it resolves, with those that it removed: fewer where there was no room for all. (What stands
+   * under a damaged key goes with the next checkpoint: until then a crash brings it back.) @throws where
+   * there was no room for the first
    */
   async forget<Item extends ScanItem>(items: readonly Item[]): Promise<readonly Item[]> {
     const forgotten: Item[] = [];
     let last: Promise<void> | undefined;
     for (const item of items) {
-      const { namespaceNumber, key, record } = item;
+      const { namespaceNumber, key, record, tableKey: own } = item;
+      // Damage to the key itself: no lookup comes to it, so a change of that key would change another's.
+      if (!this.#index.isInPlace(own)) {
+        this.#refuseEnded();
+        this.#index.drop(own);
+        this.#checkpoints.mark();
+        forgotten.push(item);
+        continue;
+      }
       try {
         let room = this.#makeRoom(forgetBytes(key), true);
         while (room !== undefined) {

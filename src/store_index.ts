@@ -37,7 +37,13 @@ import {
   recordVersion,
 } from "./record.ts";
 import type { Place, Ring } from "./ring.ts";
-import { parseTableKey, storedKeyBytesMax, tableKey, tableKeyHeaderBytes } from "./store_entry.ts";
+import {
+  parseTableKey,
+  storedKeyBytesMax,
+  tableKey,
+  tableKeyHeaderBytes,
+  tablePartition,
+} from "./store_entry.ts";
 import { type MemoryEntry, Memtable } from "./store_memtable.ts";
 import type { Table } from "./table.ts";
 import { pairNumber, replicasMax } from "./topology.ts";
@@ -269,12 +275,21 @@ export class StoreIndex {
     this.#active.set(tableKey, this.#hashOf(tableKey), { record: undefined, sequence: 0 });
   }
 
+  /** Whether a lookup of the key that the bytes name comes to them: else they are damaged. */
+  isInPlace(tableKey: Uint8Array): boolean {
+    return this.#placeOf(tableKey)?.partition === tablePartition(tableKey);
+  }
+
   /** The hash with which a lookup of the key comes; any, where the bytes are no key at all. */
   #hashOf(tableKey: Uint8Array): number {
+    return this.#placeOf(tableKey)?.hashHigh ?? 0;
+  }
+
+  #placeOf(tableKey: Uint8Array): Place | undefined {
     const keyBytes = tableKey.length - tableKeyHeaderBytes;
-    if (keyBytes < 1 || keyBytes > storedKeyBytesMax) return 0;
+    if (keyBytes < 1 || keyBytes > storedKeyBytesMax) return undefined;
     const { namespaceNumber, key } = parseTableKey(tableKey);
-    return this.ring.place(namespaceNumber, key).hashHigh;
+    return this.ring.place(namespaceNumber, key);
   }
 
   /** The frozen memtable is in the table, visible and durable. */

@@ -196,4 +196,52 @@ test("H2: a mark for repair whose bytes are damaged is known by its key, and wri
   await last.close();
 });
 
+/** All that the table has, and which of it lies where its key does not belong. */
+function namesIn(store: Store, of: number): string[] {
+  const piece = { prefix: utf8Bytes(""), reverse: false, limit: 1000 };
+  return store.scan(of, wide, piece).items.map(({ key }) => Buffer.from(key).toString());
+}
+
+test("D6: a recount removes what has a damaged key, or stands in another partition, and nothing else", async () => {
+  const { open, table } = stand();
+  const first = await open();
+  for (const [at, name] of names.slice(0, 9).entries()) await write(first, wide, name, at + 1);
+  await first.close();
+  const other = partition + 1;
+  table.damage((entries) =>
+    entries
+      .filter(({ key }) => key[0] !== 0xff)
+      .slice(0, 2)
+      .flatMap(({ key, value }, at): TableChange[] => {
+        const changed = key.slice();
+        // The last byte of the one's key, the partition of the other's.
+        if (at === 0) changed[changed.length - 1] = (changed[changed.length - 1] ?? 0) ^ 0x40;
+        else changed[1] = other;
+        return [
+          { key, value: undefined },
+          { key: changed, value },
+        ];
+      }),
+  );
+  const store = await open();
+  const sound = names.slice(0, 9).sort().slice(2);
+  const [, misplaced = ""] = names.slice(0, 9).sort();
+  for (const each of [partition, other]) {
+    assert.ok(await store.recount(each, free));
+    // What the other replicas give back.
+    if (each === partition) await write(store, wide, misplaced, names.indexOf(misplaced) + 1);
+  }
+  assert.equal(namesIn(store, partition), [misplaced, ...sound].sort());
+  assert.equal(namesIn(store, other), []);
+  assert.ok(await store.recount(partition, free));
+  const damages = store.damagesOf(partition);
+  assert.equal(namesIn(store, partition), [misplaced, ...sound].sort());
+  assert.is(store.damagesOf(partition), damages, "nothing damaged is met again");
+  await store.close();
+  const again = await open();
+  assert.equal(namesIn(again, partition), [misplaced, ...sound].sort());
+  assert.equal(namesIn(again, other), []);
+  await again.close();
+});
+
 test.run();
