@@ -191,13 +191,14 @@ export class NodeFills {
 
   /** A damaged partition that this node does not hold has nothing to be filled with: its sums are made true. */
   async #tidy(): Promise<void> {
-    const { store, topology } = this.#parts;
+    const { store, fences, topology } = this.#parts;
     for (const partition of store.damagedPartitions) {
       if (sizesInUse(topology()).some((n) => this.#holds(partition, n))) continue;
       const damages = store.damagesOf(partition);
       const spend = (bytes: number): Promise<void> => this.#pace.spend(bytes);
       const mayGoOn = (): boolean => !this.#isClosed;
       if (!(await store.recount(partition, { spend, mayGoOn }))) return;
+      await fences.keepAgain(partition);
       store.heal(partition, { ns: [], damages, isWhole: true });
     }
   }
@@ -242,8 +243,9 @@ export class NodeFills {
     if (watermark > none) await fences.adopt(partition, n, watermark);
     const mayGoOn = (): boolean => !this.#isClosed;
     const spend = (bytes: number): Promise<void> => this.#pace.spend(bytes);
-    if (store.isDamaged(partition) && !(await store.recount(partition, { spend, mayGoOn }))) {
-      return "the node is stopping";
+    if (store.isDamaged(partition)) {
+      if (!(await store.recount(partition, { spend, mayGoOn }))) return "the node is stopping";
+      await fences.keepAgain(partition);
     }
     for (const source of found) {
       if (!(await this.#compareAll(pair, present, source))) return "a comparison was broken off";

@@ -45,6 +45,7 @@ import type { Ring } from "./ring.ts";
 import { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
 import type { Member } from "./topology.ts";
+import { sizesInUse } from "./topology_advance.ts";
 import { type Load, loadOf } from "./topology_status.ts";
 
 export interface ReplicasParts {
@@ -118,7 +119,9 @@ export class NodeReplicas {
         !cluster.peers.isOpen(nodeId) && cluster.peers.seekingMs(nodeId) >= handshakeWaitMs,
     });
     const { nodeId, storeId, name, boot } = identity;
-    this.#fences = new NodeWatermarks(store);
+    const { present } = document;
+    const isAlone = present.members.length === 1;
+    this.#fences = new NodeWatermarks(store, isAlone ? [] : sizesInUse(present));
     this.replica = new Replica({
       clock,
       report,

@@ -3,27 +3,35 @@
  *
  *     key: partition u16 | n u8      value: promise u64 | watermark u64      in a namespace of the store's own
  *
+ * The ring gives that record a place like any other: mostly in another partition than the one it is about.
+ * Where that one has lost something the promise may be lost, so this one has no data either: filling it
+ * begins with the highest watermark of the others.
+ *
  * Invariants
  * 1. What is refused by a promise is refused from the moment of the call; the promise is durable when
  *    the call resolves.
  * 2. What is on the disk never goes back: writes of one partition come one after the other.
+ * 3. Where a promise may be forgotten, the store is marked as damaged for that pair.
  *
- * Effects: the store. Source: rules G2, G5.
+ * Effects: the store. Source: rules G2, G5, I4; promise P4.
  *
  * @module
  */
 
 import type { Hlc } from "./hlc.ts";
 import { decodeRecord } from "./record.ts";
+import type { Pair } from "./repair_digest.ts";
 import type { Store } from "./store.ts";
 import { ownNamespaces, writeOwn } from "./store_own.ts";
 import { piecesOf } from "./store_pieces.ts";
-import { pairNumber } from "./topology.ts";
+import { pairNumber, pairOf } from "./topology.ts";
 import { adopted, type Fence, noFence, promised } from "./watermark.ts";
 
 export const watermarkNamespace: number = ownNamespaces.watermarks;
 const pieceCount = 256;
 const keyBytes = 3;
+/** What a store keeps for itself is of no namespace, and has the n of none. */
+const ownN = 0;
 const valueBytes = 16;
 
 export class NodeWatermarks {
@@ -34,12 +42,14 @@ export class NodeWatermarks {
   /** What is on the disk. */
   readonly #kept = new Map<number, Fence>();
 
-  constructor(store: Store) {
+  /** `sizes`: each n in use, where others have what this store has. */
+  constructor(store: Store, sizes: readonly number[] = []) {
     this.store = store;
     for (const { partition, n, fence } of storedFences(store)) {
       this.#fences.set(pairNumber(partition, n), fence);
       this.#kept.set(pairNumber(partition, n), fence);
     }
+    this.#markForgotten(sizes);
   }
 
   of(partition: number, n: number): Fence {
@@ -66,6 +76,30 @@ export class NodeWatermarks {
     return this.#raise(partition, n, adopted(this.of(partition, n), stamp));
   }
 
+  /** What lies in a partition that has lost something is written again, before it counts as whole. */
+  async keepAgain(home: number): Promise<void> {
+    const lying = [...this.#fences.keys()].filter((id) => homeOf(this.store, pairOf(id)) === home);
+    for (const id of lying) this.#kept.delete(id);
+    await Promise.all(
+      lying.map((id) => {
+        const { partition, n } = pairOf(id);
+        return this.#raise(partition, n, this.of(partition, n));
+      }),
+    );
+  }
+
+  /** Only where own records may be lost: so a mark made here brings about no other one. */
+  #markForgotten(sizes: readonly number[]): void {
+    const { store } = this;
+    const lossy = new Set(store.damagedPartitions.filter((one) => store.isDamaged(one, ownN)));
+    if (lossy.size === 0) return;
+    for (let partition = 0; partition < store.partitions; partition += 1) {
+      // One that is there may be older than the last one.
+      const lost = sizes.filter((n) => n > 1 && lossy.has(homeOf(store, { partition, n })));
+      if (lost.length > 0) store.markLost(partition, lost, "a promise of it may be lost");
+    }
+  }
+
   async #raise(partition: number, n: number, fence: Fence): Promise<void> {
     const id = pairNumber(partition, n);
     this.#fences.set(id, fence);
@@ -84,11 +118,20 @@ export class NodeWatermarks {
     const kept = this.#kept.get(id) ?? noFence;
     const fence = this.of(partition, n);
     if (kept.promise >= fence.promise && kept.watermark >= fence.watermark) return;
-    const key = Uint8Array.of(partition >> 8, partition & 0xff, n);
+    const key = keyOf({ partition, n });
     const value = encodeFence(fence);
     await writeOwn(this.store, { namespaceNumber: watermarkNamespace, key, value });
     this.#kept.set(id, fence);
   }
+}
+
+function keyOf({ partition, n }: Pair): Uint8Array {
+  return Uint8Array.of(partition >> 8, partition & 0xff, n);
+}
+
+/** The partition in which the record of a pair lies. */
+function homeOf(store: Store, pair: Pair): number {
+  return store.partitionOf(watermarkNamespace, keyOf(pair));
 }
 
 function encodeFence({ promise, watermark }: Fence): Uint8Array {

@@ -55,6 +55,7 @@ import type { Recovered } from "./store_recover.ts";
 import { type ScanItem, scan } from "./store_scan.ts";
 import { Scrub } from "./store_scrub.ts";
 import { SpaceWatch } from "./store_space.ts";
+import { replicasMax } from "./topology.ts";
 import { compareVersions, type Version } from "./version.ts";
 import type { Wal } from "./wal.ts";
 
@@ -416,6 +417,21 @@ export class Store {
   /** The segment of its partition's digest that a key is summed in. */
   segmentOf(namespaceNumber: number, key: Uint8Array): number {
     return this.#index.ring.place(namespaceNumber, key).segment;
+  }
+
+  partitionOf(namespaceNumber: number, key: Uint8Array): number {
+    return this.#index.ring.place(namespaceNumber, key).partition;
+  }
+
+  /** Marks a partition for the namespaces of these n alone. */
+  markLost(partition: number, ns: readonly number[], why: string): void {
+    const index = this.#index;
+    if (ns.every((n) => index.isDamaged(partition, n))) return;
+    const rest = Array.from({ length: replicasMax + 1 }, (_, n) => n).filter(
+      (n) => !ns.includes(n) && !index.isDamaged(partition, n),
+    );
+    this.#markDamaged(partition, why);
+    index.heal(partition, { ns: rest, damages: index.damagesOf(partition), isWhole: false });
   }
 
   /** The table's key of a key in a partition. */

@@ -273,6 +273,11 @@ export function pairNumber(partition: number, n: number): number {
   return partition * 16 + n;
 }
 
+/** What `pairNumber` has made a number of. */
+export function pairOf(number: number): { readonly partition: number; readonly n: number } {
+  return { partition: Math.floor(number / 16), n: number % 16 };
+}
+
 /** Whether a node is one of these members. */
 export function isIn(members: readonly Member[], nodeId: string): boolean {
   return members.some((member) => member.nodeId === nodeId);
