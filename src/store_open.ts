@@ -22,6 +22,7 @@ import { type Recovered, recover } from "./store_recover.ts";
 import type { Table } from "./table.ts";
 import type { Origin } from "./version.ts";
 import { segmentBytesDefault, Wal } from "./wal.ts";
+import { removeBlank } from "./wal_open.ts";
 import { walFolder } from "./wal_segment.ts";
 
 const memtableBytesDefault = 16 * 1024 * 1024;
@@ -122,6 +123,8 @@ export async function beginStore(
   } else if (table.get(metaKey) === undefined) {
     await writeMeta(table, metaOf(options, 0, mint.ceiling(), index));
   }
+  // Not before the marks are durable: they may tell of a segment that is gone.
+  await removeBlank(disk, wal.blank);
   // The table's file may be new: its name has to be durable before the log forgets anything.
   await disk.syncFolder("");
   // The log may end in its very first write, before there is a store to tell of it.

@@ -7,7 +7,7 @@
  * Invariants
  * 1. An entry is handed on only from a batch whose header and body have good checksums.
  * 2. Nothing is changed on the disk, except that a torn tail is copied to `aside/` and unfinished
- *    spare segments are removed.
+ *    spare segments are removed. So a loss is found by every start until its marks are durable.
  * 3. Memory: one segment's bytes, and a copy of each batch from which an entry was handed on.
  *
  * Effects: Disk, Report. Source: rules D2, D4, D5.
@@ -49,6 +49,8 @@ export interface Recovery extends Judgement {
   readonly applied: number;
   /** Segments that are gone or were cut, a sentence each: nobody can tell what was in them. */
   readonly missing: readonly string[];
+  /** Segments that were made ready and never used: for `removeBlank`, when what is missing is marked. */
+  readonly blank: readonly { readonly name: string }[];
 }
 
 interface BatchBody {
@@ -101,11 +103,7 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
     const file = files[torn.segment] as { readonly name: string };
     await keepAside(options, file.name, torn.offset);
   }
-  // Segments that were made ready and never used say nothing; the writer makes its own.
-  await removeBlank(
-    disk,
-    files.filter((_, at) => scans[at]?.blank === true),
-  );
+  const blank = files.filter((_, at) => scans[at]?.blank === true);
   const used = files.filter((_, at) => scans[at]?.blank !== true);
   const nextIndex = (used.at(-1)?.index ?? 0) + 1;
   const missing = [
@@ -115,7 +113,7 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
         ({ at, bytes }) => `The log's segment '${files[at]?.name}' was cut: it has ${bytes} bytes.`,
       ),
     ...missingBefore(
-      files.filter(({ index }, at) => scans[at]?.blank === true && index >= nextIndex),
+      blank.filter(({ index }) => index >= nextIndex),
       files,
     ),
   ];
@@ -126,6 +124,7 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
     tail: unmarkedTail(newest, judgement),
     applied,
     missing,
+    blank,
   };
 }
 
@@ -135,8 +134,14 @@ function isCovered(scans: readonly SegmentScan[], at: number, checkpointSequence
   return next !== undefined && next.firstSequence <= checkpointSequence + 1;
 }
 
-/** The last one first, and durably: one that is left without the one before it would tell of a loss. */
-async function removeBlank(disk: Disk, files: readonly { readonly name: string }[]): Promise<void> {
+/**
+ * The writer makes its own. The last one goes first, and durably: one that is left without the one before
+ * it would tell of a loss.
+ */
+export async function removeBlank(
+  disk: Disk,
+  files: readonly { readonly name: string }[],
+): Promise<void> {
   for (const [at, { name }] of files.toReversed().entries()) {
     if (at > 0) await disk.syncFolder(walFolder);
     await disk.remove(name);

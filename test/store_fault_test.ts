@@ -441,6 +441,36 @@ fault(
   },
 );
 
+fault(
+  "a loss in the log is found again after a start that ended before it was marked",
+  async () => {
+    const { world } = await filled(400);
+    const disk = await copyOf(world.disk.kill());
+    const segments = disk.files().filter((path) => path.endsWith(".wal"));
+    const used = segments.filter((path) => disk.bytesOf(path).some((byte) => byte !== 0));
+    assert.ok(used.length < segments.length, "another one was made ready");
+    await disk.remove(used.at(-1) as string);
+    const { image } = world.table;
+    const first = newWorld({ seed: 3, nowMs: world.clock.nowMs() + 1000, disk, image });
+    // The first commit is that of the marks.
+    first.table.failCommit(1, { code: "EIO", leaves: "nothing" });
+    await openIn(first).then(
+      () => assert.unreachable("it starts"),
+      () => {},
+    );
+    first.table.kill();
+    const next = newWorld({
+      seed: 5,
+      nowMs: world.clock.nowMs() + 2000,
+      disk: first.disk,
+      image: first.table.image,
+    });
+    const node = await openIn(next);
+    assert.is((await node.info()).damagedPartitions.length, 4);
+    await node.close();
+  },
+);
+
 fault("an empty segment among used ones says nothing of the log's newest", async () => {
   const { world } = await filled(400);
   const disk = await copyOf(world.disk.kill());

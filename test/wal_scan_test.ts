@@ -25,7 +25,7 @@ import {
   parseSegmentHeader,
   type WalEntry,
 } from "../src/wal_format.ts";
-import { recoverWal } from "../src/wal_open.ts";
+import { recoverWal, removeBlank } from "../src/wal_open.ts";
 import { type Judgement, judge, type SegmentScan, scanSegment } from "../src/wal_scan.ts";
 import { segmentName, walFolder } from "../src/wal_segment.ts";
 import { bytesUpTo, isLong, rejectsSlug, runs } from "./samples.ts";
@@ -453,6 +453,7 @@ test("a segment of another store is refused, names that are none are removed, a 
   const disk = await diskOf([segment, { bytes: new Uint8Array(4 * blockBytes), batches: [] }]);
   disk.replace(`${walFolder}/spare`, new Uint8Array(10));
   const { recovery } = await recovered(disk);
+  await removeBlank(disk, recovery.blank);
   assert.equal(
     await disk.list(walFolder),
     ["0000000001.wal"],
