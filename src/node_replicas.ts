@@ -196,9 +196,8 @@ export class NodeReplicas {
     const seal = await EpochSeal.open({
       clock,
       disk,
-      giveUp: (epoch) => {
-        if (document.present.epoch === epoch) void cluster.release(epoch);
-      },
+      isPresent: (epoch) => document.present.epoch === epoch,
+      giveUp: (epoch) => void cluster.release(epoch),
     });
     const losses = await Losses.open(disk);
     if (parts.acceptDataLoss) await losses.accept(parts.ring.partitions);
@@ -382,6 +381,7 @@ export class NodeReplicas {
   }
 
   async close(): Promise<void> {
+    this.#seal.close();
     await this.#fills.close();
     await this.#loss.close();
     await this.#repair.close();

@@ -3,7 +3,8 @@
  *
  * Who admits a node has every member seal the present epoch. From then on no write begins under it,
  * and the seal is told when those that had begun are over: what the store then says of itself stands
- * until the next epoch, which ends the seal. One that no next epoch follows is given up after a while.
+ * until the next epoch, which ends the seal. One that no next epoch follows is given up after a while, and
+ * again until one does: who sealed it may be gone, or no majority be there to agree on the next one.
  *
  *     write, write    seal e -> durable -> refused from here on -> both over -> told
  *
@@ -11,6 +12,7 @@
  * 1. A sealed epoch takes no write, also after a restart.
  * 2. `seal` resolves when every write that was counted before is over, for all who asked.
  * 3. The sealed epoch only grows, and one is written at a time, however many ask.
+ * 4. A sealed epoch that is the present one is going to be given up, also after a restart.
  *
  * Effects: Clock, Disk. Source: rule T7.
  *
@@ -28,7 +30,9 @@ const sealSlot = "sealed";
 interface SealParts {
   readonly clock: Clock;
   readonly disk: Disk;
-  /** No next epoch may have followed: the one that was sealed has to be ended. */
+  /** Whether no next epoch has followed yet. */
+  readonly isPresent: (epoch: number) => boolean;
+  /** The epoch that was sealed has to be ended. */
   readonly giveUp: (epoch: number) => void;
 }
 
@@ -40,6 +44,8 @@ export class EpochSeal {
   #writing: Promise<void> = Promise.resolve();
   #writesUnderWay = 0;
   #whenIdle: (() => void)[] = [];
+  #cancel: () => void = () => {};
+  #isClosed = false;
 
   private constructor(parts: SealParts, slots: Slots, sealedEpoch: number) {
     this.#parts = parts;
@@ -52,7 +58,15 @@ export class EpochSeal {
     const slots = await Slots.open(parts.disk, sealSlot);
     if (slots.found !== undefined) await slots.settle();
     const epoch = (slots.found as { epoch?: unknown } | undefined)?.epoch;
-    return new EpochSeal(parts, slots, typeof epoch === "number" ? epoch : 0);
+    const seal = new EpochSeal(parts, slots, typeof epoch === "number" ? epoch : 0);
+    // Who admits the node, and every other member, may have been started again as well.
+    seal.#giveUpLater();
+    return seal;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#cancel();
   }
 
   isSealed(epoch: number): boolean {
@@ -85,7 +99,19 @@ export class EpochSeal {
     if (this.isSealed(epoch)) return;
     await this.#slots.write({ epoch });
     this.#sealedEpoch = epoch;
-    this.#parts.clock.after(sealMsMax, () => this.#parts.giveUp(epoch));
+    this.#giveUpLater();
+  }
+
+  #giveUpLater(): void {
+    const { clock, isPresent, giveUp } = this.#parts;
+    const epoch = this.#sealedEpoch;
+    this.#cancel();
+    if (this.#isClosed || !isPresent(epoch)) return;
+    this.#cancel = clock.after(sealMsMax, () => {
+      if (!isPresent(epoch)) return;
+      giveUp(epoch);
+      this.#giveUpLater();
+    });
   }
 
   #tellIdle(): void {

@@ -11,6 +11,7 @@ import { silentReport } from "../src/capability.ts";
 import { createReport } from "../src/log.ts";
 import { Metrics } from "../src/metrics.ts";
 import { openNode, type QuorateNode } from "../src/node.ts";
+import { EpochSeal } from "../src/node_seal.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 import { rejectsSlug } from "./samples.ts";
 import { smallSettings } from "./store_harness.ts";
@@ -623,6 +624,26 @@ test("T7, P4: a cluster that has dropped all it had is not empty: who joins has 
     late.readiness().find(({ name }) => name === "cluster")?.detail ?? "it serves";
   await town.until(() => /holds \d+ records/.test(waits()));
   assert.is(town.at(0).ring().members.length, 3);
+  await town.close();
+});
+
+test("T7: a cluster whose members all end while a node joins takes writes again, though that node is gone", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  const { epoch } = await town.at(0).info();
+  for (const [index, place] of town.places.entries()) {
+    town.kill(index);
+    // As the one that admits a node has them do it, before it proposes the next epoch.
+    const ports = { isPresent: () => false, giveUp: () => {} };
+    const seal = await EpochSeal.open({ clock: town.clock, disk: place.disk, ...ports });
+    await seal.seal(epoch);
+  }
+  for (const index of [0, 1, 2]) await town.start(index, 3);
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  await rejectsSlug("write-quorum-not-met", town.put(0, "k", "v"));
+  await town.pass(20_000);
+  await town.put(0, "k", "v");
+  assert.is(await town.get(1, "k"), "v");
   await town.close();
 });
 

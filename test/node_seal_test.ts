@@ -24,7 +24,8 @@ async function opened(disk: SimDisk = new SimDisk()): Promise<Sealed> {
   const giveUp = (epoch: number): void => {
     givenUp.push(epoch);
   };
-  return { seal: await EpochSeal.open({ clock, disk, giveUp }), clock, disk, givenUp };
+  const isPresent = (epoch: number): boolean => epoch === 3;
+  return { seal: await EpochSeal.open({ clock, disk, isPresent, giveUp }), clock, disk, givenUp };
 }
 
 /** A write that is over when it is told so. */
@@ -83,6 +84,27 @@ test("EpochSeal: a seal that could not be written seals nothing, and the next on
   assert.not(seal.isSealed(3));
   await seal.seal(3);
   assert.ok(seal.isSealed(3));
+});
+
+test("EpochSeal: a seal that no epoch followed is given up after a restart, and again until one follows", async () => {
+  const { seal, disk } = await opened();
+  await seal.seal(3);
+  const { seal: restarted, clock, givenUp } = await opened(disk.crash("durable"));
+  await clock.advance(15_000);
+  assert.equal(givenUp, [3], "whoever admitted the node may be gone");
+  await clock.advance(15_000);
+  assert.equal(givenUp, [3, 3], "no majority may have been there the first time");
+  restarted.close();
+  await clock.advance(60_000);
+  assert.equal(givenUp.length, 2);
+});
+
+test("EpochSeal: an epoch that another one has followed is not given up after a restart", async () => {
+  const { seal, disk } = await opened();
+  await seal.seal(2);
+  const { clock, givenUp } = await opened(disk.crash("durable"));
+  await clock.advance(60_000);
+  assert.equal(givenUp, []);
 });
 
 test.run();
