@@ -26,6 +26,8 @@ export class Waiting {
 
   /** A node has asked; false: too many wait already. */
   note(facts: MemberFacts): boolean {
+    // A node that is started again and again with an empty folder is another one each time.
+    this.#forgetLate(() => false);
     if (this.#waiting.size >= waitingMax && !this.#waiting.has(facts.nodeId)) return false;
     this.#waiting.set(facts.nodeId, { facts, heardMs: this.#clock.monotonicMs() });
     return true;
@@ -38,10 +40,14 @@ export class Waiting {
 
   /** Those that have asked of late and are no members. */
   list(isMember: (nodeId: string) => boolean): readonly MemberFacts[] {
+    this.#forgetLate(isMember);
+    return [...this.#waiting.values()].map(({ facts }) => facts);
+  }
+
+  #forgetLate(isMember: (nodeId: string) => boolean): void {
     const nowMs = this.#clock.monotonicMs();
     for (const [nodeId, { heardMs }] of this.#waiting) {
       if (nowMs - heardMs > waitingMsMax || isMember(nodeId)) this.#waiting.delete(nodeId);
     }
-    return [...this.#waiting.values()].map(({ facts }) => facts);
   }
 }

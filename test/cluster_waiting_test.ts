@@ -1,0 +1,37 @@
+/** Who waits to be taken in, and for how long they are known to. */
+
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { SimClock } from "../sim/clock.ts";
+import { Waiting } from "../src/cluster_waiting.ts";
+import type { MemberFacts } from "../src/topology_steps.ts";
+
+const test = suite("cluster waiting");
+const waitingMax = 64;
+
+function facts(number: number): MemberFacts {
+  const nodeId = number.toString(16).padStart(32, "0");
+  return { nodeId, storeId: nodeId, name: `n${number}`, addresses: [`10.0.0.1:${number}`] };
+}
+
+const isNoMember = (): boolean => false;
+
+test("Waiting: at most 64 are known, and one of these may ask again", () => {
+  const waiting = new Waiting(new SimClock());
+  for (let number = 1; number <= waitingMax; number += 1) assert.ok(waiting.note(facts(number)));
+  assert.not(waiting.note(facts(waitingMax + 1)));
+  assert.ok(waiting.note(facts(1)));
+  assert.is(waiting.list(isNoMember).length, waitingMax);
+});
+
+test("Waiting: who has not asked for a while keeps nobody out, though nobody looked at the list", async () => {
+  const clock = new SimClock();
+  const waiting = new Waiting(clock);
+  for (let number = 1; number <= waitingMax; number += 1) waiting.note(facts(number));
+  await clock.advance(20_000);
+  const late = facts(waitingMax + 1);
+  assert.ok(waiting.note(late));
+  assert.equal(waiting.list(isNoMember), [late]);
+});
+
+test.run();
