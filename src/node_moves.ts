@@ -130,7 +130,9 @@ export class NodeMoves {
     const moveCleared = this.#cleared;
     if (move === undefined) return { moveCleared };
     const { done, all } = this.#progress;
-    const isDone = this.#filled === move.begun || !this.#isJoining(topology(), ownNodeId);
+    // Not before it copies: a namespace that comes until then may have sets that this node joins (T8).
+    const hasNone = move.phase >= 2 && !this.#isJoining(topology(), ownNodeId);
+    const isDone = this.#filled === move.begun || hasNone;
     return {
       moveCleared,
       moveFilled: isDone ? move.begun : 0,
@@ -402,13 +404,18 @@ export class NodeMoves {
     const { store } = this.#parts;
     let found = false;
     const isOver = (): boolean => this.#isClosed || !mayGoOn();
-    if (isOver()) return found;
-    for (const items of piecesOf(store, { partition, namespaceNumber, limit: pieceCount })) {
-      if (items.length > 0) {
-        await store.forget(items);
-        found = true;
-      }
+    // Where there was no room for all of a piece, the rest of it is still there: from the begin again.
+    for (let isPartly = true; isPartly; ) {
+      isPartly = false;
       if (isOver()) return found;
+      for (const items of piecesOf(store, { partition, namespaceNumber, limit: pieceCount })) {
+        if (items.length > 0) {
+          const gone = await store.forget(items);
+          found = true;
+          if (gone.length < items.length) isPartly = true;
+        }
+        if (isOver()) return found;
+      }
     }
     return found;
   }

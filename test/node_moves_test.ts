@@ -2,12 +2,20 @@
 
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { SimClock } from "../sim/clock.ts";
 import { SimDisk } from "../sim/disk.ts";
 import type { MovesApi, PlanRequest } from "../src/api.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { QuorateError } from "../src/errors.ts";
-import { NodeMoves } from "../src/node_moves.ts";
+import { NodeMoves, type NodeMovesParts } from "../src/node_moves.ts";
+import { Store } from "../src/store.ts";
+import type { ScanItem } from "../src/store_scan.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
+import type { Topology } from "../src/topology.ts";
+import { joins, type MemberNews, whyNotAdvance } from "../src/topology_advance.ts";
+import { withMove, withNextPhase } from "../src/topology_move.ts";
+import { withNamespace } from "../src/topology_namespaces.ts";
+import { genesisOf } from "../src/topology_steps.ts";
 import { rejectsSlug } from "./samples.ts";
 import { type Place, Town } from "./town.ts";
 
@@ -390,6 +398,62 @@ test("a member that was away while all whom it knew left hears of those that are
   await town.until(() => town.isReady(3), 120);
   assert.is(names(town, 3), "n4,n5,n6,n7");
   assert.is(await town.get(3, "k"), "v");
+  await town.close();
+});
+
+test("T5: who copies nothing yet has not told that it did, before a namespace comes of which it joins a set", () => {
+  const ids = [1, 2, 3, 4, 5].map((number) => `${number}`.repeat(32));
+  const five = genesisOf(
+    ids.map((nodeId, index) => ({
+      nodeId,
+      storeId: `a${index}`.repeat(16),
+      name: `n${index + 1}`,
+    })),
+    { expect: 5, partitions: 4 },
+  );
+  const founded = withNamespace(five, "wide", { n: 5 }) as Topology;
+  const sites = [{ nodeId: ids[0] as string, zone: "default", weight: 0 }];
+  const begun = withMove(founded, { join: [], leave: [], replace: [], sites }) as Topology;
+  // A namespace whose sets are other ones than those of all that there were.
+  let state = withNamespace(begun, "four", { n: 4 }) as Topology;
+  const isJoining = (topology: Topology, nodeId: string): boolean =>
+    (topology.move?.rows ?? []).some((row) => joins(topology, row, nodeId));
+  const late = ids.filter((nodeId) => !isJoining(begun, nodeId) && isJoining(state, nodeId));
+  assert.is(late.length, 1);
+  const [ownNodeId] = late as [string];
+  const parts = { clock: new SimClock(), topology: () => begun, ownNodeId, bytesPerSecond: 1 };
+  const { load } = new NodeMoves(parts as unknown as NodeMovesParts);
+  while (state.move?.phase !== 2) {
+    state = withNextPhase(state, state.move as NonNullable<Topology["move"]>) as Topology;
+  }
+  // It has not heard of the namespace, nor of phase 2; the others have, and are enough.
+  const newsOf = (nodeId: string): MemberNews =>
+    nodeId === ownNodeId
+      ? { epoch: begun.epoch, filled: load["moveFilled"] ?? 0, dropped: 0, isUp: true }
+      : { epoch: state.epoch, filled: begun.epoch, dropped: 0, isUp: true };
+  assert.match(whyNotAdvance(state, newsOf) ?? "it goes on", /copies what it will hold/);
+});
+
+test("T6: what there was no room to remove is removed later, before it is told that all is dropped", async () => {
+  const town = new Town(4);
+  await town.startAll();
+  for (let index = 0; index < 80; index += 1) await town.put(0, `k${index}`, "v", { w: "all" });
+  const { forget } = Store.prototype;
+  let partly = 0;
+  // As where the log has room for some of them: these are gone, and the rest is not told of.
+  Store.prototype.forget = function half<Item extends ScanItem>(items: readonly Item[]) {
+    if (items.length > 1) partly += 1;
+    const some = items.slice(0, Math.ceil(items.length / 2));
+    return forget.call(this, some) as Promise<readonly Item[]>;
+  };
+  try {
+    await change(town, 0, { drain: ["n4"] });
+    await town.until(() => isStill(town, [0, 1, 2, 3]), 120);
+  } finally {
+    Store.prototype.forget = forget;
+  }
+  assert.ok(partly > 0);
+  assert.is((await town.at(3).info()).keys, 0);
   await town.close();
 });
 
