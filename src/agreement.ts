@@ -297,7 +297,10 @@ export class Agreement<Document extends AgreedDocument> {
       round = Math.max(round + 1, proposer.roundSeen);
       if (chosen !== undefined) {
         const document = this.#parts.rules.parse(chosen);
-        await ports.adopt(document);
+        // It is chosen, whatever this node meets: others may hear of it by the next proposal.
+        await ports.adopt(document).catch((error: unknown) => {
+          throw untold(error);
+        });
         this.#told = this.#tell(base, document);
         return verdict(attempt, document);
       }
@@ -390,7 +393,7 @@ export class Agreement<Document extends AgreedDocument> {
     if (reply.kind === "promised" || reply.kind === "accepted") {
       // The vote stands, whatever its mark meets: what is proposed may still be chosen.
       await ports.voted?.().catch((error: unknown) => {
-        throw unmarked(error);
+        throw untold(error);
       });
     }
     return reply;
@@ -506,7 +509,8 @@ function gone(epoch: number): QuorateError {
   );
 }
 
-function unmarked(error: unknown): QuorateError {
+/** Whatever it says of an outcome: the document may be chosen. */
+function untold(error: unknown): QuorateError {
   const { slug, detail } = QuorateError.from(error);
   return new QuorateError(slug, detail, { outcome: "unknown", cause: error });
 }

@@ -63,6 +63,8 @@ class Cluster {
   readonly nodes: TestNode[] = [];
   /** What marks a vote. */
   voted = async (): Promise<void> => {};
+  /** What has to be ready before a document is adopted. */
+  prepare = async (): Promise<void> => {};
   readonly #random: SimRandom;
 
   private constructor(seed: number) {
@@ -98,6 +100,7 @@ class Cluster {
         adopt: async (document) => {
           const turn = last.then(async () => {
             if (node.present !== undefined && document.epoch <= node.present.epoch) return;
+            await this.prepare();
             await slots.write(document);
             node.present = document;
             node.adopted.push(document);
@@ -279,6 +282,20 @@ test("Agreement: P7: a vote whose mark finds no room is told as unknown: it stan
   const node = cluster.nodes[0] as TestNode;
   const error = await rejectsSlug("disk-full", node.agreement.propose(says("x")));
   assert.is(error.outcome, "unknown");
+});
+
+test("Agreement: P7: a document that is chosen and cannot be adopted here is told as unknown", async () => {
+  const cluster = await Cluster.of(3);
+  cluster.prepare = () =>
+    Promise.reject(new QuorateError("read-only", "The store has ended.", { outcome: "none" }));
+  const error = await rejectsSlug(
+    "read-only",
+    settled(cluster.clock, cluster.node(0).agreement.propose(says("x"))),
+  );
+  assert.is(error.outcome, "unknown");
+  cluster.prepare = async () => {};
+  const other = await cluster.propose(1, "y");
+  assert.is(other.document.text, "x", "it is chosen all the same");
 });
 
 test("Agreement: a voter that is behind is brought the document, and then votes", async () => {
