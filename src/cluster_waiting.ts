@@ -3,6 +3,7 @@
  *
  * Invariants
  * 1. Who has not asked for a while waits no more, and at most `waitingMax` are known.
+ * 2. Of two of one name, one that is silent while the other asks is not told of.
  *
  * Effects: Clock. Source: rules T3, I1.
  *
@@ -14,6 +15,8 @@ import type { MemberFacts } from "./topology_steps.ts";
 
 /** A node that wants to join asks again every second. */
 const waitingMsMax = 10_000;
+/** Who has not asked for so long may have been started again with another empty folder, as another node. */
+const silentMs = 3000;
 const waitingMax = 64;
 
 export class Waiting {
@@ -41,7 +44,15 @@ export class Waiting {
   /** Those that have asked of late and are no members. */
   list(isMember: (nodeId: string) => boolean): readonly MemberFacts[] {
     this.#forgetLate(isMember);
-    return [...this.#waiting.values()].map(({ facts }) => facts);
+    const silentSinceMs = this.#clock.monotonicMs() - silentMs;
+    const all = [...this.#waiting.values()];
+    return all
+      .filter(
+        ({ facts: { name }, heardMs }) =>
+          heardMs > silentSinceMs ||
+          !all.some((other) => other.facts.name === name && other.heardMs > heardMs),
+      )
+      .map(({ facts }) => facts);
   }
 
   #forgetLate(isMember: (nodeId: string) => boolean): void {

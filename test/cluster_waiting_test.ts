@@ -34,4 +34,16 @@ test("Waiting: who has not asked for a while keeps nobody out, though nobody loo
   assert.equal(waiting.list(isNoMember), [late]);
 });
 
+test("Waiting: who was started again with another empty folder is the one of its name that waits", async () => {
+  const clock = new SimClock();
+  const waiting = new Waiting(clock);
+  const [before, after] = [facts(1), { ...facts(2), name: "n1" }];
+  waiting.note(before);
+  await clock.advance(3000);
+  waiting.note(after);
+  assert.equal(waiting.list(isNoMember), [after], "a plan would wait for ever for the other one");
+  waiting.note(before);
+  assert.equal(waiting.list(isNoMember), [before, after], "there are two, and both ask");
+});
+
 test.run();
