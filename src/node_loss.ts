@@ -53,9 +53,11 @@ export class NodeLoss {
   #isFound = false;
   /** It is known, and not on the disk yet. */
   #isOpen = false;
+  /** The most that a node remembers. */
+  #heard = 0;
   #cancel: () => void = () => {};
   #isClosed = false;
-  #keeping: Promise<void> = Promise.resolve();
+  #keeping: Promise<unknown> = Promise.resolve();
 
   constructor(parts: NodeLossParts) {
     this.#parts = parts;
@@ -69,9 +71,10 @@ export class NodeLoss {
   /** A node remembers so much of this store, which is more than it opened with. */
   found(heard: number): void {
     const { report, store, losses, name } = this.#parts;
+    this.#heard = Math.max(this.#heard, heard);
     if (this.#isFound) {
       // Of the same loss: what is filled since stays.
-      this.#keep(() => losses.hear(heard));
+      this.#keep(() => losses.hear(this.#heard));
       return;
     }
     this.#isFound = true;
@@ -87,7 +90,8 @@ export class NodeLoss {
     );
     this.#keep(async () => {
       await store.mint.renew();
-      await losses.recognise(heard);
+      // By now another node may have told that it remembers more.
+      await losses.recognise(this.#heard);
       this.#isOpen = false;
     });
   }
@@ -99,11 +103,12 @@ export class NodeLoss {
   }
 
   #keep(run: () => Promise<void>): void {
-    this.#keeping = run().catch((error: unknown) => {
+    const keeping = run().catch((error: unknown) => {
       const { report, clock } = this.#parts;
       const why = QuorateError.from(error).detail;
       report.log("error", "That this store was rolled back could not be kept.", { why });
       if (!this.#isClosed) this.#cancel = clock.after(retryMs, () => this.#keep(run));
     });
+    this.#keeping = Promise.all([this.#keeping, keeping]);
   }
 }

@@ -2,7 +2,12 @@
 
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { afterLoss } from "../src/node_loss.ts";
+import { SimClock } from "../sim/clock.ts";
+import { SimDisk } from "../sim/disk.ts";
+import { silentReport } from "../src/capability.ts";
+import { Losses } from "../src/losses.ts";
+import { afterLoss, NodeLoss } from "../src/node_loss.ts";
+import type { Store } from "../src/store.ts";
 
 const test = suite("node loss");
 
@@ -24,6 +29,20 @@ test("I3: where no majority of the voters has its vote, no replacement is advise
   const next = afterLoss({ node: "n3", lacking: 0, rolledBack: true }, false);
   assert.not.match(next, "--replace");
   assert.match(next, "quorate export");
+});
+
+test("I3: what a second node remembers while the loss is being kept is kept too: the next start is not a loss", async () => {
+  const disk = new SimDisk();
+  const losses = await Losses.open(disk);
+  const store = { openedSequence: 10, mint: { renew: async () => {} } } as unknown as Store;
+  const parts = { clock: new SimClock(), report: silentReport, losses, store, name: "n3" };
+  const loss = new NodeLoss(parts);
+  loss.found(100);
+  loss.found(150);
+  await loss.close();
+  assert.not(loss.isOpen);
+  assert.is(losses.base, 150);
+  assert.is((await Losses.open(disk.crash("durable"))).base, 150);
 });
 
 test.run();
