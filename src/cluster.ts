@@ -226,6 +226,8 @@ export class Cluster {
     });
     const found = await this.#founding.run(() => this.#isClosed);
     if (found === undefined) return false;
+    // What it waited for until now is there.
+    this.#founding = undefined;
     if (found.kind === "join") await this.#join(found.address, found.document);
     return !this.#isClosed;
   }
@@ -365,7 +367,6 @@ export class Cluster {
 
   async #join(address: string, document: Topology): Promise<void> {
     const { clock, report, create } = this.#options;
-    this.#founding = undefined;
     const waits = `The cluster at ${address} has to take this node in.`;
     this.#waitingFor = waits;
     await joinAt<Topology>(

@@ -6,6 +6,7 @@ import * as assert from "uvu/assert";
 import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
 import { Admission, Budget } from "../src/admission.ts";
+import { Agreement } from "../src/agreement.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import { createReport } from "../src/log.ts";
@@ -624,6 +625,33 @@ test("T7, P4: a cluster that has dropped all it had is not empty: who joins has 
     late.readiness().find(({ name }) => name === "cluster")?.detail ?? "it serves";
   await town.until(() => /holds \d+ records/.test(waits()));
   assert.is(town.at(0).ring().members.length, 3);
+  await town.close();
+});
+
+test("T9: who has founded a cluster, and waits for its voters, says so, and not what it waited for before", async () => {
+  const town = new Town(3);
+  const { registerStart } = Agreement.prototype;
+  let open: () => void = () => {};
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  Agreement.prototype.registerStart = async function late(...args) {
+    await gate;
+    return registerStart.apply(this, args);
+  };
+  try {
+    for (const index of [0, 1, 2]) await town.start(index, 3);
+    await town.pass(3000);
+    const waits = town
+      .at(0)
+      .readiness()
+      .find(({ name }) => name === "cluster")?.detail;
+    assert.match(waits ?? "", "A majority of the voters has to register this start");
+  } finally {
+    Agreement.prototype.registerStart = registerStart;
+    open();
+  }
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
   await town.close();
 });
 
