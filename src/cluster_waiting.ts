@@ -4,6 +4,8 @@
  * Invariants
  * 1. Who has not asked for a while waits no more, and at most `waitingMax` are known.
  * 2. Of two of one name, one that is silent while the other asks is not told of.
+ * 3. No two of them have an address in common: who is reached there is who asked last. A node that is started
+ *    again with an empty folder is another one, and a plan that took in the one before would wait for ever.
  *
  * Effects: Clock. Source: rules T3, I1.
  *
@@ -31,6 +33,7 @@ export class Waiting {
   note(facts: MemberFacts): boolean {
     // A node that is started again and again with an empty folder is another one each time.
     this.#forgetLate(() => false);
+    this.#forgetAt(facts);
     if (this.#waiting.size >= waitingMax && !this.#waiting.has(facts.nodeId)) return false;
     this.#waiting.set(facts.nodeId, { facts, heardMs: this.#clock.monotonicMs() });
     return true;
@@ -53,6 +56,14 @@ export class Waiting {
           !all.some((other) => other.facts.name === name && other.heardMs > heardMs),
       )
       .map(({ facts }) => facts);
+  }
+
+  /** Another one was reached where this one is now: it is gone. */
+  #forgetAt({ nodeId, addresses = [] }: MemberFacts): void {
+    for (const { facts } of this.#waiting.values()) {
+      const isThere = facts.addresses?.some((address) => addresses.includes(address));
+      if (isThere && facts.nodeId !== nodeId) this.#waiting.delete(facts.nodeId);
+    }
   }
 
   #forgetLate(isMember: (nodeId: string) => boolean): void {

@@ -170,8 +170,18 @@ function sitesOf(topology: Topology, { drain = [], weight = [], zone = [] }: Pla
 }
 
 function waits(waiting: readonly MemberFacts[], name: string): MemberFacts {
-  const found = waiting.find((facts) => facts.name === name);
-  if (found !== undefined) return found;
+  const [found, ...more] = waiting.filter((facts) => facts.name === name);
+  if (found !== undefined && more.length === 0) return found;
+  if (found !== undefined) {
+    // Which of them is meant, and whether all of them still run, only an operator knows.
+    const all = [found, ...more].map(
+      (one) => `${one.nodeId} at ${(one.addresses ?? []).join(", ")}`,
+    );
+    throw invalid(
+      `${all.length} nodes of the name '${name}' wait to join: ${all.join("; ")}.`,
+      "Stop those that are not meant, or give each a name of its own (--name); 10 seconds later, plan again.",
+    );
+  }
   const names = waiting.map((facts) => `'${facts.name}'`).join(", ");
   throw invalid(
     `No node of the name '${name}' waits to join. ${names === "" ? "None does." : `There is ${names}.`}`,

@@ -46,4 +46,15 @@ test("Waiting: who was started again with another empty folder is the one of its
   assert.equal(waiting.list(isNoMember), [before, after], "there are two, and both ask");
 });
 
+test("Waiting: who asks from an address of another one takes its place, and nobody else's", () => {
+  const waiting = new Waiting(new SimClock());
+  const before = { ...facts(1), addresses: ["10.0.0.1:1", "[::1]:1"] };
+  const other = { ...facts(2), name: before.name };
+  const after = { ...facts(3), name: before.name, addresses: ["10.9.9.9:1", "[::1]:1"] };
+  for (const one of [before, other, after]) assert.ok(waiting.note(one));
+  assert.equal(waiting.list(isNoMember), [other, after]);
+  assert.ok(waiting.note(after));
+  assert.equal(waiting.list(isNoMember), [other, after]);
+});
+
 test.run();

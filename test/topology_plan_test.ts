@@ -158,4 +158,19 @@ test("what cannot be is refused, with the names that there are", () => {
   }
 });
 
+test("two nodes of one name that wait are both named, with where they are, and neither is taken", () => {
+  const waiting = [facts(4), facts(5, "n4"), facts(6)];
+  for (const request of [{ join: ["n4"] }, { replace: [{ node: "n3", by: "n4" }] }]) {
+    const { detail, hint } = throwsSlug("invalid-request", () =>
+      makePlan(three, request, { ...known, waiting }),
+    );
+    assert.match(detail, /^2 nodes of the name 'n4' wait to join: /);
+    for (const number of [4, 5]) {
+      assert.match(detail, `${facts(number).nodeId} at 10.0.0.${number}:8080`);
+    }
+    assert.match(hint ?? "", /^Stop those that are not meant.* plan again/);
+  }
+  assert.is(makePlan(three, { join: ["n6"] }, { ...known, waiting }).answer.partitions, 12);
+});
+
 test.run();
