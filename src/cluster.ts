@@ -375,7 +375,7 @@ export class Cluster {
         facts: this.#candidate(),
         parse: parseDocument,
         adopt: create,
-        ask: askInTurn(this.peers, { address, document }, askMs),
+        ask: askInTurn(this.peers, { address, document }, { clock, timeoutMs: askMs }),
         clock,
         report,
         onRefused: ({ detail }) => {

@@ -5,13 +5,22 @@
  * to know who waits, so all members are told. Where the one that was asked is gone, or cannot take it in
  * now, another one is: its disk may have been replaced, so that it waits to be taken in itself.
  *
- * Effects: the peers. Source: rules T3, T7, T9.
+ * An answer may take five times as long as any other, since all members have to be asked for it, and so long
+ * nobody can tell that an address is a dead one. The members hear of the node meanwhile, again and again:
+ * `cluster_waiting` forgets who is silent for longer than that.
+ *
+ *     n4 -> n3 (gone): join        n4 -> n1, n2: waiting    at 0 s
+ *                                  n4 -> n1, n2: waiting    at 2, 4, 6, 8 s
+ *        (no answer)               n4 -> n1: join           at 11 s
+ *
+ * Effects: Clock, the peers. Source: rules T3, T7, T9.
  *
  * @module
  */
 
 import { isFields } from "./agreed.ts";
 import { documentTopic } from "./agreement.ts";
+import type { Clock } from "./capability.ts";
 import type { Slug } from "./errors.ts";
 import type { Peers } from "./peers.ts";
 import type { Topology } from "./topology.ts";
@@ -19,20 +28,27 @@ import type { Topology } from "./topology.ts";
 /** So many members hear of a node that wants to join. */
 const askedMax = 16;
 
-/** The `ask` of `joinAt`: at `address` first, and then at the other members of the document. */
+/**
+ * The `ask` of `joinAt`: at `address` first, and then at the other members of the document. While one is
+ * asked, all hear of it every `timeoutMs`.
+ */
 export function askInTurn(
   peers: Pick<Peers, "askAt">,
   { address, document }: { readonly address: string; readonly document: Topology },
-  timeoutMs: number,
+  { clock, timeoutMs }: { readonly clock: Pick<Clock, "after">; readonly timeoutMs: number },
 ): (at: string, topic: string, body: unknown) => Promise<unknown> {
   const others = document.members.flatMap(({ addresses }) => addresses);
   const all = [address, ...others.filter((other) => other !== address)].slice(0, askedMax);
   let turn = 0;
   return async (_, topic, body) => {
     const at = all[turn % all.length] as string;
-    for (const other of all) {
-      if (other !== at) peers.askAt(other, "waiting", body, timeoutMs).catch(() => {});
-    }
+    let cancel = (): void => {};
+    const tell = (told: readonly string[]): void => {
+      for (const other of told) peers.askAt(other, "waiting", body, timeoutMs).catch(() => {});
+      // Who is asked has not said yet that it cannot be now: as time goes by it should know, too.
+      cancel = clock.after(timeoutMs, () => tell(all));
+    };
+    tell(all.filter((other) => other !== at));
     try {
       const reply = await peers.askAt(at, topic, body, 5 * timeoutMs);
       if (isNotReady(reply)) turn += 1;
@@ -40,6 +56,8 @@ export function askInTurn(
     } catch (error) {
       turn += 1;
       throw error;
+    } finally {
+      cancel();
     }
   };
 }

@@ -15,7 +15,10 @@
 import type { Clock } from "./capability.ts";
 import type { MemberFacts } from "./topology_steps.ts";
 
-/** A node that wants to join asks again every second. */
+/**
+ * A node that wants to join tells every member so at least every 2 s, whomever it asks and however long that takes
+ * (`askInTurn`): with this it may be unheard four times. Longer, and who was stopped would stay in the list.
+ */
 const waitingMsMax = 10_000;
 /** Who has not asked for so long may have been started again with another empty folder, as another node. */
 const silentMs = 3000;

@@ -2,6 +2,7 @@
 
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { SimClock } from "../sim/clock.ts";
 import { refusalOf } from "../src/agreed.ts";
 import { askInTurn } from "../src/cluster_asking.ts";
 import { QuorateError } from "../src/errors.ts";
@@ -19,6 +20,8 @@ const document = genesisOf(
   { expect: 3, partitions: 4 },
 );
 
+const timing = (clock: SimClock) => ({ clock, timeoutMs: 2000 });
+
 /** Asks so often, and answers who was asked to take it in each time. */
 async function asked(times: number, answer: (at: string) => unknown): Promise<readonly string[]> {
   const found: string[] = [];
@@ -27,7 +30,7 @@ async function asked(times: number, answer: (at: string) => unknown): Promise<re
     found.push(at);
     return answer(at);
   };
-  const ask = askInTurn({ askAt }, { address: "10.0.0.2:80", document }, 10);
+  const ask = askInTurn({ askAt }, { address: "10.0.0.2:80", document }, timing(new SimClock()));
   for (let time = 0; time < times; time += 1) await ask("", "join", {}).catch(() => {});
   return found;
 }
@@ -49,6 +52,28 @@ test("askInTurn() turns to another where one that was a member waits to be taken
     at === "10.0.0.2:80" ? refused("not-ready") : { kind: "joined" },
   );
   assert.equal(waiting, ["10.0.0.2:80", "10.0.0.1:80", "10.0.0.1:80"]);
+});
+
+test("askInTurn() tells the members every two seconds, while it waits at an address where nobody is", async () => {
+  const clock = new SimClock();
+  const heard = new Map<string, number[]>();
+  const askAt = async (at: string, topic: string, _: unknown, timeoutMs: number) => {
+    if (at === "10.0.0.2:80") {
+      await new Promise<void>((resolve) => void clock.after(timeoutMs, resolve));
+      throw new Error("nobody is there");
+    }
+    const times = heard.get(at) ?? [];
+    heard.set(at, times);
+    if (topic === "waiting") times.push(clock.monotonicMs());
+    return refused("contention");
+  };
+  const ask = askInTurn({ askAt }, { address: "10.0.0.2:80", document }, timing(clock));
+  const asking = ask("", "join", {}).catch(() => {});
+  for (let second = 0; second < 30; second += 1) await clock.advance(1000);
+  await asking;
+  for (const at of ["10.0.0.1:80", "10.0.0.3:80"]) {
+    assert.equal(heard.get(at), [0, 2000, 4000, 6000, 8000]);
+  }
 });
 
 test.run();
