@@ -41,6 +41,7 @@ import { memberById, protocolOf, type Topology } from "./topology.ts";
 import type { MemberNews } from "./topology_advance.ts";
 import { withMove } from "./topology_move.ts";
 import { readTopology } from "./topology_parse.ts";
+import { takingIn } from "./topology_plan.ts";
 import {
   genesisOf,
   isMember,
@@ -83,6 +84,7 @@ export class Cluster {
   readonly #former: FormerMembers;
   #isClosed = false;
   #waitingFor = "The node is starting.";
+  #takingIn: string | undefined;
   #isRegistering = false;
 
   private constructor(
@@ -184,6 +186,11 @@ export class Cluster {
   get waitingFor(): string {
     if (this.#founding !== undefined) return this.#founding.waitingFor;
     return this.#isRegistering ? this.#waitingFor + this.#unreached() : this.#waitingFor;
+  }
+
+  /** The command that has this node taken in, at a member; undefined: it does not wait for that. */
+  get takingIn(): string | undefined {
+    return this.#takingIn;
   }
 
   /** Which members have no link, and why. */
@@ -367,23 +374,25 @@ export class Cluster {
 
   async #join(address: string, document: Topology): Promise<void> {
     const { clock, report, create } = this.#options;
-    const waits = `The cluster at ${address} has to take this node in.`;
+    const waits = "The cluster has to take this node in.";
     this.#waitingFor = waits;
+    this.#takingIn = takingIn(document, this.#options.self.name);
     await joinAt<Topology>(
-      address,
       {
         facts: this.#candidate(),
         parse: parseDocument,
         adopt: create,
         ask: askInTurn(this.peers, { address, document }, { clock, timeoutMs: askMs }),
+        takingIn: this.#takingIn,
         clock,
         report,
-        onRefused: ({ detail }) => {
-          this.#waitingFor = `${waits} ${detail}`;
+        onRefused: (said) => {
+          this.#waitingFor = `${waits} ${said}`;
         },
       },
       () => this.#isClosed,
     );
+    this.#takingIn = undefined;
   }
 
   #candidate(): Candidate {
@@ -510,7 +519,7 @@ export class Cluster {
     if (!isTaken || isKnown) return withMember(document, facts, seals);
     throw new QuorateError(
       "not-ready",
-      `The name '${facts.name}' belongs to the member ${other.nodeId}, which this node may replace: quorate cluster plan --replace ${facts.name}, at a member.`,
+      `The name '${facts.name}' belongs to the member ${other.nodeId}, which this node may replace.`,
       {
         outcome: "none",
         hint: `If '${facts.name}' is lost for good: quorate cluster plan --replace ${facts.name}. If not, give this node a name of its own (--name).`,

@@ -22,6 +22,7 @@ import { isFields } from "./agreed.ts";
 import { documentTopic } from "./agreement.ts";
 import type { Clock } from "./capability.ts";
 import type { Slug } from "./errors.ts";
+import type { JoinerParts } from "./join.ts";
 import type { Peers } from "./peers.ts";
 import type { Topology } from "./topology.ts";
 
@@ -36,11 +37,11 @@ export function askInTurn(
   peers: Pick<Peers, "askAt">,
   { address, document }: { readonly address: string; readonly document: Topology },
   { clock, timeoutMs }: { readonly clock: Pick<Clock, "after">; readonly timeoutMs: number },
-): (at: string, topic: string, body: unknown) => Promise<unknown> {
+): JoinerParts<Topology>["ask"] {
   const others = document.members.flatMap(({ addresses }) => addresses);
   const all = [address, ...others.filter((other) => other !== address)].slice(0, askedMax);
   let turn = 0;
-  return async (_, topic, body) => {
+  return async (topic, body) => {
     const at = all[turn % all.length] as string;
     let cancel = (): void => {};
     const tell = (told: readonly string[]): void => {
@@ -52,10 +53,10 @@ export function askInTurn(
     try {
       const reply = await peers.askAt(at, topic, body, 5 * timeoutMs);
       if (isNotReady(reply)) turn += 1;
-      return reply;
+      return { at, reply };
     } catch (error) {
       turn += 1;
-      throw error;
+      return { at, error };
     } finally {
       cancel();
     }

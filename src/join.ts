@@ -95,8 +95,14 @@ export class Admission<Document extends AgreedDocument, Facts> {
       this.#last = turn.catch(() => {});
       return { kind: "joined", document: await turn.catch((error) => this.#refused(facts, error)) };
     } catch (error) {
-      return refusalOf(error);
+      // Of those that are asked some may wait to be taken in themselves: they know nothing of what is in the way.
+      return { ...refusalOf(error), isMember: this.#isMember };
     }
+  }
+
+  get #isMember(): boolean {
+    const { ports, nodeId } = this.#parts;
+    return ports.present()?.members.some((one) => one.nodeId === nodeId) === true;
   }
 
   /** What will go away by itself, or when a plan has come, is waited for. */
@@ -158,7 +164,7 @@ export class Admission<Document extends AgreedDocument, Facts> {
         } catch (error) {
           throw new QuorateError(
             "not-ready",
-            `A node can join only while all members answer, and '${name}' does not.`,
+            `A node is taken in at once only while all members answer, and '${name}' does not.`,
             { outcome: "none", hint: "Bring it back, then try again.", cause: error },
           );
         }
@@ -203,15 +209,32 @@ export interface JoinerParts<Document extends AgreedDocument> {
   readonly facts: unknown;
   readonly parse: (raw: unknown) => Document;
   readonly adopt: (document: Document) => Promise<void>;
-  readonly ask: (address: string, topic: string, body: unknown) => Promise<unknown>;
+  /** Asks whoever's turn it is. */
+  readonly ask: (topic: string, body: unknown) => Promise<Asked>;
+  /** The command by which an operator has this node taken in. */
+  readonly takingIn: string;
   readonly clock: Clock;
   readonly report: Report;
-  /** Told why it has to wait. */
-  readonly onRefused?: (error: QuorateError) => void;
+  /** Told why it has to wait, and by whom, in a sentence or two. */
+  readonly onRefused?: (said: string, error: QuorateError) => void;
+}
+
+/** Who was asked, and what became of it. */
+export type Asked =
+  | { readonly at: string; readonly reply: unknown }
+  | { readonly at: string; readonly error: unknown };
+
+interface Refused {
+  readonly at: string;
+  readonly error: QuorateError;
+  /** `no`: it waits itself, or nobody answers there. */
+  readonly isMember: boolean;
 }
 
 const retryMs = 1000;
 const sayMs = 10_000;
+/** What a member has said counts for so long, whatever those say that are none: it is asked again by then. */
+const memberSaidMs = 60_000;
 
 /**
  * These go away by themselves, or are a trouble of the member that was asked (its disk, a fault in it): the
@@ -229,51 +252,69 @@ const passing: readonly Slug[] = [
 ];
 
 /**
- * The empty node's side: asks at an address until it is a member; undefined when `isEnded`.
+ * The empty node's side: asks until it is a member; undefined when `isEnded`.
  *
  * @throws what the member refused it with
  */
 export async function joinAt<Document extends AgreedDocument>(
-  address: string,
   parts: JoinerParts<Document>,
   isEnded: () => boolean,
 ): Promise<Document | undefined> {
   const { clock, report } = parts;
   let saidMs = clock.monotonicMs();
+  let said = "";
+  let memberMs = Number.NEGATIVE_INFINITY;
   while (!isEnded()) {
-    const answer = await askOnce(address, parts);
-    if (!(answer instanceof QuorateError)) {
+    const answer = await askOnce(parts);
+    if (!("error" in answer)) {
       await parts.adopt(answer);
       return answer;
     }
-    if (!passing.includes(answer.slug)) throw answer;
-    parts.onRefused?.(answer);
-    if (clock.monotonicMs() - saidMs >= sayMs) {
-      saidMs = clock.monotonicMs();
-      report.log("warn", `Not ready: waiting to join at ${address}. ${answer.detail}`, {});
+    if (!passing.includes(answer.error.slug)) throw answer.error;
+    const nowMs = clock.monotonicMs();
+    if (answer.isMember) memberMs = nowMs;
+    if (answer.isMember || nowMs - memberMs > memberSaidMs) said = saidBy(answer, parts.takingIn);
+    parts.onRefused?.(said, answer.error);
+    if (nowMs - saidMs >= sayMs) {
+      saidMs = nowMs;
+      report.log("warn", `Not ready: waiting to join. ${said}`, {});
     }
     await new Promise<void>((resolve) => void clock.after(retryMs, resolve));
   }
   return undefined;
 }
 
-async function askOnce<Document extends AgreedDocument>(
-  address: string,
-  parts: JoinerParts<Document>,
-): Promise<Document | QuorateError> {
-  let raw: unknown;
-  try {
-    raw = await parts.ask(address, "join", parts.facts);
-  } catch (error) {
-    return new QuorateError("unreachable", `Nobody answers at ${address}.`, { cause: error });
+async function askOnce<Document extends AgreedDocument>({
+  ask,
+  facts,
+  parse,
+}: JoinerParts<Document>): Promise<Document | Refused> {
+  const asked = await ask("join", facts);
+  const { at } = asked;
+  if ("error" in asked) {
+    const { error: cause } = asked;
+    const error = new QuorateError("unreachable", "It does not answer.", { cause });
+    return { at, error, isMember: false };
   }
+  const answer = isFields(asked.reply) ? asked.reply : {};
+  // A member of an earlier version does not say that it is one.
+  const isMember = answer["isMember"] !== false;
   try {
-    const answer = isFields(raw) ? raw : {};
-    if (answer["kind"] === "joined") return parts.parse(answer["document"]);
-    return refusalFrom(raw) ?? nonsense("an answer to a join");
+    if (answer["kind"] === "joined") return parse(answer["document"]);
+    return { at, error: refusalFrom(answer) ?? nonsense("an answer to a join"), isMember };
   } catch (error) {
-    return QuorateError.from(error);
+    return { at, error: QuorateError.from(error), isMember };
   }
+}
+
+/** Why a node has to wait: in the words of whoever said it, and with what an operator can do about it. */
+function saidBy({ at, error, isMember }: Refused, takingIn: string): string {
+  if (error.slug === "unreachable" && !isMember) return `Nobody answers at ${at}.`;
+  const said = `${at} says: ${error.detail}`;
+  const canPlan = isMember && error.slug === "not-ready";
+  return canPlan
+    ? `${said} An operator's plan takes this node in: ${takingIn}, at a member.`
+    : said;
 }
 
 function parseSeal(raw: unknown): JoinSeal {

@@ -404,6 +404,13 @@ class StartingNode implements QuorateNode {
     return this.#failure?.detail ?? this.#cluster?.waitingFor ?? "The node is starting.";
   }
 
+  get #hint(): string {
+    const takingIn = this.#cluster?.takingIn;
+    return takingIn === undefined
+      ? "Ask another node, or this one again in a moment; /readyz?verbose says what it waits for."
+      : `Ask another node, and have this one taken in: ${takingIn}, at a member; /readyz?verbose says what it waits for.`;
+  }
+
   #notReady(): QuorateError {
     const { name } = this;
     if (this.#closed !== undefined) {
@@ -412,7 +419,7 @@ class StartingNode implements QuorateNode {
     return new QuorateError("not-ready", `Node '${name}' does not serve yet. ${this.#waitingFor}`, {
       outcome: "none",
       retryAfterSeconds: 1,
-      hint: "Ask another node, or this one again in a moment; /readyz?verbose says what it waits for.",
+      hint: this.#hint,
     });
   }
 }

@@ -13,7 +13,7 @@ import { Boots } from "../src/boots.ts";
 import { silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
 import { type Candidate, parseCandidate } from "../src/founding_message.ts";
-import { Admission, type JoinSeal, joinAt, joinTopics } from "../src/join.ts";
+import { Admission, type Asked, type JoinSeal, joinAt, joinTopics } from "../src/join.ts";
 import { RegisterStore } from "../src/register_store.ts";
 import { idOf, settled, TestExchange } from "./exchange_harness.ts";
 import { rejectsSlug } from "./samples.ts";
@@ -134,6 +134,12 @@ class Cluster {
     this.nodes[index] = node;
   }
 
+  /** One that is no member, and holds no document. */
+  async startEmpty(index: number): Promise<void> {
+    await this.#start(index, first(1));
+    this.node(index).present = undefined;
+  }
+
   node(index: number): TestNode {
     return this.nodes[index] as TestNode;
   }
@@ -141,8 +147,11 @@ class Cluster {
   join(
     facts: Candidate,
     at = 0,
-    onRefused: (error: QuorateError) => void = () => {},
+    onRefused: (said: string, error: QuorateError) => void = () => {},
+    /** Whom it asks: one after another. */
+    turns: readonly number[] = [at],
   ): Promise<AgreedDocument | undefined> {
+    let turn = 0;
     const parts = {
       facts,
       parse: rules.parse,
@@ -150,15 +159,27 @@ class Cluster {
         const index = Number.parseInt(facts.nodeId, 16);
         if (this.nodes[index] === undefined) await this.#start(index, document);
       },
-      ask: (address: string, topic: string, body: unknown) =>
-        this.exchange.ask(facts.nodeId, idOf(Number(address)), topic, body),
+      ask: async (topic: string, body: unknown): Promise<Asked> => {
+        const number = turns[turn % turns.length] as number;
+        turn += 1;
+        const found = `host:${number}`;
+        try {
+          return {
+            at: found,
+            reply: await this.exchange.ask(facts.nodeId, idOf(number), topic, body),
+          };
+        } catch (error) {
+          return { at: found, error };
+        }
+      },
+      takingIn: "quorate cluster plan --join it",
       clock: this.clock,
       report: silentReport,
       onRefused,
     };
     return settled(
       this.clock,
-      joinAt(String(at), parts, () => this.clock.monotonicMs() > 40_000),
+      joinAt(parts, () => this.clock.monotonicMs() > 40_000),
     );
   }
 }
@@ -249,6 +270,21 @@ test("join: waits while a member is away, and goes on when it is back", async ()
   assert.is((await joining)?.members.length, 4);
 });
 
+test("join: what a member says counts before what those say that wait themselves, and each is named", async () => {
+  const cluster = await Cluster.of(2);
+  await cluster.startEmpty(7);
+  cluster.exchange.attach(idOf(1), undefined);
+  const why: string[] = [];
+  const facts = candidate(3);
+  await cluster.join(facts, 0, (said) => why.push(said), [7, 9, 0, 7, 9, 7]);
+  assert.match(why[0] ?? "", /^host:7 says: This node is in no cluster yet/);
+  assert.is(why[1], "Nobody answers at host:9.");
+  const said =
+    "host:0 says: A node is taken in at once only while all members answer, and 'n1' does not. An operator's plan takes this node in: quorate cluster plan --join it, at a member.";
+  assert.ok(why.length > 8);
+  for (const one of why.slice(2)) assert.is(one, said);
+});
+
 test("join: a member whose disk fails its seal is waited for, and says what failed", async () => {
   const cluster = await Cluster.of(3);
   const failing = cluster.node(1);
@@ -257,9 +293,9 @@ test("join: a member whose disk fails its seal is waited for, and says what fail
     throw Object.assign(new Error("EIO: syncFolder"), { code: "EIO" });
   };
   const why: string[] = [];
-  const document = await cluster.join(candidate(3), 0, (error) => why.push(String(error)));
+  const document = await cluster.join(candidate(3), 0, (said) => why.push(said));
   assert.is(document?.members.length, 4);
-  assert.match(why.join("\n"), /read-only.*Epoch 1 could not be sealed on the disk.*EIO/);
+  assert.match(why.join("\n"), /host:0 says: Epoch 1 could not be sealed on the disk.*EIO/);
 });
 
 test("join: a change of the topology meanwhile makes it begin again upon the new one", async () => {

@@ -1,0 +1,73 @@
+/** Nodes that wait to be taken in, as whole nodes: what they and the members tell of it. */
+
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { SimDisk } from "../sim/disk.ts";
+import { MemoryTableDisk } from "../src/table_memory.ts";
+import { rejectsSlug } from "./samples.ts";
+import { type Place, Town } from "./town.ts";
+
+const test = suite("node waiting");
+
+async function three(count: number): Promise<Town> {
+  const town = new Town(count);
+  const addresses = town.places.slice(0, 3).map(({ address }) => address);
+  for (const index of [0, 1, 2]) await town.start(index, 3, addresses);
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  return town;
+}
+
+function wipe(town: Town, index: number): void {
+  town.kill(index);
+  const place = town.places[index] as Place;
+  place.disk = new SimDisk();
+  place.table = new MemoryTableDisk({});
+}
+
+function waitingNames(town: Town, index: number): string[] {
+  const { waiting } = town.at(index).moves?.moves() ?? { waiting: [] };
+  return waiting.map(({ node }) => node).sort();
+}
+
+function waitsFor(town: Town, index: number): string {
+  const checks = town.at(index).readiness();
+  return checks.find(({ name }) => name === "cluster")?.detail ?? "";
+}
+
+test("two nodes that wait say what a member has said, and the command that takes each of them in", async () => {
+  const town = await three(4);
+  await town.put(0, "k", "v");
+  wipe(town, 2);
+  await town.start(2, undefined);
+  await town.start(3, undefined);
+  const wish = ["--replace n3", "--join n4"];
+  const said = (index: number): boolean =>
+    waitsFor(town, index).includes(`quorate cluster plan ${wish[index - 2]}, at a member`);
+  await town.until(() => said(2) && said(3));
+  for (let second = 0; second < 60; second += 1) {
+    await town.pass(1000);
+    for (const index of [0, 1]) assert.equal(waitingNames(town, index), ["n3", "n4"]);
+    for (const index of [2, 3]) {
+      assert.match(waitsFor(town, index), /take this node in\. 10\.0\.0\.[12]:80 says: /);
+      assert.not.match(waitsFor(town, index), "in no cluster yet");
+    }
+  }
+  const { hint } = await rejectsSlug("not-ready", town.put(3, "k", "w"));
+  assert.match(hint ?? "", "quorate cluster plan --join n4, at a member");
+  await town.close();
+});
+
+test("a node that waits stays in the list while the member it comes for is gone", async () => {
+  const town = await three(4);
+  await town.put(0, "k", "v");
+  town.kill(2);
+  await town.start(3, undefined);
+  await town.until(() => waitingNames(town, 0).length === 1 && waitingNames(town, 1).length === 1);
+  for (let second = 0; second < 90; second += 1) {
+    await town.pass(1000);
+    for (const index of [0, 1]) assert.equal(waitingNames(town, index), ["n4"]);
+  }
+  await town.close();
+});
+
+test.run();
