@@ -373,7 +373,9 @@ export class Cluster {
   }
 
   async #join(address: string, document: Topology): Promise<void> {
-    const { clock, report, create } = this.#options;
+    const { clock, report, create, checkJoin } = this.#options;
+    // Once it is a member, a move waits for it: what its own settings rule out is found out before.
+    checkJoin(document);
     const waits = "The cluster has to take this node in.";
     this.#waitingFor = waits;
     this.#takingIn = takingIn(document, this.#options.self.name);

@@ -52,6 +52,8 @@ export interface ClusterOptions {
   readonly pledge: (protocol: number) => Promise<void>;
   /** Undefined while the node has no document. */
   readonly document: () => Document | undefined;
+  /** Before this node asks to join. @throws why it can be no member, whoever would take it in */
+  readonly checkJoin: (topology: Topology) => void;
   /** The first document of this folder: makes it durable. */
   readonly create: (topology: Topology) => Promise<void>;
   /** A newer document is the present one. */

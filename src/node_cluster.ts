@@ -36,6 +36,7 @@ import { Identity } from "./identity.ts";
 import {
   approachTable,
   checkDocument,
+  checkPartitions,
   checkProtocol,
   missingTopology,
   openNodeStore,
@@ -172,6 +173,7 @@ class StartingNode implements QuorateNode {
       program: programOf(settings),
       pledge: (protocol) => identity.pledge(protocol),
       document: () => node.#document,
+      checkJoin: (topology) => checkPartitions(topology, settings.partitions),
       create: async (topology) => {
         await identity.pledge(protocolOf(topology));
         node.#document = await Document.create(disk, topology);

@@ -153,6 +153,11 @@ export function checkDocument(
       { hint: "Put back the folder as it was." },
     );
   }
+  checkPartitions(topology, partitions);
+}
+
+/** A node of another number of partitions can be no member. @throws `invalid-config` */
+export function checkPartitions(topology: Topology, partitions: number | undefined): void {
   if (partitions === undefined || partitions === topology.partitions) return;
   throw new QuorateError(
     "invalid-config",

@@ -70,4 +70,20 @@ test("a node that waits stays in the list while the member it comes for is gone"
   await town.close();
 });
 
+test("a node of another number of partitions ends when it has found the cluster, and never waits", async () => {
+  const town = await three(4);
+  await town.put(0, "k", "v");
+  const { partitions } = town.at(0).ring();
+  const place = town.places[3] as Place;
+  place.partitions = 2 * partitions;
+  const node = await town.start(3, undefined);
+  const error = await town.done(node.ended);
+  assert.is(error.slug, "invalid-config");
+  const said = `partitions is ${2 * partitions}, and this cluster was made with ${partitions}.`;
+  assert.is(error.detail, said);
+  await town.pass(5000);
+  assert.equal(waitingNames(town, 0), []);
+  await town.close();
+});
+
 test.run();

@@ -32,6 +32,7 @@ export interface Place {
   program?: { readonly version: string; readonly protocolMax?: number };
   acceptDataLoss?: boolean;
   diskReserveBytes?: number;
+  partitions?: number;
 }
 
 /** Nodes that know each other's addresses. */
@@ -78,6 +79,7 @@ export class Town {
         ...(place.diskReserveBytes === undefined
           ? {}
           : { diskReserveBytes: place.diskReserveBytes }),
+        ...(place.partitions === undefined ? {} : { partitions: place.partitions }),
         ...(place.acceptDataLoss === true ? { acceptDataLoss: true } : {}),
       },
       cluster: {
