@@ -100,7 +100,7 @@ export interface MovesAnswer {
 export interface MovesApi {
   /** @throws `invalid-request` for what cannot be, `contention` while something moves */
   plan(request: PlanRequest): Promise<PlanAnswer>;
-  /** Begins it. @throws `contention` for a plan of another epoch */
+  /** Begins it. @throws `contention` for a plan of another epoch, `invalid-request` for one that has begun */
   apply(id: string): Promise<MovesAnswer>;
   /** Takes the move that is under way back. @throws `invalid-request` when that cannot be any more */
   revert(): Promise<MovesAnswer>;

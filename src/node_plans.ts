@@ -1,7 +1,8 @@
 /**
  * Node plans: the plans that this node has made, and the one that is carried out.
  *
- * Plans are kept in memory, for the one who asked to look at and to apply by id; the latest few.
+ * Plans are kept in memory, for the one who asked to look at and to apply by id; the latest few. Of those that
+ * were applied the id and the epoch are kept: whoever has lost the answer, and applies again, is told so.
  *
  * Invariants
  * 1. A plan is applied under the epoch for which it was made, and under no other.
@@ -34,6 +35,7 @@ export interface NodePlansParts {
 }
 
 const plansMax = 16;
+const appliedMax = 16;
 const whileMoving = "quorate cluster status --watch, or quorate cluster revert to take it back";
 
 const doing: Readonly<Record<TopologyMove["phase"], string>> = {
@@ -47,6 +49,8 @@ const doing: Readonly<Record<TopologyMove["phase"], string>> = {
 export class NodePlans implements MovesApi {
   readonly #parts: NodePlansParts;
   readonly #plans = new Map<string, Plan>();
+  /** By the id of a plan, the epoch in which it began. */
+  readonly #applied = new Map<string, number>();
 
   constructor(parts: NodePlansParts) {
     this.#parts = parts;
@@ -71,14 +75,35 @@ export class NodePlans implements MovesApi {
     const { topology, cluster } = this.#parts;
     const plan = this.#plans.get(id);
     if (plan === undefined) {
+      this.#refuseApplied(id);
       throw new QuorateError("invalid-request", `This node has made no plan '${id}'.`, {
         outcome: "none",
         hint: "A plan is applied at the node that made it, before that is started again. Plan again.",
       });
     }
-    await cluster.agreement.change((present) => planStep(plan, present));
+    try {
+      await cluster.agreement.change((present) => planStep(plan, present));
+    } catch (error) {
+      // Asked twice at once, the second finds the epoch of the first.
+      this.#refuseApplied(id);
+      throw error;
+    }
     this.#plans.delete(id);
+    this.#applied.set(id, plan.answer.epoch + 1);
+    const [oldest] = this.#applied.keys();
+    if (this.#applied.size > appliedMax && oldest !== undefined) this.#applied.delete(oldest);
     return this.#answer(topology());
+  }
+
+  /** An error, and no answer as the first time: since then it may be over, or have been taken back. */
+  #refuseApplied(id: string): void {
+    const epoch = this.#applied.get(id);
+    if (epoch === undefined) return;
+    throw new QuorateError(
+      "invalid-request",
+      `The plan '${id}' was applied already: it began in epoch ${epoch}.`,
+      { outcome: "none", epoch, hint: "quorate cluster status says how far it is." },
+    );
   }
 
   async revert(): Promise<MovesAnswer> {

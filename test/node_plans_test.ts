@@ -7,6 +7,7 @@ import type { Topology } from "../src/topology.ts";
 import type { MemberNews } from "../src/topology_advance.ts";
 import { makePlan, planStep } from "../src/topology_plan.ts";
 import { genesisOf, type MemberFacts } from "../src/topology_steps.ts";
+import { rejectsSlug } from "./samples.ts";
 
 const test = suite("node plans");
 
@@ -23,6 +24,19 @@ const three = genesisOf([facts(1), facts(2), facts(3)], { expect: 3, partitions:
 const known = { waiting: [facts(4)], bytesOf: () => 0, bytesPerSecond: 1 };
 const joining = planStep(makePlan(three, { join: ["n4"] }, known), three) as Topology;
 
+function partsOf(topology: () => Topology, cluster: object): NodePlansParts {
+  return {
+    topology,
+    ownNodeId: facts(1).nodeId,
+    cluster: { view: () => [], viewOf: () => undefined, newsOf: () => unheard, ...cluster },
+    moves: { load: {}, bytesPerSecond: 1 },
+    ownLoss: () => ({}),
+    ownBytes: () => 0,
+  } as unknown as NodePlansParts;
+}
+
+const unheard: MemberNews = { epoch: 0, filled: 0, dropped: 0, isUp: true };
+
 /** What n1 answers while `down` are away and `waiting` have asked to join. */
 function nextOf(topology: Topology, down: readonly string[], waiting: readonly MemberFacts[]) {
   const newsOf = (nodeId: string): MemberNews => ({
@@ -31,15 +45,7 @@ function nextOf(topology: Topology, down: readonly string[], waiting: readonly M
       (member) => member.nodeId === nodeId && down.includes(member.name),
     ),
   });
-  const parts = {
-    topology: () => topology,
-    ownNodeId: facts(1).nodeId,
-    cluster: { waiting, view: () => [], viewOf: () => undefined, newsOf },
-    moves: { load: {}, bytesPerSecond: 1 },
-    ownLoss: () => ({}),
-    ownBytes: () => 0,
-  } as unknown as NodePlansParts;
-  const { move, next } = new NodePlans(parts).moves();
+  const { move, next } = new NodePlans(partsOf(() => topology, { waiting, newsOf })).moves();
   return { waitsFor: move?.waitsFor, next };
 }
 
@@ -56,6 +62,36 @@ test("who waits beside a move is no reason to take it back", () => {
   assert.match(nextOf(joining, ["n4"], []).next, usual);
   assert.match(nextOf(joining, ["n4"], [facts(5)]).next, usual);
   assert.match(nextOf(joining, [], [facts(4, "c")]).next, usual);
+});
+
+test("a plan that is applied again is refused with the epoch in which it began, also by who asks at once", async () => {
+  let topology: Topology = three;
+  let last: Promise<Topology> = Promise.resolve(topology);
+  const parts = partsOf(() => topology, {
+    waiting: [facts(4)],
+    agreement: {
+      // One after another, as the agreement does it.
+      change(step: (present: Topology) => Topology | undefined): Promise<Topology> {
+        const turn = last.then(() => {
+          topology = step(topology) ?? topology;
+          return topology;
+        });
+        last = turn.catch(() => topology);
+        return turn;
+      },
+    },
+  });
+  const plans = new NodePlans(parts);
+  const { id, epoch } = await plans.plan({ join: ["n4"] });
+  const first = plans.apply(id);
+  const second = plans.apply(id);
+  assert.is((await first).move?.begun, epoch + 1);
+  for (const again of [second, plans.apply(id)]) {
+    const { detail } = await rejectsSlug("invalid-request", again);
+    assert.is(detail, `The plan '${id}' was applied already: it began in epoch ${epoch + 1}.`);
+  }
+  const never = await rejectsSlug("invalid-request", plans.apply("0".repeat(16)));
+  assert.match(never.detail, "has made no plan");
 });
 
 test.run();
