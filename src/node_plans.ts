@@ -20,7 +20,7 @@ import { afterLoss } from "./node_loss.ts";
 import type { NodeMoves } from "./node_moves.ts";
 import type { Topology, TopologyMove } from "./topology.ts";
 import { joins, type MemberNews, whyNotAdvance } from "./topology_advance.ts";
-import { withRevert } from "./topology_move.ts";
+import { whyNotRevert, withRevert } from "./topology_move.ts";
 import { makePlan, type Plan, planStep, takingIn, waitingNode } from "./topology_plan.ts";
 
 export interface NodePlansParts {
@@ -36,7 +36,7 @@ export interface NodePlansParts {
 
 const plansMax = 16;
 const appliedMax = 16;
-const whileMoving = "quorate cluster status --watch, or quorate cluster revert to take it back";
+const whileMoving = "quorate cluster status --watch";
 
 const doing: Readonly<Record<TopologyMove["phase"], string>> = {
   0: "those who come to hold something get ready",
@@ -122,7 +122,8 @@ export class NodePlans implements MovesApi {
     const losses = found.length === 0 ? {} : { losses: found };
     if (move !== undefined) {
       const progress = this.#progress(topology, move);
-      const next = this.#afterMove(topology, progress, waiting);
+      const { waitsFor } = progress;
+      const next = this.#afterMove(topology, { move, waitsFor }, waiting);
       return { epoch, move: progress, ...losses, waiting, next };
     }
     const [first] = waiting;
@@ -131,16 +132,22 @@ export class NodePlans implements MovesApi {
     return { epoch, ...losses, waiting, next };
   }
 
-  /** A member that has lost its disk comes back as a node that waits, and a move may wait for the member. */
+  /**
+   * A member that has lost its disk comes back as a node that waits, and a move may wait for the member. To take
+   * the move back is named only where it is not refused.
+   */
   #afterMove(
     { members }: Topology,
-    { waitsFor, isReverting }: MoveProgress,
+    { move, waitsFor }: { readonly move: TopologyMove; readonly waitsFor: string | undefined },
     waiting: MovesAnswer["waiting"],
   ): string {
+    if (move.isReverting || whyNotRevert(move) !== undefined) return whileMoving;
     const isAway = (name: string): boolean =>
       members.some((member) => member.name === name && !this.#newsOf(member.nodeId).isUp);
     const lost = waiting.find(({ node }) => isAway(node))?.node;
-    if (waitsFor === undefined || isReverting || lost === undefined) return whileMoving;
+    if (waitsFor === undefined || lost === undefined) {
+      return `${whileMoving}, or quorate cluster revert to take it back`;
+    }
     return `${lost} waits with another disk than the member of that name has: if the move waits for it, quorate cluster revert, and when that is done ${takingIn({ members }, lost)}`;
   }
 

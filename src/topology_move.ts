@@ -115,20 +115,29 @@ export function withRevert(topology: Topology): Topology | undefined {
     throw invalid("Nothing moves at present.", "quorate cluster plan says what could.");
   }
   if (move.isReverting) return undefined;
-  if (move.lost.length > 0 && move.phase > 0) {
-    throw invalid(
+  const refused = whyNotRevert(move);
+  if (refused !== undefined) throw refused;
+  if (move.phase === 0) return undone(topology, topology.epoch + 1);
+  return atPhase(topology, move.phase === 3 ? 2 : 1, true);
+}
+
+/** Why a move goes on to its end, whoever wants it back; undefined: it can be taken back. */
+export function whyNotRevert({
+  lost,
+  phase,
+}: Pick<TopologyMove, "lost" | "phase">): QuorateError | undefined {
+  // In phase 0 all is as it was. From phase 1 on writes may be in the new sets alone.
+  if (lost.length > 0 && phase > 0) {
+    return invalid(
       "The move takes the place of a member that is lost, so it cannot be taken back.",
       "Wait for its end: quorate cluster status.",
     );
   }
-  if (move.phase === 4) {
-    throw invalid(
-      "The old replicas are being dropped already, so the move cannot be taken back.",
-      "Wait for its end, then plan the opposite change.",
-    );
-  }
-  if (move.phase === 0) return undone(topology, topology.epoch + 1);
-  return atPhase(topology, move.phase === 3 ? 2 : 1, true);
+  if (phase < 4) return undefined;
+  return invalid(
+    "The old replicas are being dropped already, so the move cannot be taken back.",
+    "Wait for its end, then plan the opposite change.",
+  );
 }
 
 /** The members when all is over. */

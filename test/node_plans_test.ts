@@ -5,6 +5,8 @@ import * as assert from "uvu/assert";
 import { NodePlans, type NodePlansParts } from "../src/node_plans.ts";
 import type { Topology } from "../src/topology.ts";
 import type { MemberNews } from "../src/topology_advance.ts";
+import { withNextPhase, withRevert } from "../src/topology_move.ts";
+import { withNamespace } from "../src/topology_namespaces.ts";
 import { makePlan, planStep } from "../src/topology_plan.ts";
 import { genesisOf, type MemberFacts } from "../src/topology_steps.ts";
 import { rejectsSlug } from "./samples.ts";
@@ -63,6 +65,45 @@ test("who waits beside a move is no reason to take it back", () => {
   assert.match(nextOf(joining, ["n4"], [facts(5)]).next, usual);
   assert.match(nextOf(joining, [], [facts(4, "c")]).next, usual);
 });
+
+test("what comes next names 'revert' where it is taken, and nowhere else", () => {
+  const single = withNamespace(three, "single", { n: 1 }) as Topology;
+  const losing = makePlan(
+    single,
+    { replace: [{ node: "n2", by: "n4" }], acceptDataLoss: true },
+    known,
+  );
+  const begun: readonly [string, Topology][] = [
+    ["a join", joining],
+    ["an accepted loss", planStep(losing, single) as Topology],
+  ];
+  for (const [what, first] of begun) {
+    let topology: Topology | undefined = first;
+    while (topology?.move !== undefined) {
+      const state: Topology = topology;
+      const isTaken = canRevert(state);
+      for (const waiting of [[], [facts(4, "c")]]) {
+        const { next } = nextOf(state, ["n4"], waiting);
+        assert.is(
+          /cluster revert/.test(next),
+          isTaken,
+          `${what}, phase ${state.move?.phase}: ${next}`,
+        );
+        if (!isTaken) assert.is(next, "quorate cluster status --watch");
+      }
+      topology = withNextPhase(state, topology.move);
+    }
+  }
+  assert.is(canRevert(begun[1]?.[1] as Topology), true, "in phase 0 nothing is given up yet");
+});
+
+function canRevert(topology: Topology): boolean {
+  try {
+    return withRevert(topology) !== undefined;
+  } catch {
+    return false;
+  }
+}
 
 test("a plan that is applied again is refused with the epoch in which it began, also by who asks at once", async () => {
   let topology: Topology = three;
