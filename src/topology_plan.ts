@@ -20,9 +20,11 @@ import { QuorateError } from "./errors.ts";
 import { xxh64 } from "./hash.ts";
 import { majority } from "./level.ts";
 import {
+  isLostSet,
   type Member,
   type MovedSite,
   movedSetsOf,
+  notLost,
   sharesOf,
   type Topology,
   weightMax,
@@ -70,7 +72,7 @@ export function makePlan(topology: Topology, request: PlanRequest, facts: PlanFa
     copies,
     bytes: Math.round(copies * size),
     seconds: Math.ceil(seconds),
-    warnings: warningsOf(topology, end),
+    warnings: [...warningsOf(topology, end), ...lossesOf(next)],
     next: `quorate cluster apply ${id}`,
   };
   return { answer, change };
@@ -286,6 +288,28 @@ function warningsOf(before: Topology, after: Topology): readonly string[] {
     );
   }
   return warnings;
+}
+
+/** What is given up with those that are replaced, as an operator has accepted it. */
+function lossesOf(next: Topology): readonly string[] {
+  const { lost = [], rows = [] } = next.move ?? {};
+  const names = next.members.filter(({ nodeId }) => lost.includes(nodeId)).map(({ name }) => name);
+  const on = names.join(", ");
+  return next.namespaces.flatMap(({ name, policy }) => {
+    const sets = rows.map((row) => movedSetsOf(next, row, policy.n).old);
+    const given = sets.filter((set) => isLostSet(next, set));
+    const whole = given.filter((set) => notLost(next, set).length === 0).length;
+    const part = given.length - whole;
+    const of = (count: number): string => `in ${count} of ${next.partitions} partitions`;
+    return [
+      ...(whole === 0
+        ? []
+        : [`The only copies of '${name}' ${of(whole)} are on ${on}: they are given up.`]),
+      ...(part === 0
+        ? []
+        : [`What '${name}' holds ${of(part)} may be on ${on} alone: where it is, it is given up.`]),
+    ];
+  });
 }
 
 function invalid(detail: string, hint: string): QuorateError {

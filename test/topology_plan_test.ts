@@ -137,6 +137,21 @@ test("where a majority of a set is replaced, the plan says so, and the loss has 
   }
 });
 
+test("a plan that accepts a loss says of which namespaces and of how many partitions, and no other does", () => {
+  const single = withNamespace(three, "single", { n: 1 }) as Topology;
+  const held = single.replicas.filter((row) => single.members[row[0] as number]?.name === "n2");
+  const one = { replace: [{ node: "n2", by: "n4" }], acceptDataLoss: true };
+  assert.ok(held.length > 0 && held.length < 16);
+  assert.equal(plan(one, single).warnings, [
+    `The only copies of 'single' in ${held.length} of 16 partitions are on n2: they are given up.`,
+  ]);
+  const two = { replace: [...one.replace, { node: "n3", by: "n5" }], acceptDataLoss: true };
+  assert.equal(plan(two).warnings, [
+    "What 'default' holds in 16 of 16 partitions may be on n2, n3 alone: where it is, it is given up.",
+  ]);
+  assert.equal(plan({ ...one, join: ["n5"] }).warnings, []);
+});
+
 test("what cannot be is refused, with the names that there are", () => {
   const wrong: readonly (readonly [PlanRequest, RegExp])[] = [
     [{ join: ["n9"] }, /No node of the name 'n9' waits.*'n4'/],
