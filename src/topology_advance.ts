@@ -91,7 +91,10 @@ function notUp(topology: Topology, newsOf: NewsOf): string | undefined {
     const isThere = isUp && epoch >= (move?.since ?? 0);
     return !isThere && move?.rows.some((row) => joins(topology, row, nodeId));
   });
-  return open.length === 0 ? undefined : `${namesOf(open)} has to be up`;
+  if (open.length === 0) return undefined;
+  const away = open.filter(({ nodeId }) => !newsOf(nodeId).isUp);
+  if (away.length > 0) return say(away, "has to be up", "have to be up");
+  return say(open, "has to hear of the move", "have to hear of the move");
 }
 
 /** T5. */
@@ -104,8 +107,10 @@ function unfilled(topology: Topology, newsOf: NewsOf): string | undefined {
   );
   if (open.length === 0) return undefined;
   const away = open.filter(({ nodeId }) => !newsOf(nodeId).isUp);
-  if (away.length > 0) return `${namesOf(away)} has to be up, to copy what it will hold`;
-  return `${namesOf(open)} copies what it will hold`;
+  if (away.length > 0) {
+    return `${say(away, "has to be up, to copy what it", "have to be up, to copy what they")} will hold`;
+  }
+  return say(open, "copies what it will hold", "copy what they will hold");
 }
 
 /** T6; who is away drops what it has when it comes back, before it takes anything again. */
@@ -117,7 +122,9 @@ function undropped(topology: Topology, newsOf: NewsOf): string | undefined {
       isUp && dropped !== move?.begun && move?.rows.some((row) => leaves(topology, row, nodeId))
     );
   });
-  return open.length === 0 ? undefined : `${namesOf(open)} drops what it does not hold any more`;
+  return open.length === 0
+    ? undefined
+    : say(open, "drops what it does not hold any more", "drop what they do not hold any more");
 }
 
 /** Whether a member comes into a set of a row, for a namespace that there is. */
@@ -138,6 +145,10 @@ function leaves(topology: Topology, row: MovingRow, nodeId: string): boolean {
 /** The n of the namespaces, each once. */
 export function sizesInUse({ namespaces }: Topology): readonly number[] {
   return [...new Set(namespaces.map(({ policy }) => policy.n))];
+}
+
+function say(members: readonly Member[], one: string, several: string): string {
+  return `${namesOf(members)} ${members.length === 1 ? one : several}`;
 }
 
 function namesOf(members: readonly Member[]): string {

@@ -110,10 +110,8 @@ function changeOf(
   refuseDoubles(joining.map(({ name }) => name));
   refuseDoubles(leaving);
   const sites = sitesOf(topology, request);
-  const lost = sites.find(({ nodeId }) => leaving.includes(nodeId));
-  if (lost !== undefined) {
-    throw invalid("A member that leaves is given a weight or a zone.", "Leave one of the two out.");
-  }
+  const gone = sites.find(({ nodeId }) => leaving.includes(nodeId));
+  if (gone !== undefined) refuseGone(topology, request, gone.nodeId);
   return {
     join: joining,
     leave: leaving,
@@ -124,6 +122,22 @@ function changeOf(
     sites,
     isLossAccepted: request.acceptDataLoss === true,
   };
+}
+
+/** Who is no member when all is over can be given nothing. @throws `invalid-request` */
+function refuseGone({ members }: Topology, { replace = [] }: PlanRequest, nodeId: string): never {
+  const name = members.find((member) => member.nodeId === nodeId)?.name ?? nodeId;
+  const by = replace.find(({ node }) => node === name)?.by;
+  if (by === undefined) {
+    throw invalid(
+      `'${name}' leaves in this plan, and is given a weight or a zone in it.`,
+      "Leave one of the two out.",
+    );
+  }
+  throw invalid(
+    `'${name}' is replaced in this plan, and is given a weight or a zone in it.`,
+    `Start '${by}' with the weight and the zone that it is to have, or plan them when the move is over.`,
+  );
 }
 
 /** Where a majority of a set is replaced, what it held may be nowhere else. */

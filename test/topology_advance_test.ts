@@ -43,7 +43,7 @@ const old: Told = { epoch: 1 };
 
 test("0 to 1: whoever comes to hold something is up and knows; the others are not asked", () => {
   assert.match(waits(at(0), { n4: { isUp: false } }) ?? "", /n4 has to be up/);
-  assert.match(waits(at(0), { n4: old }) ?? "", /n4 has to be up/);
+  assert.is(waits(at(0), { n4: old }), "n4 has to hear of the move", "it is up");
   assert.is(waits(at(0), { n1: old, n2: { isUp: false } }), undefined);
 });
 
@@ -101,6 +101,16 @@ test("T4: back from where the old sets are read nobody has to take notice, so th
   const one = withRevert(at(2)) as Topology;
   assert.is(one.move?.phase, 1);
   assert.is(waits(one, { n1: old, n2: old, n3: old, n4: old }), undefined);
+});
+
+test("of several that are waited for it is said that they have to, and those that are up are not called away", () => {
+  const two = { ...change, join: [facts(4), facts(5)] };
+  const away: Told = { isUp: false };
+  assert.is(waits(at(0, two), { n4: away, n5: away }), "n4, n5 have to be up");
+  assert.is(waits(at(0, two), { n4: old, n5: away }), "n5 has to be up");
+  assert.is(waits(at(0, two), { n4: old, n5: old }), "n4, n5 have to hear of the move");
+  const filling: Told = { filled: 0 };
+  assert.is(waits(at(2, two), { n4: filling, n5: filling }), "n4, n5 copy what they will hold");
 });
 
 test("without a move there is nothing to wait for, and nothing to begin", () => {

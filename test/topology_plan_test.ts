@@ -159,7 +159,11 @@ test("what cannot be is refused, with the names that there are", () => {
     [{ leave: ["n1", "n2", "n3"] }, /No member would be left/],
     [{ drain: ["n1", "n2", "n3"] }, /No member would be left/],
     [{ leave: ["n1", "n1"] }, /named twice/],
-    [{ leave: ["n1"], drain: ["n1"] }, /leaves is given a weight/],
+    [{ leave: ["n1"], drain: ["n1"] }, /'n1' leaves in this plan, and is given a weight/],
+    [
+      { replace: [{ node: "n2", by: "n4" }], weight: [{ node: "n2", weight: 5 }] },
+      /'n2' is replaced in this plan, and is given a weight/,
+    ],
     [{ drain: ["n1"], weight: [{ node: "n1", weight: 5 }] }, /named twice/],
     [{ weight: [0, 5].map((weight) => ({ node: "n1", weight })) }, /named twice/],
     [{ zone: ["a", "b"].map((zone) => ({ node: "n1", zone })) }, /named twice/],
