@@ -338,8 +338,13 @@ export const commands: readonly CommandRow[] = [
     arguments: [["<node>", "The member that is to hold nothing."]],
     meaning: "Moves all that a member holds to the others; it stays a member, of weight 0.",
     settings: ["url", "timeoutMs", "output"],
-    options: [],
-    examples: ["quorate drain n3", "quorate drain n3 --url http://b:8080"],
+    options: [
+      {
+        name: "fewer-copies",
+        meaning: "Also where keys have fewer replicas then, which is refused otherwise.",
+      },
+    ],
+    examples: ["quorate drain n3", "quorate drain n3 --fewer-copies"],
     load: async () => (await import("./cli_moves.ts")).drainNode,
   },
   {

@@ -71,11 +71,26 @@ async function showPrograms(client: QuorateClient, io: Io): Promise<void> {
   for (const line of protocolLines(info)) io.note(io.paint("dim", line));
 }
 
-/** `quorate drain <node>`: a plan of weight 0, carried out at once. */
-export async function drainNode({ config, arguments: words }: Invocation, io: Io): Promise<number> {
+/**
+ * `quorate drain <node>`: a plan of weight 0, carried out at once. Nobody sees that plan before, so one
+ * that warns is not carried out unless it was said that it may: two drains in a row of three members
+ * would else leave one copy of everything, without a word.
+ */
+export async function drainNode(
+  { config, arguments: words, options }: Invocation,
+  io: Io,
+): Promise<number> {
   const [node = ""] = words;
   const client = clientOf(config);
-  const { id } = await client.plan({ drain: [node] });
+  const { id, warnings } = await client.plan({ drain: [node] });
+  if (warnings.length > 0 && options["fewer-copies"] !== true) {
+    return printUsage(
+      io,
+      warnings.join(" "),
+      "Nothing was changed. Take in another node first, or say that so many are enough: --fewer-copies.",
+    );
+  }
+  for (const warning of warnings) io.note(io.paint("yellow", shown(warning)));
   return show(await client.applyPlan(id), config, io);
 }
 

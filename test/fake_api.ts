@@ -35,6 +35,7 @@ import type {
   RingAnswer,
   WriteAnswer,
 } from "../src/api.ts";
+import type { MovesApi } from "../src/api_moves.ts";
 import { compare, fromBase64url, startsWith, toBase64url, toHex } from "../src/bytes.ts";
 import { QuorateError } from "../src/errors.ts";
 import { type Hlc, hlcAt, hlcNext } from "../src/hlc.ts";
@@ -93,6 +94,8 @@ export class FakeApi implements Api {
   /** What was asked to be compared, newest last. */
   readonly repairsAsked: RepairRequest[] = [];
   checks: readonly ReadyCheck[] = [{ name: "store", ok: true }];
+  /** What plans; a test puts in what it needs. */
+  moves: MovesApi | undefined;
 
   async get(request: GetRequest): Promise<GetAnswer> {
     this.#begin(request);
