@@ -78,8 +78,11 @@ export async function del(
   return exitCode.done;
 }
 
+/** The settings of a client; without a time, each request has the client's own. */
+type ClientConfig = Omit<Config, "timeoutMs"> & Partial<Pick<Config, "timeoutMs">>;
+
 /** The client that the settings describe. */
-export function clientOf(config: Config): QuorateClient {
+export function clientOf(config: ClientConfig): QuorateClient {
   const { url, namespace, timeoutMs, consistency, r, w, durability } = config;
   return new QuorateClient({ url, namespace, timeoutMs, consistency, r, w, durability });
 }

@@ -26,7 +26,7 @@ export async function plan(invocation: Invocation, io: Io): Promise<number> {
   if (typeof request === "string") {
     return printUsage(io, request, "'quorate cluster plan --help' shows the forms.");
   }
-  const answer = await clientOf(config).plan(request);
+  const answer = await changerOf(invocation).plan(request);
   const format = formatOf(config, io, "table", "json");
   if (format === "json" || format === "yaml") await io.write(documentText(format, answer));
   else if (format === "raw") await io.write(`${answer.id}\n`);
@@ -35,14 +35,14 @@ export async function plan(invocation: Invocation, io: Io): Promise<number> {
 }
 
 /** `quorate cluster apply <plan>`. */
-export async function apply({ config, arguments: words }: Invocation, io: Io): Promise<number> {
-  const [id = ""] = words;
-  return show(await clientOf(config).applyPlan(id), config, io);
+export async function apply(invocation: Invocation, io: Io): Promise<number> {
+  const [id = ""] = invocation.arguments;
+  return show(await changerOf(invocation).applyPlan(id), invocation.config, io);
 }
 
 /** `quorate cluster revert`. */
-export async function revert({ config }: Invocation, io: Io): Promise<number> {
-  return show(await clientOf(config).revertMove(), config, io);
+export async function revert(invocation: Invocation, io: Io): Promise<number> {
+  return show(await changerOf(invocation).revertMove(), invocation.config, io);
 }
 
 /** `quorate cluster status [--watch]`. */
@@ -76,12 +76,10 @@ async function showPrograms(client: QuorateClient, io: Io): Promise<void> {
  * that warns is not carried out unless it was said that it may: two drains in a row of three members
  * would else leave one copy of everything, without a word.
  */
-export async function drainNode(
-  { config, arguments: words, options }: Invocation,
-  io: Io,
-): Promise<number> {
+export async function drainNode(invocation: Invocation, io: Io): Promise<number> {
+  const { config, arguments: words, options } = invocation;
   const [node = ""] = words;
-  const client = clientOf(config);
+  const client = changerOf(invocation);
   const { id, warnings } = await client.plan({ drain: [node] });
   if (warnings.length > 0 && options["fewer-copies"] !== true) {
     return printUsage(
@@ -92,6 +90,13 @@ export async function drainNode(
   }
   for (const warning of warnings) io.note(io.paint("yellow", shown(warning)));
   return show(await client.applyPlan(id), config, io);
+}
+
+/** A client that waits for what the voters say, longer than the node does, unless it is told how long. */
+function changerOf({ config, sources }: Invocation): QuorateClient {
+  if (sources.timeoutMs.kind !== "default") return clientOf(config);
+  const { timeoutMs: _, ...rest } = config;
+  return clientOf(rest);
 }
 
 async function show(answer: MovesAnswer, config: Invocation["config"], io: Io): Promise<number> {

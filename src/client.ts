@@ -104,7 +104,7 @@ export type Key = string | Uint8Array;
 /** What any request may say. What is left out is the client's own choice, else the namespace's. */
 export interface RequestChoices {
   readonly namespace?: string | undefined;
-  /** 1 to 60,000; default 5,000. */
+  /** 1 to 60,000; default 5,000, and 15,000 for what changes the topology or a namespace. */
   readonly timeoutMs?: number | undefined;
   readonly consistency?: Consistency | undefined;
   /** Cancels the request; its reason is thrown. A write may have taken place. */
@@ -168,6 +168,15 @@ export interface ClientOptions extends ReadChoices, WriteChoices {
 
 const urlDefault = "http://127.0.0.1:8080";
 const timeoutMsDefault = 5000;
+/**
+ * What changes the topology. A node asks the voters for 10 s (`agreement`), and then says who has to come
+ * back and whether anything was begun; whoever hangs up before that knows neither.
+ */
+const topologyTimeoutMsDefault = 15_000;
+const moveOpenHint =
+  "It may have begun, or begin yet. Look before it is asked for again: 'quorate cluster status' or GET /v1/cluster/plan.";
+const namespaceOpenHint =
+  "It may have taken place, or take place yet: GET /v1/namespaces tells. Asking for the same again is safe.";
 const pageSizeMax = 1000;
 /** Values that `export` asks for in one batch, by count and by bytes. */
 const exportGroupMax = 500;
@@ -326,6 +335,8 @@ export class QuorateClient {
   ): Promise<NamespaceInfo> {
     const sent = {
       writes: true,
+      openHint: namespaceOpenHint,
+      timeoutMsDefault: topologyTimeoutMsDefault,
       headers: { "Content-Type": "application/json" },
       body: namespaceBody(policy),
     };
@@ -335,8 +346,12 @@ export class QuorateClient {
 
   /** Deletes a namespace and every key in it, whether it is there or not. */
   async deleteNamespace(name: string, choices: RequestChoices = {}): Promise<void> {
-    const path = namespacePath(name);
-    await (await this.#send("DELETE", path, choices, { writes: true })).bytes();
+    const sent = {
+      writes: true,
+      openHint: namespaceOpenHint,
+      timeoutMsDefault: topologyTimeoutMsDefault,
+    };
+    await (await this.#send("DELETE", namespacePath(name), choices, sent)).bytes();
   }
 
   /** What the node says about itself. */
@@ -358,7 +373,7 @@ export class QuorateClient {
 
   /** What other members, weights or zones would move; changes nothing. */
   async plan(request: PlanRequest, choices: RequestChoices = {}): Promise<PlanAnswer> {
-    return planInfo(await this.#post("/v1/cluster/plan", request, choices));
+    return planInfo(await this.#post("/v1/cluster/plan", request, choices, false));
   }
 
   /** Begins what a plan of this node says. */
@@ -376,9 +391,16 @@ export class QuorateClient {
     return movesInfo(await (await this.#send("GET", "/v1/cluster/plan", choices)).json());
   }
 
-  async #post(path: string, body: unknown, choices: RequestChoices): Promise<Fields> {
+  async #post(
+    path: string,
+    body: unknown,
+    choices: RequestChoices,
+    writes = true,
+  ): Promise<Fields> {
     const sent = {
-      writes: true,
+      writes,
+      openHint: moveOpenHint,
+      timeoutMsDefault: topologyTimeoutMsDefault,
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
     };
@@ -470,8 +492,10 @@ export class QuorateClient {
       url: `${this.#base}${path}${queryText(sent.query)}`,
       headers: { ...this.#options.headers, ...sent.headers },
       ...(sent.body === undefined ? {} : { body: sent.body }),
-      timeoutMs: choices.timeoutMs ?? this.#options.timeoutMs ?? timeoutMsDefault,
+      timeoutMs:
+        choices.timeoutMs ?? this.#options.timeoutMs ?? sent.timeoutMsDefault ?? timeoutMsDefault,
       writes: sent.writes ?? false,
+      openHint: sent.openHint,
       signal: choices.signal ?? this.#options.signal,
     });
   }
@@ -488,6 +512,10 @@ interface Target {
 
 interface Sent {
   readonly writes?: boolean;
+  /** What to do when its answer was lost. */
+  readonly openHint?: string;
+  /** Where neither the call nor the client says how long. */
+  readonly timeoutMsDefault?: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly query?: Query;
   readonly body?: Uint8Array | string;

@@ -29,6 +29,7 @@ import {
 
 /** How much longer than the node a client waits: the node's own 504 says more than a cut. */
 const graceMs = 1000;
+const openHintDefault = "The write may have taken place. Repeating a PUT or DELETE is safe.";
 const causesFollowedMax = 8;
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -43,6 +44,8 @@ export interface FetchRequest {
   readonly timeoutMs: number;
   /** Whether a lost answer leaves it open what happened. */
   readonly writes: boolean;
+  /** What to do when it is open; the words for a key unless given. */
+  readonly openHint?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -119,7 +122,7 @@ class Deadline {
   /** The error for whatever ended the request. */
   explain(error: unknown): unknown {
     if (error instanceof QuorateError) return error;
-    const { signal, timeoutMs, url, writes } = this.#request;
+    const { signal, timeoutMs, url, writes, openHint = openHintDefault } = this.#request;
     if (signal?.aborted === true) return signal.reason;
     if (!this.#isOver) return connectionError(error, this.#request);
     return new QuorateError(
@@ -127,9 +130,7 @@ class Deadline {
       `${originOf(url)} did not answer within ${timeoutMs + graceMs} ms.`,
       {
         ...(writes ? { outcome: "unknown" as Outcome } : {}),
-        hint: writes
-          ? "The write may have taken place. Repeating a PUT or DELETE is safe."
-          : "Repeat it, with a longer timeout if needed (at most 60s).",
+        hint: writes ? openHint : "Repeat it, with a longer timeout if needed (at most 60s).",
         cause: error,
       },
     );
@@ -273,17 +274,19 @@ function notOurs(response: Response, request: FetchRequest): never {
   );
 }
 
-function connectionError(error: unknown, { url, writes }: FetchRequest): QuorateError {
+function connectionError(
+  error: unknown,
+  { url, writes, openHint = openHintDefault }: FetchRequest,
+): QuorateError {
   const isRefused = neverLeft(error);
   const wasSent = !isRefused || answered.has(originOf(url));
   const outcome: Outcome = wasSent ? "unknown" : "none";
   const detail = isRefused
     ? `No connection to ${originOf(url)}: ${reasonOf(error)}.`
     : `The connection to ${originOf(url)} was lost before the answer: ${reasonOf(error)}.`;
-  const repeat = "The write may have taken place. Repeating a PUT or DELETE is safe.";
   return new QuorateError("unreachable", detail, {
     ...(writes ? { outcome } : {}),
-    hint: wasSent && writes ? repeat : "Check that the node runs there ('quorate serve').",
+    hint: wasSent && writes ? openHint : "Check that the node runs there ('quorate serve').",
     cause: error,
   });
 }

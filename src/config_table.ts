@@ -265,7 +265,7 @@ export const settings: SettingTable = {
     ...request,
     kind: kinds.duration(1, timeoutMsMax),
     default: timeoutMsDefault,
-    meaning: "How long one request may take.",
+    meaning: "How long one request may take. Unless it is given, what changes members has 15s.",
     tradeOff: "A longer one waits out slow replicas; a failure is known later.",
   },
   consistency: {

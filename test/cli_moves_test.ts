@@ -2,7 +2,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { MovesAnswer, PlanAnswer, PlanRequest } from "../src/api.ts";
-import { withStand } from "./cli_harness.ts";
+import { type Fetch, QuorateClient } from "../src/client.ts";
+import { QuorateError } from "../src/errors.ts";
+import { type Stand, withStand } from "./cli_harness.ts";
 import type { FakeApi } from "./fake_api.ts";
 
 const test = suite("cli moves");
@@ -59,5 +61,66 @@ test("drain --fewer-copies prints what the plan warns of, and carries it out", (
     assert.match(err, fewer);
     assert.equal(asked.applied, ["5f1c09aa61e2b7d4"]);
   }));
+
+/** The waits that begin while `run` is under way. */
+async function waitsOf(run: () => Promise<unknown>): Promise<readonly number[]> {
+  const waits: number[] = [];
+  const real = globalThis.setTimeout;
+  const noting = (task: () => void, ms?: number) => {
+    waits.push(ms ?? 0);
+    return real(task, ms);
+  };
+  globalThis.setTimeout = Object.assign(noting, real) as typeof setTimeout;
+  try {
+    await run();
+  } finally {
+    globalThis.setTimeout = real;
+  }
+  return waits;
+}
+
+test("what changes members is waited for longer than a node asks the voters, unless --timeout is given", () =>
+  withStand(async ({ ask, edge }: Stand) => {
+    planning(edge.api, []);
+    const node = 10_000;
+    for (const words of [
+      ["drain", "n2"],
+      ["cluster", "plan", "--drain", "n2"],
+      ["cluster", "apply", "5f1c09aa61e2b7d4"],
+      ["cluster", "revert"],
+    ]) {
+      const waits = await waitsOf(() => ask(...words));
+      assert.ok(Math.max(...waits) > node, `${words.join(" ")}: ${waits.join(", ")} ms`);
+      const given = await waitsOf(() => ask(...words, "--timeout", "3s"));
+      assert.is(Math.max(...given), 4000, words.join(" "));
+    }
+    const read = await waitsOf(() => ask("get", "k"));
+    assert.is(Math.max(...read), 6000);
+  }));
+
+/** The error of a request whose answer never comes. */
+async function lostBy(run: (client: QuorateClient) => Promise<unknown>): Promise<QuorateError> {
+  const fetch: Fetch = (_, { signal }) =>
+    new Promise((_resolve, reject) => {
+      signal?.addEventListener("abort", () => reject(new Error("aborted")));
+    });
+  try {
+    await run(new QuorateClient({ fetch, timeoutMs: 1 }));
+  } catch (error) {
+    return QuorateError.from(error);
+  }
+  throw new Error("it did not fail");
+}
+
+test("an answer that was lost has a hint that fits what was asked for", async () => {
+  const move = await lostBy((client) => client.applyPlan("5f1c09aa61e2b7d4"));
+  assert.is(move.outcome, "unknown");
+  assert.match(move.hint ?? "", "quorate cluster status");
+  assert.not.match(move.hint ?? "", /PUT|DELETE/);
+  const space = await lostBy((client) => client.putNamespace("a", {}));
+  assert.match(space.hint ?? "", "GET /v1/namespaces");
+  const plan = await lostBy((client) => client.plan({ drain: ["n2"] }));
+  assert.is(plan.outcome, undefined, "a plan changes nothing");
+});
 
 test.run();
