@@ -254,7 +254,8 @@ export class Coordinator {
     const { number: namespaceNumber, policy } = this.namespace(request.namespace);
     const level = levelOf("r", request, policy, this.#memberCount);
     const { n } = policy;
-    const job = { namespaceNumber, key, n, level, durability, timeoutMs, requestId };
+    const explains = request.explain;
+    const job = { namespaceNumber, key, n, level, durability, timeoutMs, requestId, explains };
     const { record, replies, epoch, explain } = await this.#clusterReads.run(job);
     const answer = { ...this.#answer(level), epoch, replies };
     const whole = request.explain === true ? { ...answer, explain: explain() } : answer;
@@ -300,7 +301,7 @@ export class Coordinator {
     const level = levelOf("w", request, policy, this.#memberCount);
     const durability = request.durability ?? policy.durability;
     const job = { namespaceNumber, key, n: policy.n, level, durability, timeoutMs, requestId };
-    const result = await this.#clusterWrites.run({ ...job, record });
+    const result = await this.#clusterWrites.run({ ...job, record, explains: request.explain });
     const { acks: replies, epoch, explain } = result;
     const whole = {
       ...this.#answer(level),

@@ -8,7 +8,7 @@
 
 import type { Clock, Report } from "./capability.ts";
 import type { Deadlines } from "./deadlines.ts";
-import { QuorateError } from "./errors.ts";
+import { QuorateError, type ReplicaLine } from "./errors.ts";
 import type { Hlc } from "./hlc.ts";
 import type {
   Lost,
@@ -124,9 +124,12 @@ export interface ReplicaNote {
   reason?: string;
   version?: string;
   tookMs?: number;
-  /** Why its answer was not gone by. */
+  /** Why its answer did not count. */
   ignored?: string;
 }
+
+/** Of a replica without data: it takes writes and answers, and counts for nothing until it is filled (R4). */
+export const lacksData = "the replica lacks data and does not count";
 
 /** A rejected request, as the machines are told of it. */
 export function lostOf(thrown: unknown): Lost {
@@ -134,9 +137,15 @@ export function lostOf(thrown: unknown): Lost {
   return { kind: "lost", mayHold: outcome !== "none", detail };
 }
 
-/** Puts what a replica said into its line. */
-export function noteReply(note: ReplicaNote, reply: WriteReply | ReadReply | Lost): void {
+/** Puts what a replica said into its line; `counts` is false for one that lacks data. */
+export function noteReply(
+  note: ReplicaNote,
+  reply: WriteReply | ReadReply | Lost,
+  counts = true,
+): void {
   note.status = reply.kind;
+  const isAnswer = reply.kind !== "refused" && reply.kind !== "lost";
+  if (isAnswer && !counts) note.ignored = lacksData;
   if (reply.kind === "found" || reply.kind === "superseded") {
     note.version = versionText(reply.version);
   }
@@ -145,6 +154,25 @@ export function noteReply(note: ReplicaNote, reply: WriteReply | ReadReply | Los
     note.status = reply.mayHold ? "no answer" : "not reached";
     note.reason = reply.detail;
   }
+}
+
+/** The lines of an error: why a replica failed, or why what it answered did not count. */
+export function errorLines(notes: readonly ReplicaNote[]): readonly ReplicaLine[] {
+  return notes.map(({ node, status, reason, ignored }) => {
+    const why = reason ?? ignored;
+    return why === undefined ? { node, status } : { node, status, reason: why };
+  });
+}
+
+/** What helps where replicas lack data; undefined where none does. */
+export function lackingHint(notes: readonly ReplicaNote[]): string | undefined {
+  const nodes = notes.filter(({ ignored }) => ignored === lacksData).map(({ node }) => node);
+  if (nodes.length === 0) return undefined;
+  const [who, counts, asked] =
+    nodes.length === 1
+      ? [nodes.join(), "counts", "that node"]
+      : [nodes.join(" and "), "count", "each of these nodes"];
+  return `${who} ${counts} again when the data that were lost are back: 'quorate repair --url …' at ${asked} says what that waits for.`;
 }
 
 export function rounded(ms: number): number {

@@ -18,7 +18,9 @@ import type { Durability } from "./api.ts";
 import { ReadAsks } from "./coordinator_ask.ts";
 import {
   type ClusterPorts,
+  errorLines,
   type KeyPlace,
+  lackingHint,
   lostOf,
   noteReply,
   otherSetOf,
@@ -51,6 +53,8 @@ export interface ReadJob {
   readonly durability: Durability;
   readonly timeoutMs: number;
   readonly requestId: string;
+  /** Whether an error says what happened, as an answer can. */
+  readonly explains?: boolean | undefined;
 }
 
 export interface ReadResult {
@@ -209,8 +213,7 @@ class OneRead {
     const told = (reply: ReadReply | Lost, from: Replied<ReadReply>["from"] | undefined): void => {
       if (attempt !== this.#attempt || this.#isOver) return;
       const tookMs = this.#shared.ports.clock.monotonicMs() - sentMs;
-      noteReply(note, reply);
-      if (from?.counts === false) note.ignored = "it lacks data, and does not count";
+      noteReply(note, reply, from?.counts);
       note.tookMs = rounded(tookMs);
       if (reply.kind === "refused" && reply.reason === "corruption") this.#damaged.add(replica);
       this.#told(replica, reply, from);
@@ -535,24 +538,43 @@ class OneRead {
   }
 
   #error(slug: "timeout" | "read-quorum-not-met", detail: string): QuorateError {
+    this.#noteIgnored();
     return new QuorateError(slug, detail, {
       needed: this.#job.level.needed,
       acks: this.#quorum.replies,
       key: this.#job.key,
       epoch: this.#place.epoch,
-      replicas: this.#notes.map(({ node, status, reason }) =>
-        reason === undefined ? { node, status } : { node, status, reason },
-      ),
-      hint: "Repeat the request, or ask for fewer replicas: consistency=one reads whatever is there.",
+      replicas: errorLines(this.#notes),
+      hint: this.#hint,
+      ...(this.#job.explains === true ? { explain: this.#explain() } : {}),
     });
   }
 
-  #explain(): unknown {
+  /** What would help: to ask for fewer replicas does not where one alone was asked for. */
+  get #hint(): string {
+    const { needed } = this.#job.level;
+    const lacking = lackingHint(this.#notes);
+    if (needed === 1) {
+      return lacking ?? "Repeat the request. 'quorate status' tells which nodes are down.";
+    }
+    const fewer =
+      "Repeat the request, or ask for fewer replicas: consistency=one reads whatever is there.";
+    return lacking === undefined ? fewer : `${lacking} ${fewer}`;
+  }
+
+  #noteIgnored(): void {
     const ignore = (replicas: readonly number[], why: string): void => {
       for (const replica of replicas) (this.#notes[replica] as ReplicaNote).ignored = why;
     };
-    ignore(this.#quorum.overruled, "it was deleted below a watermark that this replica has not");
-    ignore(this.#quorum.forgotten, "it is a delete below the watermark, as good as nothing");
+    ignore(
+      this.#quorum.overruled,
+      "the record was deleted below a watermark that this replica does not have",
+    );
+    ignore(this.#quorum.forgotten, "the delete is below the watermark and counts as nothing");
+  }
+
+  #explain(): unknown {
+    this.#noteIgnored();
     return {
       replicas: this.#notes.map((note) => ({ ...note })),
       hedges: this.#hedges,

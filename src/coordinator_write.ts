@@ -22,7 +22,9 @@
 import type { Durability } from "./api.ts";
 import {
   type ClusterPorts,
+  errorLines,
   type KeyPlace,
+  lackingHint,
   lostOf,
   noteReply,
   otherSetOf,
@@ -48,6 +50,8 @@ export interface WriteJob {
   readonly durability: Durability;
   readonly timeoutMs: number;
   readonly requestId: string;
+  /** Whether an error says what happened, as an answer can. */
+  readonly explains?: boolean | undefined;
   /** The record under a version that was minted for it. */
   readonly record: (version: Version) => StoredRecord;
 }
@@ -186,6 +190,10 @@ class OneWrite {
     return { needed, isStrict: 2 * needed > replicas };
   }
 
+  get #isStrict(): boolean {
+    return this.#levelOf(this.#place.replicas.length).isStrict;
+  }
+
   #move(place: KeyPlace): void {
     this.#place = place;
     this.#writers = writersOf(place);
@@ -240,7 +248,8 @@ class OneWrite {
     const asked: Promise<Replied<WriteReply>> =
       nodeId === own ? local.write(request, true) : peers.write(nodeId, request, { timeoutMs });
     const told = (reply: WriteReply | Lost, counts: boolean): void => {
-      noteReply(note, reply);
+      // Below a majority one that lacks data counts as well (R4).
+      noteReply(note, reply, counts || !this.#isStrict);
       note.tookMs = rounded(clock.monotonicMs() - sentMs);
       this.#step(replica, round, reply, counts);
     };
@@ -382,9 +391,8 @@ class OneWrite {
     const { acks } = this.#quorum;
     const slug = decision.kind === "failed" ? decision.slug : "write-quorum-not-met";
     const tookMs = Math.round(this.#ports.clock.monotonicMs() - this.#beganMs);
-    const replicas = this.#notes.map(({ node, status, reason }) =>
-      reason === undefined ? { node, status } : { node, status, reason },
-    );
+    const lacking = lackingHint(this.#notes);
+    const hint = hintsOf[outcome];
     return new QuorateError(
       slug,
       `${acks} of ${needed} replicas acknowledged the write in ${tookMs} ms.`,
@@ -392,10 +400,11 @@ class OneWrite {
         outcome,
         needed,
         acks,
-        replicas,
+        replicas: errorLines(this.#notes),
         key: this.#job.key,
         epoch: this.#place.epoch,
-        hint: hintsOf[outcome],
+        hint: lacking === undefined ? hint : `${hint} ${lacking}`,
+        ...(this.#job.explains === true ? { explain: this.#explain() } : {}),
         ...(outcome === "none" ? { retryAfterSeconds: 1 } : {}),
       },
     );

@@ -330,6 +330,8 @@ export interface ErrorFacts {
   readonly retryAfterSeconds?: number;
   /** For `method-not-allowed`: the value of Allow. */
   readonly allow?: string;
+  /** What happened, as a JSON value, where the request has asked for that. */
+  readonly explain?: unknown;
   readonly cause?: unknown;
 }
 

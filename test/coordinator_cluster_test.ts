@@ -391,8 +391,8 @@ test("an explained read says of an answer that it did not go by why it did not",
   for (const name of ["n2", "n3"])
     cluster.node(name).state.fence = { promise: watermark, watermark };
   for (const [key, why] of [
-    ["dropped", "it is a delete below the watermark, as good as nothing"],
-    ["brought back", "it was deleted below a watermark that this replica has not"],
+    ["dropped", "the delete is below the watermark and counts as nothing"],
+    ["brought back", "the record was deleted below a watermark that this replica does not have"],
   ] as const) {
     const { record, explain } = await cluster.node("n1").get(key, { explain: true });
     assert.is(record, undefined);
@@ -472,6 +472,53 @@ test("R4, I4: a replica without data takes writes and counts for nothing", async
   await rejectsSlug("read-quorum-not-met", node.get("k"));
   cluster.heal();
   assert.is(await node.value("k"), "w", "and what was partial may appear later");
+  await cluster.close();
+});
+
+const lacks = "the replica lacks data and does not count";
+
+test("R4: an explained read and write say of a replica that lacks data that it does not count", async () => {
+  const cluster = await Cluster.open(3);
+  cluster.node("n2").state.counts = false;
+  const node = cluster.node("n1");
+  const written = await node.put("k", "v", { w: 2, explain: true });
+  await turns();
+  const read = await node.get("k", { r: 2, explain: true });
+  type Told = { replicas: readonly { node: string; ignored?: string }[] };
+  for (const explain of [written.explain, read.explain]) {
+    const told = (explain as Told).replicas.find(({ node: name }) => name === "n2");
+    assert.is(told?.ignored, lacks);
+  }
+  await cluster.close();
+});
+
+test("R4: where nobody's data count, errors say so of each replica, and name what helps", async () => {
+  const cluster = await Cluster.open(3);
+  for (const { state } of cluster.nodes) state.counts = false;
+  const node = cluster.node("n1");
+  const write = await rejectsSlug("write-quorum-not-met", node.put("k", "v"));
+  assert.equal(write.facts.replicas?.[0], { node: "n1", status: "took", reason: lacks });
+  assert.match(write.hint ?? "", "'quorate repair --url …'");
+  const options = { consistency: "one", explain: true } as const;
+  const read = await rejectsSlug("read-quorum-not-met", node.get("k", options));
+  assert.equal(read.facts.replicas?.[0], { node: "n1", status: "found", reason: lacks });
+  assert.match(read.hint ?? "", "'quorate repair --url …'");
+  assert.not.match(read.hint ?? "", "consistency=one", "that was asked for already");
+  const { replicas } = read.facts.explain as { replicas: readonly { ignored?: string }[] };
+  assert.is(replicas[0]?.ignored, lacks, "what was asked for stands in the error as well");
+  const quorum = await rejectsSlug("read-quorum-not-met", node.get("k"));
+  assert.match(quorum.hint ?? "", "consistency=one");
+  await cluster.close();
+});
+
+test("a read of one replica that is away does not advise to ask for one", async () => {
+  const cluster = await Cluster.open(4);
+  for (const name of ["n1", "n2", "n3"]) cluster.cut(name);
+  const away = cluster.node("n4").get("k", { consistency: "one", explain: true });
+  const { hint = "", facts } = await rejectsSlug("read-quorum-not-met", away);
+  assert.not.match(hint, "consistency=one");
+  assert.match(hint, "quorate status");
+  assert.ok(facts.explain !== undefined);
   await cluster.close();
 });
 
