@@ -30,8 +30,8 @@ export async function explain(
   const info = await clientOf(config).explain(keyArgument(words[0] ?? "", options));
   const format = formatOf(config, io, "table", "json");
   if (format === "raw") {
-    const lines = info.replicas.map(({ node, status, version = "" }) =>
-      [shown(node), shown(status), shown(version)].join("\t"),
+    const lines = info.replicas.map((replica) =>
+      [replica.node, replica.status, replica.version ?? "", kindOf(replica)].map(shown).join("\t"),
     );
     await io.write(lines.map((line) => `${line}\n`).join(""));
   } else if (format === "table") await showTable(info, io);
@@ -39,15 +39,23 @@ export async function explain(
   return exitCode.done;
 }
 
-function fieldsOf({ namespace, key, partition, epoch, replicas }: ExplainInfo): unknown {
+/** Whether what it holds is a value: a delete has a version like any other. */
+function kindOf({ version, tombstone }: ExplainedReplica): string {
+  if (version === undefined) return "";
+  return tombstone === true ? "deleted" : "value";
+}
+
+function fieldsOf({ namespace, key, partition, epoch, n, replicas }: ExplainInfo): unknown {
   return {
     namespace,
     ...bytesField("key", key),
     partition,
     epoch,
-    replicas: replicas.map(({ expiresAtMs, ...replica }) => ({
+    ...(n === undefined ? {} : { n }),
+    replicas: replicas.map(({ expiresAtMs, sameBeforeMs, ...replica }) => ({
       ...replica,
       ...expiresField(expiresAtMs),
+      ...(sameBeforeMs === undefined ? {} : { sameBefore: timeText(sameBeforeMs) }),
     })),
   };
 }
@@ -59,22 +67,39 @@ async function showTable(info: ExplainInfo, io: Io): Promise<void> {
   const rows = info.replicas.map((replica, index) => [
     `${index + 1}`,
     shown(replica.node),
-    shown(replica.status),
+    stateOf(replica),
     shown(replica.version ?? ""),
     replica.version === undefined ? "" : replica.version === newest ? "newest" : "older",
     heldText(replica),
+    replica.epoch === undefined ? "" : `${replica.epoch}`,
+    replica.sameBeforeMs === undefined ? "" : timeText(replica.sameBeforeMs),
     replica.tookMs === undefined ? "" : replica.tookMs.toFixed(1),
     shown(replica.error ?? ""),
   ]);
-  const head = ["replica", "node", "status", "version", "copy", "holds", "ms", "error"];
+  const head = [
+    ...["replica", "node", "status", "version", "copy", "holds"],
+    ...["epoch", "same before", "ms", "error"],
+  ];
   await io.write(await tableText(head, rows));
   const where = `${keyText(info.key)} in '${shown(info.namespace)}'`;
-  io.note(io.paint("dim", `${where}: partition ${info.partition}, epoch ${info.epoch}.`));
+  const count = info.n === undefined ? "" : `, n ${info.n}`;
+  io.note(io.paint("dim", `${where}: partition ${info.partition}, epoch ${info.epoch}${count}.`));
+}
+
+/** With what makes an answer worth less, where something does. */
+function stateOf({ status, up, counts }: ExplainedReplica): string {
+  const away = up === false ? ["believed down"] : [];
+  const lacks = counts === false ? ["does not count"] : [];
+  return [shown(status), ...away, ...lacks].join(", ");
+}
+
+function timeText(ms: number): string {
+  return new Date(ms).toISOString();
 }
 
 function heldText({ tombstone, bytes, expiresAtMs }: ExplainedReplica): string {
   const what = tombstone === true ? "deleted" : bytes === undefined ? "" : sizeText(bytes);
   if (expiresAtMs === undefined) return what;
-  const until = `until ${new Date(expiresAtMs).toISOString()}`;
+  const until = `until ${timeText(expiresAtMs)}`;
   return what === "" ? until : `${what}, ${until}`;
 }

@@ -154,6 +154,14 @@ export interface ExplainedReplica {
   readonly bytes?: number;
   readonly tookMs?: number;
   readonly error?: string;
+  /** False when the node that answers believes it to be down. */
+  readonly up?: boolean;
+  /** False when it lacks data: what it says is nothing to a read or a write. */
+  readonly counts?: boolean;
+  /** The epoch that it knows. */
+  readonly epoch?: number;
+  /** What was written before this is the same on all replicas, as far as this one knows. */
+  readonly sameBeforeMs?: number;
 }
 
 /** Where a key lives, and what each of its replicas holds. */
@@ -162,6 +170,8 @@ export interface ExplainInfo {
   readonly key: Uint8Array;
   readonly partition: number;
   readonly epoch: number;
+  /** How many replicas it has; undefined: the node does not tell. */
+  readonly n?: number;
   /** In order. */
   readonly replicas: readonly ExplainedReplica[];
 }
@@ -258,6 +268,7 @@ export function explainInfo(body: Fields): ExplainInfo {
     key: keyIn(body) ?? malformed("no key"),
     partition: Number(body.partition),
     epoch: Number(body.epoch),
+    ...numberField(body, "n"),
     replicas: replicas.filter(isObject).map(explainedReplica),
   };
 }
@@ -304,15 +315,20 @@ function memberInfo(member: Fields): MemberInfo {
 
 function explainedReplica(replica: Fields): ExplainedReplica {
   const expiresAtMs = msOf(replica.expiresAt);
+  const sameBeforeMs = msOf(replica.sameBefore);
   return {
     node: textIn(replica, "node") ?? malformed("a replica without a name"),
     status: textIn(replica, "status") ?? malformed("a replica without a status"),
     ...textField(replica, "version"),
-    ...(typeof replica.tombstone === "boolean" ? { tombstone: replica.tombstone } : {}),
+    ...booleanField(replica, "tombstone"),
     ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
     ...numberField(replica, "bytes"),
     ...numberField(replica, "tookMs"),
     ...textField(replica, "error"),
+    ...booleanField(replica, "up"),
+    ...booleanField(replica, "counts"),
+    ...numberField(replica, "epoch"),
+    ...(sameBeforeMs === undefined ? {} : { sameBeforeMs }),
   };
 }
 
@@ -332,4 +348,13 @@ function numberField<Name extends string>(
   const value = fields[name];
   const has = typeof value === "number";
   return (has ? { [name]: value } : {}) as { readonly [N in Name]?: number };
+}
+
+function booleanField<Name extends string>(
+  fields: Fields,
+  name: Name,
+): { readonly [N in Name]?: boolean } {
+  const value = fields[name];
+  const has = typeof value === "boolean";
+  return (has ? { [name]: value } : {}) as { readonly [N in Name]?: boolean };
 }

@@ -271,13 +271,17 @@ const explained = {
   key: "users/1",
   partition: 7,
   epoch: 3,
+  n: 3,
   replicas: [
-    { node: "n1", status: "found", version: newer, tombstone: true, tookMs: 0.2 },
+    {
+      ...{ node: "n1", status: "found", version: newer, tombstone: true, tookMs: 0.2 },
+      ...{ up: true, counts: true, epoch: 3, sameBefore: "2025-01-01T00:00:00.000Z" },
+    },
     {
       ...{ node: "n2", status: "found", version: older, tombstone: false, bytes: 2048 },
-      ...{ expiresAt: "2030-01-01T00:00:00.000Z", tookMs: 1.25 },
+      ...{ tookMs: 1.25, up: true, counts: false, epoch: 2, expiresAt: "2030-01-01T00:00:00.000Z" },
     },
-    { node: "n3", status: "no answer", error: "the link was cut\u001b[2J" },
+    { node: "n3", status: "no answer", error: "the link was cut\u001b[2J", up: false },
   ],
 };
 
@@ -308,13 +312,25 @@ test("explain prints what each replica of a key holds, and which copy is the new
     assert.equal(JSON.parse(json.out), explained);
     const { out, err } = await quorate(["explain", "users/1"], { environment, columns: 120 });
     const [head = "", n1 = "", n2 = "", n3 = ""] = out.split("\n");
-    assert.match(head, /^replica +node +status +version +copy +holds +ms +error$/);
-    assert.match(n1, /^1 +n1 +found +0000018bcfe5687b-00000000000000aa +newest +deleted +0\.2$/);
-    assert.match(n2, /^2 +n2 +found .*bb +older +2\.0 KiB, until 2030-01-01T00:00:00\.000Z +1\.3$/);
-    assert.match(n3, /^3 +n3 +no answer +"the link was cut\\u001b\[2J"$/);
-    assert.is(err, "users/1 in 'default': partition 7, epoch 3.\n");
+    assert.match(
+      head,
+      /^replica +node +status +version +copy +holds +epoch +same before +ms +error$/,
+    );
+    assert.match(
+      n1,
+      /^1 +n1 +found +0000018bcfe5687b-00000000000000aa +newest +deleted +3 +2025-01-01T00:00:00\.000Z +0\.2$/,
+    );
+    assert.match(
+      n2,
+      /^2 +n2 +found, does not count .*bb +older +2\.0 KiB, until 2030-01-01T00:00:00\.000Z +2 +1\.3$/,
+    );
+    assert.match(n3, /^3 +n3 +no answer, believed down +"the link was cut\\u001b\[2J"$/);
+    assert.is(err, "users/1 in 'default': partition 7, epoch 3, n 3.\n");
     const raw = await quorate(["explain", "users/1", "-o", "raw"], { environment });
-    assert.is(raw.out, `n1\tfound\t${newer}\nn2\tfound\t${older}\nn3\tno answer\t\n`);
+    assert.is(
+      raw.out,
+      `n1\tfound\t${newer}\tdeleted\nn2\tfound\t${older}\tvalue\nn3\tno answer\t\t\n`,
+    );
     assert.is(asked[0], "/v1/explain/default/users/1 5000ms");
     const odd = ["explain", "--key64", "_w", "-n", "logs", "--timeout", "2s"];
     await quorate(odd, { environment });
