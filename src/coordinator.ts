@@ -44,7 +44,7 @@ import { assert } from "./assert.ts";
 import { emptyBytes } from "./bytes.ts";
 import type { Clock } from "./capability.ts";
 import { explainKey, factsOf as heldOf } from "./coordinator_explain.ts";
-import { type ClusterPorts, rounded } from "./coordinator_ports.ts";
+import { type ClusterPorts, type ReplicaNote, rounded } from "./coordinator_ports.ts";
 import { ClusterReads } from "./coordinator_read.ts";
 import type { ScanJob } from "./coordinator_scan.ts";
 import { ClusterWrites } from "./coordinator_write.ts";
@@ -236,7 +236,7 @@ export class Coordinator {
     const stored = await replica.get(number, request.key, request.durability ?? "fsync");
     const answer = this.#answer(level);
     const explain = request.explain
-      ? explanation(nodeName, stored?.version, clock.monotonicMs() - beganMs)
+      ? explanation(nodeName, stored, clock.monotonicMs() - beganMs)
       : undefined;
     const whole = explain === undefined ? answer : { ...answer, explain };
     if (stored === undefined || stored.tombstone) return { ...whole, record: undefined };
@@ -361,7 +361,10 @@ export class Coordinator {
     const answer = { ...this.#answer(level), version, durability };
     const expires = expiresAtMs === undefined ? answer : { ...answer, expiresAtMs };
     if (request.explain !== true) return expires;
-    return { ...expires, explain: explanation(nodeName, version, clock.monotonicMs() - beganMs) };
+    return {
+      ...expires,
+      explain: explanation(nodeName, last, clock.monotonicMs() - beganMs, "took"),
+    };
   }
 
   /** Gives a version to the own store; answers what another one has to be above, if it did not take it. */
@@ -441,12 +444,17 @@ function factsOf({
   return expiresAtMs === undefined ? { version } : { version, expiresAtMs };
 }
 
-function explanation(node: string, version: Version | undefined, tookMs: number): object {
-  const held = version === undefined ? "nothing" : versionText(version);
-  return {
-    replicas: [{ node, status: "answered", version: held }],
-    tookMs: Math.round(tookMs * 1000) / 1000,
-  };
+/** What happened on a cluster of one, in the words of the others. */
+function explanation(
+  node: string,
+  record: Pick<StoredRecord, "version" | "tombstone"> | undefined,
+  tookMs: number,
+  status = "found",
+): object {
+  const line: ReplicaNote = { node, status: record === undefined ? "nothing" : status };
+  if (record !== undefined) line.version = versionText(record.version);
+  if (record?.tombstone === true && status === "found") line.tombstone = true;
+  return { replicas: [line], tookMs: rounded(tookMs) };
 }
 
 function liveRecord(stored: StoredRecord): LiveRecord {

@@ -123,6 +123,8 @@ export interface ReplicaNote {
   status: string;
   reason?: string;
   version?: string;
+  /** What it holds is a deletion. */
+  tombstone?: true;
   tookMs?: number;
   /** Why its answer did not count. */
   ignored?: string;
@@ -148,6 +150,8 @@ export function noteReply(
   if (isAnswer && !counts) note.ignored = lacksData;
   if (reply.kind === "found" || reply.kind === "superseded") {
     note.version = versionText(reply.version);
+    delete note.tombstone;
+    if (reply.kind === "found" && reply.tombstone) note.tombstone = true;
   }
   if (reply.kind === "refused") note.reason = `${reply.reason}: ${reply.detail}`;
   if (reply.kind === "lost") {

@@ -40,7 +40,7 @@ import {
 } from "./exchange.ts";
 import { grouped } from "./figures.ts";
 import { hlcWallMs } from "./hlc.ts";
-import { aboutOf, problemReply } from "./problem.ts";
+import { aboutOf, explainHeader, problemReply } from "./problem.ts";
 import { exactlyOne, optionHeaders, parameters, parseParameters } from "./schemas.ts";
 import {
   parseKey64,
@@ -174,9 +174,7 @@ export function answerHeaders(
     "Quorate-Epoch",
     String(answer.epoch),
   ];
-  if (answer.explain !== undefined) {
-    headers.push("Quorate-Explain", asciiJson(answer.explain));
-  }
+  if (answer.explain !== undefined) headers.push(...explainHeader(answer.explain));
   return headers;
 }
 
@@ -364,12 +362,4 @@ function parseMeta(exchange: Exchange): Meta {
   }
   if (meta.length > 0) checkMetaBytes(meta);
   return meta;
-}
-
-/** JSON that fits a header: everything beyond printable ASCII escaped. */
-function asciiJson(value: unknown): string {
-  return JSON.stringify(value).replace(
-    /[^\x20-\x7e]/g,
-    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }

@@ -87,12 +87,26 @@ export function problemReply(
     "no-store",
   );
   const outcome = error.outcome ?? about.outcome;
-  const { retryAfterSeconds, allow } = error.facts;
+  const { retryAfterSeconds, allow, explain } = error.facts;
   if (retryAfterSeconds !== undefined && (outcome === undefined || outcome === "none")) {
     headers.push("Retry-After", String(Math.max(1, Math.ceil(retryAfterSeconds))));
   }
   if (allow !== undefined) headers.push("Allow", allow);
+  headers.push(...explainHeader(explain));
   return { status: error.status, headers, body };
+}
+
+/** Quorate-Explain, where a request has asked for what happened: also where it has failed. */
+export function explainHeader(explain: unknown): readonly string[] {
+  return explain === undefined ? [] : ["Quorate-Explain", asciiJson(explain)];
+}
+
+/** JSON that fits a header: everything beyond printable ASCII escaped. */
+function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[^\x20-\x7e]/g,
+    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 export function noSuchRoute(path: string): QuorateError {

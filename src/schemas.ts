@@ -136,12 +136,13 @@ function range64Text(what: string) {
 }
 
 const keyFields = { key: keyText.optional(), key64: key64Text.optional() };
-const readFields = {
+/** Of requests about many keys, which have no explanation: it would be one of every key. */
+const manyFields = {
   consistency: consistency.optional(),
   r: replicasText.optional(),
   timeout: timeout.optional(),
-  explain: explain.optional(),
 };
+const readFields = { ...manyFields, explain: explain.optional() };
 const writeFields = {
   consistency: consistency.optional(),
   w: replicasText.optional(),
@@ -173,20 +174,17 @@ export const parameters = {
       .optional(),
     reverse: flagText("Lists from the end.").optional(),
     values: flagText("Adds the values to the items.").optional(),
-    ...readFields,
+    ...manyFields,
   }),
   count: z.strictObject({
     prefix: rangeText("Only keys that begin with it").optional(),
     prefix64: range64Text("Only keys that begin with it").optional(),
-    ...readFields,
+    ...manyFields,
   }),
   batch: z.strictObject({
-    consistency: consistency.optional(),
-    r: replicasText.optional(),
+    ...manyFields,
     w: replicasText.optional(),
     durability: durability.optional(),
-    timeout: timeout.optional(),
-    explain: explain.optional(),
   }),
   ring: z.strictObject({
     ...keyFields,

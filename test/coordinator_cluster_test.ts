@@ -475,6 +475,25 @@ test("R4, I4: a replica without data takes writes and counts for nothing", async
   await cluster.close();
 });
 
+test("an explained read says of a replica that what it holds is a deletion", async () => {
+  for (const count of [1, 3]) {
+    const cluster = await Cluster.open(count);
+    const node = cluster.node("n1");
+    await node.put("k", "v");
+    type Told = { replicas: readonly { version?: string; tombstone?: boolean }[] };
+    const firstOf = async () => {
+      const { record, explain } = await node.get("k", { explain: true });
+      const { version = "", tombstone } = (explain as Told).replicas[0] ?? {};
+      assert.match(version, /^[0-9a-f]{16}-[0-9a-f]{16}$/);
+      return [record === undefined, tombstone];
+    };
+    assert.equal(await firstOf(), [false, undefined]);
+    await node.delete("k");
+    assert.equal(await firstOf(), [true, true]);
+    await cluster.close();
+  }
+});
+
 const lacks = "the replica lacks data and does not count";
 
 test("R4: an explained read and write say of a replica that lacks data that it does not count", async () => {

@@ -309,6 +309,28 @@ everyWay("explain=1 adds what happened to the headers, in ASCII", async (edge) =
   assert.is((await edge.ask("/v1/kv/default/a")).headers["quorate-explain"], undefined);
 });
 
+everyWay("explain=1 adds what happened also where the request has failed", async (edge) => {
+  const explain = { replicas: [{ node: "n1", status: "no answer" }] };
+  for (const slug of ["read-quorum-not-met", "timeout"] as const) {
+    edge.api.failure = new QuorateError(slug, "Nobody is there.", { explain });
+    const heard = await edge.ask("/v1/kv/default/a?explain=1");
+    problemIn(heard, slug === "timeout" ? 504 : 503, slug);
+    assert.equal(JSON.parse(heard.headers["quorate-explain"] ?? ""), explain);
+  }
+});
+
+everyWay("explain is refused where many keys are asked for, and there is none", async (edge) => {
+  const ops = JSON.stringify({ ops: [{ get: "a" }] });
+  for (const ask of [
+    { target: "/v1/keys/default?explain=1" },
+    { target: "/v1/count/default?explain=1" },
+    { method: "POST", target: "/v1/batch/default?explain=1", body: ops },
+  ]) {
+    const problem = problemIn(await edge.ask(ask), 400, "invalid-request");
+    assert.match(String(problem["detail"]), "'explain' is not known on this route");
+  }
+});
+
 everyWay("a request id is echoed, passed on and in errors; a bad one is refused", async (edge) => {
   const headers = { "quorate-request-id": "my id/1" };
   const heard = await edge.ask({ target: "/v1/kv/default/a", headers });
