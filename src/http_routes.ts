@@ -18,12 +18,13 @@ import type { Operation } from "./exchange.ts";
 import * as admin from "./http_admin.ts";
 import * as batch from "./http_batch.ts";
 import * as cluster from "./http_cluster.ts";
+import * as headers from "./http_headers.ts";
 import * as kv from "./http_kv.ts";
 import * as list from "./http_list.ts";
 import * as moves from "./http_moves.ts";
 import * as repair from "./http_repair.ts";
 import * as ring from "./http_ring.ts";
-import type { Content, Route } from "./openapi.ts";
+import { type Content, problemContent, type Route } from "./openapi.ts";
 import { problemPage } from "./problem.ts";
 import { bodies, parameters } from "./schemas.ts";
 import type { OperationName, Traffic, TrafficCell } from "./traffic.ts";
@@ -170,6 +171,9 @@ const json = (schema: z.ZodType): Content => ({ "application/json": { schema } }
 /** The original routes take their JSON under any content type. */
 const anyJson = (schema: z.ZodType): Content => ({ "*/*": { schema } });
 
+/** A GET whose If-None-Match names the version that there is. */
+const notModified = { answer: "Not modified.", headers: headers.notModifiedHeaders };
+
 const keyPaths = ["/v1/kv/{namespace}/{key}", "/v1/kv/{namespace}"];
 
 const keyRoutes: readonly Omit<Route, "path">[] = [
@@ -181,6 +185,8 @@ const keyRoutes: readonly Omit<Route, "path">[] = [
     status: 200,
     answer: "The bytes of the value, under the content type that they were written with.",
     content: anyBytes,
+    headers: headers.getHeaders,
+    others: { 304: notModified },
   },
   {
     method: "head",
@@ -189,6 +195,8 @@ const keyRoutes: readonly Omit<Route, "path">[] = [
     query: parameters.getKey,
     status: 200,
     answer: "The headers of the GET, its Content-Length included.",
+    headers: headers.getHeaders,
+    others: { 304: notModified },
   },
   {
     method: "put",
@@ -198,6 +206,7 @@ const keyRoutes: readonly Omit<Route, "path">[] = [
     body: anyBytes,
     status: 204,
     answer: "Written.",
+    headers: headers.putHeaders,
   },
   {
     method: "delete",
@@ -206,6 +215,7 @@ const keyRoutes: readonly Omit<Route, "path">[] = [
     query: parameters.deleteKey,
     status: 204,
     answer: "Deleted, or not there.",
+    headers: headers.deleteHeaders,
   },
 ];
 
@@ -262,6 +272,7 @@ const manyRoutes: readonly Route[] = [
     status: 200,
     answer: "A page, or with Accept: application/x-ndjson every item, one a line.",
     content: { ...json(answers.list), "application/x-ndjson": { schema: z.string() } },
+    headers: headers.listHeaders,
   },
   {
     method: "get",
@@ -272,6 +283,7 @@ const manyRoutes: readonly Route[] = [
     status: 200,
     answer: "The number of keys and the bytes of their values.",
     content: json(answers.count),
+    headers: headers.manyHeaders,
   },
   {
     method: "post",
@@ -297,6 +309,7 @@ function deleteRoute(method: "post" | "delete"): Route {
     status: 200,
     answer: "Deleted, or not there.",
     content: json(answers.written),
+    headers: headers.seedDeleteHeaders,
   };
 }
 
@@ -311,6 +324,7 @@ const seedRoutes: readonly Route[] = [
     status: 200,
     answer: "Written.",
     content: json(answers.written),
+    headers: headers.seedPutHeaders,
   },
   {
     method: "get",
@@ -321,6 +335,7 @@ const seedRoutes: readonly Route[] = [
     status: 200,
     answer: "The value, as text or base64url.",
     content: json(answers.found),
+    headers: headers.seedGetHeaders,
   },
   deleteRoute("post"),
   deleteRoute("delete"),
@@ -448,6 +463,7 @@ const nodeRoutes: readonly Route[] = [
     status: 200,
     answer: "It does.",
     content: text,
+    headers: headers.textHeaders,
   },
   {
     method: "get",
@@ -458,6 +474,14 @@ const nodeRoutes: readonly Route[] = [
     status: 200,
     answer: "It may.",
     content: text,
+    headers: headers.textHeaders,
+    others: {
+      503: {
+        answer: "It may not: a problem, or with 'verbose' a line for each check.",
+        content: { ...problemContent, ...text },
+        headers: { ...headers.problemHeaders, "X-Content-Type-Options": "sometimes" },
+      },
+    },
   },
   {
     method: "get",
@@ -468,6 +492,7 @@ const nodeRoutes: readonly Route[] = [
     status: 200,
     answer: "The text format, version 0.0.4.",
     content: text,
+    headers: headers.textHeaders,
   },
   {
     method: "get",
@@ -478,6 +503,7 @@ const nodeRoutes: readonly Route[] = [
     status: 200,
     answer: "A page.",
     content: { ...text, "text/html": { schema: z.string() } },
+    headers: headers.pageHeaders,
   },
 ];
 

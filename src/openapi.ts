@@ -16,6 +16,13 @@
 import { OpenAPIHono, z } from "@hono/zod-openapi";
 import { slugTable } from "./errors.ts";
 import type { Operation } from "./exchange.ts";
+import {
+  commonHeaders,
+  type HeaderName,
+  type HeaderSet,
+  headerMeanings,
+  problemHeaders,
+} from "./http_headers.ts";
 
 export type Method = "get" | "head" | "put" | "post" | "delete";
 
@@ -34,6 +41,16 @@ export interface Route {
   readonly status: number;
   readonly answer: string;
   readonly content?: Content;
+  /** Beside those of every answer. */
+  readonly headers?: HeaderSet;
+  /** Answers that are neither that one nor a problem alone, by status. */
+  readonly others?: Readonly<Record<number, Described>>;
+}
+
+interface Described {
+  readonly answer: string;
+  readonly content?: Content;
+  readonly headers?: HeaderSet;
 }
 
 const problemSchema = z
@@ -57,6 +74,9 @@ const problemSchema = z
     namespace: z.string().optional(),
   })
   .openapi("Problem", { description: "RFC 9457 problem details." });
+
+/** What every failure answers. */
+export const problemContent: Content = { "application/problem+json": { schema: problemSchema } };
 
 const pathParameters: Readonly<Record<string, z.ZodType>> = {
   namespace: z.string().regex(/^[a-z0-9_-]{1,64}$/),
@@ -97,15 +117,34 @@ function describe(route: Route) {
       ...(route.body === undefined ? {} : { body: { content: route.body, required: true } }),
     },
     responses: {
-      [route.status]: {
-        description: route.answer,
-        ...(route.content === undefined ? {} : { content: route.content }),
-      },
-      default: {
-        description: "A problem.",
-        content: { "application/problem+json": { schema: problemSchema } },
-      },
+      [route.status]: response(route),
+      ...Object.fromEntries(
+        Object.entries(route.others ?? {}).map(([status, other]) => [status, response(other)]),
+      ),
+      default: response({
+        answer: "A problem.",
+        content: problemContent,
+        headers: problemHeaders,
+      }),
     },
+  };
+}
+
+function response({ answer, content, headers = {} }: Described) {
+  const all = Object.entries({ ...commonHeaders, ...headers });
+  return {
+    description: answer,
+    headers: Object.fromEntries(
+      all.map(([name, when]) => [
+        name,
+        {
+          description: headerMeanings[name as HeaderName],
+          required: when === "always",
+          schema: { type: "string" as const },
+        },
+      ]),
+    ),
+    ...(content === undefined ? {} : { content }),
   };
 }
 

@@ -6,8 +6,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { toBase64url, utf8Bytes } from "../src/bytes.ts";
 import { QuorateError, slugTable } from "../src/errors.ts";
+import { headerMeanings } from "../src/http_headers.ts";
 import { answers } from "../src/http_routes.ts";
-import { Edge, type EdgeOptions, type Heard } from "./http_harness.ts";
+import { type Ask, Edge, type EdgeOptions, type Heard } from "./http_harness.ts";
 
 const test = suite("http routes");
 
@@ -587,6 +588,76 @@ withEdge("the document's parameters are those that are checked", async (edge) =>
     const heard = await edge.ask(`/v1/keys/default?${name}=*`);
     const isUnknown = heard.status === 400 && heard.text.includes("is not known on this route");
     assert.not.ok(isUnknown, name);
+  }
+});
+
+type Described = Readonly<Record<string, { readonly required: boolean }>>;
+/** Of the body, and of the connection. */
+const notDescribed = [
+  ...["content-type", "content-length", "connection", "keep-alive", "transfer-encoding"],
+];
+
+test("/openapi.json describes the headers that are sent, and all of them are met", async () => {
+  const origin = "https://app.example";
+  const edge = await Edge.open({ settings: { corsOrigins: [origin] } });
+  try {
+    const { paths } = JSON.parse((await edge.ask("/openapi.json")).text);
+    const met = new Set<string>();
+    const ask = async (method: string, path: string, more: Partial<Ask> = {}) => {
+      const plain = path.replace("{namespace}", "default").replace("{key}", "k");
+      const target = `${plain.replace("{slug}", "internal")}${more.target ?? ""}`;
+      const heard = await edge.ask({ ...more, method: method.toUpperCase(), target });
+      const { responses } = paths[path][method];
+      const response = responses[heard.status] ?? responses.default;
+      const type = heard.headers["content-type"]?.split(";")[0];
+      const isTold = response.content === undefined || type === undefined;
+      const where = `${method} ${target} ${heard.status}`;
+      if (!isTold) assert.ok(type in response.content || "*/*" in response.content, where);
+      const described = new Map(
+        Object.entries(response.headers as Described).map(([name, of]) => [name.toLowerCase(), of]),
+      );
+      for (const name of Object.keys(heard.headers)) {
+        if (notDescribed.includes(name) || name.startsWith("quorate-meta-")) continue;
+        assert.ok(described.has(name), `${where}: ${name} is sent`);
+        met.add(name);
+      }
+      for (const [name, { required }] of described) {
+        if (required) assert.ok(name in heard.headers, `${where}: ${name} is always there`);
+      }
+      return heard;
+    };
+    const key = "/v1/kv/{namespace}/{key}";
+    const body = '{"ops":[{"get":"k"}]}';
+    const headers = { "quorate-meta-a": "b" };
+    const put = await ask("put", key, { target: "?ttl=60&explain=1", body: "v", headers });
+    const etag = put.headers["etag"] ?? "";
+    await ask("get", key, { target: "?explain=1", headers: { origin } });
+    await ask("get", key, { headers: { "if-none-match": etag } });
+    await ask("get", key, { headers: { "if-match": '"other"' } });
+    await ask("get", "/get", { target: "?key=k&explain=1" });
+    await ask("post", "/put", { target: "?explain=1", body: '{"key":"k","value":"v"}' });
+    await ask("delete", "/delete", { target: "?key=k&explain=1" });
+    await ask("post", "/v1/batch/{namespace}", { body });
+    const accept = { accept: "application/x-ndjson" };
+    await ask("get", "/v1/keys/{namespace}", { headers: accept });
+    await ask("get", "/readyz", { target: "?verbose" });
+    edge.api.checks = [{ name: "serving", ok: false, detail: "draining" }];
+    await ask("get", "/readyz", { target: "?verbose" });
+    await ask("get", "/readyz");
+    for (const [path, methods] of Object.entries(paths as Record<string, object>)) {
+      for (const method of Object.keys(methods)) await ask(method, path);
+    }
+    const facts = { retryAfterSeconds: 1, explain: {} };
+    edge.api.failure = new QuorateError("read-quorum-not-met", "Nobody is there.", facts);
+    await ask("get", key, { target: "?explain=1" });
+    assert.equal(
+      [...met].sort(),
+      Object.keys(headerMeanings)
+        .map((name) => name.toLowerCase())
+        .sort(),
+    );
+  } finally {
+    await edge.close();
   }
 });
 

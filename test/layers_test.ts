@@ -122,6 +122,7 @@ const table: Readonly<Record<string, Row>> = {
   guard: { layer: "edges", level: 3 },
   problem: { layer: "edges", level: 3 },
   schemas: { layer: "edges", level: 3 },
+  http_headers: { layer: "edges", level: 2 },
   openapi: { layer: "edges", level: 3 },
   // What applications and the command line load: small, and without any server code.
   client: { layer: "edges", level: 1, only: ["errors", "bytes", "api", "config", "version"] },
