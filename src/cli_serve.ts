@@ -18,6 +18,7 @@
 
 import { join, resolve } from "node:path";
 import { Admission } from "./admission.ts";
+import type { HintsAnswer } from "./api.ts";
 import { systemErrorCode } from "./capability.ts";
 import type { Invocation } from "./cli_commands.ts";
 import { type Io, printError } from "./cli_io.ts";
@@ -308,8 +309,27 @@ async function stopInOrder({ config, report, node, server, peerServer }: Running
   await server.close();
   await node.close();
   await peerServer?.close();
+  const left = leftBehind(node);
+  if (left !== undefined) report.log("warn", left);
   report.log("info", "Stopped: everything acknowledged is on disk.");
   return exitCode.done;
+}
+
+/** The writes that a closed node still keeps for others, which get them when it is back; undefined: none. */
+export function leftBehind(node: Pick<QuorateNode, "hints">): string | undefined {
+  let kept: HintsAnswer;
+  try {
+    kept = node.hints();
+  } catch {
+    // It has never served, and what it may keep of an earlier life was not read.
+    return undefined;
+  }
+  if (kept.count === 0) return undefined;
+  const whom = kept.targets.map(
+    ({ node: name, storeId, count }) => `${grouped(count)} for ${name ?? `store ${storeId}`}`,
+  );
+  const rest = "they are delivered when this node is started again";
+  return `Hints stay behind, and ${rest}: ${whom.join(", ")}.`;
 }
 
 function reportOf(config: Config, io: Io): LogReport {

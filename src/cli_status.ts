@@ -32,7 +32,19 @@ export async function status(invocation: Invocation, io: Io): Promise<number> {
     const lines = info.members.map(({ node, state }) => `${shown(node)}\t${state}\n`);
     await io.write(lines.join(""));
   } else await io.write(documentText(format, info));
-  return exitCode.done;
+  if (isMember(info)) return exitCode.done;
+  io.note(io.paint("yellow", notMemberText(info)));
+  return exitCode.failed;
+}
+
+/** One that has left is told nothing any more, and takes all the others for down. */
+function isMember({ members }: ClusterInfo): boolean {
+  return members.some(({ self }) => self);
+}
+
+function notMemberText({ node, epoch }: ClusterInfo): string {
+  const what = `${shown(node)} is no member of the cluster any more`;
+  return `${what}, and hears of nobody: what it shows is of epoch ${epoch}. Ask another node with --url; this one can be stopped.`;
 }
 
 /** Draws the table again and again, until `next` says that it is enough. */
@@ -51,7 +63,8 @@ export async function watchStatus(
     try {
       const info = await client.cluster();
       // One write, so that it does not flicker.
-      const summary = summaryOf(info).join("\n");
+      const left = isMember(info) ? [] : [notMemberText(info)];
+      const summary = [...left, ...summaryOf(info)].join("\n");
       await io.write(`${clearScreen}${await membersTable(info)}${summary}\n`);
     } catch (error) {
       // A node that is away may come back: that is what one watches for.

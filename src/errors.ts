@@ -249,8 +249,8 @@ export const slugTable = {
     503,
     "unavailable",
     failed,
-    "The node is shutting down",
-    "It finishes what it has accepted and takes nothing new. Nothing was written. Send the request to another node, or repeat it when this one is back.",
+    "The node takes no requests any more",
+    "It is shutting down, and finishes what it has accepted; or it is no member of its cluster any more, and can be stopped: the detail says which. Nothing was written. Send the request to another node, or repeat it when one that was shut down is back.",
   ),
   "not-ready": row(
     503,

@@ -80,6 +80,22 @@ test("status prints the table in the order of names, whatever the order of the m
     assert.equal(names, ["n1", "n2", "n10"]);
   }));
 
+test("status of a node that has left says that it is no member, and fails", () =>
+  withStand(async ({ ask, askWith, edge }) => {
+    const { members, ...rest } = await edge.api.cluster();
+    const others = members.filter(({ isSelf }) => !isSelf);
+    edge.api.cluster = async () => ({ ...rest, members: others });
+    for (const run of [
+      ask("status"),
+      ask("status", "-o", "raw"),
+      askWith({ columns: 120 }, "status"),
+    ]) {
+      const { code, err } = await run;
+      assert.is(code, 1);
+      assert.is(err.split("n1 is no member of the cluster any more").length, 2, "once");
+    }
+  }));
+
 test("status --watch draws over what it drew, and over a node that is away and comes back", () =>
   withStand(async (stand) => {
     const { io, writes, notes } = terminal();

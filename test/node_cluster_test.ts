@@ -9,6 +9,7 @@ import { Admission, Budget } from "../src/admission.ts";
 import { Agreement } from "../src/agreement.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
+import { leftBehind } from "../src/cli_serve.ts";
 import { createReport } from "../src/log.ts";
 import { Metrics } from "../src/metrics.ts";
 import { openNode, type QuorateNode } from "../src/node.ts";
@@ -314,6 +315,18 @@ test("delete-while-replica-down-does-not-resurrect: for longer than any hint is 
   assert.equal(await holdings(), nothing, "it is gone from all disks");
   for (const index of [0, 1, 2]) assert.is(await town.get(index, "k", { r: "all" }), undefined);
   await town.close();
+});
+
+test("H1: a node that is closed still tells for whom it keeps hints, and says so as it stops", async () => {
+  const town = quickTown();
+  await town.startAll();
+  town.kill(2);
+  await town.put(0, "k", "v");
+  await town.until(() => town.at(0).hints().count > 0);
+  const node = town.at(0);
+  assert.is(leftBehind(town.at(1)), undefined);
+  await town.close();
+  assert.match(leftBehind(node) ?? "", /: 1 for n3\.$/);
 });
 
 test("P5: what no hint brings any more comes to all replicas, without a read", async () => {
