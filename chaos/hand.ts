@@ -17,7 +17,9 @@ export async function handChaos(stage: Stage, words: readonly string[]): Promise
   if (action === "cut") {
     const [one, other] = names.map((name) => memberOf(crew, [name]));
     if (one === undefined || other === undefined || one === other) {
-      throw new QuorateError("invalid-request", "Two different nodes have to be named.");
+      throw new QuorateError("invalid-request", "Two different nodes have to be named.", {
+        hint: "For example 'quorate chaos cut n1 n2'.",
+      });
     }
     network.cut(one.index, other.index);
     return `${one.node.name} and ${other.node.name} do not hear each other until 'heal'.`;

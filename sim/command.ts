@@ -263,6 +263,10 @@ function readOptions(choices: SimChoices): Options {
   if (focus !== undefined && (fault !== undefined || moves !== undefined)) {
     return usage("--focus draws its own troubles and members: leave out --fault and --moves.");
   }
+  const isReplay = choices["replay"] === true;
+  if (isReplay && given("seeds") !== undefined) {
+    return usage("--replay runs one seed, that of --seed: leave out --seeds.");
+  }
   const schedule = file === undefined ? undefined : scheduleIn(file);
   const seed = schedule === undefined ? given("seed") : String(schedule.seed);
   const seeds = schedule === undefined ? given("seeds") : "1";
@@ -270,14 +274,14 @@ function readOptions(choices: SimChoices): Options {
   const firstDefault = isNightly ? Math.floor(Date.now() / dayMs) * nightlySeedsADay : 1;
   return {
     first: seed === undefined ? firstDefault : wholeOf(seed, "--seed"),
-    count: seeds === undefined ? countDefault(time) : wholeOf(seeds, "--seeds"),
+    count: seeds === undefined ? countDefault(time) : countOf(seeds),
     timeMs: time === undefined ? Number.POSITIVE_INFINITY : durationOf(time),
     only: fault === undefined ? undefined : kindsOf(fault),
     moves,
     focus,
     mutation: mutation === undefined ? undefined : mutationOf(mutation),
     troubles: schedule?.troubles,
-    isReplay: choices["replay"] === true,
+    isReplay,
     isHashed: choices["hashes"] === true,
     mayShrink: choices["no-shrink"] !== true,
     tellsPaths: choices["paths"] === true || isNightly,
@@ -302,6 +306,11 @@ function wholeOf(text: string, flag: string): number {
   const number = Number(text);
   if (Number.isSafeInteger(number) && number >= 0) return number;
   return usage(`${flag} is a whole number, not '${text}'.`);
+}
+
+function countOf(text: string): number {
+  const count = wholeOf(text, "--seeds");
+  return count > 0 ? count : usage("--seeds 0 would run nothing, and so say nothing.");
 }
 
 function durationOf(text: string): number {
@@ -338,7 +347,8 @@ function kindsOf(text: string): TroubleKind[] {
 
 function mutationOf(text: string): Mutation {
   const meant = mutations.find(({ name }) => name === text);
-  return meant ?? usage(`--mutation takes a name from npm run sim:mutations; not '${text}'.`);
+  const rules = mutations.map(({ name, rule }) => `\n  ${name}: ${rule}`);
+  return meant ?? usage(`--mutation takes no '${text}', but one of:${rules.join("")}`);
 }
 
 function usage(detail: string): never {

@@ -59,6 +59,7 @@ export function faultOf(
   if (names.length !== needed) {
     return `'${action}' takes ${["no node", "one node", "two nodes"][needed]}.`;
   }
+  if (new Set(names).size < names.length) return `'${action}' takes two different nodes.`;
   const given = Object.keys(options).filter((name) => options[name] !== undefined);
   const other = given.find((name) => name !== "data-dir");
   return other === undefined ? undefined : `--${other} is for a cluster that is started.`;

@@ -128,6 +128,7 @@ test("by hand: what cannot be is told before anybody is asked", () => {
   assert.is(faultOf(["toString", "n3"]), "'toString' is nothing that can be done to a node.");
   assert.is(faultOf(["kill"]), "'kill' takes one node.");
   assert.is(faultOf(["cut", "n1"]), "'cut' takes two nodes.");
+  assert.is(faultOf(["cut", "n1", "n1"]), "'cut' takes two different nodes.");
   assert.is(faultOf(["heal", "n1"]), "'heal' takes no node.");
   assert.is(faultOf(["kill", "n3"], { seed: 1 }), "--seed is for a cluster that is started.");
 });

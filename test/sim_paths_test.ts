@@ -60,13 +60,19 @@ test("what the simulator does not know is refused before anything runs", async (
   }
 });
 
-test("a focus or moves that there are not are refused, with those that there are", async () => {
+test("what cannot be run is refused, with what there is", async () => {
   for (const [choices, why] of [
     [
       { focus: "nothing" },
       /--focus takes no 'nothing', but one of:\n {2}one key: all write and read one key/,
     ],
     [{ moves: "some" }, /--moves takes many or none, not 'some'/],
+    [
+      { mutation: "nope" },
+      /--mutation takes no 'nope', but one of:\n[\s\S]*\n {2}no hints are kept: /,
+    ],
+    [{ seeds: "0" }, /--seeds 0 would run nothing/],
+    [{ replay: true, seeds: "3" }, /--replay runs one seed, that of --seed: leave out --seeds/],
   ] as const) {
     const error = await runSim(choices, () => {}).then(
       () => undefined,
