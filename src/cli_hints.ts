@@ -12,7 +12,7 @@
 
 import type { Invocation } from "./cli_commands.ts";
 import { clientOf } from "./cli_data.ts";
-import { type Io, printUsage } from "./cli_io.ts";
+import { type Io, printError, printUsage } from "./cli_io.ts";
 import { ageText, documentText, formatOf, shown, sizeText, tableText } from "./cli_output.ts";
 import type { HintsInfo, MemberInfo } from "./client.ts";
 import { showDuration } from "./config_kinds.ts";
@@ -88,6 +88,7 @@ async function waitForNone({ config, options }: Invocation, io: Io): Promise<num
   const overMs = performance.now() + limitMs;
   let look = await lookAt(config, undefined);
   let isMarked = false;
+  let isLate = false;
   try {
     for (;;) {
       const isNone = countIn(look) === 0 && look.asked.length > 0;
@@ -95,7 +96,10 @@ async function waitForNone({ config, options }: Invocation, io: Io): Promise<num
       // A mark may have been handed on between the answers of one look; another one finds it.
       isMarked = look.asked.some(({ marks }) => marks > 0);
       const leftMs = overMs - performance.now();
-      if (leftMs <= 0) throw stillLeft(look, limitMs);
+      if (leftMs <= 0) {
+        isLate = true;
+        break;
+      }
       if (io.errorIsTerminal)
         io.draw(`\r\u001b[K${grouped(countIn(look))} hints and marks are left`);
       await pause(Math.min(lookMs, leftMs));
@@ -103,6 +107,11 @@ async function waitForNone({ config, options }: Invocation, io: Io): Promise<num
     }
   } finally {
     if (io.errorIsTerminal) io.draw("\r\u001b[K");
+  }
+  if (isLate) {
+    // No write has failed: the code of a timeout would say that replicas were missing for one.
+    printError(io, stillLeft(look, limitMs));
+    return exitCode.failed;
   }
   await showNone(look, config, io);
   return exitCode.done;

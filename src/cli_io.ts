@@ -15,7 +15,7 @@
  */
 
 import { AssertionError } from "./assert.ts";
-import { exitCode, QuorateError, slugTable } from "./errors.ts";
+import { exitCode, type Outcome, QuorateError, slugTable } from "./errors.ts";
 
 export interface Io {
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -73,6 +73,12 @@ export function processIo(): Io {
   };
 }
 
+const known: Readonly<Record<Outcome, string>> = {
+  none: "nothing was written",
+  partial: "some replicas have it",
+  unknown: "it may have taken place",
+};
+
 /** Prints an error as `error`, `why` and `hint`, and answers the exit code. */
 export function printError(io: Io, error: unknown): number {
   if (!(error instanceof QuorateError)) return printFault(io, error);
@@ -84,9 +90,9 @@ export function printError(io: Io, error: unknown): number {
   for (const { node, status, reason } of facts.replicas ?? []) {
     lines.push(printable(`       ${node}: ${status}${reason === undefined ? "" : ` (${reason})`}`));
   }
-  if (error.outcome !== undefined && error.outcome !== "none") {
-    const known = error.outcome === "partial" ? "some replicas have it" : "it may have taken place";
-    lines.push(`${io.paint("bold", "write:")} ${error.outcome}: ${known}`);
+  // Of wrong usage it goes without saying that nothing was written.
+  if (error.outcome !== undefined && error.exitCode !== exitCode.usage) {
+    lines.push(`${io.paint("bold", "write:")} ${error.outcome}: ${known[error.outcome]}`);
   }
   lines.push(`${io.paint("bold", "hint:")}  ${printable(error.hint ?? slugTable[slug].about)}`);
   if (facts.requestId !== undefined) lines.push(io.paint("dim", `request ${facts.requestId}`));

@@ -76,7 +76,7 @@ function usageFault(
   const [first = "", ...rest] = message.replace(/^error: /, "").split("\n");
   const command = commandOf(program, words);
   const help = `quorate ${command === undefined ? "" : `${command} `}--help`;
-  const why = `${first.charAt(0).toUpperCase()}${first.slice(1)}.`;
+  const why = `${first.charAt(0).toUpperCase()}${first.slice(1).replace(/\.$/, "")}.`;
   const suggested = /\(Did you mean (.*)\?\)/.exec(rest.join(" "))?.[1];
   if (suggested !== undefined) return [why, `Did you mean ${suggested}? See ${help}.`];
   const mistyped = /unknown command '(.*)'/.exec(first)?.[1];

@@ -35,6 +35,12 @@ const about = [
   "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 key not found, 4 not enough replicas, 5 outcome unknown or partial.",
 ].join("\n\n");
 
+/** Of the first word of commands of two. */
+const groupMeanings: Readonly<Record<string, string>> = {
+  cluster: "Plans who is a member and what each holds, carries it out, and tells how far it is.",
+  config: "Looks at the settings.",
+};
+
 /** The parser. It throws commander's error for wrong usage, and never ends the process. */
 export function buildProgram(options: ProgramOptions): Command {
   const program = prepare(new Command("quorate"), options);
@@ -69,7 +75,7 @@ function prepare(command: Command, { write, helpWidth }: ProgramOptions): Comman
 function groupOf(program: Command, name: string, options: ProgramOptions): Command {
   const found = program.commands.find((command) => command.name() === name);
   if (found !== undefined) return found;
-  const group = prepare(new Command(name), options).description("Looks at the settings.");
+  const group = prepare(new Command(name), options).description(groupMeanings[name] ?? "");
   group.helpCommand(false);
   program.addCommand(group);
   return group;

@@ -246,9 +246,13 @@ async function problemError(response: Response, request: FetchRequest): Promise<
   const problem = parseObject(await response.text());
   if (problem === undefined) return notProblem(response, request);
   const seconds = Number(response.headers.get("retry-after") ?? Number.NaN);
-  const error = errorOfProblem(
-    Number.isFinite(seconds) ? { ...problem, retryAfterSeconds: seconds } : problem,
-  );
+  const { outcome, ...rest } = problem;
+  const error = errorOfProblem({
+    ...rest,
+    // What a node says of any request that it has refused means nothing for a read.
+    ...(request.writes ? { outcome } : {}),
+    ...(Number.isFinite(seconds) ? { retryAfterSeconds: seconds } : {}),
+  });
   return error ?? notProblem(response, request);
 }
 

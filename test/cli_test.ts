@@ -303,7 +303,7 @@ test("wrong usage is exit code 2, with what was meant", async () => {
   const cases: readonly (readonly [readonly string[], RegExp])[] = [
     [["gte", "k"], /Did you mean get\?/],
     [["get", "--nmaespace", "x", "k"], /Did you mean --namespace\?/],
-    [["get", "a", "b"], /Too many arguments/],
+    [["get", "a", "b"], /Too many arguments[^\n]* but got 2\.\n/],
     [["put", "k"], /Missing required argument 'value'/],
     [["list", "--limit", "no"], /--limit: 'no' is not a whole number/],
     [["get", "k", "--timeout", "5"], /--timeout: '5' has no unit/],
@@ -319,6 +319,30 @@ test("wrong usage is exit code 2, with what was meant", async () => {
     assert.is(out, "");
     assert.match(err, expected);
   }
+});
+
+test("a write that was refused says that nothing was written; a read says nothing of writes", () =>
+  withStand(async ({ ask, edge }) => {
+    edge.api.failure = new QuorateError("not-ready", "It waits.", { outcome: "none" });
+    const refused = await ask("put", "a", "b");
+    assert.is(refused.code, 1);
+    assert.match(refused.err, "write: none: nothing was written\n");
+    const read = await ask("get", "a");
+    assert.is(read.code, 1);
+    assert.not.match(read.err, "write:");
+    const url = ["--url", "http://127.0.0.1:1"];
+    assert.match(
+      (await quorate(["put", "a", "b", ...url])).err,
+      "write: none: nothing was written",
+    );
+    assert.not.match((await quorate(["get", "a", ...url])).err, "write:");
+  }));
+
+test("the help of a group says what it is for", async () => {
+  for (const out of [(await quorate(["--help"])).out, (await quorate(["cluster", "--help"])).out]) {
+    assert.match(out, /Plans who is a member/);
+  }
+  assert.match((await quorate(["config", "--help"])).out, "Looks at the settings.");
 });
 
 test("help and version go to the standard output, with exit code 0", async () => {
