@@ -14,7 +14,15 @@
 
 import type { Clock } from "./capability.ts";
 import type { Latencies } from "./coordinator_latency.ts";
-import { lostOf, type ReplicaNode, type Replied } from "./coordinator_ports.ts";
+import {
+  errorLines,
+  lackingHint,
+  lacksData,
+  lostOf,
+  type ReplicaNode,
+  type ReplicaNote,
+  type Replied,
+} from "./coordinator_ports.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { QuorateError } from "./errors.ts";
 import { neededOf } from "./level.ts";
@@ -103,17 +111,13 @@ export class ClusterScan {
       asked = await this.#pages(partition, namespaceNumber, piece);
     }
     const { pages } = asked;
-    if (pages.length < asked.needed) throw this.#notMet(partition, pages.length);
+    if (pages.length < asked.needed) throw this.#notMet(partition, asked);
     const { entries, more, last } = mergePages(pages, piece.reverse);
     return { items: entries.map(shownItem), more, last, isDamaged: false };
   }
 
   /** r pages, the nearest replicas' first, and under what document they were asked. */
-  async #pages(
-    partition: number,
-    namespaceNumber: number,
-    piece: ScanPiece,
-  ): Promise<{ readonly pages: ScanPage[]; readonly needed: number; readonly document: unknown }> {
+  async #pages(partition: number, namespaceNumber: number, piece: ScanPiece): Promise<Asked> {
     const { n, requestId } = this.#job;
     const { epoch, replicas } = this.#ports.replicasOf(partition, n);
     const needed = neededOf(this.#job, replicas.length);
@@ -128,7 +132,10 @@ export class ClusterScan {
       onLate: (nodeId) => this.#late.add(nodeId),
     });
     await read.done;
-    return { pages: read.pages, needed, document: read.document };
+    const notes = replicas
+      .filter(({ nodeId }) => read.lacking.has(nodeId))
+      .map(({ name }) => ({ node: name, status: "page", ignored: lacksData }));
+    return { pages: read.pages, needed, document: read.document, notes };
   }
 
   #nearestFirst(replicas: readonly ReplicaNode[]): string[] {
@@ -155,14 +162,29 @@ export class ClusterScan {
     }
   }
 
-  #notMet(partition: number, acks: number): QuorateError {
+  #notMet(partition: number, { pages, notes }: Asked): QuorateError {
     const { needed } = this.#job;
+    const acks = pages.length;
+    const away = "Repeat the request. 'quorate status' tells which nodes are down.";
+    const fewer = "Repeat the request, or ask for fewer replicas: consistency=one.";
+    const hint = lackingHint(notes) ?? (needed === 1 ? away : fewer);
+    const replicas = notes.length === 0 ? {} : { replicas: errorLines(notes) };
     return new QuorateError(
       "read-quorum-not-met",
       `${acks} of ${needed} replicas of partition ${partition} answered: a list or count would leave keys out.`,
-      { acks, needed, hint: "Repeat the request, or ask for fewer replicas: consistency=one." },
+      { acks, needed, ...replicas, hint },
     );
   }
+}
+
+/** What the replicas of a partition have said. */
+interface Asked {
+  readonly pages: readonly ScanPage[];
+  readonly needed: number;
+  /** A newer one than that by which they were asked. */
+  readonly document: unknown;
+  /** Those whose answer did not count. */
+  readonly notes: readonly ReplicaNote[];
 }
 
 interface PieceParts {
@@ -180,6 +202,8 @@ class OnePiece {
   readonly pages: ScanPage[] = [];
   /** A newer one, from whoever has refused this one's epoch. */
   document: unknown;
+  /** Those that have answered without data. */
+  readonly lacking = new Set<string>();
   readonly #parts: PieceParts;
   readonly #waiting: string[];
   readonly #unanswered = new Set<string>();
@@ -223,6 +247,7 @@ class OnePiece {
     this.#unanswered.delete(nodeId);
     if (reply.kind === "refused" && reply.document !== undefined) this.document = reply.document;
     if (reply.kind === "page" && reply.from.counts) this.pages.push(reply);
+    else if (reply.kind === "page") this.lacking.add(nodeId);
     const missing = this.#parts.needed - this.pages.length;
     const unanswered = this.#unanswered.size;
     if (missing === 0 || unanswered + this.#waiting.length < missing) {

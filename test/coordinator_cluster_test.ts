@@ -694,4 +694,19 @@ test("a list reads its values at the level that the list was asked for", async (
   await cluster.close();
 });
 
+test("R4: a list that fails because nobody's data count says so, and does not advise to ask for one", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  await node.put("k", "v");
+  await turns();
+  for (const { state } of cluster.nodes) state.counts = false;
+  const failing = node.keys({ consistency: "one" });
+  const { hint = "", facts } = await rejectsSlug("read-quorum-not-met", failing);
+  assert.is(facts.replicas?.length, 3);
+  assert.is(facts.replicas?.[0]?.reason, lacks);
+  assert.match(hint, "'quorate repair --url …'");
+  assert.not.match(hint, "consistency=one");
+  await cluster.close();
+});
+
 test.run();
