@@ -100,7 +100,13 @@ test("the name of a folder's node stays, and another one is refused", async () =
     [["ada", "alive", true, 0, { count: 0, bytes: 0 }]],
   );
   assert.ok((seen[0]?.disk?.totalBytes ?? 0) > 0, "the disk is told");
-  assert.equal(await node.whenNoHints(1000), { node: "ada", count: 0, bytes: 0, marks: 0, targets: [] });
+  assert.equal(await node.whenNoHints(1000), {
+    node: "ada",
+    count: 0,
+    bytes: 0,
+    marks: 0,
+    targets: [],
+  });
   await node.close();
   const again = await openIn(world);
   assert.is(again.name, "ada");
