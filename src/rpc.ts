@@ -82,6 +82,11 @@ export interface RpcEdge {
 
 /** Answers are never compressed: values are stored as they came, and often are compressed already. */
 const compressMinBytes = 0xffff_ffff;
+/**
+ * As on HTTP: a mistyped `value` must not store nothing, nor a mistyped `ttlSeconds` store for ever.
+ * The library's own choice is to ignore what it does not know.
+ */
+const jsonOptions = { ignoreUnknownFields: false };
 const requestIdPattern = /^[\x20-\x7e]{1,64}$/;
 
 /** The RPC edge over a node. */
@@ -97,6 +102,7 @@ export function createRpc(api: Api, settings: HttpSettings & RpcParts): RpcEdge 
     readMaxBytes,
     compressMinBytes,
     acceptCompression,
+    jsonOptions,
   });
   const traffic = trafficOf(settings);
   const services = createServices(api, { ...settings, traffic });

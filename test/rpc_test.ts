@@ -358,6 +358,43 @@ for (const [name, call, slug] of invalid) {
   );
 }
 
+rpc(
+  "rpc: JSON with a field that the RPC does not have is refused by its name, and the node is not asked",
+  withServer(async ({ url, api }) => {
+    const key = "aGVsbG8=";
+    const json = { "content-type": "application/json" };
+    const calls: readonly (readonly [path: string, message: object, name: string])[] = [
+      ["kv.KVStore/Put", { key: "typo", vlaue: "x" }, "vlaue"],
+      ["quorate.v1.KvService/Put", { key, value: key, ttlSecs: 5 }, "ttlSecs"],
+      ["quorate.v1.KvService/Put", { key, options: { durabilty: "MEMORY" } }, "durabilty"],
+      ["quorate.v1.KvService/Batch", { operations: [{ put: { key, ttl: 5 } }] }, "ttl"],
+    ];
+    for (const [path, message, name] of calls) {
+      const body = JSON.stringify(message);
+      const answer = await fetch(`${url}/${path}`, { method: "POST", headers: json, body });
+      const said = (await answer.json()) as { code: string; message: string };
+      assert.equal([answer.status, said.code], [400, "invalid_argument"], body);
+      assert.match(said.message, `key "${name}" is unknown`);
+    }
+    const message = encodeURIComponent(JSON.stringify({ key, nmespace: "images" }));
+    const query = `connect=v1&encoding=json&message=${message}`;
+    const got = await fetch(`${url}/quorate.v1.KvService/Get?${query}`);
+    assert.match(await got.text(), 'key \\"nmespace\\" is unknown');
+    const text = Buffer.from(JSON.stringify({ key: "typo", vlaue: "x" }));
+    const head = Buffer.from([0, 0, 0, 0, text.length]);
+    const web = await fetch(`${url}/kv.KVStore/Put`, {
+      method: "POST",
+      headers: { "content-type": "application/grpc-web+json" },
+      body: Buffer.concat([head, text]),
+    });
+    assert.is(
+      web.headers.get("grpc-status") ?? /grpc-status: (\d+)/.exec(await web.text())?.[1],
+      "3",
+    );
+    assert.is(api.requests.length, 0);
+  }),
+);
+
 everywhere("a message that is too large is refused with an ErrorDetail", async (kv, { api }) => {
   const put = kv.put({ key: utf8Bytes("k"), value: new Uint8Array(readMaxBytes) });
   const { error, detail } = await failureOf(put);
