@@ -36,6 +36,7 @@ import { isWellFormed, utf8Bytes } from "./bytes.ts";
 import type { Random } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { QuorateNode } from "./node.ts";
+import * as options from "./options.ts";
 import { versionText } from "./version.ts";
 
 /** A key or value: bytes, or text that stands for its UTF-8. */
@@ -124,8 +125,55 @@ export interface DatabasePage {
   readonly next: string | undefined;
 }
 
-const durabilities: readonly Durability[] = ["fsync", "memory"];
+type KindsOf<Choices> = Readonly<Record<keyof Choices, options.OptionKind>>;
+
 const consistencies: readonly Consistency[] = ["one", "quorum", "all"];
+const requestKinds: KindsOf<RequestChoices> = {
+  namespace: options.text,
+  consistency: options.oneOf(consistencies),
+  r: options.replicas,
+  w: options.replicas,
+  timeoutMs: options.whole(1, timeoutMsMax),
+};
+
+const durabilities: readonly Durability[] = ["fsync", "memory"];
+const deleteKinds: KindsOf<DeleteChoices> = {
+  ...requestKinds,
+  durability: options.oneOf(durabilities),
+};
+
+const contentTypePattern = /^[\x20-\x7e]+$/;
+const putKinds: KindsOf<PutChoices> = {
+  ...deleteKinds,
+  ttlSeconds: options.whole(1, ttlSecondsMax),
+  contentType: {
+    what: `1 to ${contentTypeBytesMax} printable ASCII characters`,
+    fits: (value) =>
+      typeof value === "string" &&
+      value.length <= contentTypeBytesMax &&
+      contentTypePattern.test(value),
+  },
+  meta: options.object,
+};
+
+const listKinds: KindsOf<ListChoices> = {
+  ...requestKinds,
+  prefix: options.textOrBytes,
+  start: options.textOrBytes,
+  end: options.textOrBytes,
+  limit: options.whole(1, listLimitMax),
+  cursor: { what: "the next of a page", fits: (value) => typeof value === "string" },
+  reverse: options.flag,
+  values: options.flag,
+};
+
+/** What each call takes. */
+const tables = {
+  put: { call: "put()", kinds: putKinds },
+  get: { call: "get()", kinds: requestKinds },
+  delete: { call: "delete()", kinds: deleteKinds },
+  list: { call: "list()", kinds: listKinds },
+} as const satisfies Readonly<Record<string, options.OptionTable>>;
 
 /** An open data folder. */
 export class Database {
@@ -157,13 +205,8 @@ export class Database {
    * `namespace-not-found`, `disk-full`, `overloaded`, `read-only`, `timeout`
    */
   async put(key: Bytes, value: Bytes, choices: PutChoices = {}): Promise<Written> {
+    options.checkOptions(tables.put, choices);
     const { durability, ttlSeconds, contentType = contentTypeDefault, meta = {} } = choices;
-    checkWhole("ttlSeconds", ttlSeconds, 1, ttlSecondsMax);
-    checkOneOf("durability", durability, durabilities);
-    const isText = typeof contentType === "string" && /^[\x20-\x7e]+$/.test(contentType);
-    if (!isText || contentType.length > contentTypeBytesMax) {
-      throw invalid(`A content type is 1 to ${contentTypeBytesMax} printable ASCII characters.`);
-    }
     const answer = await this.#node.put({
       ...this.#options(choices),
       key: keyBytes(key),
@@ -178,6 +221,7 @@ export class Database {
 
   /** The record under a key; undefined when there is none. @throws `corruption`, `timeout` */
   async get(key: Bytes, choices: RequestChoices = {}): Promise<DatabaseRecord | undefined> {
+    options.checkOptions(tables.get, choices);
     const { record } = await this.#node.get({ ...this.#options(choices), key: keyBytes(key) });
     if (record === undefined) return undefined;
     const { version, contentType, meta, expiresAtMs } = record;
@@ -197,8 +241,8 @@ export class Database {
 
   /** Deletes a key, also one that is not there; resolves when that is on disk. */
   async delete(key: Bytes, choices: DeleteChoices = {}): Promise<Written> {
+    options.checkOptions(tables.delete, choices);
     const { durability } = choices;
-    checkOneOf("durability", durability, durabilities);
     const answer = await this.#node.delete({
       ...this.#options(choices),
       key: keyBytes(key),
@@ -209,9 +253,8 @@ export class Database {
 
   /** A page of keys in bytewise order. @throws `invalid-request` for a cursor of another list */
   async list(choices: ListChoices = {}): Promise<DatabasePage> {
+    options.checkOptions(tables.list, choices);
     const { prefix, start, end, limit = listLimitDefault, cursor, reverse, values } = choices;
-    checkWhole("limit", limit, 1, listLimitMax);
-    if (cursor !== undefined && typeof cursor !== "string") throw invalid("A cursor is a string.");
     const { items, next } = await this.#node.list({
       ...this.#options(choices),
       limit,
@@ -246,10 +289,6 @@ export class Database {
     w?: Replicas;
     timeoutMs?: number;
   } {
-    checkWhole("timeoutMs", timeoutMs, 1, timeoutMsMax);
-    checkOneOf("consistency", consistency, consistencies);
-    checkReplicas("r", r);
-    checkReplicas("w", w);
     return {
       namespace,
       requestId: this.#random.u32().toString(16).padStart(8, "0"),
@@ -264,11 +303,6 @@ export class Database {
 function writtenOf(answer: Awaited<ReturnType<Api["put"]>>): Written {
   const { version, durability, expiresAtMs, replies, replicas } = answer;
   return { version: versionText(version), durability, expiresAtMs, acks: replies, replicas };
-}
-
-function checkReplicas(name: string, given: Replicas | undefined): void {
-  if (typeof given === "string") checkOneOf(name, given, ["quorum", "all"]);
-  else checkWhole(name, given, 1, Number.MAX_SAFE_INTEGER);
 }
 
 function keyBytes(key: Bytes): Uint8Array {
@@ -287,8 +321,7 @@ function boundBytes(bound: Bytes): Uint8Array {
 
 /** The bytes of a text, or a copy: `slice` of a Buffer would give another view of the caller's. */
 function ownBytes(given: Bytes, what: "key" | "value" | "bound"): Uint8Array {
-  const isBytes = Object.prototype.toString.call(given) === "[object Uint8Array]";
-  if (typeof given !== "string" && isBytes) return new Uint8Array(given);
+  if (options.isBytes(given)) return new Uint8Array(given);
   const slug = what === "key" ? "invalid-key" : "invalid-request";
   if (typeof given !== "string") {
     throw new QuorateError(slug, `The ${what} is neither a string nor a Uint8Array.`, {
@@ -320,17 +353,6 @@ function metaOf(meta: Readonly<Record<string, string>>): Meta {
   if (bytes > metaBytesMax)
     throw invalid(`The metadata has ${bytes} bytes; ${metaBytesMax} are allowed.`);
   return pairs.sort(([a], [b]) => (a < b ? -1 : 1));
-}
-
-function checkWhole(name: string, value: number | undefined, min: number, max: number): void {
-  if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return;
-  throw invalid(`${name} is ${value}; it is a whole number from ${min} to ${max}.`);
-}
-
-/** A word that is not known must not count as a weaker one. */
-function checkOneOf(name: string, value: unknown, allowed: readonly string[]): void {
-  if (value === undefined || allowed.some((one) => one === value)) return;
-  throw invalid(`${name} is ${String(value)}; it is one of ${allowed.join(", ")}.`);
 }
 
 function invalid(detail: string): QuorateError {

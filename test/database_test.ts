@@ -213,6 +213,28 @@ test("Database: choices that cannot be are refused, rather than taken for someth
   await db.close();
 });
 
+test("Database: an option that a call does not have is refused by its name, and nothing is done", async () => {
+  const db = await opened();
+  const calls: readonly (readonly [() => Promise<unknown>, RegExp])[] = [
+    [() => db.put("x", "x", { ttl: 5 } as PutChoices), /put\(\) has no option 'ttl'\./],
+    [() => db.get("x", { timeout: 5 } as PutChoices), /get\(\) has no option 'timeout'\./],
+    [() => db.delete("x", { ttlSeconds: 5 } as PutChoices), /delete\(\) has no option 'ttlSec/],
+    [() => db.list({ prefx: "a" } as ListChoices), /list\(\) has no option 'prefx'\./],
+    [() => db.list({ reverse: "no" } as object), /reverse of list\(\) is 'no'; it has to be true/],
+    [() => db.list("a" as ListChoices), /options of list\(\) are 'a'/],
+    [() => db.put("x", "x", null as unknown as PutChoices), /options of put\(\) are null/],
+    [() => db.get("x", { namespace: 5 } as object), /namespace of get\(\) is 5/],
+  ];
+  for (const [call, said] of calls) {
+    const error = await rejectsSlug("invalid-request", call());
+    assert.match(error.detail, said);
+    assert.is(error.outcome, "none");
+    assert.match(error.hint ?? "", /Its options are namespace, .*timeoutMs/);
+  }
+  assert.equal((await db.list()).items, []);
+  await db.close();
+});
+
 test("Database: close is idempotent, what was put is there at the next opening, calls in between are `draining`", async () => {
   const world = newWorld();
   const db = await opened(world);

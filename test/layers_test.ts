@@ -46,6 +46,8 @@ const table: Readonly<Record<string, Row>> = {
   api: { layer: "core", level: 1, also: ["version"] },
   // What nodes have in common; errors name what is missing.
   protocol: { layer: "core", level: 1 },
+  // Whether an object of options says only what is known.
+  options: { layer: "core", level: 1 },
   checked_json: { layer: "core", level: 1 },
   histogram: { layer: "core", level: 1 },
   admission: { layer: "core", level: 1 },
@@ -125,7 +127,11 @@ const table: Readonly<Record<string, Row>> = {
   http_headers: { layer: "edges", level: 2 },
   openapi: { layer: "edges", level: 3 },
   // What applications and the command line load: small, and without any server code.
-  client: { layer: "edges", level: 1, only: ["errors", "bytes", "api", "config", "version"] },
+  client: {
+    layer: "edges",
+    level: 1,
+    only: ["errors", "bytes", "api", "config", "version", "options"],
+  },
   http: { layer: "edges", level: 4 },
   rpc: { layer: "edges", level: 4 },
   server: { layer: "edges", level: 5 },

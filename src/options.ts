@@ -1,0 +1,128 @@
+/**
+ * Options: whether an object of options says only what is known, in the types that are known.
+ *
+ * A type checker sees this where there is one. A program without it, or one that builds its options
+ * at run time, would have a mistyped `ttl` dropped in silence and its value kept for ever.
+ *
+ *     checkOptions({ call: "put()", kinds: { ttlSeconds: whole(1, 60) } }, { ttl: 5 })
+ *       [invalid-request] put() has no option 'ttl'.
+ *       hint: Its options are ttlSeconds. ...
+ *
+ * Invariants
+ * 1. What passes has no name beside those of the table, and each value is undefined or of its kind.
+ * 2. A refusal is made before anything is done: its outcome is `none`.
+ *
+ * Effects: none.
+ *
+ * @module
+ */
+
+import { QuorateError, type Slug } from "./errors.ts";
+import { grouped } from "./figures.ts";
+
+/** What an option may be. */
+export interface OptionKind {
+  /** Follows "has to be". */
+  readonly what: string;
+  readonly fits: (value: unknown) => boolean;
+}
+
+export type OptionKinds = Readonly<Record<string, OptionKind>>;
+
+/** The options of one call. */
+export interface OptionTable {
+  /** The head of a sentence: `put()`, `A QuorateClient`. */
+  readonly call: string;
+  readonly kinds: OptionKinds;
+  /** Default `invalid-request`. */
+  readonly slug?: Slug;
+}
+
+/** @throws `invalid-request`, or the table's slug, with outcome `none` */
+export function checkOptions(table: OptionTable, given: unknown): void {
+  const { call, kinds } = table;
+  if (!isPlain(given)) {
+    throw refused(table, `The options of ${call} are ${shown(given)}; they have to be an object.`);
+  }
+  for (const name of Object.keys(given)) {
+    if (!Object.hasOwn(kinds, name)) throw refused(table, `${call} has no option '${name}'.`);
+  }
+  for (const name in kinds) {
+    const value = given[name];
+    const kind = kinds[name];
+    if (value === undefined || kind === undefined || kind.fits(value)) continue;
+    throw refused(table, `${name} of ${call} is ${shown(value)}; it has to be ${kind.what}.`);
+  }
+}
+
+function isPlain(given: unknown): given is Readonly<Record<string, unknown>> {
+  return typeof given === "object" && given !== null && !Array.isArray(given);
+}
+
+function refused({ kinds, slug = "invalid-request" }: OptionTable, detail: string): QuorateError {
+  const names = Object.keys(kinds).join(", ");
+  return new QuorateError(slug, detail, {
+    outcome: "none",
+    hint: `Its options are ${names}. Nothing was done: correct the option, or leave it out.`,
+  });
+}
+
+const shownLengthMax = 80;
+
+/** A value in an error: short, and told apart from the text that looks the same. */
+export function shown(value: unknown): string {
+  if (typeof value === "string") return `'${value.slice(0, shownLengthMax)}'`;
+  if (Array.isArray(value)) return "an array";
+  if (typeof value === "function") return "a function";
+  return typeof value === "object" && value !== null ? "an object" : String(value);
+}
+
+export const text: OptionKind = {
+  what: "a string that is not empty",
+  fits: (value) => typeof value === "string" && value !== "",
+};
+
+export const flag: OptionKind = {
+  what: "true or false",
+  fits: (value) => typeof value === "boolean",
+};
+
+export const object: OptionKind = { what: "an object", fits: isPlain };
+
+/** Checked where it is used, by rules of its own. */
+export const checkedLater: OptionKind = { what: "anything", fits: () => true };
+
+export const textOrBytes: OptionKind = {
+  what: "a string or a Uint8Array",
+  fits: (value) => typeof value === "string" || isBytes(value),
+};
+
+export function whole(min: number, max: number): OptionKind {
+  const isBounded = max < Number.MAX_SAFE_INTEGER;
+  return {
+    what: `a whole number from ${grouped(min)}${isBounded ? ` to ${grouped(max)}` : ""}`,
+    fits: (value) => isWhole(value, min, max),
+  };
+}
+
+export function oneOf(words: readonly string[]): OptionKind {
+  return {
+    what: `one of ${words.join(", ")}`,
+    fits: (value) => typeof value === "string" && words.includes(value),
+  };
+}
+
+/** How many replicas to ask. */
+export const replicas: OptionKind = {
+  what: "a whole number from 1, or one of quorum, all",
+  fits: (value) => value === "quorum" || value === "all" || isWhole(value, 1),
+};
+
+function isWhole(value: unknown, min: number, max = Number.MAX_SAFE_INTEGER): boolean {
+  return typeof value === "number" && Number.isInteger(value) && value >= min && value <= max;
+}
+
+/** Bytes, also those of another realm and of a Buffer, and no other view. */
+export function isBytes(value: unknown): value is Uint8Array {
+  return Object.prototype.toString.call(value) === "[object Uint8Array]";
+}
