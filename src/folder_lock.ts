@@ -94,10 +94,10 @@ export async function lockFolder(options: FolderLockOptions): Promise<() => Prom
     }
     const seen = await sight(path);
     if (seen === undefined) continue;
-    if (await isAlive(path, seen, self, options.clock)) throw inUse(folder, seen.holder);
+    if (await isAlive(path, seen, self, options.clock)) throw inUse(folder, seen.holder, self);
     await removeStale(path, seen, options.clock);
   }
-  throw inUse(folder, (await sight(path))?.holder);
+  throw inUse(folder, (await sight(path))?.holder, self);
 }
 
 /** Puts the whole file in place; false when there is one already. */
@@ -261,18 +261,29 @@ function lostReason(path: string, holder: Holder | undefined): string {
     : `The lock ${path} was taken by process ${holder.pid} on '${holder.host}' while this process held it.`;
 }
 
-function inUse(folder: string, holder: Holder | undefined): QuorateError {
-  const who =
-    holder === undefined
-      ? "another process"
-      : `process ${holder.pid} on host '${holder.host}'${holder.pid === process.pid ? " (this one)" : ""}`;
+function inUse(folder: string, holder: Holder | undefined, self: Holder): QuorateError {
+  const isOwn = holder !== undefined && isOfThisProcess(holder, self);
+  const elsewhere =
+    holder === undefined ? "another process" : `process ${holder.pid} on host '${holder.host}'`;
+  const who = isOwn ? `this process itself (${holder.pid})` : elsewhere;
+  const another = "choose another folder with --data-dir (dataDir of open())";
   return new QuorateError(
     "data-folder-in-use",
     `Cannot open the data folder '${folder}': ${who} has it open.`,
     {
-      hint: `Stop that process, or choose another folder with --data-dir. If no such process exists any more, remove '${join(folder, lockName)}'.`,
+      hint: isOwn
+        ? `Use what it was opened as before, close() that first, or ${another}.`
+        : `Stop that process, or ${another}. If no such process exists any more, remove '${join(folder, lockName)}'.`,
     },
   );
+}
+
+/** In a container nearly every program is process 1: a pid alone says nothing. */
+function isOfThisProcess(holder: Holder, self: Holder): boolean {
+  if (heldTokens.has(holder.token)) return true;
+  // A second copy of this module in the same process has tokens of its own.
+  const isSame = holder.pid === self.pid && holder.startTicks === self.startTicks;
+  return isSame && sharesProcesses(holder, self);
 }
 
 async function removeLeftovers(folder: string, path: string): Promise<void> {

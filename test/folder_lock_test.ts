@@ -150,7 +150,10 @@ test("lockFolder() refuses what a living process holds, and names its pid and ho
 test("lockFolder() refuses a folder that this process has open itself", () =>
   withFolder(async (folder) => {
     const release = await lock(folder);
-    assert.match((await refusal(lock(folder))).detail, /\(this one\)/);
+    const { detail, hint } = await refusal(lock(folder));
+    assert.match(detail, `: this process itself (${process.pid}) has it open.`);
+    assert.match(hint ?? "", /close\(\) that first, or choose another folder .*dataDir/);
+    assert.not.match(hint ?? "", /Stop that process/);
     await release();
     await (await lock(folder))();
   }));
