@@ -46,12 +46,14 @@
  */
 
 import { join, resolve } from "node:path";
+import { AssertionError } from "./src/assert.ts";
 import { type Report, silentReport } from "./src/capability.ts";
 import { programVersion } from "./src/cli_version.ts";
 import { Database } from "./src/database.ts";
 import { QuorateError } from "./src/errors.ts";
 import type { MemberChoices } from "./src/member.ts";
 import { type NodeOptions, openNode } from "./src/node.ts";
+import * as kinds from "./src/options.ts";
 import {
   addressSpaceBytesMax,
   openDisk,
@@ -59,6 +61,7 @@ import {
   realRandom,
   runtimeName,
 } from "./src/runtime.ts";
+import { folderError } from "./src/runtime_folder.ts";
 import { openTable } from "./src/table.ts";
 import { verifyTable } from "./src/table_verify.ts";
 
@@ -101,14 +104,43 @@ export interface OpenOptions extends Partial<MemberChoices> {
 
 const tableFile = "table.lmdb";
 
+/** What only a member of a cluster has is checked as a setting of the same name is (`src/member.ts`). */
+const memberKinds: Readonly<Record<keyof MemberChoices, kinds.OptionKind>> = {
+  peers: { what: "an array of host:port", fits: Array.isArray },
+  port: kinds.checkedLater,
+  host: kinds.checkedLater,
+  insecure: kinds.flag,
+  advertise: kinds.checkedLater,
+  clusterSecret: kinds.checkedLater,
+  bootstrapExpect: kinds.checkedLater,
+  zone: kinds.checkedLater,
+  hostId: kinds.checkedLater,
+  weight: kinds.checkedLater,
+  serveClients: kinds.flag,
+  startTimeoutMs: kinds.checkedLater,
+};
+
+const openKinds: Readonly<Record<keyof OpenOptions, kinds.OptionKind>> = {
+  dataDir: kinds.text,
+  name: kinds.text,
+  report: kinds.object,
+  diskReserveBytes: kinds.whole(0, Number.MAX_SAFE_INTEGER),
+  acceptDataLoss: kinds.flag,
+  protocolMax: kinds.whole(1, Number.MAX_SAFE_INTEGER),
+  ...memberKinds,
+};
+
+/** The slug is that of a setting that is not valid, whichever of the two checks has found it. */
+const openOptions = { call: "open()", kinds: openKinds, slug: "invalid-config" } as const;
+
 /**
  * Opens a data folder and the node in it.
  *
  * One process at a time has a folder. Several processes share data as members of a cluster (`peers`),
  * each with a folder of its own, or through a server and `quorate/client`.
  *
- * @throws QuorateError `data-folder-in-use`, `wrong-data-folder`, `corruption`, `disk-full`, and of a
- * member `invalid-config`, `not-ready`
+ * @throws QuorateError `invalid-config`, `data-folder-in-use`, `wrong-data-folder`, `corruption`,
+ * `disk-full`, and of a member `not-ready`
  *
  * @example
  * ```ts
@@ -122,6 +154,17 @@ const tableFile = "table.lmdb";
  * ```
  */
 export async function open(options: OpenOptions): Promise<Database> {
+  kinds.checkOptions(openOptions, options);
+  if (options.dataDir === undefined) throw withoutFolder();
+  try {
+    return await openChecked(options);
+  } catch (error) {
+    if (error instanceof AssertionError) throw error;
+    throw QuorateError.from(error, { hint: "The cause of this error has the system's own words." });
+  }
+}
+
+async function openChecked(options: OpenOptions): Promise<Database> {
   const { peers, port, clusterSecret } = options;
   if (peers === undefined) {
     return new Database(await openNode(await nodeOptionsOf(options)), realRandom);
@@ -137,7 +180,9 @@ export async function open(options: OpenOptions): Promise<Database> {
 async function nodeOptionsOf(options: OpenOptions): Promise<NodeOptions> {
   const { dataDir, name, report = silentReport } = options;
   const { diskReserveBytes, acceptDataLoss, protocolMax } = options;
-  const disk = await openDisk(dataDir);
+  const disk = await openDisk(dataDir).catch((error: unknown) => {
+    throw folderError(error, dataDir);
+  });
   const path = join(resolve(dataDir), tableFile);
   return {
     clock: realClock,
@@ -156,6 +201,13 @@ async function nodeOptionsOf(options: OpenOptions): Promise<NodeOptions> {
       ...(protocolMax === undefined ? {} : { protocolMax }),
     },
   };
+}
+
+function withoutFolder(): QuorateError {
+  return new QuorateError("invalid-config", "open() was given no dataDir.", {
+    outcome: "none",
+    hint: 'Give the folder of the data, for example open({ dataDir: "data" }); it is made when it is not there.',
+  });
 }
 
 function incomplete(): QuorateError {

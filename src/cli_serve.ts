@@ -19,7 +19,6 @@
 import { join, resolve } from "node:path";
 import { Admission } from "./admission.ts";
 import type { HintsAnswer } from "./api.ts";
-import { systemErrorCode } from "./capability.ts";
 import type { Invocation } from "./cli_commands.ts";
 import { type Io, printError } from "./cli_io.ts";
 import { readClusterSecret } from "./cli_settings.ts";
@@ -45,6 +44,7 @@ import {
   realRandom,
   runtimeName,
 } from "./runtime.ts";
+import { folderError } from "./runtime_folder.ts";
 import { type Server, startServer } from "./server.ts";
 import { openTable } from "./table.ts";
 import { setTableAside, verifyTable } from "./table_verify.ts";
@@ -139,7 +139,7 @@ async function openOwnNode(
 ): Promise<QuorateNode> {
   const { config, sources } = resolved;
   const disk = await openDisk(config.dataFolder, { onLockLost }).catch((error: unknown) => {
-    throw folderError(error, config);
+    throw folderError(error, config.dataFolder);
   });
   const path = join(resolve(config.dataFolder), tableFile);
   const isAlone = config.peers.length === 0 && config.bootstrapExpect === undefined;
@@ -339,27 +339,6 @@ function reportOf(config: Config, io: Io): LogReport {
     format: isText ? "text" : "json",
     colour: io.errorIsTerminal && io.paint("red", "") !== "",
     ...(config.name === undefined ? {} : { node: config.name }),
-  });
-}
-
-function folderError(error: unknown, { dataFolder }: Config): unknown {
-  const whys: Readonly<Record<string, string>> = {
-    EEXIST: "it is not a folder",
-    ENOTDIR: "a part of the path is not a folder",
-    EACCES: "the system does not allow it",
-    EPERM: "the system does not allow it",
-    EROFS: "the file system is read-only",
-    // A file system that is none, as /proc, says so of what is to be made in it.
-    ENOENT: "it cannot be made there",
-    ENAMETOOLONG: "the path is too long",
-    ENOSPC: "the disk is full",
-  };
-  const why = whys[systemErrorCode(error) ?? ""];
-  if (why === undefined) return error;
-  const detail = `Cannot use the data folder ${resolve(dataFolder)}: ${why}.`;
-  return new QuorateError("invalid-config", detail, {
-    hint: "Choose another with --data-dir, or make this one usable.",
-    cause: error,
   });
 }
 
