@@ -273,7 +273,8 @@ class Importer {
       const puts: readonly BatchPut[] = lines.map((line) => putAt(line, nowMs));
       const [only] = puts;
       if (only !== undefined && puts.length === 1 && only.value.length > batchedValueBytesMax) {
-        await this.#client.put(only.key, only.value, { ...only, contentType: typeOf(only) });
+        const { key, value, meta, ttlSeconds } = only;
+        await this.#client.put(key, value, { meta, ttlSeconds, contentType: typeOf(only) });
         return undefined;
       }
       const results = await this.#client.batch(puts);

@@ -16,15 +16,7 @@
  * @module
  */
 
-import type {
-  Consistency,
-  Durability,
-  MovesAnswer,
-  NamespacePolicy,
-  PlanAnswer,
-  PlanRequest,
-  Replicas,
-} from "./api.ts";
+import type { MovesAnswer, NamespacePolicy, PlanAnswer, PlanRequest } from "./api.ts";
 import { toBase64url, utf8OrUndefined } from "./bytes.ts";
 import {
   type ClusterInfo,
@@ -48,6 +40,18 @@ import {
 } from "./client_fetch.ts";
 import { movesInfo, planInfo } from "./client_moves.ts";
 import {
+  type ClientOptions,
+  type CountChoices,
+  checkOperations,
+  type Key,
+  type ListChoices,
+  type PutChoices,
+  type ReadChoices,
+  type RequestChoices,
+  tables,
+  type WriteChoices,
+} from "./client_options.ts";
+import {
   type BatchOperation,
   type BatchResult,
   batchBody,
@@ -70,6 +74,7 @@ import {
   writeResult,
 } from "./client_shapes.ts";
 import { QuorateError } from "./errors.ts";
+import { checkOptions } from "./options.ts";
 
 export type {
   ClusterInfo,
@@ -82,6 +87,16 @@ export type {
   RepairInfo,
 } from "./client_cluster.ts";
 export type { Fetch } from "./client_fetch.ts";
+export type {
+  ClientOptions,
+  CountChoices,
+  Key,
+  ListChoices,
+  PutChoices,
+  ReadChoices,
+  RequestChoices,
+  WriteChoices,
+} from "./client_options.ts";
 export type {
   BatchOperation,
   BatchPut,
@@ -98,52 +113,6 @@ export type {
 export { ClientRecord } from "./client_shapes.ts";
 export { QuorateError } from "./errors.ts";
 
-/** A key as bytes, or as text. */
-export type Key = string | Uint8Array;
-
-/** What any request may say. What is left out is the client's own choice, else the namespace's. */
-export interface RequestChoices {
-  readonly namespace?: string | undefined;
-  /** 1 to 60,000; default 5,000, and 15,000 for what changes the topology or a namespace. */
-  readonly timeoutMs?: number | undefined;
-  readonly consistency?: Consistency | undefined;
-  /** Cancels the request; its reason is thrown. A write may have taken place. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface ReadChoices extends RequestChoices {
-  readonly r?: Replicas | undefined;
-}
-
-export interface WriteChoices extends RequestChoices {
-  readonly w?: Replicas | undefined;
-  readonly durability?: Durability | undefined;
-}
-
-export interface PutChoices extends WriteChoices {
-  /** Seconds until the key expires. */
-  readonly ttlSeconds?: number | undefined;
-  /** Default `text/plain; charset=utf-8` for a string, else `application/octet-stream`. */
-  readonly contentType?: string | undefined;
-  /** Names in lower case, values printable ASCII, 2 KiB in all. */
-  readonly meta?: Readonly<Record<string, string>> | undefined;
-}
-
-export interface ListChoices extends ReadChoices {
-  readonly prefix?: Key | undefined;
-  /** Inclusive. */
-  readonly start?: Key | undefined;
-  /** Exclusive. */
-  readonly end?: Key | undefined;
-  readonly reverse?: boolean | undefined;
-  /** Whether entries carry their values. */
-  readonly values?: boolean | undefined;
-  /** Entries in one page, 1 to 1,000. */
-  readonly pageSize?: number | undefined;
-  /** `next` of a page with the same prefix and direction. */
-  readonly cursor?: string | undefined;
-}
-
 export interface ListPage {
   readonly entries: readonly ListEntry[];
   /** Undefined on the last page. */
@@ -155,15 +124,6 @@ export interface Count {
   readonly bytes: number;
   /** False for a number from counters. */
   readonly exact: boolean;
-}
-
-export interface ClientOptions extends ReadChoices, WriteChoices {
-  /** Default `http://127.0.0.1:8080`. */
-  readonly url?: string | undefined;
-  /** Sent with every request. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
-  /** Default the runtime's own. */
-  readonly fetch?: Fetch | undefined;
 }
 
 const urlDefault = "http://127.0.0.1:8080";
@@ -202,7 +162,9 @@ export class QuorateClient {
   readonly #base: string;
   readonly #fetch: Fetch;
 
+  /** @throws `invalid-request` */
   constructor(options: ClientOptions = {}) {
+    checkOptions(tables.client, options);
     this.#options = options;
     this.#base = (options.url ?? urlDefault).replace(/\/+$/, "");
     this.#fetch = options.fetch ?? ((url, init) => fetch(url, init));
@@ -210,6 +172,7 @@ export class QuorateClient {
 
   /** The record of a key; undefined when there is none. */
   async get(key: Key, choices: ReadChoices = {}): Promise<ClientRecord | undefined> {
+    checkOptions(tables.get, choices);
     const asked = bytesOf("key", key);
     try {
       const answer = await this.#ask("GET", keyTarget(asked), choices);
@@ -222,6 +185,7 @@ export class QuorateClient {
 
   /** Writes a key. Resolves when the replicas that the request asks for have it. */
   async put(key: Key, value: string | Uint8Array, choices: PutChoices = {}): Promise<WriteResult> {
+    checkOptions(tables.put, choices);
     const isText = typeof value === "string";
     const typeDefault = isText ? "text/plain; charset=utf-8" : "application/octet-stream";
     const headers = valueHeaders(choices.contentType ?? typeDefault, choices.meta ?? {});
@@ -235,6 +199,7 @@ export class QuorateClient {
 
   /** Deletes a key, whether it is there or not. */
   async delete(key: Key, choices: WriteChoices = {}): Promise<WriteResult> {
+    checkOptions(tables.delete, choices);
     const target = keyTarget(bytesOf("key", key));
     const answer = await this.#ask("DELETE", target, choices, { writes: true });
     await answer.bytes();
@@ -243,6 +208,7 @@ export class QuorateClient {
 
   /** One page of keys in bytewise order. */
   async listPage(choices: ListChoices = {}): Promise<ListPage> {
+    checkOptions(tables.list, choices);
     const answer = await this.#ask("GET", { route: "keys" }, choices, {
       query: listQuery(choices),
     });
@@ -256,6 +222,7 @@ export class QuorateClient {
    * throughout comes exactly once.
    */
   async *list(choices: ListChoices = {}): AsyncGenerator<ListEntry, void, void> {
+    checkOptions(tables.list, choices);
     let cursor = choices.cursor;
     do {
       const page = await this.listPage({ ...choices, cursor });
@@ -269,6 +236,7 @@ export class QuorateClient {
    * without its end line: then it is incomplete.
    */
   async *stream(choices: ListChoices = {}): AsyncGenerator<ListEntry, void, void> {
+    checkOptions(tables.list, choices);
     const sent = { query: listQuery(choices), headers: { Accept: "application/x-ndjson" } };
     const answer = await this.#ask("GET", { route: "keys" }, choices, sent);
     for await (const line of linesOf(answer)) {
@@ -281,6 +249,7 @@ export class QuorateClient {
 
   /** Every record whole, with value and metadata, in bytewise order. */
   async *export(choices: ListChoices = {}): AsyncGenerator<ClientRecord, void, void> {
+    checkOptions(tables.list, choices);
     const pages = { pageSize: pageSizeMax, ...choices, values: false };
     let group: Uint8Array[] = [];
     let groupBytes = 0;
@@ -298,7 +267,8 @@ export class QuorateClient {
   }
 
   /** How many keys there are, and the bytes of their values. */
-  async count(choices: ReadChoices & { readonly prefix?: Key | undefined } = {}): Promise<Count> {
+  async count(choices: CountChoices = {}): Promise<Count> {
+    checkOptions(tables.count, choices);
     const query = rangeQuery("prefix", choices.prefix);
     const body = await (await this.#ask("GET", { route: "count" }, choices, { query })).json();
     return { keys: Number(body.keys), bytes: Number(body.bytes), exact: body.exact === true };
@@ -312,6 +282,8 @@ export class QuorateClient {
     operations: readonly BatchOperation[],
     choices: ReadChoices & WriteChoices = {},
   ): Promise<readonly BatchResult[]> {
+    checkOptions(tables.batch, choices);
+    checkOperations(operations);
     const sent = {
       writes: operations.some((operation) => operation.kind !== "get"),
       headers: { "Content-Type": "application/json" },
@@ -322,7 +294,7 @@ export class QuorateClient {
   }
 
   async namespaces(choices: RequestChoices = {}): Promise<readonly NamespaceInfo[]> {
-    const body = await (await this.#send("GET", "/v1/namespaces", choices)).json();
+    const body = await (await this.#call("GET", "/v1/namespaces", choices)).json();
     const all = Array.isArray(body.namespaces) ? body.namespaces : [];
     return all.filter(isObject).map(namespaceOf);
   }
@@ -333,6 +305,7 @@ export class QuorateClient {
     policy: Partial<NamespacePolicy> = {},
     choices: RequestChoices = {},
   ): Promise<NamespaceInfo> {
+    checkOptions(tables.policy, policy);
     const sent = {
       writes: true,
       openHint: namespaceOpenHint,
@@ -340,7 +313,7 @@ export class QuorateClient {
       headers: { "Content-Type": "application/json" },
       body: namespaceBody(policy),
     };
-    const answer = await this.#send("PUT", namespacePath(name), choices, sent);
+    const answer = await this.#call("PUT", namespacePath(name), choices, sent);
     return namespaceOf(await answer.json());
   }
 
@@ -351,24 +324,25 @@ export class QuorateClient {
       openHint: namespaceOpenHint,
       timeoutMsDefault: topologyTimeoutMsDefault,
     };
-    await (await this.#send("DELETE", namespacePath(name), choices, sent)).bytes();
+    await (await this.#call("DELETE", namespacePath(name), choices, sent)).bytes();
   }
 
   /** What the node says about itself. */
   async info(choices: RequestChoices = {}): Promise<NodeInfo> {
-    return nodeInfo(await (await this.#send("GET", "/v1/info", choices)).json());
+    return nodeInfo(await (await this.#call("GET", "/v1/info", choices)).json());
   }
 
   /** The members and what each holds; with a key, also where that lives. */
   async ring(key?: Key, choices: RequestChoices = {}): Promise<RingInfo> {
+    checkOptions(tables.request, choices);
     const namespace = choices.namespace ?? this.#options.namespace;
     const query = key === undefined ? {} : { ...bytesField("key", bytesOf("key", key)), namespace };
-    return ringInfo(await (await this.#send("GET", "/v1/ring", choices, { query })).json());
+    return ringInfo(await (await this.#call("GET", "/v1/ring", choices, { query })).json());
   }
 
   /** The members as the node sees them: who is alive, and what each holds. */
   async cluster(choices: RequestChoices = {}): Promise<ClusterInfo> {
-    return clusterInfo(await (await this.#send("GET", "/v1/cluster", choices)).json());
+    return clusterInfo(await (await this.#call("GET", "/v1/cluster", choices)).json());
   }
 
   /** What other members, weights or zones would move; changes nothing. */
@@ -388,7 +362,7 @@ export class QuorateClient {
 
   /** What moves, how far it is, and who waits to join. */
   async moves(choices: RequestChoices = {}): Promise<MovesAnswer> {
-    return movesInfo(await (await this.#send("GET", "/v1/cluster/plan", choices)).json());
+    return movesInfo(await (await this.#call("GET", "/v1/cluster/plan", choices)).json());
   }
 
   async #post(
@@ -404,17 +378,17 @@ export class QuorateClient {
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
     };
-    return (await this.#send("POST", path, choices, sent)).json();
+    return (await this.#call("POST", path, choices, sent)).json();
   }
 
   /** The writes that the node keeps for others. */
   async hints(choices: RequestChoices = {}): Promise<HintsInfo> {
-    return hintsInfo(await (await this.#send("GET", "/v1/hints", choices)).json());
+    return hintsInfo(await (await this.#call("GET", "/v1/hints", choices)).json());
   }
 
   /** How far the node has compared its partitions with the other replicas. */
   async repair(choices: RequestChoices = {}): Promise<RepairInfo> {
-    return repairInfo(await (await this.#send("GET", "/v1/repair", choices)).json());
+    return repairInfo(await (await this.#call("GET", "/v1/repair", choices)).json());
   }
 
   /** Has the node compare now: all, one partition, or the namespaces with the n of `namespace`. */
@@ -422,19 +396,20 @@ export class QuorateClient {
     what: { readonly partition?: number; readonly namespace?: string } = {},
     choices: RequestChoices = {},
   ): Promise<{ readonly node: string; readonly pairs: number }> {
-    const answer = await this.#send("POST", "/v1/repair", choices, { query: { ...what } });
+    const answer = await this.#call("POST", "/v1/repair", choices, { query: { ...what } });
     const body = await answer.json();
     return { node: textIn(body, "node") ?? "", pairs: Number(body["pairs"]) };
   }
 
   /** Where a key lives, and what each of its replicas holds now. */
   async explain(key: Key, choices: RequestChoices = {}): Promise<ExplainInfo> {
+    checkOptions(tables.request, choices);
     const { tail = "", query } = keyTarget(bytesOf("key", key));
     const namespace = choices.namespace ?? this.#options.namespace ?? "default";
     const path = `/v1/explain/${encodeURIComponent(namespace)}${tail}`;
     const timeoutMs = choices.timeoutMs ?? this.#options.timeoutMs ?? timeoutMsDefault;
     const headers = { "Quorate-Timeout": `${timeoutMs}ms` };
-    const answer = await this.#send("GET", path, choices, {
+    const answer = await this.#call("GET", path, choices, {
       headers,
       ...(query === undefined ? {} : { query }),
     });
@@ -453,6 +428,17 @@ export class QuorateClient {
       // Deleted since it was listed: then it is not in the export.
       if (result.kind === "get" && result.record !== undefined) yield result.record;
     }
+  }
+
+  /** A request with no choices but those that any has. */
+  #call(
+    method: string,
+    path: string,
+    choices: RequestChoices,
+    sent: Sent = {},
+  ): Promise<FetchAnswer> {
+    checkOptions(tables.request, choices);
+    return this.#send(method, path, choices, sent);
   }
 
   /** A request about a namespace: with the levels that the route takes. */

@@ -17,6 +17,7 @@ import { type Durability, metaNamePattern, metaTextPattern, type NamespacePolicy
 import { isWellFormed, toBase64url, utf8Bytes, utf8OrUndefined } from "./bytes.ts";
 import { bytesIn, errorOfProblem, type Fields, isObject, keyIn, textIn } from "./client_fetch.ts";
 import { QuorateError } from "./errors.ts";
+import { isBytes, shown } from "./options.ts";
 
 /** A record as it is stored. */
 export class ClientRecord {
@@ -252,11 +253,18 @@ function valueField(given: string | Uint8Array): Record<string, string> {
 
 /** Bytes as they are, text as UTF-8. Throws for text that has no UTF-8 of its own. */
 export function bytesOf(name: string, given: string | Uint8Array): Uint8Array {
-  if (typeof given !== "string") return given;
+  if (isBytes(given)) return given;
+  const slug = name === "value" ? "invalid-request" : "invalid-key";
+  if (typeof given !== "string") {
+    const said = `The ${name} is ${shown(given)}; it has to be a string or a Uint8Array.`;
+    const hint =
+      "Give text as a string, and anything else as bytes or as text of yours, such as JSON.";
+    throw new QuorateError(slug, said, { hint, outcome: "none" });
+  }
   if (isWellFormed(given)) return utf8Bytes(given);
   // An encoder would store U+FFFD instead, and two different texts would become one.
   throw new QuorateError(
-    name === "value" ? "invalid-request" : "invalid-key",
+    slug,
     `The ${name} holds half of a surrogate pair, which UTF-8 cannot hold.`,
     { hint: `Give the ${name} as bytes.`, outcome: "none" },
   );

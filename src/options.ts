@@ -5,7 +5,7 @@
  * at run time, would have a mistyped `ttl` dropped in silence and its value kept for ever.
  *
  *     checkOptions({ call: "put()", kinds: { ttlSeconds: whole(1, 60) } }, { ttl: 5 })
- *       [invalid-request] put() has no option 'ttl'.
+ *       [invalid-request] There is no option 'ttl' for put().
  *       hint: Its options are ttlSeconds. ...
  *
  * Invariants
@@ -31,7 +31,7 @@ export type OptionKinds = Readonly<Record<string, OptionKind>>;
 
 /** The options of one call. */
 export interface OptionTable {
-  /** The head of a sentence: `put()`, `A QuorateClient`. */
+  /** Follows "for": `put()`, `a list`. */
   readonly call: string;
   readonly kinds: OptionKinds;
   /** Default `invalid-request`. */
@@ -45,7 +45,8 @@ export function checkOptions(table: OptionTable, given: unknown): void {
     throw refused(table, `The options of ${call} are ${shown(given)}; they have to be an object.`);
   }
   for (const name of Object.keys(given)) {
-    if (!Object.hasOwn(kinds, name)) throw refused(table, `${call} has no option '${name}'.`);
+    if (!Object.hasOwn(kinds, name))
+      throw refused(table, `There is no option '${name}' for ${call}.`);
   }
   for (const name in kinds) {
     const value = given[name];
@@ -88,6 +89,11 @@ export const flag: OptionKind = {
 };
 
 export const object: OptionKind = { what: "an object", fits: isPlain };
+
+export const texts: OptionKind = {
+  what: "an object of strings",
+  fits: (value) => isPlain(value) && Object.values(value).every((one) => typeof one === "string"),
+};
 
 /** Checked where it is used, by rules of its own. */
 export const checkedLater: OptionKind = { what: "anything", fits: () => true };

@@ -499,4 +499,72 @@ test("what no header or key can carry is refused before anything is sent", () =>
     assert.is(edge.api.requests.length, 0);
   }));
 
+test("an option that a call does not have, or a value of another type, is refused before anything is sent", () =>
+  withEdge(async (client, edge) => {
+    // As a program without a type checker would call it.
+    const loose = client as unknown as Record<string, (...given: unknown[]) => unknown>;
+    const calls: readonly (readonly [name: string, given: readonly unknown[], said: RegExp])[] = [
+      ["put", ["x", 5], /The value is 5; it has to be a string or a Uint8Array/],
+      ["put", ["x", { a: 1 }], /The value is an object/],
+      ["put", ["x", "x", { ttl: 5 }], /no option 'ttl' for put\(\)/],
+      ["put", ["x", "x", { ttlSeconds: "5" }], /ttlSeconds of put\(\) is '5'/],
+      ["put", ["x", "x", { meta: { a: 5 } }], /meta of put\(\) is an object; .* of strings/],
+      ["put", ["x", "x", { signal: 5 }], /signal of put\(\) is 5; it has to be an AbortSignal/],
+      ["put", ["x", "x", null], /options of put\(\) are null/],
+      ["get", ["x", { w: 2 }], /no option 'w' for get\(\)/],
+      ["delete", ["x", { durability: "disk" }], /durability of delete\(\) is 'disk'/],
+      ["listPage", [{ limit: -1 }], /no option 'limit' for a list/],
+      ["listPage", [{ pageSize: -1 }], /pageSize of a list is -1; .* from 1 to 1,000/],
+      ["count", [{ prefx: "a" }], /no option 'prefx' for count\(\)/],
+      ["batch", [[], { ttlSeconds: 5 }], /no option 'ttlSeconds' for batch\(\)/],
+      [
+        "batch",
+        [[{ kind: "put", key: "x", value: "x", ttl: 5 }]],
+        /no option 'ttl' for a put of a batch/,
+      ],
+      [
+        "batch",
+        [[{ kind: "get", key: "x", value: "x" }]],
+        /no option 'value' for a get of a batch/,
+      ],
+      ["batch", [[{ kind: "incr", key: "x" }]], /kind of an operation of a batch is 'incr'/],
+      ["batch", [[null]], /kind of an operation of a batch is null/],
+      ["putNamespace", ["images", { ttl: 5 }], /no option 'ttl' for the policy of a namespace/],
+      ["info", [{ timeout: 5 }], /no option 'timeout' for this call/],
+      ["ring", ["x", null], /options of this call are null/],
+      ["explain", ["x", { r: 1 }], /no option 'r' for this call/],
+    ];
+    for (const [name, given, said] of calls) {
+      const error = await failureOf(async () => loose[name]?.(...given), "invalid-request");
+      assert.match(error.detail, said);
+      assert.is(error.outcome, "none");
+      assert.ok(error.hint !== undefined);
+    }
+    for (const name of ["list", "stream", "export"]) {
+      const run = () => all(loose[name]?.({ limit: -1 }) as AsyncIterable<unknown>);
+      assert.match((await failureOf(run, "invalid-request")).hint ?? "", /pageSize/);
+    }
+    await failureOf(() => client.get(5 as unknown as string), "invalid-key");
+    assert.is(edge.api.requests.length, 0);
+  }));
+
+test("a client is refused with options that it does not have, or a URL that is none", async () => {
+  const cases: readonly (readonly [unknown, RegExp])[] = [
+    [{ url: "nope" }, /url of QuorateClient is 'nope'; it has to be an http or https URL/],
+    [{ url: "localhost:8080" }, /url of QuorateClient is 'localhost:8080'/],
+    [{ url: "http://a/?b" }, /url of/],
+    [{ url: new URL("http://a") }, /url of QuorateClient is an object/],
+    [{ uri: "http://a" }, /no option 'uri' for QuorateClient/],
+    [{ timeoutMs: 0 }, /timeoutMs of QuorateClient is 0/],
+    [{ headers: { a: 5 } }, /headers of/],
+    [{ fetch: "fetch" }, /fetch of QuorateClient is 'fetch'; it has to be a function/],
+    ["http://a", /The options of QuorateClient are 'http:\/\/a'/],
+  ];
+  for (const [options, said] of cases) {
+    const make = async () => new QuorateClient(options as { url: string });
+    assert.match((await failureOf(make, "invalid-request")).detail, said);
+  }
+  new QuorateClient({ url: "https://a.example:8080/base/", headers: { a: "b" }, r: undefined });
+});
+
 test.run();

@@ -216,10 +216,13 @@ test("Database: choices that cannot be are refused, rather than taken for someth
 test("Database: an option that a call does not have is refused by its name, and nothing is done", async () => {
   const db = await opened();
   const calls: readonly (readonly [() => Promise<unknown>, RegExp])[] = [
-    [() => db.put("x", "x", { ttl: 5 } as PutChoices), /put\(\) has no option 'ttl'\./],
-    [() => db.get("x", { timeout: 5 } as PutChoices), /get\(\) has no option 'timeout'\./],
-    [() => db.delete("x", { ttlSeconds: 5 } as PutChoices), /delete\(\) has no option 'ttlSec/],
-    [() => db.list({ prefx: "a" } as ListChoices), /list\(\) has no option 'prefx'\./],
+    [() => db.put("x", "x", { ttl: 5 } as PutChoices), /no option 'ttl' for put\(\)/],
+    [() => db.get("x", { timeout: 5 } as PutChoices), /no option 'timeout' for get\(\)/],
+    [
+      () => db.delete("x", { ttlSeconds: 5 } as PutChoices),
+      /no option 'ttlSeconds' for delete\(\)/,
+    ],
+    [() => db.list({ prefx: "a" } as ListChoices), /no option 'prefx' for list\(\)/],
     [() => db.list({ reverse: "no" } as object), /reverse of list\(\) is 'no'; it has to be true/],
     [() => db.list("a" as ListChoices), /options of list\(\) are 'a'/],
     [() => db.put("x", "x", null as unknown as PutChoices), /options of put\(\) are null/],

@@ -29,7 +29,7 @@ test("checkOptions() takes what the table knows, and undefined for any of it", (
 test("checkOptions() names an option that is not known, and those that are", () => {
   const error = refusal({ ttl: 5 });
   assert.equal([error.slug, error.outcome], ["invalid-request", "none"]);
-  assert.is(error.detail, "put() has no option 'ttl'.");
+  assert.is(error.detail, "There is no option 'ttl' for put().");
   assert.match(error.hint ?? "", "Its options are ttlSeconds, w, quiet.");
   assert.is(refusal({ ttl: undefined }).detail, error.detail, "also where nothing is given for it");
   assert.match(refusal({ toString: 1 }).detail, "'toString'");
