@@ -9,6 +9,7 @@
  * Invariants
  * 1. Lines with the same key are written in the order of the file, so the last one wins.
  * 2. All lines before the one that an error names to go on from are stored.
+ * 3. The exit code says that nothing was written only when no line can have been.
  *
  * Effects: the network through the client, a file, timers.
  *
@@ -20,7 +21,7 @@ import { stat } from "node:fs/promises";
 import type { Invocation } from "./cli_commands.ts";
 import { clientOf, unreadable } from "./cli_data.ts";
 import { type ImportLine, parseLine, putAt } from "./cli_import_line.ts";
-import type { Io } from "./cli_io.ts";
+import { type Io, printError } from "./cli_io.ts";
 import { printFields } from "./cli_output.ts";
 import { Progress } from "./cli_progress.ts";
 import type { BatchPut, QuorateClient } from "./client.ts";
@@ -73,7 +74,10 @@ export async function importRecords(invocation: Invocation, io: Io): Promise<num
     // When reading failed, what was read is stored first: the line to go on from counts on it.
     await importer.settle();
     progress.clear();
-    throw stopped(importer.failure ?? error, Math.max(firstLine, importer.nextLine), path);
+    const nextLine = Math.max(firstLine, importer.nextLine);
+    const code = printError(io, stopped(importer.failure ?? error, nextLine, path));
+    // The other codes say that nothing was written, which is so of the line alone.
+    return importer.mayHaveStored && code !== exitCode.outcomeUnknown ? exitCode.failed : code;
   }
   progress.clear();
   const { stored, expired } = importer;
@@ -163,6 +167,8 @@ class Importer {
   #lineTaken = 0;
   stored = 0;
   expired = 0;
+  /** Whether any line is stored, or may be: also one behind the line to go on from. */
+  mayHaveStored = false;
 
   constructor(client: QuorateClient, options: ImporterOptions) {
     this.#client = client;
@@ -275,15 +281,24 @@ class Importer {
       if (only !== undefined && puts.length === 1 && only.value.length > batchedValueBytesMax) {
         const { key, value, meta, ttlSeconds } = only;
         await this.#client.put(key, value, { meta, ttlSeconds, contentType: typeOf(only) });
+        this.mayHaveStored = true;
         return undefined;
       }
       const results = await this.#client.batch(puts);
+      for (const result of results) this.#note(result.kind === "error" ? result.error : undefined);
       const index = results.findIndex((result) => result.kind === "error");
       const result = results[index];
       return result?.kind === "error" ? { index, error: result.error } : undefined;
     } catch (error) {
+      this.#note(error);
       return { index: 0, error };
     }
+  }
+
+  /** What became of a line: undefined when it was stored. */
+  #note(error: unknown): void {
+    const isNothing = error instanceof QuorateError && (error.outcome ?? "none") === "none";
+    if (!isNothing) this.mayHaveStored = true;
   }
 
   /** Nobody is there, and nobody was: then waiting for them to come back is no help. */

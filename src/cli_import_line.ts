@@ -9,10 +9,12 @@
  * @module
  */
 
+import { ttlSecondsMax } from "./api.ts";
 import { isWellFormed, utf8OrUndefined } from "./bytes.ts";
 import type { BatchPut } from "./client.ts";
 import { bytesIn, type Fields, isObject, parseObject, textIn } from "./client_fetch.ts";
 import { QuorateError } from "./errors.ts";
+import { grouped } from "./figures.ts";
 import { checkShape } from "./json.ts";
 
 export interface ImportLine {
@@ -79,14 +81,17 @@ function parseFields(fields: Fields, number: number, nowMs: number): ParsedLine 
   const meta = metaOf(fields.meta);
   if (meta === undefined) return failed("The field 'meta' is not an object of texts.");
   const { contentType } = fields;
-  if (contentType !== undefined && typeof contentType !== "string") {
-    return failed("The field 'contentType' is not a text.");
+  if (contentType !== undefined && (typeof contentType !== "string" || contentType === "")) {
+    return failed("The field 'contentType' is not a text, or is empty.");
   }
   const ttl = ttlOf(fields);
   if (typeof ttl === "string") return failed(ttl);
   const expiresAtMs = expiryOf(fields);
   if (typeof expiresAtMs === "string") return failed(expiresAtMs);
   if (expiresAtMs !== undefined && expiresAtMs <= nowMs) return { kind: "expired" };
+  if (expiresAtMs !== undefined && expiresAtMs - nowMs > ttlSecondsMax * 1000) {
+    return failed(`'expiresAt' is more than ${grouped(ttlSecondsMax)} seconds away.`);
+  }
   const put: BatchPut = {
     kind: "put",
     key,
@@ -120,7 +125,9 @@ function metaOf(given: unknown): Readonly<Record<string, string>> | undefined {
 function ttlOf({ ttl, expiresAt }: Fields): number | undefined | string {
   if (ttl === undefined) return undefined;
   if (expiresAt !== undefined) return "Both 'ttl' and 'expiresAt' are given.";
-  return Number.isInteger(ttl) && Number(ttl) >= 1 ? Number(ttl) : "'ttl' is not whole seconds.";
+  const seconds = typeof ttl === "number" && Number.isInteger(ttl) ? ttl : 0;
+  if (seconds >= 1 && seconds <= ttlSecondsMax) return seconds;
+  return `'ttl' has to be whole seconds, at least 1 and at most ${grouped(ttlSecondsMax)}.`;
 }
 
 function expiryOf({ expiresAt }: Fields): number | undefined | string {

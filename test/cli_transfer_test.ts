@@ -105,7 +105,7 @@ test("an import that meets a bad line stores all before it, and says where to go
       bad[449] = '{"key":"k449","vlaue":"v"}';
       fs.writeFileSync(file, bad.join("\n"));
       const { code, err } = await ask("import", file);
-      assert.is(code, 2);
+      assert.is(code, 1, "some lines are stored");
       assert.match(err, /why: +Line 450 of .*keys\.ndjson: The field 'vlaue' is not known\./);
       assert.match(err, new RegExp(`hint: .*quorate import --from-line 450 ${file}`));
       assert.is((await ask("count")).out, "449\n");
@@ -114,6 +114,30 @@ test("an import that meets a bad line stores all before it, and says where to go
       assert.is((await ask("count")).out, "500\n");
     }),
   ));
+
+test("an import ends with 2 only when nothing of it can be stored", () =>
+  withStand(async (stand) => {
+    const importing = (input: string) => stand.askWith({ input }, "import");
+    assert.is((await importing("notjson\n")).code, 2);
+    assert.is((await stand.ask("count")).out, "0\n");
+    const partly = await importing('{"key":"ok1","value":"b"}\nnotjson\n');
+    assert.is(partly.code, 1);
+    assert.match(partly.err, /All lines before it are stored/);
+    assert.is((await stand.ask("count")).out, "1\n");
+    const error = new QuorateError("invalid-key", "No.", { outcome: "none" });
+    interceptBatches(stand, async ({ operations }, pass) => {
+      const results = await pass();
+      return operations.map(({ key }, index): BatchResult => {
+        const isRefused = Buffer.from(key).toString() === "bad";
+        return isRefused ? { kind: "error", error } : (results[index] as BatchResult);
+      });
+    });
+    const lines = ["bad", "behind"].map((key) => ({ key, value: "v" }));
+    const { code, err } = await importing(ndjson(lines));
+    assert.match(err, /Line 1 of/);
+    assert.is(code, 1, "the line behind it is stored");
+    assert.is((await importing(ndjson(lines.slice(0, 1)))).code, 2);
+  }));
 
 test("an import that the node refuses in the middle names the first line that is not stored", () =>
   withStand(async (stand) => {
@@ -291,7 +315,10 @@ test("parseLine() says what is wrong with a line", () => {
     ['{"key":"\\ud800","value":"v"}', /half of a surrogate pair/],
     ['{"key":"k","value":"v","meta":{"a":1}}', /'meta'/],
     ['{"key":"k","value":"v","contentType":1}', /'contentType'/],
-    ['{"key":"k","value":"v","ttl":0}', /'ttl' is not whole seconds/],
+    ['{"key":"k","value":"v","ttl":0}', /'ttl' has to be whole seconds, at least 1/],
+    ['{"key":"k","value":"v","ttl":1.5}', /'ttl' has to be whole seconds, at least 1/],
+    ['{"key":"k","value":"v","ttl":315360001}', /at most 315,360,000/],
+    ['{"key":"k","value":"v","expiresAt":"9999-01-01"}', /'expiresAt' is more than/],
     ['{"key":"k","value":"v","expiresAt":"soon"}', /'expiresAt' is not a time/],
     ['{"key":"k","value":"v","ttl":1,"expiresAt":"2030-01-01"}', /Both/],
     ['{"error":{"type":"/problems/internal"}}', /incomplete/],
