@@ -10,9 +10,13 @@
  *     commit [p 0..3] commit [p 4..9] … commit [reaches S] commit [reaches S]   release the log up to S
  *        |---- crash: S not reached: the log is replayed, but for partitions that reach it ---|
  *
+ * Where a partition is marked as damaged that was not, one more commit before all others says so: a record
+ * or a summary that was damaged may be written over by what follows, and nothing else tells of the loss.
+ *
  * Invariants
  * 1. After every commit, a partition's summary in the table sums the table's records of it.
  * 2. When it resolves, two flushed commits say that the table reaches the frozen sequence.
+ * 3. Nothing that tells of a loss leaves the table before the mark of that loss is in it.
  *
  * Effects: Table. Source: rules D5, D6.
  *
@@ -23,8 +27,15 @@ import type { Clock } from "./capability.ts";
 import { tablePartition } from "./store_entry.ts";
 import type { Frozen } from "./store_index.ts";
 import type { TableMeta } from "./store_meta.ts";
-import { encodeMeta, encodePartitionMeta, metaKey, partitionMetaKey } from "./store_meta.ts";
+import {
+  decodeMeta,
+  encodeMeta,
+  encodePartitionMeta,
+  metaKey,
+  partitionMetaKey,
+} from "./store_meta.ts";
 import type { Table, TableChange } from "./table.ts";
+import { pairOf } from "./topology.ts";
 
 /** A commit is made when so many bytes are ready: queueing more would hold up requests. */
 const commitBytesMax = 256 * 1024;
@@ -40,6 +51,7 @@ export interface CheckpointOptions {
 /** Writes everything. After a rejection the same frozen memtable can be given again. */
 export async function writeCheckpoint(options: CheckpointOptions): Promise<void> {
   const { table, clock, frozen, meta } = options;
+  await writeMarks(table, meta);
   let changes: TableChange[] = [];
   let bytes = 0;
   let partition = -1;
@@ -72,6 +84,28 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<void>
   for (partition of [...unwritten.keys()]) finishPartition();
   await commitAndYield(table, clock, changes);
   await writeMeta(table, meta);
+}
+
+/** Marks what the table has no mark of yet (invariant 3); what was healed goes with the last commit. */
+async function writeMarks(table: Table, { damaged, healed }: TableMeta): Promise<void> {
+  const bytes = table.get(metaKey);
+  // A table that says nothing of itself is replayed from the beginning, and marked again.
+  const before = bytes === undefined ? undefined : decodeMeta(bytes.slice());
+  if (before === undefined) return;
+  const wasDamaged = new Set(before.damaged);
+  const isHealed = new Set(healed);
+  const stillHealed = before.healed.filter((one) => {
+    return isHealed.has(one) || !damaged.includes(pairOf(one).partition);
+  });
+  const added = damaged.filter((partition) => !wasDamaged.has(partition));
+  if (added.length === 0 && stillHealed.length === before.healed.length) return;
+  const addedHealed = healed.filter((one) => added.includes(pairOf(one).partition));
+  const marked = {
+    ...before,
+    damaged: [...before.damaged, ...added].sort((a, b) => a - b),
+    healed: [...stillHealed, ...addedHealed].sort((a, b) => a - b),
+  };
+  await table.commit([{ key: metaKey, value: encodeMeta(marked, 0) }]);
 }
 
 /** Says twice, durably, what the table is and how far it reaches (D5). */

@@ -32,7 +32,7 @@ import {
   storedKeyBytesMax,
   tableKeyHeaderBytes,
 } from "./store_entry.ts";
-import { absent, elementOf, StoreIndex } from "./store_index.ts";
+import { absent, elementOf, type Held, StoreIndex } from "./store_index.ts";
 import {
   decodeMeta,
   decodePartitionMeta,
@@ -283,7 +283,7 @@ async function replay(
   index: StoreIndex,
   { meta, reached, empty }: Omit<Reached, "isRecounted">,
 ): Promise<Recovery> {
-  const { disk, report, storeIdBytes } = options;
+  const { disk, report, storeIdBytes, isOnlyCopy } = options;
   let appliedSequence = meta.sequence;
   return recoverWal({
     disk,
@@ -296,33 +296,36 @@ async function replay(
       appliedSequence = sequence;
       if (sequence <= (reached[partition] ?? 0)) return;
       const change = parseChange(payload);
-      if (change === undefined || !applyChange(index, empty, change, sequence)) {
+      const before = change && applyChange(index, empty, change, sequence);
+      if (before === undefined) {
         report.log("error", "An entry of the log is damaged although its batch is whole.", {
           sequence,
           partition,
         });
         index.damage(partition);
       }
+      // It was marked when the change was made, and the mark may not have come to the table.
+      if (before?.kind === "damaged" && !isOnlyCopy) index.damage(partition);
     },
   });
 }
 
-/** False when the change cannot be one that this store wrote. */
+/** What the key held before; undefined when the change cannot be one that this store wrote. */
 function applyChange(
   index: StoreIndex,
   empty: ReadonlySet<number>,
   change: Change,
   sequence: number,
-): boolean {
+): Held | undefined {
   const { namespaceNumber, key, record } = change;
-  if (record !== undefined && !isIntact(record, namespaceNumber, key)) return false;
+  if (record !== undefined && !isIntact(record, namespaceNumber, key)) return undefined;
   const spot = index.spot(namespaceNumber, key);
   // Nothing is in the table yet where a partition of it is empty: only the memtable can have more.
   const before = empty.has(spot.place.partition)
     ? (index.lookupMemory(spot) ?? absent)
     : index.lookup(spot);
   index.apply(spot, { record, sequence }, before);
-  return true;
+  return before;
 }
 
 /**

@@ -7,12 +7,14 @@ import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
-import { utf8Bytes } from "../src/bytes.ts";
+import { equal, utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import type { Hlc } from "../src/hlc.ts";
 import { RepairMarks } from "../src/node_repair_marks.ts";
 import { Ring } from "../src/ring.ts";
 import { Store } from "../src/store.ts";
+import { tablePartition } from "../src/store_entry.ts";
+import { partitionMetaKey } from "../src/store_meta.ts";
 import { ownNamespaces } from "../src/store_own.ts";
 import type { TableChange } from "../src/table.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
@@ -242,6 +244,68 @@ test("D6: a recount removes what has a damaged key, or stands in another partiti
   assert.equal(namesIn(again, partition), [misplaced, ...sound].sort());
   assert.equal(namesIn(again, other), []);
   await again.close();
+});
+
+/** A store whose table fails from the commit with this number on, which is then opened again. */
+async function afterFailure(
+  { store, table, open }: Awaited<ReturnType<typeof damaged>>,
+  number: number,
+  run: () => Promise<unknown>,
+): Promise<Store> {
+  table.failCommit(number, { code: "EIO", leaves: "nothing" });
+  await run().catch(() => {});
+  await store.close();
+  return open();
+}
+
+test("P9: a loss is known after a crash that came before its mark, although its traces were removed", async () => {
+  const piece = { prefix: utf8Bytes(""), reverse: false, limit: 1000 };
+  for (const number of [1, 2, 3]) {
+    const recounted = await damaged();
+    const again = await afterFailure(recounted, number, async () => {
+      recounted.store.scan(partition, wide, piece);
+      await recounted.store.recount(partition, free);
+      await recounted.store.checkpoint();
+    });
+    assert.ok(again.isDamaged(partition, 3), `removed, commit ${number}`);
+    await again.close();
+    const overwritten = await damaged();
+    const spoiled = names.find(
+      (each) => overwritten.store.head(wide, utf8Bytes(each))?.bytes === 0,
+    );
+    const next = await afterFailure(overwritten, number, async () => {
+      await write(overwritten.store, wide, spoiled ?? "", 1);
+      await overwritten.store.checkpoint();
+    });
+    assert.ok(next.isDamaged(partition, 3), `written over, commit ${number}`);
+    await next.close();
+  }
+});
+
+test("P9: a summary that is lost is not forgotten by a start that ends before it was marked", async () => {
+  for (const number of [1, 2, 3, 4]) {
+    const { open, table } = stand();
+    const first = await open();
+    for (const [at, name] of names.slice(0, 10).entries()) await write(first, wide, name, at + 1);
+    await first.close();
+    const second = await open();
+    await write(second, wide, names[10] as string, 20);
+    table.damage((entries) =>
+      entries
+        .filter(
+          ({ key }) => tablePartition(key) === partition || equal(key, partitionMetaKey(partition)),
+        )
+        .slice(-3)
+        .map(({ key }) => ({ key, value: undefined })),
+    );
+    table.failCommit(number, { code: "EIO", leaves: "nothing" });
+    const third = await open().catch(() => undefined);
+    if (third === undefined) table.kill();
+    else await third.close();
+    const last = await open();
+    assert.ok(last.isDamaged(partition, 3), `commit ${number}`);
+    await last.close();
+  }
 });
 
 test.run();
