@@ -18,7 +18,7 @@
  */
 
 import { keyBytesMax } from "./api.ts";
-import { prefixEnd } from "./bytes.ts";
+import { emptyBytes, prefixEnd } from "./bytes.ts";
 import { encodeRecord, recordBytes, type StoredRecord } from "./record.ts";
 import type { Slab } from "./slab.ts";
 
@@ -137,8 +137,9 @@ export function tablePartition(bytes: Uint8Array): number {
   return ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
 }
 
-/** The namespace and key in a table's key. */
+/** The namespace and key in a table's key; in damaged bytes that are too short an empty key, which nobody has. */
 export function parseTableKey(bytes: Uint8Array): Pick<Change, "namespaceNumber" | "key"> {
+  if (bytes.length < tableKeyHeaderBytes) return { namespaceNumber: 0, key: emptyBytes };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return { namespaceNumber: view.getUint32(2), key: bytes.subarray(tableKeyHeaderBytes) };
 }

@@ -252,7 +252,9 @@ export class StoreIndex {
     this.#active = new Memtable();
     const summaries = new Map<number, Summary>();
     for (const partition of [...memtable.partitions, ...this.#resummed]) {
-      summaries.set(partition, copySummary(this.summaries[partition] as Summary));
+      const summary = this.summaries[partition];
+      // A damaged key that is to go may name a partition that there is none of.
+      if (summary !== undefined) summaries.set(partition, copySummary(summary));
     }
     for (const partition of summaries.keys()) this.written.add(partition);
     this.#underWay = new Set(summaries.keys());

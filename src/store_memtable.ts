@@ -175,7 +175,7 @@ export class Memtable {
   }
 
   #add(tableKey: Uint8Array, hash: number): number {
-    assert(tableKey.length >= 2, "memtable: a table's key begins with its partition");
+    assert(tableKey.length >= 1, "memtable: a table's key is not empty");
     const number = this.#count;
     if (number === this.#columns.hashes.length) this.#grow();
     const { hashes, keyAts, keyLengths } = this.#columns;

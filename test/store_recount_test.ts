@@ -26,11 +26,11 @@ const clusterId = "c".repeat(32);
 const ring = new Ring(clusterId, 4);
 const [wide, alone] = [0, 1];
 
-function stand() {
+function stand(ownRing = ring) {
   const [disk, table, clock] = [new SimDisk(), new MemoryTableDisk(), new SimClock()];
   const open = async (): Promise<Store> =>
     Store.open({
-      ...{ clock, disk, ring, report: silentReport, random: new SimRandom(1) },
+      ...{ clock, disk, ring: ownRing, report: silentReport, random: new SimRandom(1) },
       table: await table.open(),
       nOf: (namespaceNumber) => (namespaceNumber === alone ? 1 : 3),
       settings: smallSettings,
@@ -306,6 +306,51 @@ test("P9: a summary that is lost is not forgotten by a start that ends before it
     assert.ok(last.isDamaged(partition, 3), `commit ${number}`);
     await last.close();
   }
+});
+
+test("D6: keys of the table that are too short for a namespace are removed by a recount, and hold up no read", async () => {
+  const { open, table } = stand();
+  const first = await open();
+  for (const [at, name] of names.slice(0, 9).entries()) await write(first, wide, name, at + 1);
+  await first.close();
+  const lengths = [2, 3, 4, 5, 6];
+  table.damage((entries) =>
+    entries
+      .filter(({ key }) => key[0] !== 0xff)
+      .slice(0, lengths.length)
+      .flatMap(({ key, value }, at): TableChange[] => [
+        { key, value: undefined },
+        { key: key.slice(0, lengths[at]), value },
+      ]),
+  );
+  const store = await open();
+  assert.ok(await store.recount(partition, free));
+  const sound = names.slice(0, 9).sort().slice(lengths.length);
+  assert.equal(namesIn(store, partition), sound);
+  await store.close();
+  assert.equal(shortKeys(table), []);
+});
+
+/** Keys of the table that name no namespace and key; those of its own description aside. */
+function shortKeys({ image }: MemoryTableDisk): string[] {
+  const [newest] = image.possible.slice(-1);
+  return [...(newest?.tree.entries("") ?? [])]
+    .map(([name]) => name)
+    .filter((name) => name.length < 7 && !name.startsWith("\xff"));
+}
+
+test("D6: a key of one byte, which stands between two partitions, is removed too", async () => {
+  const wideRing = new Ring(clusterId, 256);
+  const { open, table } = stand(wideRing);
+  const first = await open();
+  await first.close();
+  table.damage(() => [{ key: Uint8Array.of(1), value: utf8Bytes("x") }]);
+  const store = await open();
+  assert.ok(await store.recount(255, free));
+  await store.checkpoint();
+  assert.is(store.failure, undefined);
+  await store.close();
+  assert.equal(shortKeys(table), []);
 });
 
 test.run();
