@@ -189,18 +189,36 @@ export class NodeFills {
     }
   }
 
-  /** A damaged partition that this node does not hold has nothing to be filled with: its sums are made true. */
+  /** What is damaged for no n that this node holds has nothing to be filled with: its mark goes. */
   async #tidy(): Promise<void> {
-    const { store, fences, topology } = this.#parts;
+    const { clock, store, report, topology } = this.#parts;
     for (const partition of store.damagedPartitions) {
-      if (sizesInUse(topology()).some((n) => this.#holds(partition, n))) continue;
-      const damages = store.damagesOf(partition);
-      const spend = (bytes: number): Promise<void> => this.#pace.spend(bytes);
-      const mayGoOn = (): boolean => !this.#isClosed;
-      if (!(await store.recount(partition, { spend, mayGoOn }))) return;
-      await fences.keepAgain(partition);
-      store.heal(partition, { ns: [], damages, isWhole: true });
+      const sizes = sizesInUse(topology()).filter((n) => this.#holds(partition, n));
+      if (sizes.some((n) => store.isDamaged(partition, n))) continue;
+      const name = nameOf({ partition, n: 0 });
+      if (clock.monotonicMs() < (this.#tried.get(name)?.againMs ?? 0)) continue;
+      try {
+        // What it holds was counted again when it was filled.
+        if (!(await this.#tidyOne(partition, sizes.length === 0))) return;
+        this.#tried.delete(name);
+      } catch (error) {
+        const why = QuorateError.from(error).detail;
+        report.log("debug", "A partition that is not held cannot be counted.", { partition, why });
+        this.#tried.set(name, { why, againMs: clock.monotonicMs() + retryMs });
+      }
     }
+  }
+
+  /** False: the node is stopping. */
+  async #tidyOne(partition: number, mustCount: boolean): Promise<boolean> {
+    const { store, fences } = this.#parts;
+    const damages = store.damagesOf(partition);
+    const spend = (bytes: number): Promise<void> => this.#pace.spend(bytes);
+    const mayGoOn = (): boolean => !this.#isClosed;
+    if (mustCount && !(await store.recount(partition, { spend, mayGoOn }))) return false;
+    await fences.keepAgain(partition);
+    store.heal(partition, { ns: [], damages, isWhole: true });
+    return true;
   }
 
   /** Whether the pair has been filled; why not is kept. */

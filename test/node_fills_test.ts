@@ -8,6 +8,7 @@ import { SimClock } from "../sim/clock.ts";
 import { SimDisk } from "../sim/disk.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
+import { QuorateError } from "../src/errors.ts";
 import type { Hlc } from "../src/hlc.ts";
 import { Losses } from "../src/losses.ts";
 import type { PeerRequest } from "../src/message.ts";
@@ -17,12 +18,14 @@ import { decodeRecord } from "../src/record.ts";
 import { Replica } from "../src/replica.ts";
 import { Ring } from "../src/ring.ts";
 import type { Store } from "../src/store.ts";
+import { replicasOf, type Topology } from "../src/topology.ts";
+import { withNamespace } from "../src/topology_namespaces.ts";
 import { genesisOf } from "../src/topology_steps.ts";
 import { openStore, partitions } from "./repair_harness.ts";
 
 const test = suite("node fills");
 const ring = new Ring("c".repeat(32), partitions);
-const ids = ["1", "2", "3"].map((digit) => ({
+const ids = ["1", "2", "3", "4"].map((digit) => ({
   ...{ nodeId: digit.repeat(32), storeId: digit.repeat(31).padStart(32, "a"), name: `n${digit}` },
 }));
 const own = ids[0]?.nodeId ?? "";
@@ -72,14 +75,13 @@ async function other(clock: SimClock, number: number) {
   return { store, fences, state, replica, nodeId };
 }
 
-async function stand() {
+async function stand(topology = genesisOf(ids.slice(0, 3), { expect: 3, partitions })) {
   const clock = new SimClock();
   const store = await openStore(clock, 1);
   const fences = new NodeWatermarks(store);
   const losses = await Losses.open(new SimDisk());
   await losses.recognise(1000);
   const others = [await other(clock, 2), await other(clock, 3)] as const;
-  const topology = genesisOf(ids, { expect: 3, partitions });
   const hooks = {
     before: async (_nodeId: string, _request: PeerRequest): Promise<void> => {},
     /** When the answer is on its way. */
@@ -259,6 +261,49 @@ test("I4: it does not count before what it took is synced", async () => {
   await pass(2000);
   assert.ok(losses.hasData(partition, 3));
   await close();
+});
+
+/** The partitions that the node holds for namespaces of an n, and those that it does not. */
+function heldOf(topology: Topology, n: number): readonly [number[], number[]] {
+  const all = Array.from({ length: partitions }, (_, partition) => partition);
+  const isHeld = (partition: number): boolean =>
+    replicasOf(topology, partition, n).some(({ nodeId }) => nodeId === own);
+  return [all.filter(isHeld), all.filter((partition) => !isHeld(partition))];
+}
+
+test("I4: a damaged partition that it does not hold, and that cannot be counted again, holds up no other", async () => {
+  const topology = genesisOf(ids, { expect: 4, partitions });
+  const [, [strange = -1]] = heldOf(topology, 3);
+  const { store, fills, losses, pass, close } = await stand(topology);
+  const recount = store.recount.bind(store);
+  store.recount = (partition, options) => {
+    if (partition === strange) throw new QuorateError("corruption", "A page cannot be read.");
+    return recount(partition, options);
+  };
+  store.markLost(strange, [3], "a test");
+  assert.equal(store.damagedPartitions, [strange]);
+  fills.begin();
+  await pass(3000);
+  const filled = Array.from(ring.all()).filter((partition) => losses.hasData(partition, 3));
+  assert.ok(filled.length > 0, JSON.stringify(fills.status()));
+  await close();
+});
+
+test("I4: what is lost for an n that it does not hold is no loss of its own, and its mark goes", async () => {
+  const before = genesisOf(ids.slice(0, 3), { expect: 3, partitions });
+  // The others answer under the epoch of the first document.
+  const topology = { ...(withNamespace(before, "two", { n: 2 }) ?? before), epoch: before.epoch };
+  const [, [strange = -1]] = heldOf(topology, 2);
+  for (const lost of [[2], [2, 3]]) {
+    const { store, fills, losses, isWhole, pass, close } = await stand(topology);
+    await losses.accept(partitions);
+    store.markLost(strange, lost, "a test");
+    fills.begin();
+    await pass(3000);
+    assert.ok(isWhole(), JSON.stringify(fills.status()));
+    assert.equal(store.damagedPartitions, [], `${lost}`);
+    await close();
+  }
 });
 
 test.run();
