@@ -24,6 +24,7 @@ import { type Batch, type Judgement, judge, type SegmentScan, scanSegment } from
 import { type SegmentFile, segmentIndex, segmentName, walFolder } from "./wal_segment.ts";
 
 const asideFolder = "aside";
+const tornPrefix = "torn-";
 /** The most torn tails that are kept aside; the oldest go. */
 const asideFilesMax = 16;
 /** The largest segment file that is read: 64 MiB and the largest single entry, with room. */
@@ -231,12 +232,13 @@ async function keepAside(options: RecoveryOptions, name: string, offset: number)
   try {
     await disk.makeFolder(asideFolder);
     const index = segmentIndex(name.slice(walFolder.length + 1)) ?? 0;
-    const target = `${asideFolder}/torn-${String(index).padStart(10, "0")}-${offset}`;
+    const target = `${asideFolder}/${tornPrefix}${String(index).padStart(10, "0")}-${offset}`;
     await disk.remove(target).catch(() => {});
     const file = await disk.open(target, "create");
     await file.write(trimZeros(bytes), 0);
     await file.close();
-    const kept = await disk.list(asideFolder);
+    // A table that was set aside is there as well, and stays.
+    const kept = (await disk.list(asideFolder)).filter((one) => one.startsWith(tornPrefix));
     for (const old of kept.slice(0, Math.max(0, kept.length - asideFilesMax))) {
       await disk.remove(`${asideFolder}/${old}`);
     }

@@ -387,6 +387,23 @@ test("torn-tail-opens: at every byte at which the last batch may be cut, the res
   }
 });
 
+test("D2: sixteen torn tails are kept aside, and what else is there stays", async () => {
+  const segment = segmentOf([[{ partition: 1, payload: new Uint8Array(100).fill(1) }]]);
+  const bytes = segment.bytes.slice();
+  bytes.fill(0, (segment.batches[0] as Written).offset + 300);
+  const disk = await diskOf([{ bytes, batches: [] }]);
+  await disk.makeFolder("aside");
+  const older = Array.from({ length: 20 }, (_, at) => `torn-00000000${10 + at}-4096`);
+  // A table that was set aside: what it holds may be the only copy of something.
+  for (const name of ["table.lmdb", ...older]) {
+    await (await disk.open(`aside/${name}`, "create")).close();
+  }
+  await recovered(disk);
+  const kept = await disk.list("aside");
+  assert.ok(kept.includes("table.lmdb"), `${kept}`);
+  assert.is(kept.length, 17);
+});
+
 test("D2: the same damage below a mark is corruption: nothing is cut, and the partitions are named", async () => {
   const entry = (partition: number): WalEntry => ({
     partition,
