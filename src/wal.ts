@@ -156,7 +156,7 @@ export class Wal {
     return this.#syncedSequence;
   }
 
-  /** The highest ceiling that is durable. */
+  /** The ceiling that is durable, and stays so: that of the newest batch. */
   get syncedCeiling(): bigint {
     return this.#syncedCeiling;
   }
@@ -365,7 +365,8 @@ export class Wal {
     report.observe("wal_batch_entries", entries.length);
     report.observe("wal_batch_bytes", bytes);
     this.#syncedSequence = firstSequence + entries.length - 1;
-    if (ceiling > this.#syncedCeiling) this.#syncedCeiling = ceiling;
+    // Not the highest one: the batch that carried it may be in a segment that is released.
+    this.#syncedCeiling = ceiling;
     this.#lastWasMark = entries.length === 0;
     if (this.#buffer.length > batchBodyBytesMax * 2) this.#buffer = new Uint8Array(64 * 1024);
     if (active.offset > active.bytes * prepareAtFraction) this.#prepareInBackground();
