@@ -133,6 +133,8 @@ interface Target {
 
 const headerBytes = 23;
 const storeIdBytes = 16;
+/** So much of a key tells whom it is for, and of which partition. */
+const aboutBytes = 19;
 /** What a hint takes beside its record. */
 const overheadBytes = 128;
 const tickMs = 1000;
@@ -159,6 +161,8 @@ export class Handoff {
     const handoff = new Handoff(options);
     for (let partition = 0; partition < options.store.partitions; partition += 1) {
       for (const item of itemsOf(options.store, partition, new Uint8Array(0))) {
+        // Of a damaged key that names no store nobody knows whom it was for.
+        if (item.key.length < storeIdBytes) continue;
         handoff.#add(toHex(item.key.subarray(0, storeIdBytes)), item);
       }
     }
@@ -403,6 +407,7 @@ export class Handoff {
     const { port, report } = this.#options;
     const hint = parseHint(item);
     // Its bytes are damaged: whom it was for is told by its key, and what it held by a comparison.
+    if (hint === undefined && item.key.length < aboutBytes) return true;
     if (hint === undefined || this.#isTooOld(hlcWallMs(hint.record.version.hlc))) {
       this.#drop(markOf(item), hint === undefined ? "its bytes are damaged" : "it is too old");
       return true;

@@ -22,6 +22,7 @@
  * @module
  */
 
+import { nonsense } from "./agreed.ts";
 import type { Clock, Random, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { type Mark, parseMark, RepairMarks } from "./node_repair_marks.ts";
@@ -367,6 +368,7 @@ export class RepairRounds {
   async take(body: unknown): Promise<object> {
     const { self, topology } = this.#parts;
     const mark = parseMark(body);
+    if (mark.partition >= topology().partitions) throw nonsense("a mark for repair");
     if (!isIn(replicasOf(topology(), mark.partition, mark.n), self.nodeId)) {
       throw new QuorateError(
         "contention",

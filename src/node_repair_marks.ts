@@ -61,6 +61,8 @@ export class RepairMarks {
   }
 
   add(mark: Mark): void {
+    // What a damaged key has told.
+    if (mark.partition >= this.#store.partitions) return;
     const name = nameOf(mark);
     if (this.#marks.has(name)) {
       this.#renewed.add(name);
@@ -150,6 +152,8 @@ function storedMarks(
         partition: ((key[16] as number) << 8) | (key[17] as number),
         n: key[18] as number,
       };
+      // A damaged key may tell of a partition that there is none of.
+      if (mark.partition >= store.partitions) continue;
       marks.push({ mark, isDamaged: record === undefined });
     }
   }

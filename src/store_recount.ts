@@ -56,7 +56,10 @@ export async function recount(
       });
       // In the turn of the scan: what changes from here on is counted as it changes.
       walk.upTo = more ? last : end;
-      const gone = damaged.filter(({ namespaceNumber }) => !tellingKeys.has(namespaceNumber));
+      // A key that does not belong where it lies is damaged too, and tells nothing.
+      const gone = damaged.filter(({ namespaceNumber, tableKey }) => {
+        return !tellingKeys.has(namespaceNumber) || !index.isInPlace(tableKey);
+      });
       if (gone.length > 0) await forget(gone);
       if (!more || last === undefined) break;
       start = successor(last);

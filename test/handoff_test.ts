@@ -14,6 +14,7 @@ import { type Hlc, hlcAt } from "../src/hlc.ts";
 import type { StoredRecord } from "../src/record.ts";
 import { Ring } from "../src/ring.ts";
 import { Store } from "../src/store.ts";
+import type { TableChange } from "../src/table.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 
 const test = suite("handoff");
@@ -544,6 +545,43 @@ test("one that cannot be reached holds up no other hint, and is tried less and l
   handoff.wake(away);
   await world.clock.advance(60_000);
   assert.equal(handoff.status(), []);
+  await handoff.close();
+  await store.close();
+});
+
+test("H1: a hint whose key is damaged goes, and holds up no other", async () => {
+  const world = newWorld();
+  const first = await openStore(world);
+  const keeper = openHandoff(world, first, new Target());
+  for (const key of ["a", "b", "c", "d"]) await keeper.keep(hintOf(key));
+  await keeper.close();
+  await first.close();
+  let at = 0;
+  world.table.damage((entries) =>
+    entries
+      .filter(({ key }) => key[0] !== 0xff)
+      .flatMap(({ key, value }): TableChange[] => {
+        at += 1;
+        if (at > 3) return [];
+        const changed = at === 1 ? key.slice() : key.slice(0, at === 2 ? 6 + 17 : 6 + 4);
+        // The partition that it is about; the others are cut in the middle of it.
+        if (at === 1) changed[6 + 16] = 0x7f;
+        return [
+          { key, value: undefined },
+          { key: changed, value },
+        ];
+      }),
+  );
+  const store = await openStore(world);
+  const target = new Target();
+  target.up.add(away);
+  const handoff = openHandoff(world, store, target);
+  await world.clock.advance(5000);
+  assert.is(target.took.length, 1);
+  assert.equal(
+    handoff.status().map(({ count }) => count),
+    handoff.status().map(() => 0),
+  );
   await handoff.close();
   await store.close();
 });

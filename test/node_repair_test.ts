@@ -252,4 +252,17 @@ test("P5: every partition is compared with the other replica once in a period, w
   await store.close();
 });
 
+test("H2: a mark for a partition that there is none of, as a damaged key may tell, is left out and ends nothing", async () => {
+  const { clock, store, rounds, walked } = await markedRounds();
+  rounds.mark(partitions, 3, other.storeId);
+  rounds.mark(0xffff, 3, own.storeId);
+  await clock.advance(2000);
+  rounds.mark(2, 3, other.storeId);
+  await clock.advance(2000);
+  assert.equal(walked, [2]);
+  assert.is(rounds.markCount, 0);
+  await rounds.close();
+  await store.close();
+});
+
 test.run();

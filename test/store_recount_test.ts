@@ -353,4 +353,36 @@ test("D6: a key of one byte, which stands between two partitions, is removed too
   assert.equal(shortKeys(table), []);
 });
 
+test("H2, D6: a mark for repair whose key is damaged tells nothing, and a recount removes it", async () => {
+  const { open, table } = stand();
+  const first = await open();
+  const marks = [1, 2, 3, 4].map((digit) => ({ storeId: `${digit}`.repeat(32), partition, n: 3 }));
+  for (const mark of marks) new RepairMarks(first, silentReport).add(mark);
+  await first.whenSynced(first.lastSequence);
+  await first.close();
+  table.damage((entries) =>
+    entries
+      .filter(({ key }) => key[0] !== 0xff)
+      .flatMap(({ key, value }): TableChange[] => {
+        const changed = key.slice();
+        // The partition that it is about.
+        changed[6 + 16] = 0x7f;
+        return [
+          { key, value: undefined },
+          { key: changed, value },
+        ];
+      }),
+  );
+  const next = await open();
+  assert.equal(new RepairMarks(next, silentReport).all(), []);
+  const own = { prefix: utf8Bytes(""), reverse: false, limit: 10 };
+  for (const each of ring.all()) await next.recount(each, free);
+  const left = Array.from(ring.all()).flatMap(
+    (each) => next.scan(each, ownNamespaces.repairMarks, own).items,
+  );
+  // One may by chance lie where its key, damaged as it is, belongs.
+  assert.ok(left.length < marks.length, `${left.length}`);
+  await next.close();
+});
+
 test.run();
