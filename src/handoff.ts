@@ -80,11 +80,11 @@ export type HintReply =
   | "done"
   /** Not now: it is kept. */
   | "later"
-  /** It is for several, and one of them cannot be reached: it is kept, and tried less and less often. */
+  /** One whom it is for cannot be reached, or does not answer: it is kept, and tried less and less often. */
   | "away";
 
 export interface HintPort {
-  /** Gives one hint to the store; rejects when it cannot be reached. */
+  /** Gives one hint to the store; rejects when it cannot be reached, or does not answer in time. */
   deliver(hint: Hint): Promise<HintReply>;
   /** Whether the store answers at present. */
   isUp(storeId: string): boolean;
@@ -413,7 +413,11 @@ export class Handoff {
       return true;
     }
     if (!isUp) return false;
-    const reply = await port.deliver(hint);
+    const reply = await port.deliver(hint).catch((error: unknown): HintReply => {
+      // One that takes too long on a slow link holds up no other; one that is gone ends the walk.
+      if (!port.isUp(hint.storeId)) throw error;
+      return "away";
+    });
     if (reply === "away") target.isAway = true;
     if (reply === "done") report.count("hints_delivered");
     else report.sometimes("handoff: hint answered later");
@@ -467,7 +471,8 @@ function* itemsOf(store: HintStore, partition: number, prefix: Uint8Array): Gene
 }
 
 function notReached(): QuorateError {
-  return new QuorateError("not-ready", "One who holds the partition now cannot be reached.", {});
+  const detail = "One whom they are for cannot be reached, or has not answered in time.";
+  return new QuorateError("not-ready", detail, {});
 }
 
 function boundReached(): QuorateError {

@@ -586,4 +586,44 @@ test("H1: a hint whose key is damaged goes, and holds up no other", async () => 
   await store.close();
 });
 
+test("H1: one that its target never answers in time holds up no other hint", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  const keys = Array.from({ length: 600 }, (_, index) => `k${1000 + index}`);
+  const slow = keys[3] as string;
+  target.answer = async ({ key }) => {
+    if (new TextDecoder().decode(key) === slow) throw new Error("no answer in time");
+    return "done";
+  };
+  const handoff = openHandoff(world, store, target);
+  for (const key of keys) await handoff.keep(hintOf(key));
+  target.up.add(away);
+  await world.clock.advance(1500);
+  assert.is(handoff.status()[0]?.count, 1);
+  assert.is(target.took.length, keys.length - 1);
+  await handoff.close();
+  await store.close();
+});
+
+test("a target that is found to be gone is not asked for the rest of what is kept for it", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  let asked = 0;
+  target.answer = async () => {
+    asked += 1;
+    target.up.delete(away);
+    throw new Error("the connection is cut");
+  };
+  const handoff = openHandoff(world, store, target);
+  for (let index = 0; index < 100; index += 1) await handoff.keep(hintOf(`k${index}`));
+  target.up.add(away);
+  await world.clock.advance(1500);
+  assert.ok(asked <= 32);
+  assert.is(handoff.status()[0]?.count, 100);
+  await handoff.close();
+  await store.close();
+});
+
 test.run();
