@@ -88,8 +88,11 @@ export interface HintPort {
   deliver(hint: Hint): Promise<HintReply>;
   /** Whether the store answers at present. */
   isUp(storeId: string): boolean;
-  /** A hint was dropped: this partition's replicas differ until they are compared. */
-  mark(partition: number, n: number, storeId: string): void;
+  /**
+   * A hint is dropped: this partition's replicas differ until they are compared. Whether that is on disk;
+   * what is not is kept in memory, and tried again.
+   */
+  mark(partition: number, n: number, storeId: string): Promise<boolean>;
 }
 
 export interface HandoffLimits {
@@ -179,8 +182,9 @@ export class Handoff {
     const { record } = hint;
     const target = this.#target(hint.storeId);
     const bytes = overheadBytes + hint.key.length + recordBytes(record);
-    if (target.bytes + bytes > limits.bytesMax)
-      return this.#drop(hint, "the target's bound is reached");
+    if (target.bytes + bytes > limits.bytesMax) {
+      return this.#dropUnkept(hint, "the target's bound is reached");
+    }
     const key = hintKey(hint);
     // Counted in the turn in which it is stored: while it waits, others for the key come and go.
     const admit = (): void => {
@@ -207,7 +211,7 @@ export class Handoff {
     } catch (error) {
       const why = QuorateError.from(error).slug;
       if (why !== "disk-full" && why !== "overloaded") throw error;
-      return this.#drop(hint, why);
+      return this.#dropUnkept(hint, why);
     }
     this.#options.report.count("hints_kept");
     return "kept";
@@ -302,11 +306,22 @@ export class Handoff {
     if (target.count === 0) target.oldestMs = undefined;
   }
 
-  #drop(
-    { partition, n, storeId }: Pick<Hint, "partition" | "n" | "storeId">,
-    why: string,
-  ): "dropped" {
-    const { report, port } = this.#options;
+  async #dropUnkept(hint: Hint, why: string): Promise<"dropped"> {
+    await this.#options.port.mark(hint.partition, hint.n, hint.storeId);
+    this.#noteDropped(hint, why);
+    return "dropped";
+  }
+
+  /** Whether its partition is marked on disk: else nobody would know of it after a crash (H2). */
+  async #dropKept(item: StoredHint, why: string): Promise<boolean> {
+    const about = markOf(item);
+    const isMarked = await this.#options.port.mark(about.partition, about.n, about.storeId);
+    if (isMarked) this.#noteDropped(about, why);
+    return isMarked;
+  }
+
+  #noteDropped({ partition, storeId }: Pick<Hint, "partition" | "storeId">, why: string): void {
+    const { report } = this.#options;
     report.count("hints_dropped");
     report.sometimes("handoff: hint dropped");
     report.log("warn", "A hint was dropped; the partition will be compared.", {
@@ -314,8 +329,6 @@ export class Handoff {
       storeId,
       why,
     });
-    port.mark(partition, n, storeId);
-    return "dropped";
   }
 
   #tickLater(): void {
@@ -409,8 +422,7 @@ export class Handoff {
     // Its bytes are damaged: whom it was for is told by its key, and what it held by a comparison.
     if (hint === undefined && item.key.length < aboutBytes) return true;
     if (hint === undefined || this.#isTooOld(hlcWallMs(hint.record.version.hlc))) {
-      this.#drop(markOf(item), hint === undefined ? "its bytes are damaged" : "it is too old");
-      return true;
+      return this.#dropKept(item, hint === undefined ? "its bytes are damaged" : "it is too old");
     }
     if (!isUp) return false;
     const reply = await port.deliver(hint).catch((error: unknown): HintReply => {

@@ -162,9 +162,9 @@ export class RepairRounds {
     return standings.isWhole;
   }
 
-  /** A partition's replicas differ in something that nobody keeps any more. */
-  mark(partition: number, n: number, storeId: string): void {
-    this.#marks.add({ partition, n, storeId });
+  /** A partition's replicas differ in something that nobody keeps any more. Whether that is on disk. */
+  mark(partition: number, n: number, storeId: string): Promise<boolean> {
+    return this.#marks.add({ partition, n, storeId });
   }
 
   /** Compares pairs as soon as possible; answers how many there are. */

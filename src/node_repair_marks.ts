@@ -39,6 +39,8 @@ export class RepairMarks {
   readonly #marks = new Map<string, Mark>();
   /** Marks that are in memory alone: the disk had no room for them. */
   readonly #unkept = new Set<string>();
+  /** Marks that are on their way to the disk. */
+  readonly #keeping = new Map<string, Promise<boolean>>();
   /** Marks that were made again since their comparison began. */
   readonly #renewed = new Set<string>();
 
@@ -60,21 +62,28 @@ export class RepairMarks {
     return [...this.#marks.values()];
   }
 
-  add(mark: Mark): void {
+  /** Whether it is on disk; where there is no room it is kept in memory, and tried again. Never rejects. */
+  add(mark: Mark): Promise<boolean> {
     // What a damaged key has told.
-    if (mark.partition >= this.#store.partitions) return;
+    if (mark.partition >= this.#store.partitions) return Promise.resolve(true);
     const name = nameOf(mark);
     if (this.#marks.has(name)) {
       this.#renewed.add(name);
-      return;
+      return this.#keeping.get(name) ?? Promise.resolve(!this.#unkept.has(name));
     }
     this.#marks.set(name, mark);
-    void this.#keep(mark).catch((error: unknown) => {
-      this.#unkept.add(name);
-      const why = QuorateError.from(error).detail;
-      const { partition } = mark;
-      this.#report.log("warn", "A mark for repair is not on disk yet.", { partition, why });
-    });
+    const keeping = this.#keep(mark).then(
+      () => true,
+      (error: unknown) => {
+        this.#unkept.add(name);
+        const why = QuorateError.from(error).detail;
+        const { partition } = mark;
+        this.#report.log("warn", "A mark for repair is not on disk yet.", { partition, why });
+        return false;
+      },
+    );
+    this.#keeping.set(name, keeping);
+    return keeping.finally(() => this.#keeping.delete(name));
   }
 
   /** As `add`, for another node that forgets it then: durable when it resolves. @throws what the store does */

@@ -225,7 +225,7 @@ export class NodeReplicas {
         suspect: (partition, n, storeId) => {
           // A mark of another node would go to all replicas, for each such read: there the turn finds it.
           if (!this.#topology().isReplica(partition, n, "read")) return;
-          this.#repair.mark(partition, n, storeId);
+          void this.#repair.mark(partition, n, storeId);
         },
       },
       place: (namespaceNumber, key, n) => this.#topology().place(namespaceNumber, key, n),

@@ -37,7 +37,12 @@ class Target {
   answer: (hint: Hint) => Promise<HintReply> = async () => "done";
 
   isUp = (id: string): boolean => this.up.has(id);
-  mark = (partition: number): void => void this.marks.push(partition);
+  /** Whether the disk has room for a mark. */
+  hasRoom = true;
+  mark = async (partition: number): Promise<boolean> => {
+    if (this.hasRoom) this.marks.push(partition);
+    return this.hasRoom;
+  };
   deliver = async (hint: Hint): Promise<HintReply> => {
     const reply = await this.answer(hint);
     if (reply === "done") this.took.push(hint);
@@ -285,6 +290,22 @@ test("a hint past its age is dropped, its partition is marked, and its target ne
   await world.clock.advance(5000);
   assert.equal(handoff.status(), []);
   assert.equal([target.marks, target.took], [[3], []]);
+  await handoff.close();
+  await store.close();
+});
+
+test("H2: a hint past its age stays while the disk has no room for the mark of it", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  target.hasRoom = false;
+  const handoff = openHandoff(world, store, target, { ageMaxMs: 60_000 });
+  await handoff.keep(hintOf("a"));
+  await world.clock.advance(70_000);
+  assert.is(handoff.status()[0]?.count, 1);
+  target.hasRoom = true;
+  await world.clock.advance(5000);
+  assert.equal([handoff.status(), target.marks], [[], [3]]);
   await handoff.close();
   await store.close();
 });
