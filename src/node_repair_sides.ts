@@ -258,6 +258,8 @@ export class PeerSide implements DigestSide {
   ): Promise<Extract<DigestReply, { kind: "sums" }> & { readonly from: ReplyFrom }> {
     const reply = await this.#request({ kind: "digest", ...this.#common, partition, ...asked });
     if (reply.kind !== "sums") throw notNow(reply.kind);
+    // It may hold records of a namespace that is not known here: they would be left out, as if all were equal.
+    if (reply.from.epoch > this.#common.epoch) throw notNow("a newer topology");
     if (this.#parts.mustBeSure === true && reply.isDamaged) throw notNow("lost records");
     return reply;
   }

@@ -5,8 +5,9 @@ import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { SimRandom } from "../sim/random.ts";
 import { silentReport } from "../src/capability.ts";
+import { digestBytes } from "../src/digest.ts";
 import { QuorateError } from "../src/errors.ts";
-import type { Hlc } from "../src/hlc.ts";
+import { type Hlc, hlcAt } from "../src/hlc.ts";
 import { RepairRounds } from "../src/node_repair.ts";
 import { type Mark, RepairMarks } from "../src/node_repair_marks.ts";
 import { NodeWatermarks } from "../src/node_watermarks.ts";
@@ -261,6 +262,68 @@ test("H2: a mark for a partition that there is none of, as a damaged key may tel
   await clock.advance(2000);
   assert.equal(walked, [2]);
   assert.is(rounds.markCount, 0);
+  await rounds.close();
+  await store.close();
+});
+
+test("G2, G4: a round goes by no topology that is older than a replica's: it may hold a namespace not known here", async () => {
+  const clock = new SimClock();
+  const store = await openStore(clock);
+  const topology = genesisOf([own, other], { expect: 2, partitions });
+  const fences = new NodeWatermarks(store);
+  const state = { epoch: topology.epoch + 1 };
+  const deleted = { tombstone: true, contentType: "", meta: [], value: new Uint8Array(0) };
+  const led = Array.from({ length: partitions }, (_, partition) => partition).filter(
+    (partition) => topology.members[topology.replicas[partition]?.[0] ?? 0]?.nodeId === own.nodeId,
+  );
+  for (let index = 0; index < 40; index += 1) {
+    const record = { ...deleted, version: { hlc: 1n as Hlc, origin: 1n } };
+    const key = Uint8Array.of(index);
+    const writing = store.write({ namespaceNumber: 0, key, record, durability: "fsync" });
+    await clock.advance(10);
+    await writing;
+  }
+  let promise = 0n;
+  let watermark = 0n;
+  const rounds = new RepairRounds({
+    ...{ clock, report: silentReport, store, topology: () => topology, self: own, fences },
+    standings: new Standings({
+      ...{ openedSequence: 0, wasCut: false, partitions, othersOf: () => [] },
+      isDown: () => false,
+    }),
+    peers: {
+      request: async (_, request) => {
+        const facts = {
+          ...(from as object),
+          ...{ epoch: state.epoch, clockHlc: hlcAt(clock.nowMs()) },
+        } as never;
+        if (request.kind === "scan") {
+          return { kind: "page", entries: [], more: false, last: undefined, from: facts };
+        }
+        if (request.kind !== "digest") return { kind: "took", from: facts };
+        if (request.promise > promise) promise = request.promise;
+        if (request.adopt > watermark) watermark = request.adopt;
+        // It holds something else, of a namespace that it alone knows.
+        const told = { promise: promise as Hlc, watermark: watermark as Hlc, isDamaged: false };
+        const sums = request.wants === "sums" ? { sums: new Uint8Array(digestBytes).fill(7) } : {};
+        return { kind: "sums", total: 77n, ...sums, ...told, from: facts };
+      },
+    },
+    isUp: () => true,
+    hasData: () => true,
+    clearedAt: () => 0,
+    handOn: async () => ({}),
+    ...{ random: new SimRandom(1), limits: { ...limits, watermarkPeriodMs: 1000 } },
+  });
+  rounds.begin();
+  await clock.advance(20_000);
+  const raised = (): number =>
+    led.filter((partition) => fences.of(partition, 3).watermark > 0n).length;
+  assert.ok(led.length > 0);
+  assert.is(raised(), 0);
+  state.epoch = topology.epoch;
+  await clock.advance(200_000);
+  assert.is(raised(), led.length, "as soon as both have the same topology");
   await rounds.close();
   await store.close();
 });
