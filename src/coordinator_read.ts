@@ -274,8 +274,8 @@ class OneRead {
       this.#cancelHedge();
       void this.#settle(decision);
     } else if (decision.kind === "failed" && !this.#isLearning) this.#failQuorum();
-    else if (this.#quorum.replies === before) {
-      // It failed or does not count: another is asked, for the value if that was the task.
+    else if (this.#quorum.replies <= before) {
+      // It failed, does not count or overrules others: another is asked, for the value if that was the task.
       if (!this.#hasRecord) this.#wantsNow = "record";
       this.#askMore();
     }

@@ -106,4 +106,44 @@ test("T2: a refusal of the epoch that came before the answer is not waited for w
   assert.is(value, "7");
 });
 
+test("R2: where one answer overrules several, others are asked in their place at once", async () => {
+  const clock = new SimClock();
+  const nodes = ["n1", "n2", "n3", "n4", "n5"].map((name) => ({
+    nodeId: name,
+    storeId: name,
+    name,
+  }));
+  const asked: string[] = [];
+  const read = async (nodeId: string, request: ReadRequest): Promise<Replied<ReadReply>> => {
+    asked.push(nodeId);
+    if (asked.length > 2) for (let turn = 0; turn < 50; turn += 1) await undefined;
+    const reply: ReadReply =
+      asked.length <= 2
+        ? foundOf(7n, request)
+        : { kind: "nothing", watermark: hlcAt(clock.nowMs()) };
+    const facts = { boot: 1, epoch: 1, syncedSequence: 1, clockHlc: hlcAt(clock.nowMs()) };
+    return { ...reply, from: { nodeId, storeId: nodeId, ...facts, counts: true } };
+  };
+  const never = () => Promise.reject(new Error("not asked"));
+  const reads = new ClusterReads({
+    ...{ clock, report: silentReport, deadlines: new Deadlines(clock), nodeId: "n1" },
+    mint: { mint: never, mintAbove: never, nowMs: () => clock.nowMs() },
+    local: { write: never, read: (request) => read("n1", request), coverStamp: () => undefined },
+    peers: { write: never, read, isUp: () => true },
+    hints: { keep: never, suspect: () => {} },
+    place: () => ({ epoch: 1, partition: 0, replicas: nodes }),
+    learn: never,
+  });
+  const level = { needed: 3, replicas: 5, consistency: "quorum", word: "quorum" } as const;
+  const job = { ...{ namespaceNumber: 0, key, n: 5, level }, durability: "fsync" } as const;
+  let replies = 0;
+  void reads.run({ ...job, timeoutMs: 60_000, requestId: "t" }).then((result) => {
+    assert.is(result.record, undefined);
+    ({ replies } = result);
+  });
+  // No time passes.
+  for (let turn = 0; turn < 500; turn += 1) await undefined;
+  assert.equal([asked.length, replies], [5, 3]);
+});
+
 test.run();
