@@ -26,6 +26,7 @@
 import { emptyBytes } from "./bytes.ts";
 import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
+import type { Hlc } from "./hlc.ts";
 import type { Holding, Holdings } from "./holdings.ts";
 import { majority } from "./level.ts";
 import { PeerSide, StoreSide } from "./node_repair_sides.ts";
@@ -55,6 +56,7 @@ import {
   whyNotAdvance,
 } from "./topology_advance.ts";
 import { withNextPhase } from "./topology_move.ts";
+import { noFence } from "./watermark.ts";
 
 export interface NodeMovesParts {
   readonly clock: Clock;
@@ -423,32 +425,50 @@ export class NodeMoves {
   /** Compares all namespaces of one n with another replica's; whether it came to the end. */
   async #compareAll(
     topology: Topology,
-    { partition, n }: Pick<Holding, "partition" | "n">,
+    pair: Pick<Holding, "partition" | "n">,
     { nodeId }: Member,
-    own: (side: OwnSide) => OwnSide = (side) => side,
+    own?: (side: OwnSide) => OwnSide,
   ): Promise<boolean> {
     const { clock, report, store, fences } = this.#parts;
+    const { partition, n } = pair;
     const { epoch, namespaces } = topology;
-    // It cannot know yet what it should hold: it goes by the other's watermark, and after it (G6).
+    // It cannot know yet what it should hold: it goes by the other's watermark (G6).
     const side = new StoreSide({ store, fences, n, counts: () => false });
-    const peers = this.#patient;
+    const common = { store, fences, nodeId, n, epoch, mustBeSure: true };
+    const peer = new PeerSide({ peers: this.#patient, ...common });
     try {
+      const watermark = own === undefined ? await this.#meet(pair, peer) : undefined;
       const { isWhole } = await compareDigests(
         {
-          ...{ clock, report, store: own(side), settleMs: 0 },
+          ...{ clock, report, store: own?.(side) ?? side, settleMs: 0 },
           mayGoOn: () => !this.#isClosed,
           spend: (bytes) => this.#pace.spend(bytes),
         },
-        new PeerSide({ peers, store, fences, nodeId, n, epoch, mustBeSure: true }),
-        { partition, n },
+        peer,
+        pair,
         namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
       );
-      return isWhole;
+      // Under another watermark it begins again.
+      const now = fences.of(partition, n).watermark;
+      return isWhole && now === (watermark ?? now);
     } catch (error) {
       const why = QuorateError.from(error).detail;
       report.log("debug", "A copy was broken off.", { partition, nodeId, why });
       return false;
     }
+  }
+
+  /**
+   * G6: both are at one watermark before anything is copied. Below a lower one here an old hint could bring
+   * back what was deleted; from one with a lower one nothing below this node's is taken.
+   */
+  async #meet(pair: Pick<Holding, "partition" | "n">, source: PeerSide): Promise<Hlc> {
+    const { fences } = this.#parts;
+    const own = fences.of(pair.partition, pair.n).watermark;
+    const { watermark } = await source.state(pair, own, noFence.promise);
+    if (watermark < own) throw new QuorateError("not-ready", "The source has a lower watermark.");
+    if (watermark > noFence.watermark) await fences.adopt(pair.partition, pair.n, watermark);
+    return watermark;
   }
 
   #upFirst(members: readonly Member[]): readonly Member[] {

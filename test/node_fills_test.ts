@@ -10,15 +10,18 @@ import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
 import type { Hlc } from "../src/hlc.ts";
+import { Holdings } from "../src/holdings.ts";
 import { Losses } from "../src/losses.ts";
 import type { PeerRequest } from "../src/message.ts";
 import { NodeFills } from "../src/node_fills.ts";
+import { NodeMoves } from "../src/node_moves.ts";
 import { NodeWatermarks } from "../src/node_watermarks.ts";
-import { decodeRecord } from "../src/record.ts";
+import { decodeRecord, encodeRecord, recordBytes, type StoredRecord } from "../src/record.ts";
 import { Replica } from "../src/replica.ts";
 import { Ring } from "../src/ring.ts";
 import type { Store } from "../src/store.ts";
 import { replicasOf, type Topology } from "../src/topology.ts";
+import { withMove, withNextPhase } from "../src/topology_move.ts";
 import { withNamespace } from "../src/topology_namespaces.ts";
 import { genesisOf } from "../src/topology_steps.ts";
 import { openStore, partitions } from "./repair_harness.ts";
@@ -53,7 +56,7 @@ function held(store: Store): string[] {
 }
 
 /** One other node: its store, and what it answers. */
-async function other(clock: SimClock, number: number) {
+async function other(clock: SimClock, number: number, epoch = 1) {
   const store = await openStore(clock, number);
   const fences = new NodeWatermarks(store);
   const state = { hasData: true, isUp: true };
@@ -61,7 +64,7 @@ async function other(clock: SimClock, number: number) {
   const replica = new Replica({
     ...{ clock, store, fences, report: silentReport, self: { nodeId, storeId, boot: 1 } },
     topology: () => ({
-      epoch: 1,
+      epoch,
       partitionOf: (namespace, key) => ring.place(namespace, key).partition,
       changedAt: () => 1,
       isReplica: () => true,
@@ -304,6 +307,101 @@ test("I4: what is lost for an n that it does not hold is no loss of its own, and
     assert.equal(store.damagedPartitions, [], `${lost}`);
     await close();
   }
+});
+
+/** The first node joins the sets of two others, which are read, and of one that is not reached. */
+async function joining(after: (nodeId: string, request: PeerRequest) => Promise<void>) {
+  const clock = new SimClock();
+  const gone = { nodeId: "4".repeat(32), storeId: "4".repeat(32), name: "n4" };
+  const founded = genesisOf([...ids.slice(1), gone], { expect: 3, partitions });
+  const [joins] = ids as [(typeof ids)[number]];
+  const change = { join: [joins], leave: [gone.nodeId], replace: [], sites: [] };
+  let topology = withMove(founded, change) as Topology;
+  while (topology.move?.phase !== 2) {
+    const { move } = topology;
+    assert.ok(move !== undefined);
+    topology = withNextPhase(topology, move as NonNullable<typeof move>) as Topology;
+  }
+  const { epoch } = topology;
+  const me = await other(clock, 1, epoch);
+  const others = [await other(clock, 2, epoch), await other(clock, 3, epoch)] as const;
+  const moves = new NodeMoves({
+    ...{ clock, report: silentReport, store: me.store, fences: me.fences, ownNodeId: own },
+    holdings: await Holdings.open(new SimDisk(), epoch),
+    topology: () => topology,
+    peers: {
+      request: async (nodeId, request) => {
+        const { replica } = others.find((one) => one.nodeId === nodeId) ?? others[0];
+        assert.ok(request.kind === "digest" || request.kind === "scan" || request.kind === "read");
+        const reply = await (request.kind === "digest"
+          ? replica.digest(request)
+          : request.kind === "scan"
+            ? replica.scan(request)
+            : replica.read(request as Extract<PeerRequest, { kind: "read" }>));
+        await after(nodeId, request);
+        return reply;
+      },
+    },
+    isUp: (nodeId) => nodeId !== gone.nodeId,
+    newsOf: () => ({ epoch: 1, filled: 0, dropped: 0, isUp: true }),
+    propose: async () => {},
+    bytesPerSecond: 2 ** 30,
+  });
+  const pass = async (ms: number): Promise<void> => {
+    for (let step = 0; step < ms / 50; step += 1) await clock.advance(50);
+  };
+  const isFilled = (): boolean => moves.load["moveFilled"] === topology.move?.begun;
+  const close = async (): Promise<void> => {
+    const closing = moves.close();
+    await pass(500);
+    await closing;
+    for (const one of [me, ...others]) await one.store.close();
+  };
+  return { me, others, moves, pass, isFilled, close };
+}
+
+test("G6: who joins a set is at the watermark of those that it copies before it takes any of it: no old hint comes after", async () => {
+  const key = utf8Bytes("late");
+  const { partition } = ring.place(0, key);
+  const record: StoredRecord = {
+    version: { hlc: 30n as Hlc, origin: 1n },
+    ...{ tombstone: false, contentType: "text/plain", meta: [], value: key },
+  };
+  const bytes = new Uint8Array(recordBytes(record));
+  encodeRecord(record, { namespaceNumber: 0, key }, bytes, 0);
+  let said: string | undefined;
+  const { me, others, moves, pass, isFilled, close } = await joining(async (nodeId, request) => {
+    if (nodeId !== ids[2]?.nodeId) return;
+    if (request.kind !== "scan" || request.partition !== partition || said !== undefined) return;
+    // What was kept for one that left comes to all who are written, when both sides were just looked at.
+    const hint = { kind: "write", epoch: 1, namespaceNumber: 0, n: 3, key, record: bytes } as const;
+    const how = { durability: "fsync", source: "hint", requestId: "hint" } as const;
+    said = (await me.replica.write({ ...hint, ...how })).kind;
+  });
+  // It was deleted, and all have dropped that; one has not heard of it yet.
+  await raise(others[1].fences, 50);
+  for (let index = 0; index < 40; index += 1) {
+    for (const { store } of others) await write(store, `k${index}`, 60 + index);
+  }
+  moves.begin();
+  await pass(4000);
+  assert.ok(isFilled());
+  assert.is(said, "covered");
+  assert.equal(held(me.store), held(others[0].store));
+  await close();
+});
+
+test("G6: who joins a set again and was at a higher watermark before gets what is below that, too", async () => {
+  const { me, others, moves, pass, isFilled, close } = await joining(async () => {});
+  await raise(me.fences, 50);
+  for (let index = 0; index < 40; index += 1) {
+    for (const { store } of others) await write(store, `k${index}`, 1 + index);
+  }
+  moves.begin();
+  await pass(4000);
+  assert.ok(isFilled());
+  assert.equal(held(me.store), held(others[0].store));
+  await close();
 });
 
 test.run();
