@@ -18,7 +18,13 @@
  * @module
  */
 
-import type { FrameSink, FrameSource, Network, PeerStream } from "../src/capability.ts";
+import type {
+  AcceptedStream,
+  FrameSink,
+  FrameSource,
+  Network,
+  PeerStream,
+} from "../src/capability.ts";
 import type { Chance } from "./chance.ts";
 import type { EventOwner, Scheduler } from "./scheduler.ts";
 
@@ -40,7 +46,7 @@ export interface NetworkKnobs {
 const resendMsMax = 400;
 
 /** How another node's stream is taken. */
-export type Accept = (stream: PeerStream) => {
+export type Accept = (stream: AcceptedStream) => {
   readonly source: FrameSource;
   readonly sink: FrameSink;
 };
@@ -285,7 +291,7 @@ class Connection {
     scheduler.after(
       0,
       () => {
-        const { source, sink } = accept({ close: () => this.close(1) });
+        const { source, sink } = accept({ close: () => this.close(1), proven: () => {} });
         this.#parties[1] = { source, sink, owner };
         this.#run(1);
       },

@@ -101,6 +101,12 @@ export interface PeerStream {
   close(): void;
 }
 
+/** A stream that somebody has opened to this node. */
+export interface AcceptedStream extends PeerStream {
+  /** Who opened it is a node that may: it is kept from here on. Before, it has little time. */
+  proven(): void;
+}
+
 /** The way to other nodes. How they reach this one is the edges' business. */
 export interface Network {
   /**

@@ -9,12 +9,12 @@
 import type { Budget } from "./admission.ts";
 import type { Api, ProtocolAnswer } from "./api.ts";
 import type {
+  AcceptedStream,
   Clock,
   Disk,
   FrameSink,
   FrameSource,
   Network,
-  PeerStream,
   Random,
   Report,
 } from "./capability.ts";
@@ -23,7 +23,7 @@ import type { QuorateError } from "./errors.ts";
 import type { Table } from "./table.ts";
 
 /** What becomes of a stream that another node has opened. */
-export type PeerAccept = (stream: PeerStream) => {
+export type PeerAccept = (stream: AcceptedStream) => {
   readonly source: FrameSource;
   readonly sink: FrameSink;
 };

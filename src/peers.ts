@@ -16,11 +16,11 @@
  */
 
 import type {
+  AcceptedStream,
   Clock,
   FrameSink,
   FrameSource,
   Network,
-  PeerStream,
   Random,
   Report,
 } from "./capability.ts";
@@ -197,7 +197,7 @@ export class Peers {
   }
 
   /** A node has opened a stream to this one. */
-  accept(stream: PeerStream): { readonly source: FrameSource; readonly sink: FrameSink } {
+  accept(stream: AcceptedStream): { readonly source: FrameSource; readonly sink: FrameSink } {
     const accepted = new Accepted(this.#options, this.#limits, stream, {
       // A node that was away and dials can be dialled: requests to it need not wait for a pause.
       onProven: (other) => {

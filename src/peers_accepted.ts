@@ -13,7 +13,7 @@
  * @module
  */
 
-import type { Clock, PeerStream, Random, Report } from "./capability.ts";
+import type { AcceptedStream, Clock, Random, Report } from "./capability.ts";
 import { Channel, type ChannelLimits } from "./channel.ts";
 import {
   type Hello,
@@ -86,7 +86,7 @@ const farewellMs = 1000;
 export class Accepted {
   readonly channel: Channel;
   readonly #parts: AcceptedParts;
-  readonly #stream: PeerStream;
+  readonly #stream: AcceptedStream;
   readonly #events: AcceptedEvents;
   #hello: Hello | undefined;
   #nonces: Nonces | undefined;
@@ -99,7 +99,7 @@ export class Accepted {
   constructor(
     parts: AcceptedParts,
     limits: ChannelLimits,
-    stream: PeerStream,
+    stream: AcceptedStream,
     events: AcceptedEvents,
   ) {
     this.#parts = parts;
@@ -179,6 +179,7 @@ export class Accepted {
     const own = { ...ports.hello(), remembers: ports.remembers(hello) };
     this.channel.sendRaw(provenFrame(secret, "met", this.#nonces, own));
     this.channel.open();
+    this.#stream.proven();
     this.#events.onProven(hello);
   }
 

@@ -24,7 +24,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
-import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import { type ConnectRouter, createConnectRouter, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import {
   universalRequestFromNodeRequest,
@@ -47,7 +47,7 @@ import { methodNotAllowed } from "./problem.ts";
 import { acceptCompression, BoundedBody, checkDeclared, readMaxBytes } from "./rpc_body.ts";
 import { createHealth } from "./rpc_health.ts";
 import { type BodyBegun, HotCalls } from "./rpc_hot.ts";
-import { type AcceptPeer, createPeerEdge, frameBytesMax } from "./rpc_peer.ts";
+import { type AcceptPeer, createPeerEdge, frameBytesMax, provenKey } from "./rpc_peer.ts";
 import { createReflection } from "./rpc_reflection.ts";
 import { formOf, headerOf, refusalReply, requestIdHeader, sendRefusal } from "./rpc_refuse.ts";
 import { keepByteOrderMarks } from "./rpc_request.ts";
@@ -63,6 +63,8 @@ export interface RpcParts {
   readonly report: Report;
   /** Takes streams of other nodes; undefined: there is no such service. */
   readonly accept?: AcceptPeer | undefined;
+  /** The stream on which this answer goes out has proven to be of another node. */
+  readonly onProven?: (response: RpcResponse) => void;
   /** False sends every call through the router; for tests that compare the two ways. */
   readonly hotPath?: boolean;
 }
@@ -263,8 +265,11 @@ class Edge {
       isFramed: formOf(request, true) !== "connect",
       requestId,
     });
+    const values = createContextValues().set(provenKey, () => {
+      this.#settings.onProven?.(response);
+    });
     try {
-      const universal = universalRequestFromNodeRequest(request, response, undefined, undefined);
+      const universal = universalRequestFromNodeRequest(request, response, undefined, values);
       universal.header.set(requestIdHeader, requestId);
       const source = bodyFrom(universal.body as AsyncIterable<Uint8Array>, begun);
       // Frames of other nodes have bounds of their own, and may be far apart.

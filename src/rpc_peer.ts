@@ -14,9 +14,9 @@
  */
 
 import { create } from "@bufbuild/protobuf";
-import type { ServiceImpl } from "@connectrpc/connect";
+import { type ContextKey, createContextKey, type ServiceImpl } from "@connectrpc/connect";
 import { AssertionError } from "./assert.ts";
-import type { FrameSink, FrameSource, PeerStream } from "./capability.ts";
+import type { AcceptedStream, FrameSink, FrameSource, PeerStream } from "./capability.ts";
 import {
   type LinkRequest,
   type LinkResponse,
@@ -25,7 +25,7 @@ import {
 } from "./gen/quorate/peer/v1/peer_pb.ts";
 
 /** What becomes of a stream that another node has opened. */
-export type AcceptPeer = (stream: PeerStream) => {
+export type AcceptPeer = (stream: AcceptedStream) => {
   readonly source: FrameSource;
   readonly sink: FrameSink;
 };
@@ -35,6 +35,9 @@ export const frameBytesMax: number = 2 * 1024 * 1024;
 
 /** Whoever dials sends a ping so often, whatever else it sends. */
 export const pingPeriodMs: number = 5000;
+
+/** What is called when the stream of a request is known to be a node's. */
+export const provenKey: ContextKey<() => void> = createContextKey(() => {});
 
 export interface PeerEdge {
   readonly implementation: ServiceImpl<typeof PeerService>;
@@ -47,7 +50,10 @@ export function createPeerEdge(accept: AcceptPeer): PeerEdge {
   const open = new Set<() => void>();
   return {
     implementation: {
-      link: (requests) => serve(requests, accept, open),
+      link: (requests, { values }) => {
+        const proven = values.get(provenKey);
+        return serve(requests, (stream) => accept({ ...stream, proven }), open);
+      },
     },
     close: () => {
       for (const end of open) end();
@@ -57,7 +63,7 @@ export function createPeerEdge(accept: AcceptPeer): PeerEdge {
 
 async function* serve(
   requests: AsyncIterable<LinkRequest>,
-  accept: AcceptPeer,
+  accept: (stream: PeerStream) => ReturnType<AcceptPeer>,
   open: Set<() => void>,
 ): AsyncGenerator<LinkResponse> {
   let isEnded = false;

@@ -55,6 +55,7 @@ import {
   twoHostsError,
 } from "./server_problem.ts";
 import { createHttp1, createHttp2, hasTwoHosts } from "./server_protocols.ts";
+import { Strangers } from "./server_strangers.ts";
 import { ServerWire, WireOutbox } from "./server_wire.ts";
 import type { Traffic } from "./traffic.ts";
 
@@ -141,6 +142,8 @@ class PortServer implements Server {
   readonly #clients: Budget;
   /** Streams of other nodes that are open. */
   #peerStreams = 0;
+  /** Those among them that have yet to prove that. */
+  readonly #strangers = new Strangers();
   #isDraining = false;
   #drainingMs = 0;
   #drained: Promise<void> | undefined;
@@ -175,6 +178,7 @@ class PortServer implements Server {
     this.#rpc = createRpc(options.api, {
       ...settings,
       accept: options.accept,
+      onProven: (response) => this.#strangers.remove(response),
       hotPath: options.hotRpc !== false,
     });
     this.#isForPeers = options.isForPeers === true;
@@ -326,6 +330,7 @@ class PortServer implements Server {
   #onClose(connection: Connection): void {
     this.#connections.delete(connection.socket);
     // Answers that were never begun have no "close" of their own on every runtime.
+    this.#strangers.removeAll(connection);
     this.#endExchanges(connection.forget());
     this.#checkDrained();
   }
@@ -370,6 +375,9 @@ class PortServer implements Server {
     connection.begin(request, response, isPeer);
     if (isPeer) this.#peerStreams += 1;
     else this.#clients.begin();
+    if (isPeer && this.#strangers.add(response, connection, this.#clock.monotonicMs())) {
+      this.#report.count("requests_refused");
+    }
     response.on("close", () => this.#onAnswered(connection, request, response));
     if (this.#isDraining) {
       connection.announceClose();
@@ -386,7 +394,8 @@ class PortServer implements Server {
 
   /** Other nodes are not refused for what clients do: their streams are what ends an overload. */
   #peerRefusal(): QuorateError | undefined {
-    return this.#peerStreams < peerStreamsMax ? undefined : tooManyRequests(this.#peerStreams);
+    const proven = this.#peerStreams - this.#strangers.size;
+    return proven < peerStreamsMax ? undefined : tooManyRequests(proven);
   }
 
   #endExchanges({ clients, peers }: ExchangeCounts): void {
@@ -417,10 +426,12 @@ class PortServer implements Server {
 
   #onAnswered(connection: Connection, request: RpcRequest, response: RpcResponse): void {
     const nowMs = this.#clock.monotonicMs();
+    const isStranger = this.#strangers.remove(response);
     this.#endExchanges(connection.end(response, nowMs));
     if (connection.protocol === "http2") {
       const { rstCode } = (request as { stream: { rstCode: number } }).stream;
-      if (rstCode === 0) connection.floods.earn();
+      // What opens streams and proves nothing costs, however they end.
+      if (rstCode === 0 && !isStranger) connection.floods.earn();
       else this.#onCostly(connection);
     } else if (connection.requests > 0) this.#beginNext(connection);
     if (!this.#isDraining) return;
@@ -466,6 +477,7 @@ class PortServer implements Server {
   #sweep(): void {
     const nowMs = this.#clock.monotonicMs();
     let outgoingBytes = 0;
+    this.#strangers.sweep(nowMs);
     for (const connection of this.#connections.values()) {
       if (connection.sweep(nowMs)) this.#report.count("connections_cut");
       else outgoingBytes += connection.outgoingBytes;

@@ -67,8 +67,12 @@ export const headBytesMax: number = 16 * 1024;
  * reading comes here.
  */
 export const pipelinedCutMax = 4096;
-/** Streams of other nodes at once; more are 503 `overloaded`. Far above what a cluster has. */
+/** Streams of other nodes at once, once they have proven to be; more are 503 `overloaded`. Far above what a cluster has. */
 export const peerStreamsMax = 4096;
+/** Those among them that have not proven yet to be of a node, at once; one more closes another. */
+export const strangersMax = 256;
+/** How long they may take for that: above what the handshake gives them, and its last words. */
+export const strangerMsMax = 7000;
 /** A node that dialed is gone when it was silent for so long: it pings all the while. */
 export const peerSilenceMsMax: number = 4 * pingPeriodMs;
 /** How long a half-closed connection may take to close its other half. */

@@ -7,10 +7,17 @@
  * @module
  */
 
-import type { Clock, FrameSink, FrameSource, Network, PeerStream } from "../src/capability.ts";
+import type {
+  AcceptedStream,
+  Clock,
+  FrameSink,
+  FrameSource,
+  Network,
+  PeerStream,
+} from "../src/capability.ts";
 
 interface Acceptor {
-  accept(stream: PeerStream): { readonly source: FrameSource; readonly sink: FrameSink };
+  accept(stream: AcceptedStream): { readonly source: FrameSource; readonly sink: FrameSink };
 }
 
 interface Pipe {
@@ -100,7 +107,7 @@ export class MemoryNetwork {
         return;
       }
       this.#pipes.add(pipe);
-      const accepted = acceptor.accept(stream);
+      const accepted = acceptor.accept({ ...stream, proven: () => {} });
       other = accepted;
       void this.#pump(own.source, accepted.sink, pipe, () => isEnded);
       void this.#pump(accepted.source, own.sink, pipe, () => isEnded);

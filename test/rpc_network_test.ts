@@ -10,11 +10,11 @@ import * as net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Admission } from "../src/admission.ts";
-import type { FrameSink, FrameSource, PeerStream } from "../src/capability.ts";
+import type { AcceptedStream, FrameSink, FrameSource, PeerStream } from "../src/capability.ts";
 import { networkOver, routed } from "../src/rpc_network.ts";
 import { frameBytesMax, pingPeriodMs } from "../src/rpc_peer.ts";
 import type { ServerOptions } from "../src/server.ts";
-import { peerSilenceMsMax } from "../src/server_limits.ts";
+import { peerSilenceMsMax, strangerMsMax, strangersMax } from "../src/server_limits.ts";
 import { eventually, HandClock } from "./http_harness.ts";
 import { type Harness, withServer } from "./server_harness.ts";
 
@@ -72,6 +72,8 @@ const hello = Uint8Array.of(1, 2, 3);
 /** Streams that a server has taken. */
 class Taken {
   readonly hands: Hand[] = [];
+  /** Whether whoever opens one is taken for a node. */
+  isProving = true;
   readonly #frames: () => Iterable<Uint8Array>;
 
   constructor(frames: () => Iterable<Uint8Array> = () => []) {
@@ -83,9 +85,10 @@ class Taken {
     return this.hands[0] as Hand;
   }
 
-  readonly accept = (stream: PeerStream): { source: FrameSource; sink: FrameSink } => {
+  readonly accept = (stream: AcceptedStream): { source: FrameSource; sink: FrameSink } => {
     const hand = new Hand(this.#frames());
     hand.stream = stream;
+    if (this.isProving) stream.proven();
     this.hands.push(hand);
     return { source: hand, sink: hand };
   };
@@ -405,6 +408,98 @@ network("rpc network: a dialing end that is not read stops asking for frames", a
         await eventually(() => dialing.ends.length === 1 && taken.hands[0]?.ends.length === 1);
         assert.match(dialing.ends[0]?.message ?? "", "larger than configured readMaxBytes");
         assert.equal(dialing.heard, []);
+      },
+      { accept: taken.accept },
+    ),
+  );
+}
+
+/** Opens a stream as a node does, on a session of its own, and proves nothing. */
+function openStranger(url: string, streams = 1): { closed: () => number; cut: () => void } {
+  const session = http2.connect(url);
+  session.on("error", () => {});
+  let closed = 0;
+  for (let index = 0; index < streams; index += 1) {
+    const stream = session.request({
+      ":method": "POST",
+      ":path": "/quorate.peer.v1.PeerService/Link",
+      "content-type": "application/grpc",
+      te: "trailers",
+    });
+    stream.on("error", () => {});
+    stream.on("close", () => {
+      closed += 1;
+    });
+  }
+  return { closed: () => closed, cut: () => session.destroy(new Error("cut")) };
+}
+
+for (const [name, frames] of [
+  ["says nothing", () => []],
+  ["leaves unread what it is sent", endlessFrames],
+] as const) {
+  const taken = new Taken(frames);
+  taken.isProving = false;
+  network(
+    `rpc network: a stream of somebody who proves nothing and ${name} is closed in time`,
+    withServer(
+      async (harness) => {
+        const stranger = openStranger(harness.url);
+        await eventually(() => taken.hands.length === 1);
+        await harness.pass(strangerMsMax - 1000);
+        assert.is(taken.only.ends.length, 0);
+        await harness.pass(2000);
+        await eventually(() => taken.only.ends.length === 1);
+        // One that has something to read left is not told of its end before.
+        if (name === "says nothing") await eventually(() => stranger.closed() === 1);
+        stranger.cut();
+      },
+      { accept: taken.accept },
+    ),
+  );
+}
+
+{
+  const taken = new Taken();
+  taken.isProving = false;
+  network(
+    "rpc network: a stream that was refused is closed soon, also where the other half stays open",
+    withServer(
+      async (harness) => {
+        const stranger = openStranger(harness.url);
+        await eventually(() => taken.hands.length === 1);
+        taken.only.stream?.close();
+        await harness.settle();
+        await harness.pass(2000);
+        await eventually(() => stranger.closed() === 1);
+        stranger.cut();
+      },
+      { accept: taken.accept },
+    ),
+  );
+}
+
+{
+  const taken = new Taken();
+  taken.isProving = false;
+  network(
+    "rpc network: streams of those who prove nothing take no node's place, however many they are",
+    withServer(
+      async (harness) => {
+        const node = dialHand(harness.port, new Hand([hello]));
+        await eventually(() => taken.hands[0]?.heard.length === 1);
+        const strangers = Array.from({ length: 3 }, () => openStranger(harness.url, 256));
+        await eventually(() => taken.hands.length === 3 * 256 + 1);
+        const isOpen = ({ ends }: Hand) => ends.length === 0;
+        await eventually(() => taken.hands.filter(isOpen).length === strangersMax);
+        assert.equal(node.ends, [], "it has one stream, and those on the others have many");
+        taken.hands[0]?.stream?.close();
+        const later = dialHand(harness.port, new Hand([hello]));
+        await eventually(() => taken.hands.at(-1)?.heard.length === 1);
+        assert.equal(later.ends, []);
+        for (const { cut } of strangers) cut();
+        for (const hand of [node, later]) hand.stream?.close();
+        await eventually(() => taken.hands.every((hand) => !isOpen(hand)));
       },
       { accept: taken.accept },
     ),
