@@ -76,6 +76,8 @@ export interface ServiceTools {
   readonly clock: Clock;
   readonly report: Report;
   readonly traffic: Traffic;
+  /** The limit of a namespace that is made without one. */
+  readonly valueBytesMax: number;
   /** Whether each request is a line of the log, at the level debug. */
   readonly accessLog?: boolean;
 }
@@ -286,6 +288,7 @@ type NamespaceMethods = Pick<
 >;
 
 function namespaceMethods(node: api.Api, tools: ServiceTools): NamespaceMethods {
+  const { valueBytesMax } = tools;
   return {
     getNamespace: method(tools, async ({ name }: proto.GetNamespaceRequest) => {
       const namespace = namespaceMessage(node.namespace(parseNamespace(name)));
@@ -298,7 +301,7 @@ function namespaceMethods(node: api.Api, tools: ServiceTools): NamespaceMethods 
     putNamespace: method(tools, async (message: proto.PutNamespaceRequest) => {
       const name = parsed("write", () => parseNamespace(message.name));
       const policy = parsed("write", () => parsePolicy(message.policy));
-      const namespace = namespaceMessage(await node.putNamespace(name, policy));
+      const namespace = namespaceMessage(await node.putNamespace(name, policy, { valueBytesMax }));
       return create(proto.PutNamespaceResponseSchema, { namespace });
     }),
     deleteNamespace: method(tools, async ({ name }: proto.DeleteNamespaceRequest) => {

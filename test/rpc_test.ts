@@ -49,11 +49,16 @@ const compressing: Readonly<Record<string, (baseUrl: string, by: Compression) =>
 };
 
 /** A test that must hold over every protocol. */
+/** What the server gives a namespace that is made without a limit; another one than the default's. */
+const serverValueBytesMax = 2 * 1024 * 1024;
+
 function everywhere(name: string, run: (kv: Kv, harness: Harness) => Promise<void>): void {
   for (const [protocol, make] of Object.entries(transports)) {
     rpc(
       `rpc: ${name} [${protocol}]`,
-      withServer(async (harness) => run(createClient(KvService, make(harness.url)), harness)),
+      withServer(async (harness) => run(createClient(KvService, make(harness.url)), harness), {
+        valueBytesMax: serverValueBytesMax,
+      }),
     );
   }
 }
@@ -149,6 +154,17 @@ everywhere("a batch answers each operation, and a wrong one fails alone", async 
   assert.is(results[2]?.result.case === "get" && text(results[2].result.value.record?.value), "v");
   assert.is(results[4]?.result.case === "get" && results[4].result.value.record, undefined);
 });
+
+everywhere(
+  "a namespace that is made without a limit of its values has the server's",
+  async (kv) => {
+    const made = await kv.putNamespace({ name: "images", policy: {} });
+    assert.is(made.namespace?.policy?.valueBytesMax, serverValueBytesMax);
+    await kv.putNamespace({ name: "images", policy: { valueBytesMax: 10 } });
+    const changed = await kv.putNamespace({ name: "images", policy: { ttlSeconds: 60 } });
+    assert.is(changed.namespace?.policy?.valueBytesMax, 10);
+  },
+);
 
 everywhere("namespaces are made, read, listed and deleted", async (kv) => {
   await kv.putNamespace({ name: "images", policy: { ttlSeconds: 60, valueBytesMax: 10 } });
