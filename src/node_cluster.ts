@@ -366,7 +366,8 @@ class StartingNode implements QuorateNode {
   }
 
   async leave(timeoutMs: number): Promise<void> {
-    await this.#cluster?.leave(timeoutMs);
+    // One that serves brings the others what they have missed first.
+    await (this.#isServing ? this.#running : this.#cluster)?.leave(timeoutMs);
   }
 
   close(): Promise<void> {

@@ -154,6 +154,21 @@ test("a replica takes of other nodes what its budgets allow, and hints wait for 
   await town.close();
 });
 
+test("H1: a node that is asked to leave brings what others have missed first, and tells them then", async () => {
+  const town = new Town(3);
+  const narrow = town.places[2] as Place;
+  const limits = { requestsMax: 0, bytesMax: 0 };
+  narrow.budgets = { replication: new Budget(limits), hint: new Budget(limits) };
+  await town.startAll();
+  for (let index = 0; index < 5; index += 1) await town.put(0, `k${index}`, "v");
+  await town.pass(10_000);
+  assert.is(town.at(0).hints().count, 5);
+  Object.assign(limits, { requestsMax: 100, bytesMax: 100_000 });
+  await town.done(town.at(0).leave(5000));
+  assert.is(town.at(0).hints().count, 0);
+  await town.close();
+});
+
 test("each node tells who lives and what is kept for whom, and a wait ends when that is delivered", async () => {
   const town = new Town(3);
   await town.startAll();
