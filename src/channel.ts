@@ -38,6 +38,8 @@ export interface ChannelLimits {
 }
 
 const pieceBytes = 64 * 1024;
+/** All but the last of a message: pieces that hold next to nothing would cost more than they count. */
+const pieceBytesMin = 1024;
 const frameBytesMax = 256 * 1024;
 const pieceFlag = 0x8000_0000;
 /** Messages that are put together at the same time. */
@@ -244,7 +246,7 @@ export class Channel implements FrameSource, FrameSink {
   }
 
   #readPiece(bytes: Uint8Array): boolean {
-    if (bytes.length < 5) return false;
+    if (bytes.length < 5 + (bytes[4] === 0 ? pieceBytesMin : 0)) return false;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const id = view.getUint32(0);
     const group = this.#groups.get(id) ?? { pieces: [], bytes: 0 };
