@@ -110,7 +110,8 @@ export class Connection {
   /** A request of the wire is answered. */
   endWire(nowMs: number): void {
     this.#idleMs = nowMs;
-    this.#idleBytesRead = this.socket.bytesRead;
+    // The beginning of a head may have come with the request before: its time counts, too.
+    this.#idleBytesRead = this.socket.bytesRead - (this.wire?.pendingBytes ?? 0);
   }
 
   /** Calls `found` once, when the first bytes have told the protocol; they are then put back. */

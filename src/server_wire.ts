@@ -91,6 +91,11 @@ export class ServerWire {
     return this.#isBusy || this.#pending !== undefined;
   }
 
+  /** What has come of requests that are yet to begin. */
+  get pendingBytes(): number {
+    return this.#pending?.length ?? 0;
+  }
+
   /** The answer under way, if nothing waits behind it, tells that it is the last. */
   announceClose(): void {
     this.#isLast = true;

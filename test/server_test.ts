@@ -286,6 +286,19 @@ server(
 );
 
 server(
+  "server: the beginning of a head that came with the request before has that deadline as well",
+  withServer(async (harness) => {
+    const raw = new RawConnection(harness.port);
+    raw.send(`${get("/v1/kv/default/a")}GET /v1/kv/default/a HT`);
+    const first = await raw.until("404");
+    await harness.settle();
+    await harness.pass(5500);
+    const text = await raw.closed();
+    assert.match(text.slice(first.length), / 408 /);
+  }, timeouts),
+);
+
+server(
   "server: an idle connection lives until its idle timeout and no longer",
   withServer(async (harness) => {
     const raw = new RawConnection(harness.port);
