@@ -108,12 +108,12 @@ export function keyArgument(
 
 /** `name=value` texts as metadata. */
 function metaOf(texts: readonly string[]): Readonly<Record<string, string>> {
-  const meta: Record<string, string> = {};
-  for (const text of texts) {
+  const pairs = texts.map((text): [name: string, text: string] => {
     const end = text.indexOf("=");
-    meta[text.slice(0, end)] = text.slice(end + 1);
-  }
-  return meta;
+    return [text.slice(0, end), text.slice(end + 1)];
+  });
+  // Not by assignment: that loses the name `__proto__`.
+  return Object.fromEntries(pairs);
 }
 
 interface GivenValue {

@@ -156,15 +156,16 @@ export interface NodeInfo {
 
 /** A record from the headers and body of a GET. */
 export function recordOf(key: Uint8Array, headers: Headers, value: Uint8Array): ClientRecord {
-  const meta: Record<string, string> = {};
+  const meta: [name: string, text: string][] = [];
   for (const [name, text] of headers) {
-    if (name.startsWith(metaPrefix)) meta[name.slice(metaPrefix.length)] = text;
+    if (name.startsWith(metaPrefix)) meta.push([name.slice(metaPrefix.length), text]);
   }
   return new ClientRecord({
     key,
     value,
     contentType: headers.get("content-type") ?? "application/octet-stream",
-    meta,
+    // Not by assignment: that loses the name `__proto__`.
+    meta: Object.fromEntries(meta),
     version: versionIn(headers) ?? malformed("a record without an ETag"),
     expiresAtMs: msOf(headers.get("quorate-expires")),
   });

@@ -96,12 +96,16 @@ test("a value comes back byte for byte under every key, however strange", () =>
 
 test("a record has its content type, metadata, version and expiry", () =>
   withEdge(async (client) => {
-    const choices = { contentType: "application/json", meta: { owner: "ada" }, ttlSeconds: 60 };
+    const meta = Object.fromEntries([
+      ["__proto__", "b"],
+      ["owner", "ada"],
+    ]);
+    const choices = { contentType: "application/json", meta, ttlSeconds: 60 };
     const written = await client.put("k", '{"a":1}', choices);
     const record = await client.get("k");
     assert.equal(record?.json(), { a: 1 });
     assert.is(record?.contentType, "application/json");
-    assert.equal(record?.meta, { owner: "ada" });
+    assert.equal(Object.entries(record?.meta ?? {}), Object.entries(meta));
     assert.is(record?.version, written.version);
     assert.is(record?.expiresAtMs, 1_700_000_060_000);
     assert.is(written.expiresAtMs, 1_700_000_060_000);
