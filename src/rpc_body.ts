@@ -93,6 +93,8 @@ export class BoundedBody {
     } finally {
       cancelTimer();
       late.catch(() => {});
+      // What a stream has held ends with it; of other calls the message is in use still.
+      if (this.isStream) this.end();
     }
   }
 
@@ -100,13 +102,14 @@ export class BoundedBody {
     const { budget, requestId } = this.#options;
     try {
       this.#gauge.take(chunk);
-      // The messages of a stream are answered one by one: nothing of them is held for long.
-      if (this.isStream) return;
-      budget.take(chunk.length);
+      // The messages of a stream are answered one by one: what is held is the one that goes on.
+      const bytes = this.isStream ? this.#gauge.begunBytes : this.#bytes + chunk.length;
+      if (bytes > this.#bytes) budget.take(bytes - this.#bytes);
+      else budget.give(this.#bytes - bytes);
+      this.#bytes = bytes;
     } catch (failure) {
       throw connectError(failure, requestId);
     }
-    this.#bytes += chunk.length;
   }
 }
 
@@ -117,6 +120,13 @@ export class MessageGauge {
   #headBytes = 0;
   /** What is left of the message whose head was read; not framed: what is allowed still. */
   #leftBytes: number;
+  /** What has come of that message, with its head (framed). */
+  #begunBytes = 0;
+
+  /** What has come of a message that is not whole (framed). */
+  get begunBytes(): number {
+    return this.#begunBytes;
+  }
 
   constructor(isFramed: boolean) {
     this.#isFramed = isFramed;
@@ -135,12 +145,14 @@ export class MessageGauge {
       if (this.#leftBytes > 0) {
         const passed = Math.min(this.#leftBytes, chunk.length - offset);
         this.#leftBytes -= passed;
+        this.#begunBytes = this.#leftBytes === 0 ? 0 : this.#begunBytes + passed;
         offset += passed;
         continue;
       }
       this.#head[this.#headBytes] = chunk[offset] as number;
       this.#headBytes += 1;
       offset += 1;
+      this.#begunBytes += 1;
       if (this.#headBytes === frameHeadBytes) this.#beginMessage();
     }
   }
@@ -148,6 +160,7 @@ export class MessageGauge {
   #beginMessage(): void {
     this.#headBytes = 0;
     this.#leftBytes = new DataView(this.#head.buffer).getUint32(1);
+    if (this.#leftBytes === 0) this.#begunBytes = 0;
     if (this.#leftBytes > readMaxBytes) throw messageTooLarge(`has ${this.#leftBytes}`);
   }
 }

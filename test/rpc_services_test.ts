@@ -3,6 +3,7 @@
  * proto file; health; and reflection, whose descriptors are used to make a call without any other.
  */
 
+import * as http2 from "node:http2";
 import { fileURLToPath } from "node:url";
 import {
   create,
@@ -18,6 +19,7 @@ import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Admission } from "../src/admission.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import {
   Health,
@@ -212,6 +214,21 @@ withHealth(
   },
 );
 
+const budget = { requestsMax: 100, bytesMax: 1_000_000 };
+const small = new Admission({ client: budget, replication: budget, hint: budget, lagMsMax: 0 });
+
+/** A question of so many bytes, with its head; its field is one that nobody knows. */
+function grpcMessage(bytes: number): Uint8Array {
+  const message = new Uint8Array(5 + bytes);
+  const view = new DataView(message.buffer);
+  view.setUint32(1, bytes);
+  // Field 100, length-delimited, with a length of three bytes.
+  message.set([0xa2, 0x06], 5);
+  const length = bytes - 5;
+  message.set([(length & 127) | 128, ((length >> 7) & 127) | 128, length >> 14], 7);
+  return message;
+}
+
 type Question = NonNullable<
   MessageInitShape<typeof ServerReflectionRequestSchema>["messageRequest"]
 >;
@@ -239,6 +256,49 @@ const allServices = [
   "kv.KVStore",
   "quorate.v1.KvService",
 ];
+
+services(
+  "reflection: a message that goes on is held by the budget of all bodies, and given back",
+  withServer(
+    async (harness) => {
+      const admission = small;
+      const session = http2.connect(harness.url);
+      const open = (): http2.ClientHttp2Stream => {
+        const stream = session.request({
+          ":method": "POST",
+          ":path": "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+          "content-type": "application/grpc",
+          te: "trailers",
+        });
+        stream.on("error", () => {});
+        stream.resume();
+        return stream;
+      };
+      const first = open();
+      first.write(grpcMessage(900_000).subarray(0, 800_000));
+      await eventually(() => admission.client.bytes === 800_000);
+      const second = open();
+      let status: unknown;
+      second.on("trailers", (trailers) => {
+        status = trailers["grpc-status"];
+      });
+      second.on("response", (headers) => {
+        status ??= headers["grpc-status"];
+      });
+      second.write(grpcMessage(900_000).subarray(0, 800_000));
+      await eventually(() => status !== undefined);
+      assert.is(Number(status), Code.Unavailable);
+      first.write(grpcMessage(900_000).subarray(800_000));
+      await eventually(() => admission.client.bytes === 0);
+      first.write(grpcMessage(900_000).subarray(0, 800_000));
+      await eventually(() => admission.client.bytes === 800_000);
+      session.on("error", () => {});
+      session.destroy(new Error("cut"));
+      await eventually(() => admission.client.bytes === 0);
+    },
+    { admission: small },
+  ),
+);
 
 services(
   "reflection: v1 and v1alpha list every service",
