@@ -131,12 +131,20 @@ export function textLine(json: string, colour: boolean): string {
   const label = String(level).padEnd(5);
   const code = levelColours[String(level)];
   const shownLabel = colour && code !== undefined ? `\u001b[${code}m${label}\u001b[0m` : label;
-  let line = `${String(time).slice(11, 23)} ${shownLabel} ${String(msg)}`;
+  let line = `${String(time).slice(11, 23)} ${shownLabel} ${shown(String(msg))}`;
   for (const [name, value] of Object.entries(fields)) {
     if (name === "node" || value === undefined) continue;
-    line += ` ${name}=${typeof value === "string" && /^\S+$/.test(value) ? value : JSON.stringify(value)}`;
+    const isPlain = typeof value === "string" && /^[^\s\p{Cc}]+$/u.test(value);
+    line += ` ${name}=${isPlain ? value : shown(JSON.stringify(value))}`;
   }
   return `${line}\n`;
+}
+
+/** With what a terminal would obey, or what would be a line of its own, made visible. */
+function shown(text: string): string {
+  return text.replace(/\p{Cc}/gu, (letter) => {
+    return `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
 }
 
 /** Lines on their way to a file descriptor. */

@@ -82,6 +82,19 @@ test("a text line is one line for a person", async () => {
   );
 });
 
+test("textLine() shows what a terminal would obey, and does not say it", () => {
+  const fields = {
+    level: "warn",
+    time: "2026-01-02T03:04:05.678Z",
+    msg: "n\u001b[2J\nx",
+    why: "a\u001b[31m",
+  };
+  assert.is(
+    textLine(JSON.stringify(fields), true),
+    '03:04:05.678 \u001b[33mwarn \u001b[0m n\\u001b[2J\\u000ax why="a\\u001b[31m"\n',
+  );
+});
+
 test("textLine() colours the level where it may", () => {
   const json = '{"level":"error","time":"2026-01-02T03:04:05.678Z","msg":"Ended."}';
   assert.is(textLine(json, false), "03:04:05.678 error Ended.\n");
