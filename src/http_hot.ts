@@ -78,6 +78,8 @@ const lingerMs = 1000;
 const smallBodyBytesMax = 64 * 1024;
 /** Up to so many bytes a body is joined with its header. */
 const joinedBytesMax = 16 * 1024;
+/** So much of a stream is given to the system at once. */
+const partBytes = 64 * 1024;
 const http2NoError = 0;
 
 export class NodeSource implements Source {
@@ -288,7 +290,7 @@ async function sendStream(
   let onGone = ignore;
   response.on("error", ignore);
   response.on("close", () => onGone());
-  const write = (piece: string) =>
+  const write = (part: Uint8Array) =>
     new Promise<boolean>((resolve) => {
       if (response.destroyed) return resolve(false);
       const cancelTimer = context.clock.after(context.settings.bodyTimeoutMs, () => resolve(false));
@@ -297,18 +299,28 @@ async function sendStream(
         resolve(isTaken);
       };
       onGone = () => settle(false);
-      response.write(piece, () => settle(!response.destroyed));
+      response.write(part, () => settle(!response.destroyed));
     });
   try {
     for await (const piece of pieces) {
-      // A client that is gone, or takes nothing for long, gets no more pages read for it.
-      if (!(await write(piece))) return cut(response);
+      for (const part of partsOf(piece)) {
+        // A client that is gone, or takes nothing for long, gets no more pages read for it.
+        if (!(await write(part))) return cut(response);
+      }
     }
   } catch {
     // The pieces have said why; without their end the client knows that they are not all.
     return cut(response);
   }
   response.end();
+}
+
+/** A page may have megabytes; a client that takes it slowly is there as long as it takes a part. */
+function* partsOf(piece: string): Generator<Uint8Array, void, void> {
+  const bytes = Buffer.from(piece);
+  for (let start = 0; start < bytes.length; start += partBytes) {
+    yield bytes.subarray(start, start + partBytes);
+  }
 }
 
 /** Ends a reply so that it cannot be taken for a whole one. */

@@ -5,6 +5,7 @@
  * waits for one.
  */
 
+import * as http from "node:http";
 import * as http2 from "node:http2";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -296,6 +297,34 @@ server(
     const text = await raw.closed();
     assert.match(text.slice(first.length), / 408 /);
   }, timeouts),
+);
+
+server(
+  "server: a client that takes a page of a stream slowly, and goes on taking it, gets all of it",
+  withServer(async (harness) => {
+    const value = "v".repeat(1024 * 1024);
+    const count = 32;
+    for (let index = 0; index < count; index += 1) {
+      const url = `${harness.url}/v1/kv/default/slow${index}`;
+      assert.is((await fetch(url, { method: "PUT", body: value })).status, 204);
+    }
+    const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+      const url = `${harness.url}/v1/keys/default?values=true`;
+      const headers = { accept: "application/x-ndjson" };
+      http.get(url, { headers, agent: false }, resolve).on("error", reject);
+    });
+    let tail = "";
+    let bytes = 0;
+    for await (const piece of response) {
+      tail = (tail + String(piece)).slice(-40);
+      const before = bytes;
+      bytes += (piece as Uint8Array).length;
+      // A megabyte in ten seconds: the page as a whole takes minutes.
+      if (Math.floor(before / 1024 ** 2) < Math.floor(bytes / 1024 ** 2))
+        await harness.pass(10_000);
+    }
+    assert.match(tail, `{"end":true,"count":${count}}`);
+  }),
 );
 
 server(
