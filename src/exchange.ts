@@ -230,11 +230,17 @@ export class HttpDates {
   }
 }
 
+/** Pieces of a body that are smaller are put together up to so much. */
+const joinedBytes = 4 * 1024;
+
 /** Gathers a body and stops at its limit. */
 export class BodyBuffer {
   readonly #limit: BodyLimit;
   #chunks: Uint8Array[] = [];
   #bytes = 0;
+  /** Where small pieces are copied to, and how much of it is in use: the last of the chunks. */
+  #joined: Uint8Array | undefined;
+  #joinedLength = 0;
 
   /** Throws the limit's error when the declared length is above it. */
   constructor(limit: BodyLimit, declared: string | undefined) {
@@ -255,7 +261,24 @@ export class BodyBuffer {
       throw this.#limit.tooLarge(undefined);
     }
     this.#limit.reserve(chunk.length);
-    this.#chunks.push(chunk);
+    const isSmall = chunk.length < joinedBytes && this.#chunks.length > 0;
+    if (isSmall) this.#join(chunk);
+    else {
+      this.#joined = undefined;
+      this.#chunks.push(chunk);
+    }
+  }
+
+  /** A body may come byte by byte: each piece by itself would cost a hundred times what it holds. */
+  #join(chunk: Uint8Array): void {
+    if (this.#joined === undefined || this.#joinedLength + chunk.length > joinedBytes) {
+      this.#joined = new Uint8Array(joinedBytes);
+      this.#joinedLength = 0;
+      this.#chunks.push(this.#joined);
+    }
+    this.#joined.set(chunk, this.#joinedLength);
+    this.#joinedLength += chunk.length;
+    this.#chunks[this.#chunks.length - 1] = this.#joined.subarray(0, this.#joinedLength);
   }
 
   /** The whole body, as a plain Uint8Array: a Buffer's `slice` would share memory. */

@@ -33,6 +33,10 @@ import { connectError } from "./rpc_error.ts";
 export const readMaxBytes: number = valueBytesMaxLimit + 64 * 1024;
 
 const frameHeadBytes = 5;
+/** The RPC library keeps a body as the pieces in which it came, each of which costs so much. */
+const smallPieceBytes = 128;
+/** In larger pieces that is next to nothing. */
+const smallBytesMax = 4 * 1024;
 
 export interface BoundedBodyOptions {
   readonly clock: Clock;
@@ -49,7 +53,11 @@ export interface BoundedBodyOptions {
 export class BoundedBody {
   readonly #options: BoundedBodyOptions;
   readonly #gauge: MessageGauge;
+  /** What the budget was asked for: the two below together. */
   #bytes = 0;
+  #wholeBytes = 0;
+  /** What its small pieces cost beside what is in them. */
+  #smallBytes = 0;
 
   constructor(options: BoundedBodyOptions) {
     this.#options = options;
@@ -64,6 +72,8 @@ export class BoundedBody {
   end(): void {
     this.#options.budget.give(this.#bytes);
     this.#bytes = 0;
+    this.#wholeBytes = 0;
+    this.#smallBytes = 0;
   }
 
   async *over(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
@@ -103,7 +113,12 @@ export class BoundedBody {
     try {
       this.#gauge.take(chunk);
       // The messages of a stream are answered one by one: what is held is the one that goes on.
-      const bytes = this.isStream ? this.#gauge.begunBytes : this.#bytes + chunk.length;
+      const isMore = this.#wholeBytes > 0 && chunk.length < smallBytesMax;
+      const cost = isMore ? smallPieceBytes : 0;
+      const { begunBytes } = this.#gauge;
+      this.#smallBytes = this.isStream && begunBytes === 0 ? 0 : this.#smallBytes + cost;
+      this.#wholeBytes = this.isStream ? begunBytes : this.#wholeBytes + chunk.length;
+      const bytes = this.#wholeBytes + this.#smallBytes;
       if (bytes > this.#bytes) budget.take(bytes - this.#bytes);
       else budget.give(this.#bytes - bytes);
       this.#bytes = bytes;

@@ -276,7 +276,7 @@ services(
       };
       const first = open();
       first.write(grpcMessage(900_000).subarray(0, 800_000));
-      await eventually(() => admission.client.bytes === 800_000);
+      await eventually(() => admission.client.bytes >= 800_000);
       const second = open();
       let status: unknown;
       second.on("trailers", (trailers) => {
@@ -291,7 +291,7 @@ services(
       first.write(grpcMessage(900_000).subarray(800_000));
       await eventually(() => admission.client.bytes === 0);
       first.write(grpcMessage(900_000).subarray(0, 800_000));
-      await eventually(() => admission.client.bytes === 800_000);
+      await eventually(() => admission.client.bytes >= 800_000);
       session.on("error", () => {});
       session.destroy(new Error("cut"));
       await eventually(() => admission.client.bytes === 0);

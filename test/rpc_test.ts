@@ -8,12 +8,13 @@ import {
 } from "@connectrpc/connect-node";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Budget } from "../src/admission.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { QuorateError, type Slug, slugTable } from "../src/errors.ts";
 import { type ErrorDetail, ErrorDetailSchema, Outcome } from "../src/gen/quorate/v1/error_pb.ts";
 import { Consistency, KvService, MemberState } from "../src/gen/quorate/v1/kv_pb.ts";
-import { MessageGauge, readMaxBytes } from "../src/rpc_body.ts";
-import { eventually, RawConnection } from "./http_harness.ts";
+import { BoundedBody, MessageGauge, readMaxBytes } from "../src/rpc_body.ts";
+import { eventually, HandClock, RawConnection } from "./http_harness.ts";
 import { type Harness, withServer } from "./server_harness.ts";
 
 const rpc = suite("rpc");
@@ -48,10 +49,10 @@ const compressing: Readonly<Record<string, (baseUrl: string, by: Compression) =>
   gRPC: (baseUrl, sendCompression) => createGrpcTransport({ baseUrl, sendCompression }),
 };
 
-/** A test that must hold over every protocol. */
 /** What the server gives a namespace that is made without a limit; another one than the default's. */
 const serverValueBytesMax = 2 * 1024 * 1024;
 
+/** A test that must hold over every protocol. */
 function everywhere(name: string, run: (kv: Kv, harness: Harness) => Promise<void>): void {
   for (const [protocol, make] of Object.entries(transports)) {
     rpc(
@@ -464,6 +465,24 @@ rpc("rpc: a gauge measures each message, however the bytes are cut", () => {
     assert.throws(() => take(head(readMaxBytes + 1)), /has 33619969/);
   }
 });
+
+for (const isStream of [false, true]) {
+  const what = isStream ? "stream" : "body";
+  rpc(`rpc: a ${what} that comes in small pieces counts with what the pieces cost`, async () => {
+    const budget = new Budget({ requestsMax: 1, bytesMax: 1_000_000 });
+    const common = { clock: new HandClock(), bodyTimeoutMs: 1000, budget, requestId: "t" };
+    const body = new BoundedBody({ ...common, isStream, isFramed: true });
+    async function* pieces() {
+      yield Uint8Array.of(0, 0, 0, 3, 232);
+      for (let count = 0; count < 1000; count += 1) yield new Uint8Array(1);
+    }
+    let mostBytes = 0;
+    for await (const _ of body.over(pieces())) mostBytes = Math.max(mostBytes, budget.bytes);
+    assert.ok(mostBytes > 100_000, `${mostBytes} bytes were counted at most`);
+    body.end();
+    assert.is(budget.bytes, 0);
+  });
+}
 
 rpc(
   "rpc: the bodies of all calls together are bounded, and room comes back",
