@@ -49,6 +49,7 @@ export const rarePaths: Readonly<Record<string, string | undefined>> = {
   "move: dropped": undefined,
   "move: the next phase": undefined,
   "move: what an older join had left was removed": undefined,
+  "node: a deleted namespace is forgotten": "no namespace is deleted",
   "node: purged": "no namespace is deleted",
   "node: rolled back": undefined,
   "node: table set aside": "the table is in memory, and ends no process",

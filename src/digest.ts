@@ -310,9 +310,13 @@ function count(summary: Summary, element: Element, sign: 1 | -1): number {
     summary.tallies.set(element.namespaceNumber, tally);
   }
   if (element.tombstone) tally.deleted += sign;
-  if (element.tombstone) return tally.n;
-  if (element.isMortal) tally.mortal += sign;
-  tally.keys += sign;
-  tally.bytes += sign * element.valueBytes;
+  else {
+    if (element.isMortal) tally.mortal += sign;
+    tally.keys += sign;
+    tally.bytes += sign * element.valueBytes;
+  }
+  // Namespaces come and go without end. (In format 1 the row goes by the first record's n for ever.)
+  const isEmpty = tally.keys === 0 && tally.deleted === 0;
+  if (isEmpty && summary.isSplit) summary.tallies.delete(element.namespaceNumber);
   return tally.n;
 }

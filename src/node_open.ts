@@ -16,6 +16,7 @@ import { Store } from "./store.ts";
 import type { Table } from "./table.ts";
 import { tableLossHint } from "./table_file.ts";
 import type { Topology } from "./topology.ts";
+import { isDeleted } from "./topology_namespaces.ts";
 import { isMember } from "./topology_steps.ts";
 
 /** From this attempt on, with no orderly end in between, the table is not opened unseen (D6). */
@@ -122,6 +123,7 @@ export function openNodeStore(
     ring,
     nOf: (number) =>
       document.present.namespaces.find((namespace) => namespace.number === number)?.policy.n ?? 0,
+    isDeleted: (number) => isDeleted(document.present, number),
     settings,
     owner: {
       storeId: identity.storeId,

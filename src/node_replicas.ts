@@ -33,6 +33,7 @@ import { type FillStatus, NodeFills } from "./node_fills.ts";
 import { NodeLoss } from "./node_loss.ts";
 import { NodeMoves } from "./node_moves.ts";
 import type { PeerBudgets, Queue } from "./node_options.ts";
+import { NodePurge } from "./node_purge.ts";
 import { type RepairLimits, RepairRounds } from "./node_repair.ts";
 import { EpochSeal } from "./node_seal.ts";
 import { TopologyView } from "./node_view.ts";
@@ -92,6 +93,7 @@ export class NodeReplicas {
   readonly #repair: RepairRounds;
   readonly #fences: NodeWatermarks;
   readonly moves: NodeMoves;
+  readonly purge: NodePurge;
   readonly #seal: EpochSeal;
   readonly #loss: NodeLoss;
   readonly #fills: NodeFills;
@@ -173,6 +175,15 @@ export class NodeReplicas {
       newsOf: (other) => cluster.newsOf(other),
       propose: (step) => cluster.agreement.propose(step),
       bytesPerSecond,
+    });
+    this.purge = new NodePurge({
+      clock,
+      report,
+      store,
+      topology: () => document.present,
+      ownNodeId: nodeId,
+      purgedAt: (other) => cluster.viewOf(other)?.load["purged"] ?? 0,
+      propose: (step) => cluster.agreement.propose(step),
     });
     this.handoff = Handoff.open({
       clock,
@@ -269,6 +280,7 @@ export class NodeReplicas {
       load: () => ({
         ...this.#load(),
         ...this.moves.load,
+        ...this.purge.load,
         uptimeMs: Math.round(clock.monotonicMs()),
       }),
     };

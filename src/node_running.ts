@@ -52,14 +52,14 @@ import {
   type QuorateNode,
 } from "./node_options.ts";
 import { NodePlans } from "./node_plans.ts";
+import { NodePurge } from "./node_purge.ts";
 import { repairAnswer } from "./node_repair_answer.ts";
 import type { NodeReplicas } from "./node_replicas.ts";
 import type { Ring } from "./ring.ts";
 import type { Store } from "./store.ts";
-import { piecesOf } from "./store_pieces.ts";
 import type { Topology } from "./topology.ts";
 import { getN, keyPlace, ringAnswer } from "./topology_answer.ts";
-import { withNamespace, withoutDropped, withoutNamespace } from "./topology_namespaces.ts";
+import { withNamespace, withoutNamespace } from "./topology_namespaces.ts";
 import {
   clusterAnswer,
   hintsAnswer,
@@ -69,14 +69,10 @@ import {
 } from "./topology_status.ts";
 import { noFence } from "./watermark.ts";
 
-/** So many keys of a deleted namespace are removed at a time. */
-const purgePieceCount = 500;
 /** A node that goes delivers hints for so long at most. */
 const hintsMsMax = 5000;
 /** After so long everybody has told of a mark that was handed on. */
 const markHandedMsMax = 3000;
-/** A removal that found no room goes on after so long. */
-const purgeRetryMs = 60_000;
 
 export interface RunningParts {
   readonly options: NodeOptions;
@@ -107,9 +103,7 @@ export class RunningNode implements QuorateNode {
   #isDraining = false;
   #underWayCount = 0;
   #tellIdle: () => void = () => {};
-  #purging: Promise<void> = Promise.resolve();
-  /** Numbers whose removal was begun. */
-  readonly #purged = new Set<number>();
+  readonly #purge: NodePurge;
   #closed: Promise<void> | undefined;
   #farewell: Promise<void> | undefined;
 
@@ -176,16 +170,19 @@ export class RunningNode implements QuorateNode {
     this.list = this.#counted((request) => listing.list(request));
     this.count = this.#counted((request) => listing.count(request));
     this.batch = this.#counted((request) => runBatch({ clock, requests }, request));
+    this.#purge =
+      among?.replicas.purge ??
+      new NodePurge({
+        ...{ clock, report: options.report, store, topology, ownNodeId: identity.nodeId },
+        purgedAt: () => 0,
+        propose: (step) => document.change(step),
+      });
     this.purgeDropped();
   }
 
   /** Begins to remove the records of namespaces that the topology calls deleted. */
   purgeDropped(): void {
-    for (const number of this.#parts.document.present.dropped) {
-      if (this.#purged.has(number)) continue;
-      this.#purged.add(number);
-      this.#purgeLater(number);
-    }
+    this.#purge.follow();
   }
 
   explain(request: GetRequest): Promise<ExplainAnswer> {
@@ -447,7 +444,7 @@ export class RunningNode implements QuorateNode {
         this.#tellIdle = resolve;
       });
     }
-    await this.#purging;
+    await this.#purge.close();
     const { among } = this.#parts;
     try {
       // The others are not cut off from what they have asked, nor ask a store that is going.
@@ -492,45 +489,4 @@ export class RunningNode implements QuorateNode {
     this.#underWayCount -= 1;
     if (this.#underWayCount === 0) this.#tellIdle();
   };
-
-  /** Removes the records of a deleted namespace in the background; a start goes on with it. */
-  #purgeLater(number: number): void {
-    if (this.#closed !== undefined) return;
-    this.#purging = this.#purging
-      .then(() => this.#purge(number))
-      .catch((error) => {
-        const why = error instanceof Error ? error.message : String(error);
-        const { options, store } = this.#parts;
-        options.report.log("warn", "A deleted namespace is not wholly removed yet.", { why });
-        if (this.#closed !== undefined || store.failure !== undefined) return;
-        options.clock.after(purgeRetryMs, () => this.#purgeLater(number));
-      });
-  }
-
-  async #purge(number: number): Promise<void> {
-    const { document, store } = this.#parts;
-    // A write that was under way at the deletion may still come in: until a walk finds nothing.
-    while (await this.#purgeOnce(number)) this.#parts.options.report.sometimes("node: purged");
-    if (this.#closed !== undefined || store.failure !== undefined) return;
-    // Among others the number stays: one of them may not have removed its records yet.
-    if (document.present.members.length > 1) return;
-    await this.#change((present) => withoutDropped(present, number));
-  }
-
-  /** Whether something was found; gives up when the node closes. */
-  async #purgeOnce(number: number): Promise<boolean> {
-    const { ring, store } = this.#parts;
-    let found = false;
-    for (const partition of ring.all()) {
-      const range = { partition, namespaceNumber: number, limit: purgePieceCount };
-      for (const items of piecesOf(store, range)) {
-        if (items.length > 0) {
-          await store.forget(items);
-          found = true;
-        }
-        if (this.#closed !== undefined) return false;
-      }
-    }
-    return found;
-  }
 }

@@ -414,6 +414,8 @@ const reasonsBySlug: Readonly<Partial<Record<string, RefusalReason>>> = {
   "disk-full": "disk-full",
   "read-only": "read-only",
   corruption: "corruption",
+  // Nobody is a replica of what is deleted (T8).
+  "namespace-not-found": "not-replica",
 };
 
 /** What a store's error is to the one who asked: only outcome `none` says that nothing was written. */

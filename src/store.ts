@@ -387,6 +387,11 @@ export class Store {
     return digest;
   }
 
+  /** The namespaces of which something is here. */
+  namespaceNumbers(): readonly number[] {
+    return this.#index.namespaceNumbers();
+  }
+
   /** How many records of a partition a watermark may allow to be dropped, now or later. */
   droppable(partition: number, n: number): { readonly deleted: number; readonly mortal: number } {
     return droppable(this.#index.summaries[partition] as Summary, n);
@@ -530,6 +535,7 @@ export class Store {
     }
     // From here to the append there is no await (invariant 1).
     this.#refuseEnded();
+    if (this.#options.isDeleted?.(namespaceNumber) === true) throw deletedNamespace();
     admit?.();
     const spot = this.#index.spot(namespaceNumber, key);
     const held = this.#index.lookup(spot);
@@ -644,6 +650,11 @@ export class Store {
 
 function fullOfWaiting(): QuorateError {
   return overloaded("The log and the memtable are full of writes that wait for the disk.");
+}
+
+/** Whoever asks has an older document (T8): it would never be removed. */
+function deletedNamespace(): QuorateError {
+  return new QuorateError("namespace-not-found", "The namespace was deleted.", { outcome: "none" });
 }
 
 function isSameVersion(held: Held, record: Uint8Array): boolean {

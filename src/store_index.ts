@@ -310,6 +310,11 @@ export class StoreIndex {
     return digestOf(this.summaries[partition] as Summary, n);
   }
 
+  /** The namespaces of clients of which a record is here, deleted ones included. */
+  namespaceNumbers(): readonly number[] {
+    return [...new Set(this.summaries.flatMap(({ tallies }) => [...tallies.keys()]))];
+  }
+
   /** Live records and the bytes of their values, of one namespace or of all. */
   tally(namespaceNumber?: number): { readonly keys: number; readonly bytes: number } {
     let keys = 0;

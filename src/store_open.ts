@@ -64,6 +64,8 @@ export interface StoreOptions {
   readonly ring: Ring;
   /** The n of a namespace, so that its records are summed with those of its like; 0: not known. */
   readonly nOf?: ((namespaceNumber: number) => number) | undefined;
+  /** Whether a namespace is gone for good: nothing is taken for it any more (T8). */
+  readonly isDeleted?: ((namespaceNumber: number) => boolean) | undefined;
   readonly owner: StoreOwner;
   readonly settings: StoreSettings;
 }

@@ -44,7 +44,7 @@ export const topologyFormatOfOne = 3;
 export const membersMax = 300;
 export const votersMax = 5;
 export const namespacesMax = 1000;
-/** Deleted namespaces whose records are still being removed. */
+/** Deleted namespaces whose records are not known to be gone at all members. */
 export const droppedMax = 1000;
 /** The most replicas that a namespace may ask for. */
 export const replicasMax = 9;
@@ -128,7 +128,7 @@ export interface Topology {
   readonly joined: readonly (readonly (readonly number[])[])[];
   readonly namespaces: readonly Namespace[];
   readonly nextNamespaceNumber: number;
-  /** Numbers of deleted namespaces whose records are still being removed. */
+  /** Numbers of deleted namespaces whose records are not known to be gone at all members. */
   readonly dropped: readonly number[];
   readonly move?: TopologyMove;
 }

@@ -6,7 +6,7 @@
  *
  * Invariants
  * 1. A number is never used again, and `n` and `resolve` of a namespace stay (T8).
- * 2. A deleted namespace's number stays in `dropped` until its records are gone.
+ * 2. A deleted namespace's number stays in `dropped` until its records are gone at all members.
  *
  * Effects: none. Source: rule T8.
  *
@@ -67,8 +67,11 @@ export function withoutNamespace(topology: Topology, name: string): Topology | u
   if (topology.dropped.length >= droppedMax) {
     throw new QuorateError(
       "overloaded",
-      `The records of ${droppedMax} deleted namespaces are still being removed.`,
-      { outcome: "none", hint: "Delete this one when the records of others are gone." },
+      `Of ${droppedMax} deleted namespaces not all members have told yet that their records are gone.`,
+      {
+        outcome: "none",
+        hint: "Delete this one later. A member that is down has to come back, or to be removed.",
+      },
     );
   }
   return {
@@ -79,10 +82,20 @@ export function withoutNamespace(topology: Topology, name: string): Topology | u
   };
 }
 
-/** The records of a deleted namespace are gone. */
-export function withoutDropped(topology: Topology, number: number): Topology {
-  const dropped = topology.dropped.filter((other) => other !== number);
+/** The records of deleted namespaces are gone; undefined where that is known already. */
+export function withoutDropped(
+  topology: Topology,
+  numbers: readonly number[],
+): Topology | undefined {
+  const gone = new Set(numbers);
+  const dropped = topology.dropped.filter((number) => !gone.has(number));
+  if (dropped.length === topology.dropped.length) return undefined;
   return { ...topology, epoch: topology.epoch + 1, dropped };
+}
+
+/** Whether a number was a namespace's that is deleted: it is nobody's for ever. */
+export function isDeleted({ namespaces, nextNamespaceNumber }: Topology, number: number): boolean {
+  return number < nextNamespaceNumber && !namespaces.some((one) => one.number === number);
 }
 
 function withNewNamespace(topology: Topology, name: string, policy: NamespacePolicy): Topology {

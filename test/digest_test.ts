@@ -118,6 +118,17 @@ test("a record that is there twice, with another version, or as a tombstone is t
   fc.assert(property, runs(50));
 });
 
+test("a namespace of which nothing is left is not counted any more", () => {
+  const property = fc.property(anyElement, (element) => {
+    const summary = summaryOf([element]);
+    assert.is(summary.tallies.size, 1);
+    remove(summary, element);
+    assert.is(summary.tallies.size, 0);
+    assert.ok(sameSummary(summary, emptySummary()));
+  });
+  fc.assert(property, runs(50));
+});
+
 test("tallies count live records and their bytes by namespace", () => {
   const property = fc.property(fc.array(anyElement, { maxLength: 30 }), (elements) => {
     const summary = summaryOf(elements);
