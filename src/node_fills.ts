@@ -17,8 +17,9 @@
  *
  * Invariants
  * 1. A partition counts again only after all of these steps, in this order, under one topology.
- * 2. A copy believes only replicas that have data, at its watermark, at the moment of each answer (G6).
- * 3. One partition is filled at a time, no faster than `bytesPerSecond`; one that cannot be filled holds up no other.
+ * 2. No source knows a newer topology: a namespace could be missed that this node has forgotten with the rest.
+ * 3. A copy believes only replicas that have data, at its watermark, at the moment of each answer (G6).
+ * 4. One partition is filled at a time, no faster than `bytesPerSecond`; one that cannot be filled holds up no other.
  *
  * Effects: Clock, Report; the store and the peers. Source: rules I4, G6, D2, D5; promises P5, P9.
  *
@@ -294,10 +295,11 @@ export class NodeFills {
       if (sources.length === needed) break;
       const side = this.#sideOf(member, pair, present, false);
       const state = isUp(member.nodeId)
-        ? await side.state(pair, none, none).catch(() => undefined)
-        : undefined;
-      if (state?.counts === true) sources.push({ member, side, state });
-      else without.push(`${member.name} ${state === undefined ? "is not reached" : "has none"}`);
+        ? await side.state(pair, none, none).catch(whyNoState)
+        : "is not reached";
+      if (typeof state === "string") without.push(`${member.name} ${state}`);
+      else if (state.counts) sources.push({ member, side, state });
+      else without.push(`${member.name} has none`);
     }
     if (sources.length === needed) return sources;
     report.sometimes("fill: too few have data");
@@ -366,6 +368,11 @@ export class NodeFills {
     const isWhole = rest.every((each) => !store.isDamaged(partition, each));
     return store.heal(partition, { ns: [n], damages, isWhole });
   }
+}
+
+function whyNoState(error: unknown): string {
+  const isNewer = QuorateError.from(error).slug === "contention";
+  return isNewer ? "knows a newer topology" : "is not reached";
 }
 
 function nameOf({ partition, n }: Pair): string {

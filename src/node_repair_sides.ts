@@ -182,7 +182,10 @@ export class PeerSide implements DigestSide {
     return { watermark, total, sums };
   }
 
-  /** As a replica in a round: adopts, promises, and tells its state. */
+  /**
+   * As a replica in a round, or one that is filled from: adopts, promises, and tells its state.
+   * @throws `contention` where it knows a newer topology
+   */
   async state(pair: Pair, adopt: Hlc, promise: Hlc): Promise<ReplicaState> {
     const reply = await this.#digest(pair, { wants: "state", adopt, promise });
     const { from, isDamaged, promise: promised, watermark } = reply;
@@ -259,7 +262,10 @@ export class PeerSide implements DigestSide {
     const reply = await this.#request({ kind: "digest", ...this.#common, partition, ...asked });
     if (reply.kind !== "sums") throw notNow(reply.kind);
     // It may hold records of a namespace that is not known here: they would be left out, as if all were equal.
-    if (reply.from.epoch > this.#common.epoch) throw notNow("a newer topology");
+    const { epoch } = reply.from;
+    if (epoch > this.#common.epoch) {
+      throw new QuorateError("contention", `It knows the topology of epoch ${epoch} already.`);
+    }
     if (this.#parts.mustBeSure === true && reply.isDamaged) throw notNow("lost records");
     return reply;
   }

@@ -33,9 +33,9 @@ const ids = ["1", "2", "3", "4"].map((digit) => ({
 }));
 const own = ids[0]?.nodeId ?? "";
 
-async function write(store: Store, key: string, stamp: number): Promise<void> {
+async function write(store: Store, key: string, stamp: number, namespaceNumber = 0): Promise<void> {
   await store.write({
-    ...{ namespaceNumber: 0, key: utf8Bytes(key), durability: "fsync" },
+    ...{ namespaceNumber, key: utf8Bytes(key), durability: "fsync" },
     record: {
       version: { hlc: BigInt(stamp) as Hlc, origin: 1n },
       ...{ tombstone: false, contentType: "text/plain", meta: [], value: utf8Bytes(key) },
@@ -59,12 +59,12 @@ function held(store: Store): string[] {
 async function other(clock: SimClock, number: number, epoch = 1) {
   const store = await openStore(clock, number);
   const fences = new NodeWatermarks(store);
-  const state = { hasData: true, isUp: true };
+  const state = { hasData: true, isUp: true, epoch };
   const { nodeId, storeId } = ids[number - 1] ?? { nodeId: "", storeId: "" };
   const replica = new Replica({
     ...{ clock, store, fences, report: silentReport, self: { nodeId, storeId, boot: 1 } },
     topology: () => ({
-      epoch,
+      epoch: state.epoch,
       partitionOf: (namespace, key) => ring.place(namespace, key).partition,
       changedAt: () => 1,
       isReplica: () => true,
@@ -85,6 +85,7 @@ async function stand(topology = genesisOf(ids.slice(0, 3), { expect: 3, partitio
   const losses = await Losses.open(new SimDisk());
   await losses.recognise(1000);
   const others = [await other(clock, 2), await other(clock, 3)] as const;
+  const known = { topology };
   const hooks = {
     before: async (_nodeId: string, _request: PeerRequest): Promise<void> => {},
     /** When the answer is on its way. */
@@ -92,7 +93,7 @@ async function stand(topology = genesisOf(ids.slice(0, 3), { expect: 3, partitio
   };
   const fills = new NodeFills({
     ...{ clock, store, losses, fences, report: silentReport, ownNodeId: own },
-    topology: () => topology,
+    topology: () => known.topology,
     peers: {
       request: async (nodeId, request) => {
         await hooks.before(nodeId, request);
@@ -124,7 +125,7 @@ async function stand(topology = genesisOf(ids.slice(0, 3), { expect: 3, partitio
     await closing;
     for (const one of [store, ...others.map((each) => each.store)]) await one.close();
   };
-  return { clock, store, fences, losses, others, fills, hooks, isWhole, pass, close };
+  return { clock, store, fences, losses, others, fills, hooks, known, isWhole, pass, close };
 }
 
 /** All partitions of a store and of its fences are at a watermark. */
@@ -401,6 +402,26 @@ test("G6: who joins a set again and was at a higher watermark before gets what i
   await pass(4000);
   assert.ok(isFilled());
   assert.equal(held(me.store), held(others[0].store));
+  await close();
+});
+
+test("I4: by a topology that is older than that of the others nothing is filled: it may lack a namespace", async () => {
+  const { store, others, fills, known, isWhole, pass, close } = await stand();
+  const { topology } = known;
+  const single = withNamespace(topology, "single", { n: 1, r: 1, w: 1 }) ?? topology;
+  const next = withNamespace(single, "made since", {}) ?? topology;
+  for (const one of others) {
+    one.state.epoch = next.epoch;
+    await write(one.store, "a", 10, 2);
+  }
+  fills.begin();
+  await pass(3000);
+  assert.is(fills.status().filled, 0);
+  assert.not.ok(isWhole());
+  known.topology = next;
+  await pass(4000);
+  assert.ok(isWhole());
+  assert.is(store.tally(2).keys, 1);
   await close();
 });
 
