@@ -12,6 +12,7 @@
  * Invariants
  * 1. `keep` and `fill` are durable when they resolve, before anyone relies on them.
  * 2. A join newer than `since` is held only after `keep` has said so.
+ * 3. A join never takes the place of a newer one: who kept it may have begun before that came.
  *
  * Effects: Disk. Source: rules T5, T6.
  *
@@ -108,7 +109,7 @@ function withJoins(joins: Joins, holdings: readonly Holding[]): Joins {
   const next: Joins = new Map(joins);
   for (const { partition, n, join } of holdings) {
     const epochs = [...(next.get(partition) ?? new Array<number>(replicasMax).fill(0))];
-    epochs[n - 1] = join;
+    epochs[n - 1] = Math.max(join, epochs[n - 1] ?? 0);
     next.set(partition, epochs);
   }
   return next;

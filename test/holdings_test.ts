@@ -49,6 +49,15 @@ test("a later join takes the place of the one before", async () => {
   assert.is(holdings.isKept({ ...seven, join: 50 }), true);
 });
 
+test("T6: an older join that is kept late does not take the place of a newer one, whose data it would make none", async () => {
+  const holdings = await Holdings.open(new SimDisk(), 1);
+  const newer = { ...seven, join: 50 };
+  await Promise.all([holdings.keep([newer]), holdings.fill([newer])]);
+  await Promise.all([holdings.keep([seven]), holdings.fill([seven])]);
+  assert.equal([holdings.isKept(newer), holdings.isFilled(newer)], [true, true]);
+  assert.equal([holdings.isKept(seven), holdings.isFilled(seven)], [false, false]);
+});
+
 test("what cannot be read is refused, and not taken for nothing", async () => {
   for (const wrong of [{ format: 2 }, { format: 1, since: 1, kept: [[7, [1]]], filled: [] }]) {
     const disk = new SimDisk();
