@@ -175,10 +175,12 @@ export class Cluster {
 
   static async open(options: ClusterOptions): Promise<Cluster> {
     const { disk, clock } = options;
+    const isMembers = (id: string): boolean =>
+      options.document()?.present.members.some(({ storeId }) => storeId === id) === true;
     return new Cluster(options, {
       voter: await RegisterStore.open(disk),
       boots: await Boots.open(disk),
-      remembered: await Remembered.open(disk, clock),
+      remembered: await Remembered.open(disk, clock, isMembers),
     });
   }
 

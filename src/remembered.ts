@@ -10,6 +10,8 @@
  *
  * Invariants
  * 1. The sequence kept for a store never goes down, and neither does the one from before its start.
+ * 2. A member's store is never forgotten for another's: whoever waits to be taken in is heard of too, and is
+ *    another store at each start with an empty folder.
  *
  * Effects: Clock, Disk. Source: rule I3.
  *
@@ -22,7 +24,7 @@ import { Slots } from "./slots.ts";
 
 const slotName = "remembered";
 const keepMs = 2000;
-/** More stores than members ever were at once: those that left are of no use. */
+/** More stores than members ever were at once: those that are no members' are forgotten first. */
 const storesMax = 1000;
 
 /** One run of a node's process. */
@@ -45,18 +47,29 @@ const unknownLife: Life = { boot: 0, start: "" };
 export class Remembered {
   readonly #slots: Slots;
   readonly #clock: Clock;
+  readonly #isMember: (storeId: string) => boolean;
   readonly #stores: Map<string, Known>;
   #isDue = false;
   #cancel: () => void = () => {};
   #writing: Promise<void> = Promise.resolve();
 
-  private constructor(slots: Slots, clock: Clock, stores: Map<string, Known>) {
+  private constructor(
+    slots: Slots,
+    clock: Clock,
+    isMember: (storeId: string) => boolean,
+    stores: Map<string, Known>,
+  ) {
     this.#slots = slots;
     this.#clock = clock;
+    this.#isMember = isMember;
     this.#stores = stores;
   }
 
-  static async open(disk: Disk, clock: Clock): Promise<Remembered> {
+  static async open(
+    disk: Disk,
+    clock: Clock,
+    isMember: (storeId: string) => boolean = () => true,
+  ): Promise<Remembered> {
     const slots = await Slots.open(disk, slotName);
     if (slots.found !== undefined) await slots.settle();
     const found = isFields(slots.found) ? slots.found : {};
@@ -67,7 +80,7 @@ export class Remembered {
       if (!isId(storeId) || !isCount(sequence)) continue;
       stores.set(storeId, readKnown(sequence, lives[storeId]));
     }
-    return new Remembered(slots, clock, stores);
+    return new Remembered(slots, clock, isMember, stores);
   }
 
   /** The highest synced sequence of a store that was heard of; 0: none. */
@@ -105,11 +118,20 @@ export class Remembered {
   }
 
   #set(storeId: string, known: Known): void {
-    if (!this.#stores.has(storeId) && this.#stores.size >= storesMax) return;
+    if (!this.#stores.has(storeId) && !this.#makeRoom()) return;
     this.#stores.set(storeId, known);
     if (this.#isDue) return;
     this.#isDue = true;
     this.#cancel = this.#clock.after(keepMs, () => this.#keep());
+  }
+
+  /** Where there is none, the first one that is no member's goes. */
+  #makeRoom(): boolean {
+    if (this.#stores.size < storesMax) return true;
+    for (const storeId of this.#stores.keys()) {
+      if (!this.#isMember(storeId)) return this.#stores.delete(storeId);
+    }
+    return false;
   }
 
   #keep(): void {

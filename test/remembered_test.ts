@@ -73,4 +73,20 @@ test("a file without starts, of an older version, is all from before", async () 
   assert.is(remembered.meet(store, life(4)), 30);
 });
 
+test("I3: a member's store is remembered, however many others were met that are none any more", async () => {
+  const [disk, clock] = [new SimDisk(), new SimClock()];
+  const other = (number: number): string => number.toString(16).padStart(32, "0");
+  const late = "cd".repeat(16);
+  const isMember = (storeId: string): boolean => storeId === store || storeId === late;
+  const remembered = await Remembered.open(disk, clock, isMember);
+  remembered.note(store, life(1), 40);
+  // A node that waits, and is started again and again with an empty folder, is another store each time.
+  for (let number = 0; number < 1500; number += 1) remembered.meet(other(number), life(1));
+  remembered.meet(late, life(1));
+  remembered.note(late, life(1), 70);
+  await remembered.close();
+  const again = await Remembered.open(disk.crash("durable"), clock, isMember);
+  assert.equal([again.meet(store, life(2)), again.meet(late, life(2))], [40, 70]);
+});
+
 test.run();
