@@ -56,6 +56,8 @@ export const markTopic = "mark";
 const askMs = 2000;
 /** How often the addresses of `--peers` are asked while a start waits to be registered. */
 const findMs = 1000;
+/** A new address that is not in the topology yet is proposed again after so long. */
+const tellMs = 3000;
 const noFacts: ReplyFacts = {
   epoch: 0,
   syncedSequence: 0,
@@ -72,6 +74,7 @@ export class Cluster {
   /** Tells this start from every other, of the same boot number too (I2). */
   readonly #start: string;
   readonly #boots: Boots;
+  #cancelTelling: () => void = () => {};
   readonly #admission: Admission<Topology, MemberFacts>;
   #founding: Founding<Topology> | undefined;
   #gossip: Gossip | undefined;
@@ -310,21 +313,29 @@ export class Cluster {
 
   /** A member that is reached elsewhere now says so in the topology, for those who come later. */
   #tellAddresses(): void {
-    const { self, settings, document, report } = this.#options;
+    const { self, settings, document, report, clock } = this.#options;
     const { addresses, clientUrl, host } = settings;
     const own = document()?.present.members.find(({ nodeId }) => nodeId === self.nodeId);
-    if (own === undefined || addresses.length === 0) return;
+    if (own === undefined || addresses.length === 0 || this.#isClosed) return;
     if (addresses.join(" ") === own.addresses.join(" ") && clientUrl === own.clientUrl) return;
     const step = (present: Topology): Topology | undefined =>
-      withAddresses(present, self.nodeId, {
-        addresses,
-        ...(clientUrl === undefined ? {} : { clientUrl }),
-        ...(host === undefined ? {} : { host }),
+      memberById(present, self.nodeId) === undefined
+        ? undefined
+        : withAddresses(present, self.nodeId, {
+            addresses,
+            ...(clientUrl === undefined ? {} : { clientUrl }),
+            ...(host === undefined ? {} : { host }),
+          });
+    this.agreement
+      .propose(step)
+      .catch((error: unknown) => {
+        const why = QuorateError.from(error).detail;
+        report.log("warn", "The new address of this node is not in the topology yet.", { why });
+      })
+      .finally(() => {
+        // Another change may have come first, or too few of the voters have answered.
+        if (!this.#isClosed) this.#cancelTelling = clock.after(tellMs, () => this.#tellAddresses());
       });
-    this.agreement.propose(step).catch((error: unknown) => {
-      const why = QuorateError.from(error).detail;
-      report.log("warn", "The new address of this node is not in the topology yet.", { why });
-    });
   }
 
   /** What is known of the other members. */
@@ -368,6 +379,7 @@ export class Cluster {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#cancelTelling();
     this.#gossip?.stop();
     this.protocol.close();
     this.peers.close();

@@ -10,6 +10,7 @@ import { Agreement } from "../src/agreement.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import { leftBehind } from "../src/cli_serve.ts";
+import { QuorateError } from "../src/errors.ts";
 import { createReport } from "../src/log.ts";
 import { Metrics } from "../src/metrics.ts";
 import { openNode, type QuorateNode } from "../src/node.ts";
@@ -417,6 +418,31 @@ test("T9: nodes that all come back on other addresses find one another through -
   for (const index of [0, 1, 2]) await town.start(index, undefined, [first?.address ?? ""]);
   await town.until(() => [0, 1, 2].every((index) => town.isReady(index)), 120);
   assert.is(await town.get(2, "k", { consistency: "all" }), "v");
+  await town.close();
+});
+
+test("a member that comes back on another address tells that again, where the topology could not be changed at once", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  town.kill(2);
+  const place = town.places[2] as Place;
+  place.address = "10.0.1.3:80";
+  const { propose } = Agreement.prototype;
+  // As where too few of the voters answer, or another change comes first.
+  Agreement.prototype.propose = () => Promise.reject(new QuorateError("timeout", "not chosen"));
+  try {
+    await town.start(2, undefined);
+    await town.until(() => town.isReady(2));
+    await town.pass(2000);
+  } finally {
+    Agreement.prototype.propose = propose;
+  }
+  const told = (): readonly string[] =>
+    town
+      .at(0)
+      .ring()
+      .members.flatMap(({ addresses }) => addresses);
+  await town.until(() => told().includes(place.address));
   await town.close();
 });
 
