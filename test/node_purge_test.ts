@@ -142,4 +142,28 @@ test("T8: what a copy of an older folder brings back of a namespace whose number
   await store.close();
 });
 
+test("T8: a namespace that is deleted while replicas move, and where they were, leaves nothing anywhere", async () => {
+  const town = new Town(4);
+  await town.startAll();
+  await town.done(town.at(0).putNamespace("a", {}));
+  for (let key = 0; key < 30; key += 1) {
+    await town.put(0, `k${key}`, "v", { namespace: "a", w: "all" });
+    await town.put(0, `k${key}`, "v", { w: "all" });
+  }
+  const { moves } = town.at(0);
+  assert.ok(moves !== undefined);
+  const { id } = await town.done(moves.plan({ drain: ["n4"] }));
+  await town.done(moves.apply(id));
+  await town.until(() => (moves.moves().move?.phase ?? 0) >= 1);
+  await town.done(town.at(1).deleteNamespace("a"));
+  await town.until(() => moves.moves().move === undefined, 120);
+  const { epoch } = moves.moves();
+  await town.until(() => moves.moves().epoch === epoch + 1, 120);
+  const held = await Promise.all([0, 1, 2, 3].map((index) => keysOf(town, index)));
+  assert.equal(held, [30, 30, 30, 0]);
+  await town.pass(60_000);
+  assert.is(moves.moves().epoch, epoch + 1, "nothing else changes");
+  await town.close();
+});
+
 test.run();
