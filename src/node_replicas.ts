@@ -47,6 +47,7 @@ import { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
 import type { Member } from "./topology.ts";
 import { sizesInUse } from "./topology_advance.ts";
+import { isDeleted } from "./topology_namespaces.ts";
 import { type Load, loadOf } from "./topology_status.ts";
 
 export interface ReplicasParts {
@@ -488,8 +489,10 @@ export class NodeReplicas {
     const { present } = this.#parts.document;
     const member = this.#nodeOf(hint.storeId);
     const { namespaceNumber, partition, n } = hint;
-    // The namespace was deleted: nobody waits for it any more.
-    if (!present.namespaces.some(({ number }) => number === namespaceNumber)) return "done";
+    // Nobody waits for it any more.
+    if (isDeleted(present, namespaceNumber)) return "done";
+    // A start may have lost the document that has it, and learns it again.
+    if (!present.namespaces.some(({ number }) => number === namespaceNumber)) return "later";
     const writers = this.#topology().writers(partition, n);
     if (member !== undefined && writers.some(({ nodeId }) => nodeId === member.nodeId)) {
       return this.#deliverTo(member, hint);
