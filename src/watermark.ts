@@ -85,7 +85,9 @@ export function planRound(
   // G3: no coordinator whose clock is in order is shut out.
   const stampMs = lowestMs - guardMs - lagMs;
   if (stampMs <= 0) return { why: "a clock stands before 1970" };
-  const stamp = hlcAt(stampMs);
+  // G2: what a promise refuses waits for a watermark above it, and clocks that were set back come to it late.
+  const promise = states.reduce((most, state) => highest(most, state.promise), 0n as Hlc);
+  const stamp = highest(hlcAt(stampMs), promise);
   const adopt = states.reduce((most, { watermark }) => highest(most, watermark), 0n as Hlc);
   if (stamp <= adopt) return { why: "the watermark is as late as the clocks allow" };
   return { stamp, adopt };

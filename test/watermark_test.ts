@@ -69,6 +69,18 @@ test("a round has no T where a replica does not count, or where the watermark is
   assert.equal(plan, { stamp: latest, adopt: latest - 1n });
 });
 
+test("G2: a round reaches a promise that clocks left behind when they were set back: its hints go then", async () => {
+  const promise = hlcAt(startMs + 3_600_000);
+  const ahead = stateOf({ promise });
+  assert.equal(planRound([ahead, stateOf()], lagMs), { stamp: promise, adopt: 0n });
+  const { all, run } = round();
+  (all[2] as FakeReplica).fence = { promise, watermark: 0n as Hlc };
+  assert.equal(await run(), { raised: promise });
+  for (const { fence } of all) assert.equal(fence, { promise, watermark: promise });
+  const reached = stateOf({ promise, watermark: promise });
+  assert.not("stamp" in planRound([reached, reached], lagMs), "until the clocks are there");
+});
+
 test("G2: a confirmation is of the same store, which counts, and stands by its promise", () => {
   const plan = { stamp: hlcAt(startMs), adopt: 0n as Hlc };
   const before = [stateOf(), stateOf({ storeId: "b" })];
