@@ -5,7 +5,7 @@
  *       -> value not here? fetch it -> too few hold it? write it back -> expired? cover that -> answer
  *
  * Invariants
- * 1. A strict read answers a version only when n-m+1 replicas hold it or have passed it (R1).
+ * 1. A strict read answers a version only when m replicas hold it or have passed it (R1).
  * 2. "Expired" is answered only when n-m+1 replicas durably have a clock of at least that time (R3).
  * 3. Repairs in the background are bounded (`coordinator_repair`), and never delay an answer.
  *
@@ -36,7 +36,7 @@ import { QuorateError } from "./errors.ts";
 import { hlcAt } from "./hlc.ts";
 import { type Level, neededOf } from "./level.ts";
 import type { Lost, ReadReply, WriteReply } from "./quorum_message.ts";
-import { holdersNeeded, type ReadDecision, ReadQuorum } from "./quorum_read.ts";
+import { clocksNeeded, type ReadDecision, ReadQuorum } from "./quorum_read.ts";
 import { decodeRecord, type StoredRecord } from "./record.ts";
 import { compareVersions } from "./version.ts";
 
@@ -410,7 +410,7 @@ class OneRead {
     }
   }
 
-  /** R1: to all who are not known to hold it, until n-m+1 do. */
+  /** R1: to all who are not known to hold it, until m do. */
   async #writeBack(decided: AnswerDecision, record: Uint8Array): Promise<void> {
     const { holders, writeBack, writeBackOther = 0 } = decided;
     const { report } = this.#shared.ports;
@@ -440,7 +440,7 @@ class OneRead {
   async #coverExpiry(expiresAtMs: number): Promise<void> {
     const sets = [this.#readers, otherSetOf(this.#place) ?? []].map((of) => {
       const isStrict = 2 * neededOf(this.#job.level, of.length) > of.length;
-      return { needed: of.length > 0 && isStrict ? holdersNeeded(of.length) : 0, of };
+      return { needed: of.length > 0 && isStrict ? clocksNeeded(of.length) : 0, of };
     });
     // Below a majority one is enough, of those that are read.
     const [read] = sets;

@@ -1,13 +1,15 @@
 /**
  * QuorumRead: when a read has its answer, and what must be made durable before it is given.
  *
- *     nothing, found(v)          -> answer v; 1 of the n-m+1 = 2 holds it: write it back first
+ *     nothing, found(v)          -> answer v; 1 of the m = 2 holds it: write it back first
  *     found(v), found(v)         -> answer v
  *     refused, lost, …           -> failed, as soon as r cannot be reached any more
  *
  * A strict read that answered with a version which one replica alone holds could be followed by one
- * that asks the others. So the version is at n-m+1 replicas, one of which every majority has, before
- * it is answered (R1): that many whatever the read's own r, since the next read may ask fewer.
+ * that asks the others. So the version is at m replicas before it is answered (R1), whatever the read's own
+ * r, since the next read may ask fewer. Every majority has one of n-m+1 already, which is less where n is
+ * even; but who leaves a set, or loses its disk, takes one along, and who is filled asks n-m+1 of the others
+ * (T5, I4): what was told to a client has to come through that as an acknowledged write does.
  *
  * While a partition moves, those whom reads ask next are others (T3): the version has to be at so many
  * of these as well, whichever set is read at present.
@@ -27,13 +29,14 @@
 
 import { assert } from "./assert.ts";
 import { type Hlc, hlcAt } from "./hlc.ts";
+import { majority } from "./level.ts";
 import type { Lost, ReadReply } from "./quorum_message.ts";
 import { compareVersions, type Version } from "./version.ts";
 import { highest } from "./watermark.ts";
 
-/** How many replicas must hold what a strict read answers: every majority has one of them. */
-export function holdersNeeded(replicas: number): number {
-  return replicas - Math.floor(replicas / 2);
+/** n-m+1: how many must have told that a record is over, so that every majority has one of them (R3). */
+export function clocksNeeded(replicas: number): number {
+  return replicas - majority(replicas) + 1;
 }
 
 export type ReadDecision =
@@ -189,14 +192,14 @@ export class ReadQuorum {
         compareVersions(answer.version, found.version) === 0;
       (holds ? holders : behind).push(replica);
     }
-    const missing = holdersNeeded(replicas) - holders.length;
+    const missing = majority(replicas) - holders.length;
     const writeBack = isStrict && found !== undefined ? Math.max(0, missing) : 0;
     const overMs = found === undefined ? this.#overMs : undefined;
     const over = overMs === undefined ? {} : { overMs };
     const answer = { kind: "answer", found, holders, behind, writeBack, replies, ...over } as const;
     if (other === undefined) return answer;
     const held = holders.filter((replica) => other.includes(replica)).length;
-    const missingOther = Math.max(0, holdersNeeded(other.length) - held);
+    const missingOther = Math.max(0, majority(other.length) - held);
     return { ...answer, writeBackOther: isStrict && found !== undefined ? missingOther : 0 };
   }
 

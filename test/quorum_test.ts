@@ -7,9 +7,10 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Hlc, hlcAt } from "../src/hlc.ts";
+import { majority } from "../src/level.ts";
 import { WriteQuorum } from "../src/quorum.ts";
 import type { Lost, ReadReply, RefusalReason, WriteReply } from "../src/quorum_message.ts";
-import { AckCount, holdersNeeded, ReadQuorum } from "../src/quorum_read.ts";
+import { AckCount, clocksNeeded, ReadQuorum } from "../src/quorum_read.ts";
 import type { Version } from "../src/version.ts";
 import { Model, type Mutant } from "./quorum_model.ts";
 import { isLong } from "./samples.ts";
@@ -216,14 +217,17 @@ const found = (stamp: number): ReadReply => ({
 });
 const nothing: ReadReply = { kind: "nothing" };
 
-test("R1: what a strict read answers is at n-m+1 replicas first, whatever its own r", () => {
+test("R1: what a strict read answers is at m replicas first, whatever its own r", () => {
   const table = [
+    [2, 2, [nothing, found(5)], 1],
+    [2, 2, [found(5), found(5)], 0],
     [3, 2, [found(5), found(5)], 0],
     [3, 2, [found(5), found(4)], 1],
     [3, 2, [nothing, found(5)], 1],
     [3, 2, [nothing, nothing], 0],
     [3, 3, [found(5), found(4), nothing], 1],
-    [4, 3, [found(5), nothing, nothing], 1],
+    [4, 3, [found(5), nothing, nothing], 2],
+    [4, 3, [found(5), found(5), nothing], 1],
     [5, 3, [found(5), nothing, nothing], 2],
     [5, 5, [found(5), found(5), nothing, nothing, nothing], 1],
     [3, 1, [found(5)], 0],
@@ -236,14 +240,20 @@ test("R1: what a strict read answers is at n-m+1 replicas first, whatever its ow
     if (decision.kind !== "answer") throw new Error(`no answer for ${needed} of ${replicas}`);
     assert.is(decision.writeBack, writeBack, `${needed} of ${replicas}`);
   }
-  assert.equal([1, 2, 3, 4, 5, 6].map(holdersNeeded), [1, 1, 2, 2, 3, 3]);
 });
 
-test("R1: every majority has one of n-m+1", () => {
+test("R1: what a read has answered is found after one left: by who is filled, and by every majority", () => {
   for (let n = 1; n <= 9; n += 1) {
-    const majority = Math.floor(n / 2) + 1;
-    assert.is(holdersNeeded(n), n - majority + 1);
+    const holders = majority(n);
+    // T5, I4: who is filled asks n-m+1 of those that were there.
+    assert.ok(holders + (n - majority(n) + 1) > n);
+    if (n > 1) assert.ok(holders - 1 + majority(n - 1) > n - 1, `n = ${n}`);
   }
+});
+
+test("R3: every majority has one of n-m+1", () => {
+  assert.equal([1, 2, 3, 4, 5, 6].map(clocksNeeded), [1, 1, 2, 2, 3, 3]);
+  for (let n = 1; n <= 9; n += 1) assert.ok(clocksNeeded(n) + majority(n) > n);
 });
 
 test("R4: refusals and answers that do not count are no answers; fewer than r left fails at once", () => {
