@@ -3,7 +3,8 @@
  * hold any more, and asks for the next phase when its time has come.
  *
  *     phase 1   what an older join has left here goes as in phase 4, before anything is taken
- *     phase 2   pull from n-m+1 of the old replicas, told to the others when all of it is synced
+ *     phase 2   pull from n-m+1 of the old replicas, told to the others when all of it is synced; who stays in
+ *               a set that becomes smaller is one of these itself
  *     phase 4   push to the new replicas what they lack, then remove it, a piece at a time
  *
  * Every member looks again and again what there is to do, and goes on where it was: nothing depends on
@@ -44,12 +45,14 @@ import {
   type MovingRow,
   movedSetsOf,
   notLost,
+  pairNumber,
   replicasOf,
   type Topology,
   writeSetsOf,
 } from "./topology.ts";
 import {
-  joins,
+  copies,
+  hasToCopy,
   type MemberNews,
   type NewsOf,
   sizesInUse,
@@ -71,8 +74,17 @@ export interface NodeMovesParts {
   /** What another member has told of itself. */
   readonly newsOf: (nodeId: string) => MemberNews;
   readonly propose: (step: (present: Topology) => Topology | undefined) => Promise<unknown>;
+  /** Whether this node knows what it should hold of the partition. */
+  readonly counts: (partition: number, n: number) => boolean;
   /** How fast is copied, in bytes a second. */
   readonly bytesPerSecond: number;
+}
+
+/** What this node has to copy of a partition; `stays`: it is one of the old replicas too. */
+interface Copy {
+  readonly row: MovingRow;
+  readonly holding: Holding;
+  readonly stays: boolean;
 }
 
 const tickMs = 250;
@@ -90,6 +102,8 @@ export class NodeMoves {
   #isClosed = false;
   /** The move of which all was copied, and that after which all was dropped. */
   #filled = 0;
+  /** What this node stays in, and has got what it lacked of for the move of this epoch. */
+  #merged = { begun: 0, pairs: new Set<number>() };
   #dropped = 0;
   /** The newest document by which nothing was left here that is not this node's. */
   #cleared = 0;
@@ -133,7 +147,7 @@ export class NodeMoves {
     if (move === undefined) return { moveCleared };
     const { done, all } = this.#progress;
     // Not before it copies: a namespace that comes until then may have sets that this node joins (T8).
-    const hasNone = move.phase >= 2 && !this.#isJoining(topology(), ownNodeId);
+    const hasNone = move.phase >= 2 && !this.#hasToCopy(topology(), ownNodeId);
     const isDone = this.#filled === move.begun || hasNone;
     return {
       moveCleared,
@@ -286,23 +300,28 @@ export class NodeMoves {
     return kept.length === found.length;
   }
 
-  #isJoining(topology: Topology, nodeId: string): boolean {
-    return topology.move?.rows.some((row) => joins(topology, row, nodeId)) === true;
+  #hasToCopy(topology: Topology, nodeId: string): boolean {
+    return topology.move?.rows.some((row) => copies(topology, row, nodeId)) === true;
   }
 
   async #fillAll(topology: Topology): Promise<void> {
     const { holdings, ownNodeId, report } = this.#parts;
-    const open: { readonly row: MovingRow; readonly holding: Holding }[] = [];
+    const open: Copy[] = [];
     let all = 0;
+    const begunAt = topology.move?.begun ?? 0;
+    if (this.#merged.begun !== begunAt) this.#merged = { begun: begunAt, pairs: new Set() };
+    const merged = this.#merged.pairs;
     for (const row of topology.move?.rows ?? []) {
       for (const n of sizesInUse(topology)) {
         const sets = movedSetsOf(topology, row, n);
-        if (!isIn(sets.new, ownNodeId) || isIn(sets.old, ownNodeId)) continue;
+        if (!hasToCopy(sets, ownNodeId)) continue;
         const { partition } = row;
         const join = joinedAt(topology, partition, n, ownNodeId) ?? 0;
         const holding = { partition, n, join };
+        const stays = isIn(sets.old, ownNodeId);
         all += 1;
-        if (!holdings.isFilled(holding)) open.push({ row, holding });
+        const isDone = stays ? merged.has(pairNumber(partition, n)) : holdings.isFilled(holding);
+        if (!isDone) open.push({ row, holding, stays });
       }
     }
     this.#progress = { done: all - open.length, all };
@@ -311,11 +330,11 @@ export class NodeMoves {
     let keptMs = clock.monotonicMs();
     // Beside what an older join has left nothing is copied: it would be removed with that (T6).
     const begun = open.filter(({ holding }) => holdings.isKept(holding));
-    for (const { row, holding } of begun) {
-      // What it copies would go into the reserve of its disk.
-      const mayCopy = !this.#isClosed && !this.#parts.store.isDiskLow;
-      const isWhole = mayCopy && (await this.#fill(topology, row, holding));
-      if (isWhole) filled.push(holding);
+    for (const copy of begun) {
+      const isWhole = !this.#isClosed && (await this.#fill(topology, copy));
+      const { holding, stays } = copy;
+      if (isWhole && stays) merged.add(pairNumber(holding.partition, holding.n));
+      else if (isWhole) filled.push(holding);
       const isDue = clock.monotonicMs() - keptMs >= keepMs;
       if (filled.length > 0 && (isDue || !isWhole)) {
         await holdings.fill(filled);
@@ -332,13 +351,19 @@ export class NodeMoves {
   }
 
   /** T5: merges what n-m+1 of the old replicas hold; false: too few of them can be read now. */
-  async #fill(topology: Topology, row: MovingRow, { n }: Holding): Promise<boolean> {
+  async #fill(topology: Topology, { row, holding, stays }: Copy): Promise<boolean> {
+    const { ownNodeId, counts, store } = this.#parts;
+    const { partition, n } = holding;
     const { old } = movedSetsOf(topology, row, n);
-    const left = notLost(topology, old);
-    let needed = Math.min(this.sourcesNeeded(old.length), left.length);
+    const left = notLost(topology, old).filter(({ nodeId }) => nodeId !== ownNodeId);
+    // Who stays is a source of its own, where it knows what it should hold.
+    const isSource = stays && counts(partition, n);
+    let needed = Math.min(this.sourcesNeeded(old.length) - (isSource ? 1 : 0), left.length);
+    // What it copies would go into the reserve of its disk.
+    if (needed > 0 && store.isDiskLow) return false;
     for (const source of this.#upFirst(left)) {
       if (needed === 0) break;
-      if (await this.#compareAll(topology, { partition: row.partition, n }, source)) needed -= 1;
+      if (await this.#compareAll(topology, { partition, n }, source, { isSource })) needed -= 1;
       else this.#parts.report.sometimes("move: a source failed");
     }
     return needed === 0;
@@ -392,7 +417,8 @@ export class NodeMoves {
     const targets = this.#upFirst(notLost(topology, replicas));
     let covered = 0;
     for (const target of targets) {
-      if (await this.#compareAll(topology, { partition, n }, target, keepsNothing)) covered += 1;
+      if (await this.#compareAll(topology, { partition, n }, target, { own: keepsNothing }))
+        covered += 1;
     }
     return covered >= Math.min(majority(replicas.length), targets.length);
   }
@@ -427,13 +453,14 @@ export class NodeMoves {
     topology: Topology,
     pair: Pick<Holding, "partition" | "n">,
     { nodeId }: Member,
-    own?: (side: OwnSide) => OwnSide,
+    how: { readonly own?: (side: OwnSide) => OwnSide; readonly isSource?: boolean },
   ): Promise<boolean> {
+    const { own, isSource = false } = how;
     const { clock, report, store, fences } = this.#parts;
     const { partition, n } = pair;
     const { epoch, namespaces } = topology;
-    // It cannot know yet what it should hold: it goes by the other's watermark (G6).
-    const side = new StoreSide({ store, fences, n, counts: () => false });
+    // Who joins cannot know yet what it should hold: it goes by the other's watermark (G6).
+    const side = new StoreSide({ store, fences, n, counts: () => isSource });
     const common = { store, fences, nodeId, n, epoch, mustBeSure: true };
     const peer = new PeerSide({ peers: this.#patient, ...common });
     try {

@@ -19,7 +19,7 @@ import { majority } from "./level.ts";
 import { afterLoss } from "./node_loss.ts";
 import type { NodeMoves } from "./node_moves.ts";
 import type { Topology, TopologyMove } from "./topology.ts";
-import { joins, type MemberNews, whyNotAdvance } from "./topology_advance.ts";
+import { copies, type MemberNews, whyNotAdvance } from "./topology_advance.ts";
 import { whyNotRevert, withRevert } from "./topology_move.ts";
 import { makePlan, type Plan, planStep, takingIn, waitingNode } from "./topology_plan.ts";
 
@@ -172,7 +172,7 @@ export class NodePlans implements MovesApi {
       topology.members.find(({ nodeId }) => nodeId === id)?.name ?? id;
     const waitsFor = whyNotAdvance(topology, (nodeId) => this.#newsOf(nodeId));
     const copying = topology.members.filter(({ nodeId }) =>
-      rows.some((row) => joins(topology, row, nodeId)),
+      rows.some((row) => copies(topology, row, nodeId)),
     );
     return {
       begun,

@@ -133,8 +133,7 @@ export class NodeReplicas {
       topology: () => this.#topology(),
       learn: (epoch) => cluster.learnEpoch(epoch),
       notReady: (partition, n) => this.#notReady(partition, n),
-      counts: (partition, n) =>
-        this.standings.of(partition) === "whole" && this.#hasData(partition, n),
+      counts: (partition, n) => this.#counts(partition, n),
       sequenceBase: () => losses.base,
       fences: this.#fences,
     });
@@ -175,6 +174,7 @@ export class NodeReplicas {
       isUp: (other) => cluster.isUp(other),
       newsOf: (other) => cluster.newsOf(other),
       propose: (step) => cluster.agreement.propose(step),
+      counts: (partition, n) => this.#counts(partition, n),
       bytesPerSecond,
     });
     this.purge = new NodePurge({
@@ -379,6 +379,10 @@ export class NodeReplicas {
 
   #hasData(partition: number, n: number): boolean {
     return !this.#loss.isOpen && this.#fills.hasData(partition, n);
+  }
+
+  #counts(partition: number, n: number): boolean {
+    return this.standings.of(partition) === "whole" && this.#hasData(partition, n);
   }
 
   /** A peer's state changed: what waits for it is tried. */

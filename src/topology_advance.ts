@@ -3,7 +3,8 @@
  *
  *     0 -> 1   whoever comes to hold something is up, and knows of it
  *     1 -> 2   m of each set, old and new, know phase 1
- *     2 -> 3   the same of phase 2, and every replica that joins a set has copied it to the end
+ *     2 -> 3   the same of phase 2, and every replica that joins a set has copied it to the end, and m of each
+ *              set that becomes smaller have
  *     3 -> 4   the same of phase 3
  *     4 -> end m of each new set know phase 4, and who has something to drop, and is up, has dropped it
  *     back     3 -> 2 at once, 2 -> 1 when m of each new set know that reads come from the old ones again, the
@@ -105,12 +106,27 @@ function unfilled(topology: Topology, newsOf: NewsOf): string | undefined {
       newsOf(nodeId).filled !== move?.begun &&
       move?.rows.some((row) => joins(topology, row, nodeId)),
   );
-  if (open.length === 0) return undefined;
+  if (open.length === 0) return unmerged(topology, newsOf);
   const away = open.filter(({ nodeId }) => !newsOf(nodeId).isUp);
   if (away.length > 0) {
     return `${say(away, "has to be up, to copy what it", "have to be up, to copy what they")} will hold`;
   }
   return say(open, "copies what it will hold", "copy what they will hold");
+}
+
+/** T5: where a set becomes smaller, a majority of the new one has to have what the old one took. */
+function unmerged(topology: Topology, newsOf: NewsOf): string | undefined {
+  const { move } = topology;
+  for (const row of move?.rows ?? []) {
+    for (const n of sizesInUse(topology)) {
+      const sets = movedSetsOf(topology, row, n);
+      if (sets.new.length >= sets.old.length) continue;
+      const open = sets.new.filter(({ nodeId }) => newsOf(nodeId).filled !== move?.begun);
+      if (sets.new.length - open.length >= majority(sets.new.length)) continue;
+      return say(open, "copies what it may lack", "copy what they may lack");
+    }
+  }
+  return undefined;
 }
 
 /** T6; who is away drops what it has when it comes back, before it takes anything again. */
@@ -133,6 +149,23 @@ export function joins(topology: Topology, row: MovingRow, nodeId: string): boole
     const sets = movedSetsOf(topology, row, n);
     return isIn(sets.new, nodeId) && !isIn(sets.old, nodeId);
   });
+}
+
+/** Whether a member has to copy a row, for a namespace that there is. */
+export function copies(topology: Topology, row: MovingRow, nodeId: string): boolean {
+  return sizesInUse(topology).some((n) => hasToCopy(movedSetsOf(topology, row, n), nodeId));
+}
+
+/**
+ * T5: who comes into a set, and who stays in one that becomes smaller: of m old replicas that took a write, so
+ * few may stay that the quorum of the new ones misses them.
+ */
+export function hasToCopy(
+  sets: { readonly old: readonly Member[]; readonly new: readonly Member[] },
+  nodeId: string,
+): boolean {
+  if (!isIn(sets.new, nodeId)) return false;
+  return !isIn(sets.old, nodeId) || sets.new.length < sets.old.length;
 }
 
 function leaves(topology: Topology, row: MovingRow, nodeId: string): boolean {

@@ -346,6 +346,7 @@ async function joining(after: (nodeId: string, request: PeerRequest) => Promise<
     isUp: (nodeId) => nodeId !== gone.nodeId,
     newsOf: () => ({ epoch: 1, filled: 0, dropped: 0, isUp: true }),
     propose: async () => {},
+    counts: () => true,
     bytesPerSecond: 2 ** 30,
   });
   const pass = async (ms: number): Promise<void> => {

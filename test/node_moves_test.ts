@@ -227,6 +227,28 @@ test("T5: who joins has what a majority took, also where one of the old replicas
   await town.close();
 });
 
+for (const leave of [["n1", "n2"], ["n2"]]) {
+  test(`T5: who stays where ${leave.join(" and ")} of three leave has what a majority took, before it is read`, async () => {
+    const town = new Town(3);
+    const behind = town.places[2] as Place;
+    behind.diskReserveBytes = 1 << 24;
+    for (const place of town.places) place.limits = { hintBytesPerSecond: 1 };
+    await town.startAll();
+    behind.disk.fill(1 << 23);
+    await town.pass(5000);
+    const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);
+    for (const [index, key] of keys.entries()) await town.put(index % 2, key, "v");
+    assert.ok((await town.at(2).info()).keys < keys.length / 2, "it lacks most of them");
+    behind.disk.fill(1 << 28);
+    await town.pass(5000);
+    await change(town, 0, { leave });
+    await town.until(() => (moves(town, 2).moves().move?.phase ?? 0) >= 3, 120);
+    assert.is((await town.at(2).info()).keys, keys.length);
+    await town.until(() => names(town, 2) === (leave.length === 2 ? "n3" : "n1,n3"), 120);
+    await town.close();
+  });
+}
+
 test("T3: a move is taken back while it copies, and nothing of it is left", async () => {
   const town = await three(4);
   for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");
