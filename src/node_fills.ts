@@ -32,7 +32,7 @@ import type { Hlc } from "./hlc.ts";
 import { majority } from "./level.ts";
 import type { Losses } from "./losses.ts";
 import { PeerSide, StoreSide } from "./node_repair_sides.ts";
-import type { NodeWatermarks } from "./node_watermarks.ts";
+import { type NodeWatermarks, ownN } from "./node_watermarks.ts";
 import type { Peers } from "./peers.ts";
 import { compareDigests, type Pair } from "./repair_digest.ts";
 import { RepairPace } from "./repair_pace.ts";
@@ -366,7 +366,8 @@ export class NodeFills {
       (each) => each !== n && this.#holds(partition, each),
     );
     const isWhole = rest.every((each) => !store.isDamaged(partition, each));
-    return store.heal(partition, { ns: [n], damages, isWhole });
+    // What the store keeps for itself was written again: else each start took it for forgotten.
+    return store.heal(partition, { ns: [n, ownN], damages, isWhole });
   }
 }
 

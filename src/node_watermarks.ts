@@ -31,7 +31,7 @@ export const watermarkNamespace: number = ownNamespaces.watermarks;
 const pieceCount = 256;
 const keyBytes = 3;
 /** What a store keeps for itself is of no namespace, and has the n of none. */
-const ownN = 0;
+export const ownN = 0;
 const valueBytes = 16;
 
 export class NodeWatermarks {
