@@ -16,8 +16,10 @@
  * hold the same, so what is there and they lack was deleted, by a tombstone that nobody has any more.
  *
  * Invariants
- * 1. A partition counts again only after all of these steps, in this order, under one topology.
- * 2. No source knows a newer topology: a namespace could be missed that this node has forgotten with the rest.
+ * 1. A partition counts again only after all of these steps, in this order, with the replicas and the
+ *    namespaces of the begin.
+ * 2. No source knows a newer topology than this node: a namespace could be missed that it has forgotten
+ *    with the rest.
  * 3. A copy believes only replicas that have data, at its watermark, at the moment of each answer (G6).
  * 4. One partition is filled at a time, no faster than `bytesPerSecond`; one that cannot be filled holds up no other.
  *
@@ -38,7 +40,14 @@ import { compareDigests, type Pair } from "./repair_digest.ts";
 import { RepairPace } from "./repair_pace.ts";
 import { RepairPeer } from "./repair_peer.ts";
 import type { Store } from "./store.ts";
-import { isIn, type Member, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
+import {
+  isIn,
+  type Member,
+  numbersOf,
+  replicasOf,
+  type Topology,
+  writeSetsOf,
+} from "./topology.ts";
 import { sizesInUse } from "./topology_advance.ts";
 import { highest, type ReplicaState } from "./watermark.ts";
 
@@ -327,10 +336,10 @@ export class NodeFills {
   }
 
   /** `mustBeSure`: no word is believed of one that has no data. */
-  #sideOf({ nodeId }: Member, { n }: Pair, { epoch }: Topology, mustBeSure: boolean): PeerSide {
-    const { store, fences } = this.#parts;
+  #sideOf({ nodeId }: Member, { n }: Pair, begun: Topology, mustBeSure: boolean): PeerSide {
+    const { store, fences, topology } = this.#parts;
     const peers = mustBeSure ? this.#patient : this.#parts.peers;
-    return new PeerSide({ peers, store, fences, nodeId, n, epoch, mustBeSure });
+    return new PeerSide({ peers, store, fences, nodeId, n, begun, topology, mustBeSure });
   }
 
   /** Compares all namespaces of one n with a source; whether it came to the end. */
@@ -347,7 +356,7 @@ export class NodeFills {
       },
       this.#sideOf(member, pair, topology, true),
       pair,
-      topology.namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
+      numbersOf(topology, n),
     );
     return isWhole;
   }

@@ -45,6 +45,7 @@ import {
   type MovingRow,
   movedSetsOf,
   notLost,
+  numbersOf,
   pairNumber,
   replicasOf,
   type Topology,
@@ -346,6 +347,8 @@ export class NodeMoves {
     }
     if (filled.length > 0) await holdings.fill(filled);
     if (begun.length < open.length) return;
+    // One that came meanwhile may have a namespace of another n.
+    if (topology !== this.#parts.topology()) return;
     if (all > 0) report.sometimes("move: copied");
     this.#filled = topology.move?.begun ?? 0;
   }
@@ -458,10 +461,10 @@ export class NodeMoves {
     const { own, isSource = false } = how;
     const { clock, report, store, fences } = this.#parts;
     const { partition, n } = pair;
-    const { epoch, namespaces } = topology;
     // Who joins cannot know yet what it should hold: it goes by the other's watermark (G6).
     const side = new StoreSide({ store, fences, n, counts: () => isSource });
-    const common = { store, fences, nodeId, n, epoch, mustBeSure: true };
+    const documents = { begun: topology, topology: this.#parts.topology };
+    const common = { store, fences, nodeId, n, ...documents, mustBeSure: true };
     const peer = new PeerSide({ peers: this.#patient, ...common });
     try {
       const watermark = own === undefined ? await this.#meet(pair, peer) : undefined;
@@ -473,7 +476,7 @@ export class NodeMoves {
         },
         peer,
         pair,
-        namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
+        numbersOf(topology, n),
       );
       // Under another watermark it begins again.
       const now = fences.of(partition, n).watermark;

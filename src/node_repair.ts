@@ -36,7 +36,14 @@ import { RepairPeer } from "./repair_peer.ts";
 import { RepairSchedule, type ScheduleStatus, type Visit } from "./repair_schedule.ts";
 import type { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
-import { isIn, type Member, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
+import {
+  isIn,
+  type Member,
+  numbersOf,
+  replicasOf,
+  type Topology,
+  writeSetsOf,
+} from "./topology.ts";
 
 export interface RepairLimits {
   /** Each partition is compared with each of its other replicas once in so long. */
@@ -441,7 +448,7 @@ export class RepairRounds {
 
   async #exchange({ partition, n, nodeId }: Visit, why: RepairReason): Promise<DigestResult> {
     const { clock, report, topology, store, fences } = this.#parts;
-    const { namespaces, epoch } = topology();
+    const begun = topology();
     return compareDigests(
       {
         clock,
@@ -455,9 +462,9 @@ export class RepairRounds {
         // Where nobody knows that they differ, what does is most often a write under way: that is waited for.
         settleMs: why === "scheduled" || why === "asked" ? settleMs : 0,
       },
-      new PeerSide({ peers: this.#patient, store, fences, nodeId, n, epoch }),
+      new PeerSide({ peers: this.#patient, store, fences, nodeId, n, begun, topology }),
       { partition, n },
-      namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number),
+      numbersOf(begun, n),
     );
   }
 }

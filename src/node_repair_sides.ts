@@ -6,6 +6,8 @@
  *    is left out, as if it were absent, and the other side's takes its place.
  * 2. What the watermark allows to be dropped is no part of a comparison (G5). Below it a side takes
  *    records only in a pull of its own, from one that is as far (G6).
+ * 3. No answer is believed of a node that knows a newer topology than this one, or one by which the other
+ *    replicas or namespaces are to be compared than when it began: something would be left out.
  *
  * Effects: the store and the peers. Source: rules G1, G5, G6; promise P8.
  *
@@ -26,6 +28,7 @@ import type { DigestSide, OwnSide, Pair, Sums } from "./repair_digest.ts";
 import type { ReplicaFences } from "./replica.ts";
 import type { Store } from "./store.ts";
 import { parseTableKey } from "./store_entry.ts";
+import { isSamePair, type Topology } from "./topology.ts";
 import { isDroppable, type ReplicaState } from "./watermark.ts";
 
 const askMs = 5000;
@@ -159,7 +162,9 @@ export class StoreSide implements OwnSide {
 export interface PeerSideParts extends SideParts {
   readonly peers: Pick<Peers, "request">;
   readonly nodeId: string;
-  readonly epoch: number;
+  /** By which the comparison was begun: its namespaces are those that are compared. */
+  readonly begun: Topology;
+  readonly topology: () => Topology;
   /** Whether one that has lost records is no use: what it lacks would be taken for absent (T5). */
   readonly mustBeSure?: boolean;
 }
@@ -168,12 +173,15 @@ export interface PeerSideParts extends SideParts {
 export class PeerSide implements DigestSide {
   readonly store: Store;
   readonly #parts: PeerSideParts;
-  readonly #common: { readonly epoch: number; readonly n: number; readonly requestId: string };
+  readonly #common: { readonly n: number; readonly requestId: string };
+  /** That of the newest document by which it was found to be still the same. */
+  #epoch: number;
 
   constructor(parts: PeerSideParts) {
     this.#parts = parts;
     this.store = parts.store;
-    this.#common = { epoch: parts.epoch, n: parts.n, requestId: "repair" };
+    this.#common = { n: parts.n, requestId: "repair" };
+    this.#epoch = parts.begun.epoch;
   }
 
   async digest(pair: Pair, wants: "state" | "total" | "sums", adopt: Hlc): Promise<Sums> {
@@ -204,7 +212,7 @@ export class PeerSide implements DigestSide {
     const options = { prefix: emptyBytes, reverse: false, limit, segments };
     const reply = await this.#request({
       kind: "scan",
-      ...this.#common,
+      ...{ epoch: this.#epoch, ...this.#common },
       ...range,
       ...options,
       ...from,
@@ -223,8 +231,9 @@ export class PeerSide implements DigestSide {
 
   async read({ namespaceNumber }: Range, keys: readonly Uint8Array[]): Promise<KeyRecord[]> {
     const read = { namespaceNumber, wants: "record", durability: "fsync", coverMs: 0 } as const;
+    const common = { epoch: this.#epoch, ...this.#common };
     const replies = await Promise.all(
-      keys.map((key) => this.#request({ kind: "read", ...this.#common, ...read, key })),
+      keys.map((key) => this.#request({ kind: "read", ...common, ...read, key })),
     );
     const found: KeyRecord[] = [];
     for (const [index, reply] of replies.entries()) {
@@ -242,11 +251,12 @@ export class PeerSide implements DigestSide {
   async take({ namespaceNumber, partition }: Range, records: readonly KeyRecord[]): Promise<void> {
     const write = { namespaceNumber, durability: "fsync", source: "repair" } as const;
     const watermark = this.#watermark(partition);
+    const common = { epoch: this.#epoch, ...this.#common };
     const replies = await Promise.all(
       records
         .filter(({ record }) => recordVersion(record).hlc >= watermark)
         .map(({ key, record }) =>
-          this.#request({ kind: "write", ...this.#common, ...write, key, record }),
+          this.#request({ kind: "write", ...common, ...write, key, record }),
         ),
     );
     for (const { kind } of replies) {
@@ -256,18 +266,33 @@ export class PeerSide implements DigestSide {
   }
 
   async #digest(
-    { partition }: Pair,
+    pair: Pair,
     asked: Pick<DigestRequest, "wants" | "adopt" | "promise">,
   ): Promise<Extract<DigestReply, { kind: "sums" }> & { readonly from: ReplyFrom }> {
-    const reply = await this.#request({ kind: "digest", ...this.#common, partition, ...asked });
+    const common = { epoch: this.#epoch, ...this.#common };
+    const { partition } = pair;
+    const reply = await this.#request({ kind: "digest", ...common, partition, ...asked });
     if (reply.kind !== "sums") throw notNow(reply.kind);
-    // It may hold records of a namespace that is not known here: they would be left out, as if all were equal.
-    const { epoch } = reply.from;
-    if (epoch > this.#common.epoch) {
-      throw new QuorateError("contention", `It knows the topology of epoch ${epoch} already.`);
-    }
+    if (reply.from.epoch > this.#epoch) this.#goOnUnder(reply.from.epoch, pair);
     if (this.#parts.mustBeSure === true && reply.isDamaged) throw notNow("lost records");
     return reply;
+  }
+
+  /**
+   * It may hold records of a namespace that is not among those that are compared: they would be left out, as
+   * if all were equal. An address, a policy, or what moves elsewhere breaks off nothing.
+   */
+  #goOnUnder(epoch: number, pair: Pair): void {
+    const { begun, topology } = this.#parts;
+    const present = topology();
+    if (epoch > present.epoch) {
+      throw new QuorateError("contention", `It knows the topology of epoch ${epoch} already.`);
+    }
+    if (!isSamePair(begun, present, pair)) {
+      const detail = "The namespaces or the replicas are not those any more with which it began.";
+      throw new QuorateError("contention", detail);
+    }
+    this.#epoch = present.epoch;
   }
 
   #request(request: PeerRequest): ReturnType<Peers["request"]> {

@@ -30,7 +30,7 @@ import type { Peers } from "./peers.ts";
 import type { Pair } from "./repair_digest.ts";
 import type { Visit } from "./repair_schedule.ts";
 import type { Store } from "./store.ts";
-import { isIn, type Member, otherRowOf, replicasOf, type Topology } from "./topology.ts";
+import { isIn, type Member, numbersOf, otherRowOf, replicasOf, type Topology } from "./topology.ts";
 
 export interface WatermarkRoundsParts {
   readonly clock: Clock;
@@ -186,9 +186,7 @@ export class WatermarkRounds {
     const { partition, n } = entry.pair;
     const dropped = await dropBelow({
       ...{ store, partition, watermark, spend },
-      namespaces: topology()
-        .namespaces.filter(({ policy }) => policy.n === n)
-        .map(({ number }) => number),
+      namespaces: numbersOf(topology(), n),
       mayGoOn: () => !this.#isClosed,
     });
     if (dropped === undefined) return;
@@ -230,12 +228,13 @@ export class WatermarkRounds {
   async #raise(entry: Entry): Promise<void> {
     const { clock, report, store, topology, peers, fences, limits, compare } = this.#parts;
     const { pair } = entry;
-    const { epoch, changed } = topology();
+    const begun = topology();
+    const { partition } = pair;
     const mayGoOn = (): boolean =>
-      !this.#isClosed && topology().changed[pair.partition] === changed[pair.partition];
+      !this.#isClosed && topology().changed[partition] === begun.changed[partition];
     const nodeIds = new Map<RoundReplica, string>();
     const others = this.othersOf(entry.replicas).map(({ nodeId, name }) => {
-      const side = new PeerSide({ peers, store, fences, nodeId, n: pair.n, epoch });
+      const side = new PeerSide({ peers, store, fences, nodeId, n: pair.n, begun, topology });
       const replica: RoundReplica = {
         name,
         ask: (adopt, promise) => side.state(pair, adopt, promise),

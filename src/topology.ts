@@ -283,6 +283,31 @@ export function isIn(members: readonly Member[], nodeId: string): boolean {
   return members.some((member) => member.nodeId === nodeId);
 }
 
+/** The numbers of the namespaces that have one n. */
+export function numbersOf({ namespaces }: Topology, n: number): readonly number[] {
+  return namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number);
+}
+
+/**
+ * Whether who has begun to compare a partition by one document may go on by a later one: its replicas are
+ * the same, and were so all the time (T2), and no namespace has come that would be left out.
+ */
+export function isSamePair(
+  before: Topology,
+  later: Topology,
+  { partition, n }: { readonly partition: number; readonly n: number },
+): boolean {
+  if (later.changed[partition] !== before.changed[partition]) return false;
+  const stores = replicasOf(before, partition, n).map(({ storeId }) => storeId);
+  const replicas = replicasOf(later, partition, n);
+  const known = new Set(numbersOf(before, n));
+  return (
+    replicas.length === stores.length &&
+    replicas.every(({ storeId }, place) => storeId === stores[place]) &&
+    numbersOf(later, n).every((number) => known.has(number))
+  );
+}
+
 /** The largest n of the namespaces: so long are the rows, where there are so many members. */
 export function largestN(namespaces: readonly Namespace[]): number {
   return namespaces.reduce((most, { policy }) => Math.max(most, policy.n), 1);

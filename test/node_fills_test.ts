@@ -437,6 +437,53 @@ test("G6: who joins a set again and was at a higher watermark before gets what i
   await close();
 });
 
+test("I4: a topology that changes something else all the time breaks off no copy", async () => {
+  const { store, others, fills, hooks, known, isWhole, pass, close } = await stand();
+  const [second] = others;
+  for (let index = 0; index < 20; index += 1) await write(second.store, `k${index}`, 10 + index);
+  hooks.before = async () => {
+    const { epoch, namespaces, partitions: count } = known.topology;
+    const changed = Array.from({ length: count }, () => 1);
+    known.topology = { ...known.topology, epoch: epoch + 1, changed, namespaces: [...namespaces] };
+    for (const { state } of others) state.epoch = epoch + 1;
+  };
+  fills.begin();
+  await pass(2000);
+  assert.ok(isWhole(), JSON.stringify(fills.status()));
+  assert.is(held(store).length, 20);
+  await close();
+});
+
+/** A document with a change; each time another one. */
+const changes: readonly [string, (topology: Topology) => Topology][] = [
+  ["a namespace of this n", (before) => withNamespace(before, "made since", {}) ?? before],
+  [
+    "its replicas",
+    (before) => ({ ...before, changed: before.changed.map(() => before.epoch + 1) }),
+  ],
+];
+
+for (const [what, change] of changes) {
+  test(`I4: a topology that changes ${what} in the middle is one with which it begins again`, async () => {
+    const { others, fills, hooks, known, isWhole, pass, close } = await stand();
+    const asked: number[] = [];
+    hooks.before = async (_, request) => {
+      if (request.kind !== "digest") return;
+      asked.push(request.partition);
+      if (asked.length !== 4) return;
+      known.topology = { ...change(known.topology), epoch: known.topology.epoch + 1 };
+      for (const { state } of others) state.epoch = known.topology.epoch;
+    };
+    fills.begin();
+    while (asked.length < 4) await pass(50);
+    const broken = fills.status().open.find(({ partition }) => partition === asked[3]);
+    assert.match(broken?.why ?? "", "not those any more");
+    await pass(3000);
+    assert.ok(isWhole());
+    await close();
+  });
+}
+
 test("I4: by a topology that is older than that of the others nothing is filled: it may lack a namespace", async () => {
   const { store, others, fills, known, isWhole, pass, close } = await stand();
   const { topology } = known;

@@ -10,6 +10,7 @@ import { QuorateError } from "../src/errors.ts";
 import { levelOf, majority } from "../src/level.ts";
 import {
   droppedMax,
+  isSamePair,
   namespacesMax,
   policyDefault,
   replicasMax,
@@ -66,6 +67,28 @@ test("T8: along any steps the epoch goes up by one, numbers are never used again
     }
   });
   fc.assert(property, runs(150));
+});
+
+test("isSamePair() minds the replicas of the partition and new namespaces of its n, and nothing else", () => {
+  const before = step(step(first, "a"), "one", { n: 1, r: 1, w: 1 });
+  const pair = { partition: 2, n: 3 };
+  const moved = (partition: number): Topology => ({
+    ...before,
+    changed: before.changed.map((epoch, index) => (index === partition ? before.epoch + 1 : epoch)),
+  });
+  const other = { ...memberOf(member), storeId: "9".repeat(32) };
+  const table: readonly [string, Topology, boolean][] = [
+    ["the same", before, true],
+    ["a namespace of another n", step(before, "two", { n: 1, r: 1, w: 1 }), true],
+    ["a namespace of this n", step(before, "b"), false],
+    ["a policy", step(before, "a", { ttlSeconds: 7 }), true],
+    ["a namespace less", withoutNamespace(before, "a") as Topology, true],
+    ["one that was made again", step(withoutNamespace(before, "a") as Topology, "a"), false],
+    ["a move elsewhere", moved(3), true],
+    ["a move of the partition", moved(2), false],
+    ["another store", { ...before, members: [other] }, false],
+  ];
+  for (const [what, later, is] of table) assert.is(isSamePair(before, later, pair), is, what);
 });
 
 test("a step that changes nothing is none, and the document before it is never touched", () => {
