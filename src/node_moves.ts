@@ -290,6 +290,8 @@ export class NodeMoves {
     for (const holding of found) {
       const { partition, n } = holding;
       const holdsAny = this.#holdsAny(topology, partition, n);
+      // The round begins again under the present document; who prepares the next one has nothing to give.
+      if (holdsAny && topology !== this.#parts.topology()) break;
       if (holdsAny && !(await this.isCovered(topology, partition, n))) continue;
       for (const { number, policy } of topology.namespaces) {
         if (policy.n !== n || !(await this.#remove(partition, number))) continue;
@@ -384,6 +386,8 @@ export class NodeMoves {
     let isDone = true;
     for (let partition = 0; partition < topology.partitions; partition += 1) {
       for (const n of sizesInUse(topology)) {
+        // What it would offer is not removed under another document: the round begins again under that.
+        if (topology !== this.#parts.topology()) return false;
         const sets = writeSetsOf(topology, partition, n);
         if (sets.some((set) => isIn(set, ownNodeId))) continue;
         if (!this.#holdsAny(topology, partition, n)) continue;

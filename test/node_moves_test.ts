@@ -6,16 +6,21 @@ import { SimClock } from "../sim/clock.ts";
 import { SimDisk } from "../sim/disk.ts";
 import type { MovesApi, PlanRequest } from "../src/api.ts";
 import { utf8Bytes } from "../src/bytes.ts";
+import { silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
+import type { Hlc } from "../src/hlc.ts";
+import { Holdings } from "../src/holdings.ts";
 import { NodeMoves, type NodeMovesParts } from "../src/node_moves.ts";
+import { NodeWatermarks } from "../src/node_watermarks.ts";
 import { Store } from "../src/store.ts";
 import type { ScanItem } from "../src/store_scan.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
-import type { Topology } from "../src/topology.ts";
+import { replicasOf, type Topology } from "../src/topology.ts";
 import { joins, type MemberNews, whyNotAdvance } from "../src/topology_advance.ts";
 import { withMove, withNextPhase } from "../src/topology_move.ts";
 import { withNamespace } from "../src/topology_namespaces.ts";
 import { genesisOf } from "../src/topology_steps.ts";
+import { openStore, partitions } from "./repair_harness.ts";
 import { rejectsSlug } from "./samples.ts";
 import { type Place, Town } from "./town.ts";
 
@@ -477,6 +482,51 @@ test("T6: what there was no room to remove is removed later, before it is told t
   assert.ok(partly > 0);
   assert.is((await town.at(3).info()).keys, 0);
   await town.close();
+});
+
+test("T6: under another topology than the one that it began with it offers nothing more, and begins again", async () => {
+  const clock = new SimClock();
+  const store = await openStore(clock);
+  const ids = [1, 2, 3, 4, 5, 6, 7, 8].map((digit) => ({
+    ...{ nodeId: `${digit}`.repeat(32), storeId: `${digit}`.padStart(32, "a"), name: `n${digit}` },
+  }));
+  let topology = genesisOf(ids, { expect: 8, partitions });
+  const strange = Array.from({ length: partitions }, (_, partition) => partition).filter(
+    (partition) => replicasOf(topology, partition, 3).every(({ name }) => name !== "n1"),
+  );
+  assert.ok(strange.length > 1);
+  for (let index = 0; index < 40; index += 1) {
+    const record = {
+      ...{ version: { hlc: 1n as Hlc, origin: 1n }, tombstone: false, meta: [] },
+      ...{ contentType: "text/plain", value: utf8Bytes("v") },
+    };
+    const key = utf8Bytes(`k${index}`);
+    await store.write({ namespaceNumber: 0, key, record, durability: "fsync" });
+  }
+  const asked: number[] = [];
+  const moves = new NodeMoves({
+    ...{ clock, store, fences: new NodeWatermarks(store), ownNodeId: ids[0]?.nodeId ?? "" },
+    ...{ report: silentReport, topology: () => topology },
+    holdings: await Holdings.open(new SimDisk(), topology.epoch),
+    peers: {
+      request: async (_, request) => {
+        assert.ok(request.kind === "digest");
+        asked.push(request.partition);
+        topology = { ...topology, epoch: topology.epoch + 1 };
+        throw new QuorateError("unreachable", "It is not reached.");
+      },
+    },
+    ...{ isUp: () => true, propose: async () => {}, bytesPerSecond: 2 ** 30 },
+    newsOf: () => ({ epoch: 1, filled: 0, dropped: 0, isUp: true }),
+  });
+  moves.begin();
+  while (asked.length < 9) await clock.advance(50);
+  assert.equal(
+    asked.filter((partition) => partition !== strange[0]),
+    [],
+  );
+  await moves.close();
+  await store.close();
 });
 
 test.run();
