@@ -46,7 +46,8 @@ const retryMs = 60_000;
 const lookMs = 1000;
 /**
  * A document is left alone for so long before numbers are taken out of the next: somebody who makes and
- * deletes namespaces is not disturbed. Where half of the room is used it is done at once.
+ * deletes namespaces is not disturbed. While replicas move it is left alone, too. Where half of the room is
+ * used it is done at once.
  */
 const quietMs = 30_000;
 
@@ -158,7 +159,10 @@ export class NodePurge {
     const place = present.voters.indexOf(ownNodeId);
     if (place === -1 || this.#proposing !== undefined || !this.#isGoneEverywhere(present)) return;
     const isAlone = present.members.length === 1;
-    const waitMs = isAlone || 2 * present.dropped.length >= droppedMax ? 0 : quietMs;
+    const isUrgent = 2 * present.dropped.length >= droppedMax;
+    // What is copied, and dropped, goes by a document: a new one has them look again at what there is to do.
+    if (present.move !== undefined && !isUrgent) return;
+    const waitMs = isAlone || isUrgent ? 0 : quietMs;
     if (!isAlone && nowMs - this.#seen.sinceMs < waitMs + 2 * place * lookMs) return;
     report.sometimes("node: a deleted namespace is forgotten");
     this.#proposing = propose((later) => withoutDropped(later, present.dropped))

@@ -16,9 +16,11 @@ import { Ring } from "../src/ring.ts";
 import type { EncodedWrite } from "../src/store.ts";
 import { Store } from "../src/store.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
-import type { Topology } from "../src/topology.ts";
+import { droppedMax, type Topology } from "../src/topology.ts";
+import { withMove } from "../src/topology_move.ts";
 import { withNamespace, withoutDropped, withoutNamespace } from "../src/topology_namespaces.ts";
-import { genesis } from "../src/topology_steps.ts";
+import { genesis, genesisOf } from "../src/topology_steps.ts";
+import { openStore, partitions } from "./repair_harness.ts";
 import { rejectsSlug } from "./samples.ts";
 import { smallSettings } from "./store_harness.ts";
 import { Town } from "./town.ts";
@@ -164,6 +166,42 @@ test("T8: a namespace that is deleted while replicas move, and where they were, 
   await town.pass(60_000);
   assert.is(moves.moves().epoch, epoch + 1, "nothing else changes");
   await town.close();
+});
+
+test("T8: while replicas move no number is taken out, unless half of the room for them is used", async () => {
+  const clock = new SimClock();
+  const store = await openStore(clock);
+  const ids = [1, 2, 3].map((digit) => ({
+    ...{ nodeId: `${digit}`.repeat(32), storeId: `${digit}`.padStart(32, "a"), name: `n${digit}` },
+  }));
+  const founded = genesisOf(ids, { expect: 3, partitions });
+  const made = withNamespace(founded, "a", {}) as Topology;
+  const still = withoutNamespace(made, "a") as Topology;
+  const [first] = ids as [(typeof ids)[number]];
+  const sites = [{ nodeId: first.nodeId, zone: "default", weight: 50 }];
+  const moving = withMove(still, { join: [], leave: [], replace: [], sites }) as Topology;
+  assert.ok(moving.move !== undefined);
+  const full = { ...moving, dropped: Array.from({ length: droppedMax / 2 }, (_, at) => at + 1) };
+  for (const [present, after] of [
+    [still, 1],
+    [moving, 0],
+    [full, 1],
+  ] as const) {
+    let proposed = 0;
+    const purge = new NodePurge({
+      ...{ clock, report: silentReport, store, ownNodeId: present.voters[0] ?? "" },
+      topology: () => present,
+      purgedAt: () => present.epoch,
+      propose: async () => {
+        proposed = 1;
+      },
+    });
+    purge.follow();
+    for (let turn = 0; turn < 400; turn += 1) await clock.advance(100);
+    assert.is(proposed, after);
+    await purge.close();
+  }
+  await store.close();
 });
 
 test.run();
