@@ -86,9 +86,14 @@ export class NodePurge {
     if (present.dropped.length > 0) this.#look();
   }
 
-  /** Ends what is under way; what is left goes on at the next start. */
-  async close(): Promise<void> {
+  /** Begins nothing more, and breaks off a walk; what is left goes on at the next start. */
+  end(): void {
     this.#isClosed = true;
+  }
+
+  /** Waits for what is under way, which may be a proposal that nobody answers. */
+  async close(): Promise<void> {
+    this.end();
     await this.#purging;
     await this.#proposing;
   }

@@ -403,6 +403,7 @@ export class NodeReplicas {
     await this.#loss.close();
     await this.#repair.close();
     await this.moves.close();
+    await this.purge.close();
     await this.handoff.close();
   }
 

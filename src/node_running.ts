@@ -444,7 +444,7 @@ export class RunningNode implements QuorateNode {
         this.#tellIdle = resolve;
       });
     }
-    await this.#purge.close();
+    this.#purge.end();
     const { among } = this.#parts;
     try {
       // The others are not cut off from what they have asked, nor ask a store that is going.
@@ -452,6 +452,8 @@ export class RunningNode implements QuorateNode {
       // What was not answered by all is kept as hints before the store goes (H1).
       await this.#coordinator.settle();
       await this.#parts.alone?.close();
+      // Among others the replicas close theirs.
+      if (among === undefined) await this.#purge.close();
       await among?.replicas.close();
       await among?.cluster.close();
       await store.close();

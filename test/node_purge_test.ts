@@ -10,6 +10,7 @@ import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
+import { Cluster } from "../src/cluster.ts";
 import type { Hlc } from "../src/hlc.ts";
 import { NodePurge } from "../src/node_purge.ts";
 import { Ring } from "../src/ring.ts";
@@ -166,6 +167,32 @@ test("T8: a namespace that is deleted while replicas move, and where they were, 
   await town.pass(60_000);
   assert.is(moves.moves().epoch, epoch + 1, "nothing else changes");
   await town.close();
+});
+
+test("a node that is closed leaves without waiting for what it proposes to be agreed on", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  await town.done(town.at(0).putNamespace("a", {}));
+  await town.done(town.at(0).deleteNamespace("a"));
+  await town.pass(20_000);
+  town.kill(1);
+  town.kill(2);
+  // The number is to be taken out now, and nobody answers.
+  await town.pass(16_000);
+  const { leave } = Cluster.prototype;
+  let isLeaving = false;
+  Cluster.prototype.leave = function told(timeoutMs) {
+    isLeaving = true;
+    return leave.call(this, timeoutMs);
+  };
+  try {
+    const closing = town.at(0).close();
+    await town.pass(1000);
+    assert.ok(isLeaving);
+    await town.done(closing);
+  } finally {
+    Cluster.prototype.leave = leave;
+  }
 });
 
 test("T8: while replicas move no number is taken out, unless half of the room for them is used", async () => {
