@@ -304,9 +304,9 @@ export class NodeFills {
       if (sources.length === needed) break;
       const side = this.#sideOf(member, pair, present, false);
       const state = isUp(member.nodeId)
-        ? await side.state(pair, none, none).catch(whyNoState)
-        : "is not reached";
-      if (typeof state === "string") without.push(`${member.name} ${state}`);
+        ? await side.state(pair, none, none).catch((error) => whyNoState(member, error))
+        : whyNoState(member);
+      if (typeof state === "string") without.push(state);
       else if (state.counts) sources.push({ member, side, state });
       else without.push(`${member.name} has none`);
     }
@@ -380,9 +380,10 @@ export class NodeFills {
   }
 }
 
-function whyNoState(error: unknown): string {
-  const isNewer = QuorateError.from(error).slug === "contention";
-  return isNewer ? "knows a newer topology" : "is not reached";
+function whyNoState({ name }: Member, error?: unknown): string {
+  if (error === undefined) return `${name} is not reached`;
+  const { slug, detail } = QuorateError.from(error);
+  return slug === "contention" ? `${name}: ${detail}` : `${name} is not reached`;
 }
 
 function nameOf({ partition, n }: Pair): string {

@@ -286,10 +286,11 @@ export class PeerSide implements DigestSide {
     const { begun, topology } = this.#parts;
     const present = topology();
     if (epoch > present.epoch) {
-      throw new QuorateError("contention", `It knows the topology of epoch ${epoch} already.`);
+      const detail = `it knows a newer topology (epoch ${epoch}), which this node hears of in a moment`;
+      throw new QuorateError("contention", detail);
     }
     if (!isSamePair(begun, present, pair)) {
-      const detail = "The namespaces or the replicas are not those any more with which it began.";
+      const detail = "the namespaces or the replicas are not those any more with which it began";
       throw new QuorateError("contention", detail);
     }
     this.#epoch = present.epoch;

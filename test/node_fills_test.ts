@@ -497,6 +497,8 @@ test("I4: by a topology that is older than that of the others nothing is filled:
   await pass(3000);
   assert.is(fills.status().filled, 0);
   assert.not.ok(isWhole());
+  const [open] = fills.status().open;
+  assert.match(open?.why ?? "", /n2: it knows a newer topology \(epoch 3\), which this node hears/);
   known.topology = next;
   await pass(4000);
   assert.ok(isWhole());
