@@ -199,17 +199,19 @@ export class NodeFills {
     }
   }
 
-  /** What is damaged for no n that this node holds has nothing to be filled with: its mark goes. */
+  /** What is damaged for no n that could be filled: its mark goes, or that of what the store keeps there for itself. */
   async #tidy(): Promise<void> {
     const { clock, store, report, topology } = this.#parts;
     for (const partition of store.damagedPartitions) {
-      const sizes = sizesInUse(topology()).filter((n) => this.#holds(partition, n));
-      if (sizes.some((n) => store.isDamaged(partition, n))) continue;
-      const name = nameOf({ partition, n: 0 });
+      const held = sizesInUse(topology()).filter((n) => this.#holds(partition, n));
+      const open = held.filter((n) => store.isDamaged(partition, n));
+      // It is filled, or stays so for the only copy; only what the store keeps there itself may be written again.
+      if (open.some((n) => !this.#isOnlyCopy({ partition, n }))) continue;
+      if (open.length > 0 && !store.isDamaged(partition, ownN)) continue;
+      const name = nameOf({ partition, n: ownN });
       if (clock.monotonicMs() < (this.#tried.get(name)?.againMs ?? 0)) continue;
       try {
-        // What it holds was counted again when it was filled.
-        if (!(await this.#tidyOne(partition, sizes.length === 0))) return;
+        if (!(await this.#tidyOne(partition, held.length === 0))) return;
         this.#tried.delete(name);
       } catch (error) {
         const why = QuorateError.from(error).detail;
@@ -223,12 +225,29 @@ export class NodeFills {
   async #tidyOne(partition: number, mustCount: boolean): Promise<boolean> {
     const { store, fences } = this.#parts;
     const damages = store.damagesOf(partition);
-    const spend = (bytes: number): Promise<void> => this.#pace.spend(bytes);
-    const mayGoOn = (): boolean => !this.#isClosed;
-    if (mustCount && !(await store.recount(partition, { spend, mayGoOn }))) return false;
-    await fences.keepAgain(partition);
-    store.heal(partition, { ns: [], damages, isWhole: true });
+    // What it holds was counted again when it was filled.
+    if (!mustCount) await fences.keepAgain(partition);
+    else if (!(await this.#recounted(partition))) return false;
+    this.#heal(partition, [ownN], damages);
     return true;
+  }
+
+  /** What is damaged goes, the sums are those of what is there, and what the store keeps there itself is whole. */
+  async #recounted(partition: number): Promise<boolean> {
+    const { store, fences } = this.#parts;
+    const spend = (bytes: number): Promise<void> => this.#pace.spend(bytes);
+    if (!(await store.recount(partition, { spend, mayGoOn: () => !this.#isClosed }))) return false;
+    await fences.keepAgain(partition);
+    return true;
+  }
+
+  /** Takes the mark of a damage away for these n; false: there was another one meanwhile. */
+  #heal(partition: number, ns: readonly number[], damages: number): boolean {
+    const { store, topology } = this.#parts;
+    const isWhole = sizesInUse(topology())
+      .filter((n) => !ns.includes(n) && this.#holds(partition, n))
+      .every((n) => !store.isDamaged(partition, n));
+    return store.heal(partition, { ns, damages, isWhole });
   }
 
   /** Whether the pair has been filled; why not is kept. */
@@ -269,11 +288,8 @@ export class NodeFills {
     if (!isAt) return "another replica did not come to the highest watermark";
     // Before any record is taken: what is below it enters from these sources alone.
     if (watermark > none) await fences.adopt(partition, n, watermark);
-    const mayGoOn = (): boolean => !this.#isClosed;
-    const spend = (bytes: number): Promise<void> => this.#pace.spend(bytes);
-    if (store.isDamaged(partition)) {
-      if (!(await store.recount(partition, { spend, mayGoOn }))) return "the node is stopping";
-      await fences.keepAgain(partition);
+    if (store.isDamaged(partition) && !(await this.#recounted(partition))) {
+      return "the node is stopping";
     }
     for (const source of found) {
       if (!(await this.#compareAll(pair, present, source))) return "a comparison was broken off";
@@ -286,7 +302,10 @@ export class NodeFills {
     if (fences.of(partition, n).watermark !== watermark) return "its own watermark has risen";
     if (topology().changed[partition] !== present.changed[partition]) return "its replicas moved";
     await this.#sync();
-    return this.#healed(pair, damages) ? undefined : "more was found to be damaged meanwhile";
+    if (!store.isDamaged(partition)) return undefined;
+    // With what the store keeps there itself, which was written again: else each start took it for forgotten.
+    const isHealed = this.#heal(partition, [n, ownN], damages);
+    return isHealed ? undefined : "more was found to be damaged meanwhile";
   }
 
   /** n-m+1 of the other replicas that have data; or why there are not so many. */
@@ -365,18 +384,6 @@ export class NodeFills {
   #sync(): Promise<void> {
     const { store } = this.#parts;
     return store.whenSynced(store.lastSequence);
-  }
-
-  /** Takes the mark of a damage away; false: there was another one meanwhile. */
-  #healed({ partition, n }: Pair, damages: number): boolean {
-    const { store, topology } = this.#parts;
-    if (!store.isDamaged(partition)) return true;
-    const rest = sizesInUse(topology()).filter(
-      (each) => each !== n && this.#holds(partition, each),
-    );
-    const isWhole = rest.every((each) => !store.isDamaged(partition, each));
-    // What the store keeps for itself was written again: else each start took it for forgotten.
-    return store.heal(partition, { ns: [n, ownN], damages, isWhole });
   }
 }
 
