@@ -9,6 +9,7 @@
  * Invariants
  * 1. A mark goes only after a comparison that began after it was made last came to its end.
  * 2. One for which the disk has no room is kept in memory, and tried again.
+ * 3. `add` answers true for what is on disk alone, however often it is made while a write of it is under way.
  *
  * Effects: Report; the store. Source: rule H2.
  *
@@ -83,7 +84,10 @@ export class RepairMarks {
       },
     );
     this.#keeping.set(name, keeping);
-    return keeping.finally(() => this.#keeping.delete(name));
+    return keeping.finally(() => {
+      // One that was ended and made again meanwhile is on its way by a write of its own.
+      if (this.#keeping.get(name) === keeping) this.#keeping.delete(name);
+    });
   }
 
   /** As `add`, for another node that forgets it then: durable when it resolves. @throws what the store does */

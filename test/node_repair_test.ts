@@ -12,6 +12,7 @@ import { RepairRounds } from "../src/node_repair.ts";
 import { type Mark, RepairMarks } from "../src/node_repair_marks.ts";
 import { NodeWatermarks } from "../src/node_watermarks.ts";
 import { Standings } from "../src/standing.ts";
+import type { Store } from "../src/store.ts";
 import { genesisOf } from "../src/topology_steps.ts";
 import { openStore, partitions } from "./repair_harness.ts";
 import { rejectsSlug } from "./samples.ts";
@@ -218,6 +219,41 @@ test("a mark that another node hands on is durable when it is answered, and nons
     await rejectsSlug("invalid-request", rounds.take(raw));
   await rounds.close();
   await store.close();
+});
+
+test("H2: a mark that is made again while a write of it is under way counts as durable when one of its own ends", async () => {
+  const writes: (() => void)[] = [];
+  const store = {
+    partitions,
+    mint: { mint: () => ({ hlc: 1n, origin: 1n }) },
+    scan: () => ({ items: [], next: undefined }),
+    forget: async () => [],
+    write: () =>
+      new Promise((resolve) => {
+        writes.push(() => resolve({ kind: "took" }));
+      }),
+  };
+  const turns = async (): Promise<void> => {
+    for (let turn = 0; turn < 20; turn += 1) await Promise.resolve();
+  };
+  const marks = new RepairMarks(store as unknown as Store, silentReport);
+  const mark = { partition: 1, n: 3, storeId: other.storeId };
+  const first = marks.add(mark);
+  marks.begin(mark);
+  await marks.end(mark);
+  const second = marks.add(mark);
+  await turns();
+  writes[0]?.();
+  assert.is(await first, true);
+  let isKept = false;
+  const third = marks.add(mark).then((is) => {
+    isKept = is;
+  });
+  await turns();
+  assert.is(isKept, false, "the second write has not ended");
+  writes[1]?.();
+  await third;
+  assert.equal([isKept, await second, writes.length], [true, true, 2]);
 });
 
 test("P5: every partition is compared with the other replica once in a period, with no more at a time than allowed", async () => {
