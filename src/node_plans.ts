@@ -2,7 +2,8 @@
  * Node plans: the plans that this node has made, and the one that is carried out.
  *
  * Plans are kept in memory, for the one who asked to look at and to apply by id; the latest few. Of those that
- * were applied the id and the epoch are kept: whoever has lost the answer, and applies again, is told so.
+ * were applied the id and the epoch are kept: whoever has lost the answer, and applies again, is told so. Where it
+ * is the answer of the voters that was lost, the document tells whether the plan has begun.
  *
  * Invariants
  * 1. A plan is applied under the epoch for which it was made, and under no other.
@@ -21,7 +22,7 @@ import type { NodeMoves } from "./node_moves.ts";
 import type { Topology, TopologyMove } from "./topology.ts";
 import { copies, type MemberNews, whyNotAdvance } from "./topology_advance.ts";
 import { whyNotRevert, withRevert } from "./topology_move.ts";
-import { makePlan, type Plan, planStep, takingIn, waitingNode } from "./topology_plan.ts";
+import { hasBegun, makePlan, type Plan, planStep, takingIn, waitingNode } from "./topology_plan.ts";
 
 export interface NodePlansParts {
   readonly topology: () => Topology;
@@ -81,18 +82,31 @@ export class NodePlans implements MovesApi {
         hint: "A plan is applied at the node that made it, before that is started again. Plan again.",
       });
     }
+    this.#refuseBegun(plan);
     try {
       await cluster.agreement.change((present) => planStep(plan, present));
     } catch (error) {
+      // Of the one that began it nobody could say so: by the topology that there is now, it did.
+      const isOwn = QuorateError.from(error).outcome === "unknown" && hasBegun(plan, topology());
       // Asked twice at once, the second finds the epoch of the first.
-      this.#refuseApplied(id);
-      throw error;
+      if (!isOwn) this.#refuseBegun(plan);
+      if (!isOwn) throw error;
     }
+    this.#noteApplied(plan);
+    return this.#answer(topology());
+  }
+
+  #noteApplied({ answer: { id, epoch } }: Plan): void {
     this.#plans.delete(id);
-    this.#applied.set(id, plan.answer.epoch + 1);
+    this.#applied.set(id, epoch + 1);
     const [oldest] = this.#applied.keys();
     if (this.#applied.size > appliedMax && oldest !== undefined) this.#applied.delete(oldest);
-    return this.#answer(topology());
+  }
+
+  /** Where the answer of the voters was lost, the topology tells what came of it (T1). */
+  #refuseBegun(plan: Plan): void {
+    if (hasBegun(plan, this.#parts.topology())) this.#noteApplied(plan);
+    this.#refuseApplied(plan.answer.id);
   }
 
   /** An error, and no answer as the first time: since then it may be over, or have been taken back. */

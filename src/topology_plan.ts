@@ -8,6 +8,7 @@
  *
  * Invariants
  * 1. The same document, wish and waiting nodes give the same id; another epoch gives another one.
+ * 2. A plan has begun only where the document, or the move in it, is the one that the plan makes.
  *
  * Effects: none. Source: rules T3, I1.
  *
@@ -27,6 +28,7 @@ import {
   notLost,
   sharesOf,
   type Topology,
+  type TopologyMove,
   weightMax,
 } from "./topology.ts";
 import { type MoveChange, withMove, withNextPhase } from "./topology_move.ts";
@@ -45,6 +47,8 @@ export interface PlanFacts {
 export interface Plan {
   readonly answer: PlanAnswer;
   readonly change: MoveChange;
+  /** As it begins; undefined: all of it is done at once. */
+  readonly move: TopologyMove | undefined;
 }
 
 /** A phase is known to all after about two rounds of gossip. */
@@ -75,7 +79,7 @@ export function makePlan(topology: Topology, request: PlanRequest, facts: PlanFa
     warnings: [...warningsOf(topology, end), ...lossesOf(next)],
     next: `quorate cluster apply ${id}`,
   };
-  return { answer, change };
+  return { answer, change, move: next.move };
 }
 
 /** The step of a plan, for the agreement. @throws `contention` for another epoch */
@@ -88,6 +92,27 @@ export function planStep({ answer, change }: Plan, topology: Topology): Topology
     `The plan ${id} was made for epoch ${epoch}, and the epoch is ${topology.epoch} now.`,
     { outcome: "none", epoch: topology.epoch, hint: "Plan again, and look at what it says now." },
   );
+}
+
+/**
+ * Whether a document is the one that the plan makes, or has the move in it that began so. False also where that
+ * is over, or began otherwise: another plan of the same epoch may have won.
+ */
+export function hasBegun({ answer, move }: Plan, topology: Topology): boolean {
+  if (topology.epoch === answer.epoch + 1) return planId(topology) === answer.id;
+  if (move === undefined || topology.move?.begun !== move.begun) return false;
+  return beginOf(move, topology.replicas) === beginOf(topology.move, topology.replicas);
+}
+
+/** What a move has from its first phase to its last one. */
+function beginOf(move: TopologyMove, replicas: Topology["replicas"]): string {
+  const { joining, leaving, lost, sites, phase } = move;
+  const rows = move.rows.map((row) => [
+    row.partition,
+    // From phase 3 on the new row is the one that is read.
+    phase >= 3 ? replicas[row.partition] : row.replicas,
+  ]);
+  return JSON.stringify([joining, leaving, lost, sites, rows]);
 }
 
 function planId(next: Topology): string {

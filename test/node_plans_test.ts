@@ -2,8 +2,9 @@
 
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { QuorateError } from "../src/errors.ts";
 import { NodePlans, type NodePlansParts } from "../src/node_plans.ts";
-import type { Topology } from "../src/topology.ts";
+import type { Topology, TopologyMove } from "../src/topology.ts";
 import type { MemberNews } from "../src/topology_advance.ts";
 import { withNextPhase, withRevert } from "../src/topology_move.ts";
 import { withNamespace } from "../src/topology_namespaces.ts";
@@ -133,6 +134,72 @@ test("a plan that is applied again is refused with the epoch in which it began, 
   }
   const never = await rejectsSlug("invalid-request", plans.apply("0".repeat(16)));
   assert.match(never.detail, "has made no plan");
+});
+
+/** Begins the plan, as the agreement does whose answer is lost. */
+function lostAnswer(): QuorateError {
+  return new QuorateError("timeout", "Not chosen in 10000 ms.", { outcome: "unknown" });
+}
+
+test("a plan whose choice was not known is refused as applied where the topology has it, in any phase", async () => {
+  let topology: Topology = three;
+  let chosen: Topology | undefined;
+  const parts = partsOf(() => topology, {
+    waiting: [facts(4)],
+    agreement: {
+      async change(step: (present: Topology) => Topology | undefined): Promise<Topology> {
+        chosen = step(topology);
+        throw lostAnswer();
+      },
+    },
+  });
+  const began = `it began in epoch ${three.epoch + 1}.`;
+  const later = withNextPhase(joining, joining.move as TopologyMove) as Topology;
+  for (const heard of [joining, later]) {
+    topology = three;
+    const plans = new NodePlans(parts);
+    const { id } = await plans.plan({ join: ["n4"] });
+    assert.is((await rejectsSlug("timeout", plans.apply(id))).outcome, "unknown");
+    assert.is(chosen?.move?.begun, joining.move?.begun);
+    topology = heard;
+    for (let time = 0; time < 2; time += 1)
+      assert.match((await rejectsSlug("invalid-request", plans.apply(id))).detail, began);
+  }
+});
+
+test("a plan whose choice was not known is answered where the topology has it by then", async () => {
+  let topology: Topology = three;
+  const parts = partsOf(() => topology, {
+    waiting: [facts(4)],
+    agreement: {
+      async change(step: (present: Topology) => Topology | undefined): Promise<Topology> {
+        topology = step(topology) as Topology;
+        throw lostAnswer();
+      },
+    },
+  });
+  const plans = new NodePlans(parts);
+  const { id, epoch } = await plans.plan({ join: ["n4"] });
+  assert.is((await plans.apply(id)).move?.begun, epoch + 1);
+  await rejectsSlug("invalid-request", plans.apply(id));
+});
+
+test("a plan that lost against another one of its epoch is no applied one", async () => {
+  let topology: Topology = three;
+  const parts = partsOf(() => topology, {
+    waiting: [facts(4), facts(5)],
+    agreement: {
+      change: async (step: (present: Topology) => Topology | undefined) => step(topology),
+    },
+  });
+  const plans = new NodePlans(parts);
+  const { id } = await plans.plan({ join: ["n5"] });
+  const { id: other } = await plans.plan({ join: ["n4"], drain: ["n1"] });
+  for (let state: Topology | undefined = joining; state?.move !== undefined; ) {
+    topology = state;
+    for (const lost of [id, other]) await rejectsSlug("contention", plans.apply(lost));
+    state = withNextPhase(state, state.move);
+  }
 });
 
 test.run();
