@@ -21,7 +21,7 @@ import { isCount, isFields } from "./agreed.ts";
 import { Agreement, agreementTopics, voteTopic } from "./agreement.ts";
 import { Boots } from "./boots.ts";
 import { toHex } from "./bytes.ts";
-import { askInTurn, documentsAt } from "./cluster_asking.ts";
+import { askInTurn, askMs, documentsAt } from "./cluster_asking.ts";
 import { FormerMembers } from "./cluster_former.ts";
 import type { ClusterOptions, ServingPorts } from "./cluster_options.ts";
 import { ClusterProtocol, pledgeTopic } from "./cluster_protocol.ts";
@@ -53,7 +53,6 @@ import { whyNotSuccessor } from "./topology_successor.ts";
 
 /** A mark for repair goes to a node that can compare. */
 export const markTopic = "mark";
-const askMs = 2000;
 /** How often the addresses of `--peers` are asked while a start waits to be registered. */
 const findMs = 1000;
 /** A new address that is not in the topology yet is proposed again after so long. */

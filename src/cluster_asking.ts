@@ -2,12 +2,12 @@
  * Cluster asking: what a node asks of a cluster before it is a part of it, or where it has lost sight of it.
  *
  * An empty node asks one member to take it in, while the others hear of it. Whoever is asked for a plan has
- * to know who waits, so all members are told. Where the one that was asked is gone, or cannot take it in
+ * to know who waits, so `askedMax` members are told: all of them but in a large cluster. Where the one that was asked is gone, or cannot take it in
  * now, another one is: its disk may have been replaced, so that it waits to be taken in itself.
  *
  * An answer may take five times as long as any other, since all members have to be asked for it, and so long
- * nobody can tell that an address is a dead one. The members hear of the node meanwhile, again and again:
- * `cluster_waiting` forgets who is silent for longer than that.
+ * nobody can tell that an address is a dead one. The members hear of the node meanwhile, again and again, and
+ * at most `toldGapMsMax` apart: `cluster_waiting` forgets who is silent for longer than that.
  *
  *     n4 -> n3 (gone): join        n4 -> n1, n2: waiting    at 0 s
  *                                  n4 -> n1, n2: waiting    at 2, 4, 6, 8 s
@@ -22,16 +22,20 @@ import { isFields } from "./agreed.ts";
 import { documentTopic } from "./agreement.ts";
 import type { Clock } from "./capability.ts";
 import type { Slug } from "./errors.ts";
-import type { JoinerParts } from "./join.ts";
+import { type JoinerParts, joinRetryMs } from "./join.ts";
 import type { Peers } from "./peers.ts";
 import type { Topology } from "./topology.ts";
 
+/** How long an answer is waited for that needs nobody else. */
+export const askMs = 2000;
+/** Who is being asked may refuse just before the others hear again; they do when the next one is asked. */
+export const toldGapMsMax = askMs + joinRetryMs;
 /** So many members hear of a node that wants to join. */
 const askedMax = 16;
 
 /**
  * The `ask` of `joinAt`: at `address` first, and then at the other members of the document. While one is
- * asked, all hear of it every `timeoutMs`.
+ * asked, all of these hear of it every `timeoutMs`.
  */
 export function askInTurn(
   peers: Pick<Peers, "askAt">,

@@ -13,15 +13,18 @@
  */
 
 import type { Clock } from "./capability.ts";
+import { toldGapMsMax } from "./cluster_asking.ts";
 import type { MemberFacts } from "./topology_steps.ts";
 
 /**
- * A node that wants to join tells every member so at least every 2 s, whomever it asks and however long that takes
- * (`askInTurn`): with this it may be unheard four times. Longer, and who was stopped would stay in the list.
+ * A node that wants to join tells so at most `toldGapMsMax` apart, whomever it asks and however long that takes
+ * (`askInTurn`): with this it may be unheard twice. Longer, and who was stopped would stay in the list.
  */
 const waitingMsMax = 10_000;
+/** What a link may take more, or less, than the time before. */
+const marginMs = 2000;
 /** Who has not asked for so long may have been started again with another empty folder, as another node. */
-const silentMs = 3000;
+const silentMs = toldGapMsMax + marginMs;
 const waitingMax = 64;
 
 export class Waiting {

@@ -231,7 +231,8 @@ interface Refused {
   readonly isMember: boolean;
 }
 
-const retryMs = 1000;
+/** Who is not taken in asks again after so long. */
+export const joinRetryMs = 1000;
 const sayMs = 10_000;
 /** What a member has said counts for so long, whatever those say that are none: it is asked again by then. */
 const memberSaidMs = 60_000;
@@ -279,7 +280,7 @@ export async function joinAt<Document extends AgreedDocument>(
       saidMs = nowMs;
       report.log("warn", `Not ready: waiting to join. ${said}`, {});
     }
-    await new Promise<void>((resolve) => void clock.after(retryMs, resolve));
+    await new Promise<void>((resolve) => void clock.after(joinRetryMs, resolve));
   }
   return undefined;
 }

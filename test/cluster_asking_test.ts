@@ -4,7 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { refusalOf } from "../src/agreed.ts";
-import { askInTurn } from "../src/cluster_asking.ts";
+import { askInTurn, toldGapMsMax } from "../src/cluster_asking.ts";
 import { QuorateError } from "../src/errors.ts";
 import { genesisOf } from "../src/topology_steps.ts";
 
@@ -73,6 +73,7 @@ test("askInTurn() tells the members every two seconds, while it waits at an addr
   const asked = await asking;
   assert.is(asked.at, "10.0.0.2:80");
   assert.ok("error" in asked);
+  assert.is(toldGapMsMax, 3000, "from 8 s until it asks another one, a second after 10 s");
   for (const at of ["10.0.0.1:80", "10.0.0.3:80"]) {
     assert.equal(heard.get(at), [0, 2000, 4000, 6000, 8000]);
   }

@@ -39,11 +39,25 @@ test("Waiting: who was started again with another empty folder is the one of its
   const waiting = new Waiting(clock);
   const [before, after] = [facts(1), { ...facts(2), name: "n1" }];
   waiting.note(before);
-  await clock.advance(3000);
+  await clock.advance(5000);
   waiting.note(after);
   assert.equal(waiting.list(isNoMember), [after], "a plan would wait for ever for the other one");
   waiting.note(before);
   assert.equal(waiting.list(isNoMember), [before, after], "there are two, and both ask");
+});
+
+test("Waiting: of two of one name that both ask, each is told of at any time", async () => {
+  const clock = new SimClock();
+  const waiting = new Waiting(clock);
+  const [often, seldom] = [facts(1), { ...facts(2), name: "n1" }];
+  // Who asks where nobody is tells the others at these seconds, see `cluster_asking`.
+  const seconds = [0, 2, 4, 6, 8, 11, 13];
+  for (let second = 0; second <= 13; second += 1) {
+    waiting.note(often);
+    assert.is(waiting.list(isNoMember).length, second === 0 ? 1 : 2, `at ${second} s`);
+    if (seconds.includes(second)) waiting.note(seldom);
+    await clock.advance(1000);
+  }
 });
 
 test("Waiting: who asks from an address of another one takes its place, and nobody else's", () => {
