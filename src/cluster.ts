@@ -310,13 +310,10 @@ export class Cluster {
     }
   }
 
-  /** A member that is reached elsewhere now says so in the topology, for those who come later. */
+  /** A member that is reached elsewhere now, or runs on another host, says so in the topology. */
   #tellAddresses(): void {
     const { self, settings, document, report, clock } = this.#options;
     const { addresses, clientUrl, host } = settings;
-    const own = document()?.present.members.find(({ nodeId }) => nodeId === self.nodeId);
-    if (own === undefined || addresses.length === 0 || this.#isClosed) return;
-    if (addresses.join(" ") === own.addresses.join(" ") && clientUrl === own.clientUrl) return;
     const step = (present: Topology): Topology | undefined =>
       memberById(present, self.nodeId) === undefined
         ? undefined
@@ -325,6 +322,9 @@ export class Cluster {
             ...(clientUrl === undefined ? {} : { clientUrl }),
             ...(host === undefined ? {} : { host }),
           });
+    const present = document()?.present;
+    if (present === undefined || addresses.length === 0 || this.#isClosed) return;
+    if (step(present) === undefined) return;
     this.agreement
       .propose(step)
       .catch((error: unknown) => {

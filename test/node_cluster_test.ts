@@ -446,6 +446,32 @@ test("a member that comes back on another address tells that again, where the to
   await town.close();
 });
 
+test("a member that comes back under another host alone tells that too", async () => {
+  const town = new Town(3);
+  await town.startAll();
+  const place = town.places[2] as Place;
+  const { epoch } = town.at(0).ring();
+  const hosts = (): readonly string[] =>
+    town
+      .at(0)
+      .ring()
+      .members.map(({ host }) => host)
+      .sort();
+  assert.equal(hosts(), ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+  for (const [host, told] of [
+    ["rack-7", "rack-7"],
+    [undefined, "10.0.0.3"],
+  ] as const) {
+    town.kill(2);
+    place.host = host;
+    await town.start(2, undefined);
+    await town.until(() => hosts()[2] === told);
+  }
+  await town.pass(10_000);
+  assert.is(town.at(0).ring().epoch, epoch + 2, "who has told it proposes nothing more");
+  await town.close();
+});
+
 test("I4, P9: a node whose disk was rolled back fills by itself; its vote stays void, after another start too", async () => {
   const town = new Town(3);
   await town.startAll();

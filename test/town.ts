@@ -16,6 +16,8 @@ import { smallSettings } from "./store_harness.ts";
 export interface Place {
   readonly name: string;
   address: string;
+  /** The machine that it runs on, where that is told. */
+  host?: string | undefined;
   disk: SimDisk;
   table: MemoryTableDisk;
   starts: number;
@@ -90,6 +92,7 @@ export class Town {
           peers,
           secret: this.secret,
           addresses: [place.address],
+          ...(place.host === undefined ? {} : { host: place.host }),
           ...(expect === undefined ? {} : { expect }),
           ...(place.autoJoin === true ? { autoJoin: true } : {}),
         },
