@@ -132,6 +132,9 @@ interface Target {
   /** Not before this, after a failure. */
   notBeforeMs: number;
   retryMs: number;
+  /** The same for those past their age, which go as soon as the disk has room for their marks. */
+  oldNotBeforeMs: number;
+  oldRetryMs: number;
 }
 
 const headerBytes = 23;
@@ -285,6 +288,8 @@ export class Handoff {
         isAway: false,
         notBeforeMs: 0,
         retryMs: retryMsMin,
+        oldNotBeforeMs: 0,
+        oldRetryMs: retryMsMin,
       };
       this.#targets.set(storeId, target);
     }
@@ -342,10 +347,11 @@ export class Handoff {
   #begin(storeId: string, target: Target): void {
     const { clock, port } = this.#options;
     if (this.#isClosed || target.delivering !== undefined || target.count === 0) return;
-    const isDue = clock.monotonicMs() >= target.notBeforeMs;
-    const isOld = this.#isTooOld(target.oldestMs);
-    if (!isOld && (!isDue || !port.isUp(storeId))) return;
-    target.delivering = this.#deliverAll(storeId, target)
+    const nowMs = clock.monotonicMs();
+    const mayDeliver = nowMs >= target.notBeforeMs && port.isUp(storeId);
+    const isOld = this.#isTooOld(target.oldestMs) && nowMs >= target.oldNotBeforeMs;
+    if (!isOld && !mayDeliver) return;
+    target.delivering = this.#deliverAll(storeId, target, mayDeliver)
       .catch((error) => {
         this.#options.report.log("warn", "Hints could not be delivered; they are kept.", {
           storeId,
@@ -364,19 +370,18 @@ export class Handoff {
     return stampMs !== undefined && stampMs + limits.ageMaxMs < clock.nowMs();
   }
 
-  /** Walks everything that is kept for a store once. */
-  async #deliverAll(storeId: string, target: Target): Promise<void> {
-    const { clock, store, port, report } = this.#options;
+  /** Walks everything that is kept for a store once; where nothing may be delivered, for what is too old. */
+  async #deliverAll(storeId: string, target: Target, mayDeliver: boolean): Promise<void> {
+    const { clock, store, report } = this.#options;
     const prefix = fromHex(storeId);
     assert(prefix?.length === storeIdBytes, "handoff: a store id has 32 hex digits");
-    const isUp = port.isUp(storeId);
     target.isAway = false;
     let oldestMs: number | undefined;
     for (let partition = 0; partition < store.partitions; partition += 1) {
       const range = { partition, namespaceNumber: hintNamespace, prefix, limit: pieceCount };
       for (const piece of piecesOf(store, range)) {
         if (this.#isClosed) return;
-        const left = await this.#deliverPiece(piece, target, isUp);
+        const left = await this.#deliverPiece(piece, target, mayDeliver);
         for (const { record } of left) {
           const ms = record === undefined ? undefined : hlcWallMs(recordVersion(record).hlc);
           if (ms !== undefined && (oldestMs === undefined || ms < oldestMs)) oldestMs = ms;
@@ -385,16 +390,20 @@ export class Handoff {
     }
     // What was kept since may have been missed by the walk: it is no older than that.
     target.oldestMs = oldestMs ?? (target.count > 0 ? clock.nowMs() : undefined);
+    const isOld = this.#isTooOld(oldestMs);
+    target.oldNotBeforeMs = isOld ? clock.monotonicMs() + target.oldRetryMs : 0;
+    target.oldRetryMs = isOld ? Math.min(retryMsMax, target.oldRetryMs * 2) : retryMsMin;
     if (target.isAway) throw notReached();
+    if (!mayDeliver) return;
     target.retryMs = retryMsMin;
-    if (isUp) report.sometimes("handoff: hints delivered");
+    report.sometimes("handoff: hints delivered");
   }
 
   /** Delivers a piece, some at once, paced; answers those that stay. */
   async #deliverPiece(
     piece: readonly StoredHint[],
     target: Target,
-    isUp: boolean,
+    mayDeliver: boolean,
   ): Promise<readonly StoredHint[]> {
     const { clock, store, limits } = this.#options;
     const beganMs = clock.monotonicMs();
@@ -403,11 +412,13 @@ export class Handoff {
     let bytes = 0;
     for (let start = 0; start < piece.length; start += underWayMax) {
       const part = piece.slice(start, start + underWayMax);
-      const fates = await Promise.all(part.map((item) => this.#deliverOne(item, target, isUp)));
+      const fates = await Promise.all(
+        part.map((item) => this.#deliverOne(item, target, mayDeliver)),
+      );
       for (const [index, item] of part.entries()) (fates[index] === true ? gone : left).push(item);
       bytes += part.reduce((sum, item) => sum + storedBytes(item), 0);
       const aheadMs = beganMs + (bytes / limits.bytesPerSecond) * 1000 - clock.monotonicMs();
-      if (isUp && aheadMs >= 1) await this.#pauses.wait(aheadMs);
+      if (mayDeliver && aheadMs >= 1) await this.#pauses.wait(aheadMs);
       if (this.#isClosed) break;
     }
     // Only now: each of them was durably answered. One that was replaced meanwhile stays.
@@ -416,7 +427,7 @@ export class Handoff {
   }
 
   /** Whether the hint may go. */
-  async #deliverOne(item: StoredHint, target: Target, isUp: boolean): Promise<boolean> {
+  async #deliverOne(item: StoredHint, target: Target, mayDeliver: boolean): Promise<boolean> {
     const { port, report } = this.#options;
     const hint = parseHint(item);
     // Its bytes are damaged: whom it was for is told by its key, and what it held by a comparison.
@@ -424,7 +435,7 @@ export class Handoff {
     if (hint === undefined || this.#isTooOld(hlcWallMs(hint.record.version.hlc))) {
       return this.#dropKept(item, hint === undefined ? "its bytes are damaged" : "it is too old");
     }
-    if (!isUp) return false;
+    if (!mayDeliver) return false;
     const reply = await port.deliver(hint).catch((error: unknown): HintReply => {
       // One that takes too long on a slow link holds up no other; one that is gone ends the walk.
       if (!port.isUp(hint.storeId)) throw error;

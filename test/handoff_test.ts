@@ -304,8 +304,43 @@ test("H2: a hint past its age stays while the disk has no room for the mark of i
   await world.clock.advance(70_000);
   assert.is(handoff.status()[0]?.count, 1);
   target.hasRoom = true;
-  await world.clock.advance(5000);
+  await world.clock.advance(20_000);
   assert.equal([handoff.status(), target.marks], [[], [3]]);
+  await handoff.close();
+  await store.close();
+});
+
+test("a hint past its age that has to stay leaves the others to be tried less and less often", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  target.up.add(away);
+  target.hasRoom = false;
+  let tries = 0;
+  target.answer = async () => {
+    tries += 1;
+    return "away";
+  };
+  let marks = 0;
+  const { mark } = target;
+  target.mark = (partition) => {
+    marks += 1;
+    return mark(partition);
+  };
+  const handoff = openHandoff(world, store, target, { ageMaxMs: 60_000 });
+  await handoff.keep(hintOf("old"));
+  await world.clock.advance(59_500);
+  const now = BigInt(hlcAt(world.clock.nowMs()) - hlcAt(1_700_000_000_000));
+  await handoff.keep(hintOf("new", Number(now)));
+  tries = 0;
+  await world.clock.advance(31_500);
+  assert.ok(tries <= 2, `the next tries are up to a minute apart: ${tries}`);
+  assert.is(marks, 5, "after 1, 2, 4, 8 and 16 seconds");
+  target.hasRoom = true;
+  target.answer = async () => "done";
+  handoff.wake(away);
+  await world.clock.advance(1000);
+  assert.equal([handoff.status(), target.marks.length, target.took.length], [[], 1, 1]);
   await handoff.close();
   await store.close();
 });
