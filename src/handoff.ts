@@ -155,6 +155,7 @@ export class Handoff {
   readonly #targets = new Map<string, Target>();
   #cancelTick: () => void = () => {};
   #isClosed = false;
+  #removing: Promise<void> = Promise.resolve();
   readonly #pauses: Pauses;
 
   private constructor(options: HandoffOptions) {
@@ -165,13 +166,14 @@ export class Handoff {
   /** Counts what the store holds, and begins to deliver it. */
   static open(options: HandoffOptions): Handoff {
     const handoff = new Handoff(options);
+    const nameless: StoredHint[] = [];
     for (let partition = 0; partition < options.store.partitions; partition += 1) {
       for (const item of itemsOf(options.store, partition, new Uint8Array(0))) {
-        // Of a damaged key that names no store nobody knows whom it was for.
-        if (item.key.length < storeIdBytes) continue;
-        handoff.#add(toHex(item.key.subarray(0, storeIdBytes)), item);
+        if (item.key.length < aboutBytes) nameless.push(item);
+        else handoff.#add(toHex(item.key.subarray(0, storeIdBytes)), item);
       }
     }
+    if (nameless.length > 0) handoff.#removing = handoff.#removeNameless(nameless);
     handoff.#tickLater();
     return handoff;
   }
@@ -274,6 +276,7 @@ export class Handoff {
     this.#isClosed = true;
     this.#cancelTick();
     this.#pauses.end();
+    await this.#removing;
     await Promise.all([...this.#targets.values()].map(({ delivering }) => delivering));
   }
 
@@ -334,6 +337,24 @@ export class Handoff {
       storeId,
       why,
     });
+  }
+
+  /** Of a damaged key that is too short nobody knows whom it was for; no walk would come to it. Never rejects. */
+  async #removeNameless(items: readonly StoredHint[]): Promise<void> {
+    try {
+      for (const _ of await this.#options.store.forget(items)) this.#noteNameless();
+    } catch (error) {
+      const why = QuorateError.from(error).detail;
+      this.#options.report.log("warn", "Hints with damaged keys stay until the next start.", {
+        why,
+      });
+    }
+  }
+
+  #noteNameless(): void {
+    const { report } = this.#options;
+    report.count("hints_dropped");
+    report.log("warn", "A hint was dropped: its damaged key does not tell whom it was for.", {});
   }
 
   #tickLater(): void {
@@ -431,7 +452,10 @@ export class Handoff {
     const { port, report } = this.#options;
     const hint = parseHint(item);
     // Its bytes are damaged: whom it was for is told by its key, and what it held by a comparison.
-    if (hint === undefined && item.key.length < aboutBytes) return true;
+    if (hint === undefined && item.key.length < aboutBytes) {
+      this.#noteNameless();
+      return true;
+    }
     if (hint === undefined || this.#isTooOld(hlcWallMs(hint.record.version.hlc))) {
       return this.#dropKept(item, hint === undefined ? "its bytes are damaged" : "it is too old");
     }

@@ -101,7 +101,7 @@ export const counterTable: Readonly<Record<string, CounterRow>> = {
   },
   hints_dropped: {
     metric: "quorate_hints_dropped_total",
-    help: "Kept writes given up, by age or for want of room: repair has to do them.",
+    help: "Kept writes given up, by age, for want of room or as damaged: repair has to do them.",
   },
   repair_agreed: {
     metric: "quorate_repair_agreed_total",

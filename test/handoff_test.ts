@@ -8,12 +8,13 @@ import { SimClock } from "../sim/clock.ts";
 import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
 import { fromHex, utf8Bytes } from "../src/bytes.ts";
-import { silentReport } from "../src/capability.ts";
+import { type Report, silentReport } from "../src/capability.ts";
 import { Handoff, type HandoffLimits, type Hint, type HintReply } from "../src/handoff.ts";
 import { type Hlc, hlcAt } from "../src/hlc.ts";
 import type { StoredRecord } from "../src/record.ts";
 import { Ring } from "../src/ring.ts";
 import { Store } from "../src/store.ts";
+import { ownNamespaces } from "../src/store_own.ts";
 import type { TableChange } from "../src/table.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 
@@ -49,6 +50,8 @@ class Target {
     return reply;
   };
 }
+
+const allKeys = { prefix: new Uint8Array(0), reverse: false, limit: 100 };
 
 interface World {
   readonly clock: SimClock;
@@ -89,11 +92,12 @@ function openHandoff(
   store: Store,
   port: Target,
   change: Partial<HandoffLimits> = {},
+  report: Report = silentReport,
 ) {
   const { clock } = world;
   return Handoff.open({
     clock,
-    report: silentReport,
+    report,
     store,
     port,
     limits: { ...limits, ...change },
@@ -638,6 +642,51 @@ test("H1: a hint whose key is damaged goes, and holds up no other", async () => 
     handoff.status().map(({ count }) => count),
     handoff.status().map(() => 0),
   );
+  await handoff.close();
+  await store.close();
+});
+
+test("H1: a hint whose damaged key tells nobody is removed, counted and told of", async () => {
+  const world = newWorld();
+  const first = await openStore(world);
+  const keeper = openHandoff(world, first, new Target());
+  for (const key of ["a", "b", "c", "d"]) await keeper.keep(hintOf(key));
+  await keeper.close();
+  await first.close();
+  // The first byte, all but one of the store's id, and all but one of what a mark is made of; one is whole.
+  const lengths = [1, 15, 18];
+  world.table.damage((entries) =>
+    entries
+      .filter(({ key }) => key[0] !== 0xff)
+      .flatMap(({ key, value }): TableChange[] => {
+        const length = lengths.shift();
+        if (length === undefined) return [];
+        return [
+          { key, value: undefined },
+          { key: key.slice(0, 6 + length), value },
+        ];
+      }),
+  );
+  const store = await openStore(world);
+  const counted: string[] = [];
+  const told: string[] = [];
+  const report: Report = {
+    ...silentReport,
+    count: (name) => void counted.push(name),
+    log: (_, message) => void told.push(message),
+  };
+  const target = new Target();
+  const handoff = openHandoff(world, store, target, {}, report);
+  await world.clock.advance(2000);
+  const left = [0, 1, 2, 3].flatMap(
+    (partition) => store.scan(partition, ownNamespaces.hints, allKeys).items,
+  );
+  assert.is(left.length, 1);
+  assert.equal(counted, new Array(3).fill("hints_dropped"));
+  assert.is(told.filter((message) => /damaged key/.test(message)).length, 3);
+  target.up.add(away);
+  await world.clock.advance(2000);
+  assert.equal([handoff.status(), target.took.length, target.marks], [[], 1, []]);
   await handoff.close();
   await store.close();
 });
