@@ -80,11 +80,11 @@ export type HintReply =
   | "done"
   /** Not now: it is kept. */
   | "later"
-  /** One whom it is for cannot be reached, or does not answer: it is kept, and tried less and less often. */
+  /** One whom it is for cannot be reached, or does not answer in time: it is kept, and tried less and less often. */
   | "away";
 
 export interface HintPort {
-  /** Gives one hint to the store; rejects when it cannot be reached, or does not answer in time. */
+  /** Gives one hint to the store. Does not reject where that cannot be reached: the answer is `away`. */
   deliver(hint: Hint): Promise<HintReply>;
   /** Whether the store answers at present. */
   isUp(storeId: string): boolean;
@@ -460,11 +460,9 @@ export class Handoff {
       return this.#dropKept(item, hint === undefined ? "its bytes are damaged" : "it is too old");
     }
     if (!mayDeliver) return false;
-    const reply = await port.deliver(hint).catch((error: unknown): HintReply => {
-      // One that takes too long on a slow link holds up no other; one that is gone ends the walk.
-      if (!port.isUp(hint.storeId)) throw error;
-      return "away";
-    });
+    const reply = await port.deliver(hint);
+    // One that takes too long on a slow link holds up no other; one that is gone ends the walk.
+    if (reply === "away" && !port.isUp(hint.storeId)) throw notReached();
     if (reply === "away") target.isAway = true;
     if (reply === "done") report.count("hints_delivered");
     else report.sometimes("handoff: hint answered later");

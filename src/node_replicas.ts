@@ -506,10 +506,9 @@ export class NodeReplicas {
     this.#parts.report.sometimes("hint: to those who hold it now");
     // One that is away holds up neither the others nor what is kept for other partitions.
     const replies = await Promise.all(
-      writers.map(async (writer): Promise<HintReply> => {
-        if (!this.#isReached(writer.storeId)) return "away";
-        return this.#deliverTo(writer, hint).catch(() => "away");
-      }),
+      writers.map((writer) =>
+        this.#isReached(writer.storeId) ? this.#deliverTo(writer, hint) : "away",
+      ),
     );
     if (replies.includes("away")) return "away";
     return replies.every((reply) => reply === "done") ? "done" : "later";
@@ -534,10 +533,13 @@ export class NodeReplicas {
     } as const;
     // Its own replica did not take it either, while it waited to be told what others remember of it.
     const isOwn = member.nodeId === identity.nodeId;
-    const reply = isOwn
-      ? await this.counted(() => this.replica.write(request, true))
-      : await cluster.peers.request(member.nodeId, request, hintTimeoutMs);
-    switch (reply.kind) {
+    const asked = isOwn
+      ? this.counted(() => this.replica.write(request, true))
+      : cluster.peers.request(member.nodeId, request, hintTimeoutMs);
+    const reply = await asked.catch(() => undefined);
+    switch (reply?.kind) {
+      case undefined:
+        return "away";
       case "took":
       case "superseded":
       case "covered":

@@ -698,13 +698,13 @@ test("H1: one that its target never answers in time holds up no other hint", asy
   const keys = Array.from({ length: 600 }, (_, index) => `k${1000 + index}`);
   const slow = keys[3] as string;
   target.answer = async ({ key }) => {
-    if (new TextDecoder().decode(key) === slow) throw new Error("no answer in time");
+    if (new TextDecoder().decode(key) === slow) return "away";
     return "done";
   };
   const handoff = openHandoff(world, store, target);
   for (const key of keys) await handoff.keep(hintOf(key));
   target.up.add(away);
-  await world.clock.advance(1500);
+  await world.clock.advance(3000);
   assert.is(handoff.status()[0]?.count, 1);
   assert.is(target.took.length, keys.length - 1);
   await handoff.close();
@@ -719,7 +719,7 @@ test("a target that is found to be gone is not asked for the rest of what is kep
   target.answer = async () => {
     asked += 1;
     target.up.delete(away);
-    throw new Error("the connection is cut");
+    return "away";
   };
   const handoff = openHandoff(world, store, target);
   for (let index = 0; index < 100; index += 1) await handoff.keep(hintOf(`k${index}`));
