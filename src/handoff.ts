@@ -9,8 +9,12 @@
  *     key of a hint      0 store id 16 | 16 partition u16 | 18 n u8 | 19 namespace u32 | 23 key
  *
  * Invariants
- * 1. A hint is durable when `keep` resolves, and goes only after its target has durably answered
- *    `took`, `superseded` or `covered`, or when it is dropped for its bounds, which marks the partition.
+ * 1. A hint is durable when `keep` resolves, and goes only
+ *    - after its target has durably answered `took`, `superseded` or `covered`; where that holds the
+ *      partition no more, after all who hold it now have;
+ *    - when its namespace is deleted;
+ *    - when it is too old, beyond the bound, or damaged: its partition is marked first. Where its key does
+ *      not even tell the partition, it is counted and told of alone.
  * 2. `bytes` and `count` of a target are never above the bounds by more than the hint being kept.
  * 3. Deliveries to one target under way are at most `underWayMax`, and no faster than the rate.
  *
