@@ -352,7 +352,7 @@ export const commands: readonly CommandRow[] = [
     arguments: [
       [
         "[wait]",
-        "Waits until none are left on any member that can be reached, nor marks of those that were given up.",
+        "Waits until none are left on any member that can be reached, and nothing is marked to be compared first.",
       ],
     ],
     meaning: "Prints the writes that a node keeps for nodes that were away.",

@@ -67,7 +67,7 @@ function targetsTable({ targets }: HintsInfo): Promise<string> {
 }
 
 function marksText({ marks }: HintsInfo): string {
-  return `Of ${grouped(marks)} partitions hints were given up: repair brings what they said`;
+  return `${grouped(marks)} comparisons are still to be made`;
 }
 
 /** Its name, or the store when it is no member any more. */
@@ -168,7 +168,7 @@ function stillLeft(look: Look, limitMs: number): QuorateError {
     ...targets
       .filter(({ count }) => count > 0)
       .map((target) => `${shown(node)} keeps ${grouped(target.count)} for ${nameOf(target)}`),
-    ...(marks > 0 ? [`${shown(node)} has to compare ${grouped(marks)} partitions`] : []),
+    ...(marks > 0 ? [`${shown(node)} has still ${grouped(marks)} comparisons to make`] : []),
   ]);
   const said =
     look.asked.length === 0

@@ -80,7 +80,10 @@ export interface HintsInfo {
   readonly node: string;
   readonly count: number;
   readonly bytes: number;
-  /** Pairs of a partition and another replica whose hints were given up: repair compares them first. */
+  /**
+   * Pairs of a partition and another replica that are to be compared first: their hints were given up, or a
+   * read met a record that a watermark overrules.
+   */
   readonly marks: number;
   readonly targets: readonly HintTargetInfo[];
 }

@@ -1,6 +1,6 @@
 /**
- * Handoff wait: waits until no hints are left, here or on the nodes that are heard of, and no marks of hints
- * that were given up: then who was away has all that it missed.
+ * Handoff wait: waits until no hints are left, here or on the nodes that are heard of, and nothing is marked to be
+ * compared first: then who was away has all that it missed.
  *
  * Hints on other nodes are only known by asking, so all are looked at again after a pause. Between two
  * looks a hint may come and go unseen; what is told is that one look found none.

@@ -195,7 +195,7 @@ export const parameters = {
   }),
   hints: z.strictObject({
     wait: flagText(
-      "Answers when no hints and no marks of hints that were given up are left, or 504 when the timeout is over.",
+      "Answers when no hints are left and nothing is marked to be compared first, or 504 when the timeout is over.",
     ).optional(),
     timeout: timeout.optional(),
   }),

@@ -1833,7 +1833,8 @@ export type HintsResponse = Message<"quorate.v1.HintsResponse"> & {
   targets: HintTarget[];
 
   /**
-   * Pairs of a partition and another replica whose hints were given up: repair compares them first.
+   * Pairs of a partition and another replica that are to be compared first: their hints were given up, or a
+   * read met a record that a watermark overrules.
    *
    * @generated from field: uint64 marks = 5;
    */
