@@ -93,7 +93,8 @@ async function waitForNone({ config, options }: Invocation, io: Io): Promise<num
     for (;;) {
       const isNone = countIn(look) === 0 && look.asked.length > 0;
       if (isNone && !isMarked) break;
-      // A mark may have been handed on between the answers of one look; another one finds it.
+      // A mark may have been handed on between the answers of one look; another one finds it, since each
+      // member is asked what it has now. (A node that waits goes by heartbeats: see its `whenNoHints`.)
       isMarked = look.asked.some(({ marks }) => marks > 0);
       const leftMs = overMs - performance.now();
       if (leftMs <= 0) {

@@ -297,7 +297,8 @@ export class RunningNode implements QuorateNode {
       const marks = own.marks + told.marks;
       const nowMs = clock.monotonicMs();
       if (marks > 0) markedMs = nowMs;
-      // One that was handed on is told of by its new keeper with the next heartbeat.
+      // One that was handed on is told of by its new keeper with the next heartbeat. What the others hold is known
+      // here by heartbeats alone, so it is waited for these; `quorate hints wait` asks all, and looks once more.
       const mayBeHandedOn = markedMs !== undefined && nowMs - markedMs < markHandedMsMax;
       return own.count + told.count + Math.max(marks, mayBeHandedOn ? 1 : 0);
     };
