@@ -23,13 +23,14 @@ import type { ScanPorts } from "./coordinator_scan.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { Document } from "./document.ts";
 import { QuorateError } from "./errors.ts";
-import { Handoff, type Hint, type HintReply, type HintStatus } from "./handoff.ts";
+import { Handoff, type HintStatus } from "./handoff.ts";
 import type { Hlc } from "./hlc.ts";
 import { Holdings } from "./holdings.ts";
 import type { Identity } from "./identity.ts";
 import { Losses } from "./losses.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
 import { type FillStatus, NodeFills } from "./node_fills.ts";
+import { NodeHints } from "./node_hints.ts";
 import { NodeLoss } from "./node_loss.ts";
 import { NodeMoves } from "./node_moves.ts";
 import type { PeerBudgets, Queue } from "./node_options.ts";
@@ -40,14 +41,11 @@ import { TopologyView } from "./node_view.ts";
 import { markVote } from "./node_vote.ts";
 import { NodeWatermarks } from "./node_watermarks.ts";
 import type { DigestReply, ReadReply, ReplyFrom, ScanReply, WriteReply } from "./quorum_message.ts";
-import { encodeRecord, recordBytes } from "./record.ts";
 import { Replica, type Replied } from "./replica.ts";
 import type { Ring } from "./ring.ts";
 import { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
-import type { Member } from "./topology.ts";
 import { sizesInUse } from "./topology_advance.ts";
-import { isDeleted } from "./topology_namespaces.ts";
 import { type Load, loadOf } from "./topology_status.ts";
 
 export interface ReplicasParts {
@@ -74,7 +72,6 @@ export interface ReplicasParts {
 
 /** How long a peer that does not answer the handshake is waited for (I3). */
 const handshakeWaitMs = 2000;
-const hintTimeoutMs = 5000;
 const handOnMsMax = 5000;
 /** What a move takes of the disks and links of those that it copies from. */
 const moveBytesPerSecond = 32 * 1024 * 1024;
@@ -190,11 +187,16 @@ export class NodeReplicas {
       clock,
       report,
       store,
-      port: {
-        deliver: (hint) => this.#deliver(hint),
-        isUp: (store) => this.#isReached(store),
-        mark: (partition, n, store) => this.#repair.mark(partition, n, store),
-      },
+      port: new NodeHints({
+        report,
+        self: { nodeId, storeId },
+        topology: () => document.present,
+        writers: (partition, n) => this.#topology().writers(partition, n),
+        isUp: (other) => cluster.isUp(other),
+        ask: (other, request, timeoutMs) => cluster.peers.request(other, request, timeoutMs),
+        askOwn: (request) => this.counted(() => this.replica.write(request, true)),
+        mark: (partition, n, other) => this.#repair.mark(partition, n, other),
+      }),
       limits: {
         bytesMax: limits.hintBytesMax,
         ageMaxMs: limits.hintAgeMaxMs,
@@ -476,77 +478,6 @@ export class NodeReplicas {
 
   async #learn(document: unknown): Promise<void> {
     await this.#parts.cluster.agreement.learn(document);
-  }
-
-  #nodeOf(storeId: string): Member | undefined {
-    return this.#parts.document.present.members.find((member) => member.storeId === storeId);
-  }
-
-  #isReached(storeId: string): boolean {
-    const { cluster, identity } = this.#parts;
-    if (storeId === identity.storeId) return true;
-    const member = this.#nodeOf(storeId);
-    // What is kept for one that is gone goes to those who hold the partition now.
-    return member === undefined || cluster.isUp(member.nodeId);
-  }
-
-  async #deliver(hint: Hint): Promise<HintReply> {
-    const { present } = this.#parts.document;
-    const member = this.#nodeOf(hint.storeId);
-    const { namespaceNumber, partition, n } = hint;
-    // Nobody waits for it any more.
-    if (isDeleted(present, namespaceNumber)) return "done";
-    // A start may have lost the document that has it, and learns it again.
-    if (!present.namespaces.some(({ number }) => number === namespaceNumber)) return "later";
-    const writers = this.#topology().writers(partition, n);
-    if (member !== undefined && writers.some(({ nodeId }) => nodeId === member.nodeId)) {
-      return this.#deliverTo(member, hint);
-    }
-    // It moved, or its store was replaced: whoever holds the partition now gets it.
-    this.#parts.report.sometimes("hint: to those who hold it now");
-    // One that is away holds up neither the others nor what is kept for other partitions.
-    const replies = await Promise.all(
-      writers.map((writer) =>
-        this.#isReached(writer.storeId) ? this.#deliverTo(writer, hint) : "away",
-      ),
-    );
-    if (replies.includes("away")) return "away";
-    return replies.every((reply) => reply === "done") ? "done" : "later";
-  }
-
-  async #deliverTo(member: Member, hint: Hint): Promise<HintReply> {
-    const { document, cluster, identity } = this.#parts;
-    const { present } = document;
-    const { namespaceNumber, key, n, record } = hint;
-    const bytes = new Uint8Array(recordBytes(record));
-    encodeRecord(record, { namespaceNumber, key }, bytes, 0);
-    const request = {
-      kind: "write",
-      epoch: present.epoch,
-      namespaceNumber,
-      n,
-      key,
-      record: bytes,
-      durability: "fsync",
-      source: "hint",
-      requestId: "hint",
-    } as const;
-    // Its own replica did not take it either, while it waited to be told what others remember of it.
-    const isOwn = member.nodeId === identity.nodeId;
-    const asked = isOwn
-      ? this.counted(() => this.replica.write(request, true))
-      : cluster.peers.request(member.nodeId, request, hintTimeoutMs);
-    const reply = await asked.catch(() => undefined);
-    switch (reply?.kind) {
-      case undefined:
-        return "away";
-      case "took":
-      case "superseded":
-      case "covered":
-        return "done";
-      default:
-        return "later";
-    }
   }
 }
 
