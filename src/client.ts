@@ -16,7 +16,15 @@
  * @module
  */
 
-import type { MovesAnswer, NamespacePolicy, PlanAnswer, PlanRequest } from "./api.ts";
+import {
+  defaultNamespace,
+  listLimitMax,
+  type MovesAnswer,
+  type NamespacePolicy,
+  type PlanAnswer,
+  type PlanRequest,
+  timeoutMsDefault,
+} from "./api.ts";
 import { toBase64url, utf8OrUndefined } from "./bytes.ts";
 import {
   type ClusterInfo,
@@ -127,7 +135,6 @@ export interface Count {
 }
 
 const urlDefault = "http://127.0.0.1:8080";
-const timeoutMsDefault = 5000;
 /**
  * What changes the topology. A node asks the voters for 10 s (`agreement`), and then says who has to come
  * back and whether anything was begun; whoever hangs up before that knows neither.
@@ -137,7 +144,6 @@ const moveOpenHint =
   "It may have begun, or begin yet. Look before it is asked for again: 'quorate cluster status' or GET /v1/cluster/plan.";
 const namespaceOpenHint =
   "It may have taken place, or take place yet: GET /v1/namespaces tells. Asking for the same again is safe.";
-const pageSizeMax = 1000;
 /** Values that `export` asks for in one batch, by count and by bytes. */
 const exportGroupMax = 500;
 const exportGroupBytesMax = 4 * 1024 * 1024;
@@ -250,7 +256,7 @@ export class QuorateClient {
   /** Every record whole, with value and metadata, in bytewise order. */
   async *export(choices: ListChoices = {}): AsyncGenerator<ClientRecord, void, void> {
     checkOptions(tables.list, choices);
-    const pages = { pageSize: pageSizeMax, ...choices, values: false };
+    const pages = { pageSize: listLimitMax, ...choices, values: false };
     let group: Uint8Array[] = [];
     let groupBytes = 0;
     for await (const entry of this.list(pages)) {
@@ -405,7 +411,7 @@ export class QuorateClient {
   async explain(key: Key, choices: RequestChoices = {}): Promise<ExplainInfo> {
     checkOptions(tables.request, choices);
     const { tail = "", query } = keyTarget(bytesOf("key", key));
-    const namespace = choices.namespace ?? this.#options.namespace ?? "default";
+    const namespace = choices.namespace ?? this.#options.namespace ?? defaultNamespace;
     const path = `/v1/explain/${encodeURIComponent(namespace)}${tail}`;
     const timeoutMs = choices.timeoutMs ?? this.#options.timeoutMs ?? timeoutMsDefault;
     const headers = { "Quorate-Timeout": `${timeoutMs}ms` };
@@ -450,7 +456,7 @@ export class QuorateClient {
   ): Promise<FetchAnswer> {
     const own = this.#options;
     const { writes = false } = sent;
-    const namespace = encodeURIComponent(choices.namespace ?? own.namespace ?? "default");
+    const namespace = encodeURIComponent(choices.namespace ?? own.namespace ?? defaultNamespace);
     const timeoutMs = choices.timeoutMs ?? own.timeoutMs;
     // Batches take both; a single read takes no w, and the node refuses what a route does not take.
     const reads = !writes || target.route === "batch";
