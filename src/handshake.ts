@@ -35,6 +35,11 @@ import {
   whyNotTogether,
 } from "./protocol.ts";
 
+/** How long both give it, from the opening of the stream. */
+export const handshakeMsMax = 5000;
+/** How long a stream that is over stays open for the last words, a refusal. */
+export const lastWordsMs = 1000;
+
 /** What a node says of itself. */
 export interface Hello {
   /** The lowest version that it speaks to others now: that of its cluster, or its program's. */

@@ -26,6 +26,7 @@ import { QuorateError } from "./errors.ts";
 import {
   firstFrame,
   type Hello,
+  handshakeMsMax,
   isLaterStart,
   leavingWhy,
   type Nonces,
@@ -70,7 +71,6 @@ interface Pending {
 
 const pauseMsMin = 100;
 const pauseMsMax = 5000;
-const handshakeMsMax = 5000;
 /** Deadlines are rounded up to these: waits of the same length share a timer. */
 const longStepMs = 100;
 const shortStepMs = 10;

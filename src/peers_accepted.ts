@@ -17,6 +17,8 @@ import type { AcceptedStream, Clock, Random, Report } from "./capability.ts";
 import { Channel, type ChannelLimits } from "./channel.ts";
 import {
   type Hello,
+  handshakeMsMax,
+  lastWordsMs,
   leavingWhy,
   type Nonces,
   nonceBytes,
@@ -79,8 +81,6 @@ export interface AcceptedEvents {
 export const leavingTopic = "leaving";
 
 const underWayMax = 8192;
-const handshakeMsMax = 5000;
-const farewellMs = 1000;
 
 /** A stream that another node has opened: its requests come in, replies go out. */
 export class Accepted {
@@ -117,7 +117,7 @@ export class Accepted {
           cancelLate();
           events.onGone();
           // The last words, a refusal, have to get out first.
-          parts.clock.after(farewellMs, () => this.#stream.close());
+          parts.clock.after(lastWordsMs, () => this.#stream.close());
         },
       },
       limits,

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { handshakeMsMax, lastWordsMs } from "./handshake.ts";
 import { pingPeriodMs } from "./rpc_peer.ts";
 
 export interface ServerLimits {
@@ -71,8 +72,8 @@ export const pipelinedCutMax = 4096;
 export const peerStreamsMax = 4096;
 /** Those among them that have not proven yet to be of a node, at once; one more closes another. */
 export const strangersMax = 256;
-/** How long they may take for that: above what the handshake gives them, and its last words. */
-export const strangerMsMax = 7000;
+/** How long they may take for that: a second above what the handshake gives them, and its last words. */
+export const strangerMsMax: number = handshakeMsMax + lastWordsMs + 1000;
 /** A node that dialed is gone when it was silent for so long: it pings all the while. */
 export const peerSilenceMsMax: number = 4 * pingPeriodMs;
 /** How long a half-closed connection may take to close its other half. */
