@@ -230,10 +230,15 @@ export class HttpDates {
   }
 }
 
-/** Pieces of a body that are smaller are put together up to so much. */
-const joinedBytes = 4 * 1024;
+/**
+ * A piece of a body that is smaller costs more than what is in it: its own object, up to a hundred times
+ * that for a body that comes byte by byte. Of larger ones that is next to nothing. `BodyBuffer`, which
+ * keeps the pieces itself, copies small ones together, up to so much; `rpc_body`, whose pieces the RPC
+ * library keeps, charges the budget for each.
+ */
+export const smallPieceBytesMax: number = 4 * 1024;
 
-/** Gathers a body and stops at its limit. */
+/** Gathers a body and stops at its limit. Its small pieces are put together: see `smallPieceBytesMax`. */
 export class BodyBuffer {
   readonly #limit: BodyLimit;
   #chunks: Uint8Array[] = [];
@@ -261,7 +266,7 @@ export class BodyBuffer {
       throw this.#limit.tooLarge(undefined);
     }
     this.#limit.reserve(chunk.length);
-    const isSmall = chunk.length < joinedBytes && this.#chunks.length > 0;
+    const isSmall = chunk.length < smallPieceBytesMax && this.#chunks.length > 0;
     if (isSmall) this.#join(chunk);
     else {
       this.#joined = undefined;
@@ -269,10 +274,9 @@ export class BodyBuffer {
     }
   }
 
-  /** A body may come byte by byte: each piece by itself would cost a hundred times what it holds. */
   #join(chunk: Uint8Array): void {
-    if (this.#joined === undefined || this.#joinedLength + chunk.length > joinedBytes) {
-      this.#joined = new Uint8Array(joinedBytes);
+    if (this.#joined === undefined || this.#joinedLength + chunk.length > smallPieceBytesMax) {
+      this.#joined = new Uint8Array(smallPieceBytesMax);
       this.#joinedLength = 0;
       this.#chunks.push(this.#joined);
     }

@@ -26,17 +26,18 @@ import type { Budget } from "./admission.ts";
 import { valueBytesMaxLimit } from "./api.ts";
 import type { Clock } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
-import { bodyTimedOut } from "./exchange.ts";
+import { bodyTimedOut, smallPieceBytesMax } from "./exchange.ts";
 import { connectError } from "./rpc_error.ts";
 
 /** The largest message: the largest value that any namespace allows, and what surrounds it. */
 export const readMaxBytes: number = valueBytesMaxLimit + 64 * 1024;
 
 const frameHeadBytes = 5;
-/** The RPC library keeps a body as the pieces in which it came, each of which costs so much. */
-const smallPieceBytes = 128;
-/** In larger pieces that is next to nothing. */
-const smallBytesMax = 4 * 1024;
+/**
+ * The RPC library keeps a body as the pieces in which it came, so small ones cannot be put together as
+ * `BodyBuffer` of `exchange` does: each is charged for what its object costs instead.
+ */
+const smallPieceCostBytes = 128;
 
 export interface BoundedBodyOptions {
   readonly clock: Clock;
@@ -113,8 +114,8 @@ export class BoundedBody {
     try {
       this.#gauge.take(chunk);
       // The messages of a stream are answered one by one: what is held is the one that goes on.
-      const isMore = this.#wholeBytes > 0 && chunk.length < smallBytesMax;
-      const cost = isMore ? smallPieceBytes : 0;
+      const isMore = this.#wholeBytes > 0 && chunk.length < smallPieceBytesMax;
+      const cost = isMore ? smallPieceCostBytes : 0;
       const { begunBytes } = this.#gauge;
       this.#smallBytes = this.isStream && begunBytes === 0 ? 0 : this.#smallBytes + cost;
       this.#wholeBytes = this.isStream ? begunBytes : this.#wholeBytes + chunk.length;
