@@ -53,7 +53,7 @@ import { Database } from "./src/database.ts";
 import { QuorateError } from "./src/errors.ts";
 import type { MemberChoices } from "./src/member.ts";
 import { type NodeOptions, openNode } from "./src/node.ts";
-import * as kinds from "./src/options.ts";
+import * as kinds from "./src/option_kinds.ts";
 import {
   addressSpaceBytesMax,
   openDisk,

@@ -65,7 +65,6 @@ import {
   batchBody,
   batchResults,
   bytesField,
-  bytesOf,
   type ClientRecord,
   type ListEntry,
   listEntry,
@@ -82,7 +81,7 @@ import {
   writeResult,
 } from "./client_shapes.ts";
 import { QuorateError } from "./errors.ts";
-import { checkOptions } from "./options.ts";
+import { type BytesName, bytesOf, checkOptions } from "./option_kinds.ts";
 
 export type {
   ClusterInfo,
@@ -526,7 +525,7 @@ function keyTarget(key: Uint8Array): Target {
   return { route: "kv", tail: `/${text.split("/").map(encodeURIComponent).join("/")}` };
 }
 
-function rangeQuery(name: string, bound: Key | undefined): Query {
+function rangeQuery(name: BytesName, bound: Key | undefined): Query {
   if (bound === undefined || bound.length === 0) return {};
   return bytesField(name, bound);
 }

@@ -19,7 +19,7 @@ import {
 } from "./api.ts";
 import type { Fetch } from "./client_fetch.ts";
 import type { BatchOperation } from "./client_shapes.ts";
-import * as options from "./options.ts";
+import * as kinds from "./option_kinds.ts";
 
 /** A key as bytes, or as text. */
 export type Key = string | Uint8Array;
@@ -80,56 +80,53 @@ export interface ClientOptions extends ReadChoices, WriteChoices {
   readonly fetch?: Fetch | undefined;
 }
 
-type KindsOf<Choices> = Readonly<Record<keyof Choices, options.OptionKind>>;
-
-const requestKinds: KindsOf<RequestChoices> = {
-  namespace: options.text,
-  timeoutMs: options.whole(1, timeoutMsMax),
-  consistency: options.oneOf(["one", "quorum", "all"]),
+const requestKinds: kinds.KindsOf<RequestChoices> = {
+  namespace: kinds.text,
+  timeoutMs: kinds.whole(1, timeoutMsMax),
+  consistency: kinds.consistency,
   signal: {
     what: "an AbortSignal",
     fits: (value) => typeof value === "object" && value !== null && "aborted" in value,
   },
 };
 
-const readKinds: KindsOf<ReadChoices> = { ...requestKinds, r: options.replicas };
+const readKinds: kinds.KindsOf<ReadChoices> = { ...requestKinds, r: kinds.replicas };
 
-const durabilities: readonly Durability[] = ["fsync", "memory"];
-const durability = options.oneOf(durabilities);
-const writeKinds: KindsOf<WriteChoices> = { ...requestKinds, w: options.replicas, durability };
+const { durability } = kinds;
+const writeKinds: kinds.KindsOf<WriteChoices> = { ...requestKinds, w: kinds.replicas, durability };
 
-const ttlSeconds = options.whole(1, ttlSecondsMax);
-const valueKinds = { ttlSeconds, contentType: options.text, meta: options.texts };
-const putKinds: KindsOf<PutChoices> = { ...writeKinds, ...valueKinds };
+const ttlSeconds = kinds.whole(1, ttlSecondsMax);
+const valueKinds = { ttlSeconds, contentType: kinds.text, meta: kinds.texts };
+const putKinds: kinds.KindsOf<PutChoices> = { ...writeKinds, ...valueKinds };
 
-const listKinds: KindsOf<ListChoices> = {
+const listKinds: kinds.KindsOf<ListChoices> = {
   ...readKinds,
-  prefix: options.textOrBytes,
-  start: options.textOrBytes,
-  end: options.textOrBytes,
-  reverse: options.flag,
-  values: options.flag,
-  pageSize: options.whole(1, listLimitMax),
-  cursor: { what: "the next of a page", fits: (value) => typeof value === "string" },
+  prefix: kinds.textOrBytes,
+  start: kinds.textOrBytes,
+  end: kinds.textOrBytes,
+  reverse: kinds.flag,
+  values: kinds.flag,
+  pageSize: kinds.whole(1, listLimitMax),
+  cursor: kinds.cursor,
 };
 
-const countKinds: KindsOf<CountChoices> = { ...readKinds, prefix: options.textOrBytes };
+const countKinds: kinds.KindsOf<CountChoices> = { ...readKinds, prefix: kinds.textOrBytes };
 
-const clientKinds: KindsOf<ClientOptions> = {
+const clientKinds: kinds.KindsOf<ClientOptions> = {
   url: { what: "an http or https URL, for example http://127.0.0.1:8080", fits: isHttpUrl },
-  headers: options.texts,
+  headers: kinds.texts,
   fetch: { what: "a function", fits: (value) => typeof value === "function" },
   ...readKinds,
   ...writeKinds,
 };
 
 const policyKinds = {
-  n: options.whole(1, Number.MAX_SAFE_INTEGER),
-  r: options.replicas,
-  w: options.replicas,
-  resolve: options.oneOf(["lww", "siblings"]),
+  n: kinds.whole(1, Number.MAX_SAFE_INTEGER),
+  r: kinds.replicas,
+  w: kinds.replicas,
+  resolve: kinds.oneOf(["lww", "siblings"]),
   ttlSeconds,
-  valueBytesMax: options.whole(1, Number.MAX_SAFE_INTEGER),
+  valueBytesMax: kinds.whole(1, Number.MAX_SAFE_INTEGER),
   durability,
 };
 
@@ -144,29 +141,29 @@ export const tables = {
   batch: { call: "batch()", kinds: { ...readKinds, ...writeKinds } },
   policy: { call: "the policy of a namespace", kinds: policyKinds },
   request: { call: "this call", kinds: requestKinds },
-} as const satisfies Readonly<Record<string, options.OptionTable>>;
+} as const satisfies Readonly<Record<string, kinds.OptionTable>>;
 
-const keyed = { kind: options.text, key: options.textOrBytes };
-const operationTables: Readonly<Record<BatchOperation["kind"], options.OptionTable>> = {
+const keyed = { kind: kinds.text, key: kinds.textOrBytes };
+const operationTables: Readonly<Record<BatchOperation["kind"], kinds.OptionTable>> = {
   get: { call: "a get of a batch", kinds: keyed },
   put: {
     call: "a put of a batch",
-    kinds: { ...keyed, value: options.textOrBytes, ...valueKinds },
+    kinds: { ...keyed, value: kinds.textOrBytes, ...valueKinds },
   },
   delete: { call: "a delete of a batch", kinds: keyed },
 };
 
-const operationTable: options.OptionTable = {
+const operationTable: kinds.OptionTable = {
   call: "an operation of a batch",
-  kinds: { kind: options.oneOf(Object.keys(operationTables)) },
+  kinds: { kind: kinds.oneOf(Object.keys(operationTables)) },
 };
 
 /** @throws `invalid-request` for an operation that says what it cannot */
 export function checkOperations(operations: readonly BatchOperation[]): void {
   for (const operation of operations) {
     const kind: unknown = operation?.kind;
-    if (!isOperationKind(kind)) options.checkOptions(operationTable, { kind: kind ?? null });
-    else options.checkOptions(operationTables[kind], operation);
+    if (!isOperationKind(kind)) kinds.checkOptions(operationTable, { kind: kind ?? null });
+    else kinds.checkOptions(operationTables[kind], operation);
   }
 }
 

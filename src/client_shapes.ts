@@ -14,10 +14,10 @@
  */
 
 import { type Durability, metaNamePattern, metaTextPattern, type NamespacePolicy } from "./api.ts";
-import { isWellFormed, toBase64url, utf8Bytes, utf8OrUndefined } from "./bytes.ts";
+import { toBase64url, utf8OrUndefined } from "./bytes.ts";
 import { bytesIn, errorOfProblem, type Fields, isObject, keyIn, textIn } from "./client_fetch.ts";
 import { QuorateError } from "./errors.ts";
-import { isBytes, shown } from "./options.ts";
+import { type BytesName, bytesOf } from "./option_kinds.ts";
 
 /** A record as it is stored. */
 export class ClientRecord {
@@ -238,7 +238,7 @@ function batchResult(kind: BatchOperation["kind"], result: Fields): BatchResult 
 }
 
 /** `{key}` where the bytes are text, else `{key64}`; the same for values. */
-export function bytesField(name: string, given: string | Uint8Array): Record<string, string> {
+export function bytesField(name: BytesName, given: string | Uint8Array): Record<string, string> {
   const bytes = bytesOf(name, given);
   const text = utf8OrUndefined(bytes);
   return text === undefined ? { [`${name}64`]: toBase64url(bytes) } : { [name]: text };
@@ -250,25 +250,6 @@ function valueField(given: string | Uint8Array): Record<string, string> {
   const field = bytesField("value", bytes);
   const hasCostly = /[^\P{Cc}\n\r\t]/u.test(field["value"] ?? "");
   return hasCostly ? { value64: toBase64url(bytes) } : field;
-}
-
-/** Bytes as they are, text as UTF-8. Throws for text that has no UTF-8 of its own. */
-export function bytesOf(name: string, given: string | Uint8Array): Uint8Array {
-  if (isBytes(given)) return given;
-  const slug = name === "value" ? "invalid-request" : "invalid-key";
-  if (typeof given !== "string") {
-    const said = `The ${name} is ${shown(given)}; it has to be a string or a Uint8Array.`;
-    const hint =
-      "Give text as a string, and anything else as bytes or as text of yours, such as JSON.";
-    throw new QuorateError(slug, said, { hint, outcome: "none" });
-  }
-  if (isWellFormed(given)) return utf8Bytes(given);
-  // An encoder would store U+FFFD instead, and two different texts would become one.
-  throw new QuorateError(
-    slug,
-    `The ${name} holds half of a surrogate pair, which UTF-8 cannot hold.`,
-    { hint: `Give the ${name} as bytes.`, outcome: "none" },
-  );
 }
 
 /** The headers that carry a value's content type and metadata, checked as fetch would not say. */

@@ -32,11 +32,10 @@ import {
   ttlSecondsMax,
 } from "./api.ts";
 import { checkKey } from "./api_limit.ts";
-import { isWellFormed, utf8Bytes } from "./bytes.ts";
 import type { Random } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { QuorateNode } from "./node.ts";
-import * as options from "./options.ts";
+import * as kinds from "./option_kinds.ts";
 import { versionText } from "./version.ts";
 
 /** A key or value: bytes, or text that stands for its UTF-8. */
@@ -125,27 +124,23 @@ export interface DatabasePage {
   readonly next: string | undefined;
 }
 
-type KindsOf<Choices> = Readonly<Record<keyof Choices, options.OptionKind>>;
-
-const consistencies: readonly Consistency[] = ["one", "quorum", "all"];
-const requestKinds: KindsOf<RequestChoices> = {
-  namespace: options.text,
-  consistency: options.oneOf(consistencies),
-  r: options.replicas,
-  w: options.replicas,
-  timeoutMs: options.whole(1, timeoutMsMax),
+const requestKinds: kinds.KindsOf<RequestChoices> = {
+  namespace: kinds.text,
+  consistency: kinds.consistency,
+  r: kinds.replicas,
+  w: kinds.replicas,
+  timeoutMs: kinds.whole(1, timeoutMsMax),
 };
 
-const durabilities: readonly Durability[] = ["fsync", "memory"];
-const deleteKinds: KindsOf<DeleteChoices> = {
+const deleteKinds: kinds.KindsOf<DeleteChoices> = {
   ...requestKinds,
-  durability: options.oneOf(durabilities),
+  durability: kinds.durability,
 };
 
 const contentTypePattern = /^[\x20-\x7e]+$/;
-const putKinds: KindsOf<PutChoices> = {
+const putKinds: kinds.KindsOf<PutChoices> = {
   ...deleteKinds,
-  ttlSeconds: options.whole(1, ttlSecondsMax),
+  ttlSeconds: kinds.whole(1, ttlSecondsMax),
   contentType: {
     what: `1 to ${contentTypeBytesMax} printable ASCII characters`,
     fits: (value) =>
@@ -153,18 +148,18 @@ const putKinds: KindsOf<PutChoices> = {
       value.length <= contentTypeBytesMax &&
       contentTypePattern.test(value),
   },
-  meta: options.object,
+  meta: kinds.object,
 };
 
-const listKinds: KindsOf<ListChoices> = {
+const listKinds: kinds.KindsOf<ListChoices> = {
   ...requestKinds,
-  prefix: options.textOrBytes,
-  start: options.textOrBytes,
-  end: options.textOrBytes,
-  limit: options.whole(1, listLimitMax),
-  cursor: { what: "the next of a page", fits: (value) => typeof value === "string" },
-  reverse: options.flag,
-  values: options.flag,
+  prefix: kinds.textOrBytes,
+  start: kinds.textOrBytes,
+  end: kinds.textOrBytes,
+  limit: kinds.whole(1, listLimitMax),
+  cursor: kinds.cursor,
+  reverse: kinds.flag,
+  values: kinds.flag,
 };
 
 /** What each call takes. */
@@ -173,7 +168,7 @@ const tables = {
   get: { call: "get()", kinds: requestKinds },
   delete: { call: "delete()", kinds: deleteKinds },
   list: { call: "list()", kinds: listKinds },
-} as const satisfies Readonly<Record<string, options.OptionTable>>;
+} as const satisfies Readonly<Record<string, kinds.OptionTable>>;
 
 /** An open data folder. */
 export class Database {
@@ -205,12 +200,12 @@ export class Database {
    * `namespace-not-found`, `disk-full`, `overloaded`, `read-only`, `timeout`
    */
   async put(key: Bytes, value: Bytes, choices: PutChoices = {}): Promise<Written> {
-    options.checkOptions(tables.put, choices);
+    kinds.checkOptions(tables.put, choices);
     const { durability, ttlSeconds, contentType = contentTypeDefault, meta = {} } = choices;
     const answer = await this.#node.put({
       ...this.#options(choices),
       key: keyBytes(key),
-      value: ownBytes(value, "value"),
+      value: ownBytes("value", value),
       contentType,
       meta: metaOf(meta),
       ...(durability === undefined ? {} : { durability }),
@@ -221,7 +216,7 @@ export class Database {
 
   /** The record under a key; undefined when there is none. @throws `corruption`, `timeout` */
   async get(key: Bytes, choices: RequestChoices = {}): Promise<DatabaseRecord | undefined> {
-    options.checkOptions(tables.get, choices);
+    kinds.checkOptions(tables.get, choices);
     const { record } = await this.#node.get({ ...this.#options(choices), key: keyBytes(key) });
     if (record === undefined) return undefined;
     const { version, contentType, meta, expiresAtMs } = record;
@@ -241,7 +236,7 @@ export class Database {
 
   /** Deletes a key, also one that is not there; resolves when that is on disk. */
   async delete(key: Bytes, choices: DeleteChoices = {}): Promise<Written> {
-    options.checkOptions(tables.delete, choices);
+    kinds.checkOptions(tables.delete, choices);
     const { durability } = choices;
     const answer = await this.#node.delete({
       ...this.#options(choices),
@@ -253,16 +248,16 @@ export class Database {
 
   /** A page of keys in bytewise order. @throws `invalid-request` for a cursor of another list */
   async list(choices: ListChoices = {}): Promise<DatabasePage> {
-    options.checkOptions(tables.list, choices);
+    kinds.checkOptions(tables.list, choices);
     const { prefix, start, end, limit = listLimitDefault, cursor, reverse, values } = choices;
     const { items, next } = await this.#node.list({
       ...this.#options(choices),
       limit,
       reverse: reverse === true,
       values: values === true,
-      ...(prefix === undefined ? {} : { prefix: boundBytes(prefix) }),
-      ...(start === undefined ? {} : { start: boundBytes(start) }),
-      ...(end === undefined ? {} : { end: boundBytes(end) }),
+      ...(prefix === undefined ? {} : { prefix: boundBytes("prefix", prefix) }),
+      ...(start === undefined ? {} : { start: boundBytes("start", start) }),
+      ...(end === undefined ? {} : { end: boundBytes("end", end) }),
       ...(cursor === undefined ? {} : { cursor }),
     });
     const shown = items.map((item) => ({
@@ -306,35 +301,23 @@ function writtenOf(answer: Awaited<ReturnType<Api["put"]>>): Written {
 }
 
 function keyBytes(key: Bytes): Uint8Array {
-  const bytes = ownBytes(key, "key");
+  const bytes = ownBytes("key", key);
   checkKey(bytes, { outcome: "none" });
   return bytes;
 }
 
 /** A prefix or an end of a range: it may be empty. */
-function boundBytes(bound: Bytes): Uint8Array {
-  const bytes = ownBytes(bound, "bound");
+function boundBytes(name: "prefix" | "start" | "end", bound: Bytes): Uint8Array {
+  const bytes = ownBytes(name, bound);
   if (bytes.length > keyBytesMax)
     throw invalid(`A prefix or bound has at most ${keyBytesMax} bytes.`);
   return bytes;
 }
 
 /** The bytes of a text, or a copy: `slice` of a Buffer would give another view of the caller's. */
-function ownBytes(given: Bytes, what: "key" | "value" | "bound"): Uint8Array {
-  if (options.isBytes(given)) return new Uint8Array(given);
-  const slug = what === "key" ? "invalid-key" : "invalid-request";
-  if (typeof given !== "string") {
-    throw new QuorateError(slug, `The ${what} is neither a string nor a Uint8Array.`, {
-      outcome: "none",
-      hint: "Give text as a string, anything else as a Uint8Array (a Buffer is one).",
-    });
-  }
-  // An encoder writes U+FFFD for half of a surrogate pair: two different texts would become one.
-  if (isWellFormed(given)) return utf8Bytes(given);
-  throw new QuorateError(slug, `The ${what} holds half of a surrogate pair, which has no UTF-8.`, {
-    outcome: "none",
-    hint: `Give the ${what} as bytes.`,
-  });
+function ownBytes(name: kinds.BytesName, given: Bytes): Uint8Array {
+  const bytes = kinds.bytesOf(name, given);
+  return bytes === given ? new Uint8Array(bytes) : bytes;
 }
 
 function metaOf(meta: Readonly<Record<string, string>>): Meta {

@@ -441,7 +441,7 @@ test("a command that only talks to a node loads none of the server", () => {
     const own = row.name === "import" ? [...rules] : [];
     // The simulator is asked for when it is to run, and needs no client.
     const all = row.name === "sim" ? small.filter((name) => name !== "src/bytes.ts") : small;
-    if (loaded.includes("src/client.ts")) own.push("src/options.ts");
+    if (loaded.includes("src/client.ts")) own.push("src/option_kinds.ts");
     assert.equal(server, [...all, ...own].sort(), `${row.name} loads more`);
   }
   assert.ok(loadedWith(["src/cli_serve.ts"]).includes("lmdb"), "the server would be found");

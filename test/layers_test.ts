@@ -47,7 +47,7 @@ const table: Readonly<Record<string, Row>> = {
   // What nodes have in common; errors name what is missing.
   protocol: { layer: "core", level: 1 },
   // Whether an object of options says only what is known.
-  options: { layer: "core", level: 1 },
+  option_kinds: { layer: "core", level: 2 },
   checked_json: { layer: "core", level: 1 },
   histogram: { layer: "core", level: 1 },
   admission: { layer: "core", level: 1 },
@@ -130,7 +130,7 @@ const table: Readonly<Record<string, Row>> = {
   client: {
     layer: "edges",
     level: 1,
-    only: ["errors", "bytes", "api", "config", "version", "options"],
+    only: ["errors", "bytes", "api", "config", "version", "option_kinds"],
   },
   http: { layer: "edges", level: 4 },
   rpc: { layer: "edges", level: 4 },

@@ -1,5 +1,5 @@
 /**
- * Options: whether an object of options says only what is known, in the types that are known.
+ * Option kinds: whether an object of options says only what is known, in the types that are known.
  *
  * A type checker sees this where there is one. A program without it, or one that builds its options
  * at run time, would have a mistyped `ttl` dropped in silence and its value kept for ever.
@@ -17,6 +17,8 @@
  * @module
  */
 
+import type { Consistency, Durability } from "./api.ts";
+import { isWellFormed, utf8Bytes } from "./bytes.ts";
 import { QuorateError, type Slug } from "./errors.ts";
 import { grouped } from "./figures.ts";
 
@@ -27,7 +29,10 @@ export interface OptionKind {
   readonly fits: (value: unknown) => boolean;
 }
 
-export type OptionKinds = Readonly<Record<string, OptionKind>>;
+type OptionKinds = Readonly<Record<string, OptionKind>>;
+
+/** A kind for each option that a type has, and for no other. */
+export type KindsOf<Choices> = Readonly<Record<keyof Choices, OptionKind>>;
 
 /** The options of one call. */
 export interface OptionTable {
@@ -124,6 +129,18 @@ export const replicas: OptionKind = {
   fits: (value) => value === "quorum" || value === "all" || isWhole(value, 1),
 };
 
+const consistencies: readonly Consistency[] = ["one", "quorum", "all"];
+export const consistency: OptionKind = oneOf(consistencies);
+
+const durabilities: readonly Durability[] = ["fsync", "memory"];
+export const durability: OptionKind = oneOf(durabilities);
+
+/** Where a list goes on. */
+export const cursor: OptionKind = {
+  what: "the next of a page",
+  fits: (value) => typeof value === "string",
+};
+
 function isWhole(value: unknown, min: number, max = Number.MAX_SAFE_INTEGER): boolean {
   return typeof value === "number" && Number.isInteger(value) && value >= min && value <= max;
 }
@@ -131,4 +148,27 @@ function isWhole(value: unknown, min: number, max = Number.MAX_SAFE_INTEGER): bo
 /** Bytes, also those of another realm and of a Buffer, and no other view. */
 export function isBytes(value: unknown): value is Uint8Array {
   return Object.prototype.toString.call(value) === "[object Uint8Array]";
+}
+
+/** What bytes are given for. Of a bound there may be none, so it is no key. */
+export type BytesName = "key" | "value" | "prefix" | "start" | "end";
+
+/**
+ * Bytes as they are (not a copy), text as UTF-8.
+ *
+ * @throws `invalid-key` for a key, else `invalid-request`, where it is neither, or text that has no UTF-8
+ */
+export function bytesOf(name: BytesName, given: unknown): Uint8Array {
+  if (isBytes(given)) return given;
+  const slug = name === "key" ? "invalid-key" : "invalid-request";
+  const outcome = "none";
+  if (typeof given !== "string") {
+    const said = `The ${name} is ${shown(given)}; it has to be ${textOrBytes.what}.`;
+    const hint = "Give text as a string, and anything else as a Uint8Array (a Buffer is one).";
+    throw new QuorateError(slug, said, { outcome, hint });
+  }
+  // An encoder writes U+FFFD for half of a surrogate pair: two different texts would become one.
+  if (isWellFormed(given)) return utf8Bytes(given);
+  const said = `The ${name} holds half of a surrogate pair, which has no UTF-8.`;
+  throw new QuorateError(slug, said, { outcome, hint: `Give the ${name} as bytes.` });
 }
