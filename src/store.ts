@@ -12,8 +12,7 @@
  * 1. The log and the memtable take changes in the same order: there is no await between the two.
  * 2. A version is named to anybody only when it is synced, unless the request asked for `memory` (W2).
  * 3. After the log or the table failed nothing is acknowledged any more.
- * 4. The active memtable takes changes up to twice `memtableBytesMax`, those that free space up to
- *    four times; the frozen one was active before.
+ * 4. The memtables have a bound: the active one that of `store_room`, and the frozen one was active before.
  *
  * Effects: Clock, Random, Disk (through the log), Table, Report. Source: rules W1, W2, D1 to D6, V1.
  *
@@ -38,7 +37,7 @@ import {
   putBytes,
   tableKey,
 } from "./store_entry.ts";
-import { failRead, lostPartition, overloaded, reserveUsed } from "./store_error.ts";
+import { failRead, lostPartition } from "./store_error.ts";
 import { type Healing, type Held, heldVersion, type Spot, type StoreIndex } from "./store_index.ts";
 import type { Mint } from "./store_mint.ts";
 import {
@@ -52,17 +51,13 @@ import {
 } from "./store_open.ts";
 import { type RecountOptions, recount } from "./store_recount.ts";
 import type { Recovered } from "./store_recover.ts";
+import { fullOfWaiting, Room } from "./store_room.ts";
 import { type ScanItem, scan } from "./store_scan.ts";
 import { Scrub } from "./store_scrub.ts";
 import { SpaceWatch } from "./store_space.ts";
-import { replicasMax } from "./topology.ts";
 import { compareVersions, type Version } from "./version.ts";
 import type { Wal } from "./wal.ts";
 
-/** What frees space (deletes, namespaces that go) has room in memory for longer than what grows. */
-const memtableGrowingMax = 2;
-const memtableVitalMax = 4;
-const roomTriesMax = 4;
 /**
  * A write that others were quicker than again and again is refused after so long. More: fewer refusals
  * where the table is slow, and writes that are taken longer after whoever sent them has given up.
@@ -138,6 +133,7 @@ export class Store {
   readonly #slab = new Slab();
   readonly #space: SpaceWatch;
   readonly #checkpoints: Checkpointer;
+  readonly #room: Room;
   #tellEnded: (error: QuorateError) => void = () => {};
   #failure: QuorateError | undefined;
   #scrub: Scrub | undefined;
@@ -169,6 +165,11 @@ export class Store {
       memtableBytesMax,
       metaAt: (sequence) => metaOf(options, sequence, parts.mint.ceiling(), index),
       onFailure: (error) => this.#end(error),
+    });
+    this.#room = new Room({
+      ...{ index, wal: parts.wal, checkpoints: this.#checkpoints, space: this.#space },
+      ...{ memtableBytesMax, diskReserveBytes: reserveBytes },
+      refuseEnded: () => this.#refuseEnded(),
     });
     this.ended = new Promise((settle) => {
       this.#tellEnded = settle;
@@ -221,7 +222,7 @@ export class Store {
 
   /** Whether writes that grow the data are refused for want of space. */
   get isDiskLow(): boolean {
-    return this.#space.isLow || this.#checkpoints.isTableFull;
+    return this.#room.isDiskLow;
   }
 
   /** Whether every change is in the table; true after an orderly close. */
@@ -232,8 +233,7 @@ export class Store {
 
   /** What the changes hold that are not in the table yet, beside those that a checkpoint writes. */
   get memtable(): { readonly held: number; readonly max: number } {
-    const max = memtableVitalMax * this.#limits.memtableBytesMax;
-    return { held: this.#index.active.bytes, max };
+    return this.#room.memtable;
   }
 
   tally(namespaceNumber?: number): { readonly keys: number; readonly bytes: number } {
@@ -333,10 +333,10 @@ export class Store {
         continue;
       }
       try {
-        let room = this.#makeRoom(forgetBytes(key), true);
+        let room = this.#room.make(forgetBytes(key), true);
         while (room !== undefined) {
           await room;
-          room = this.#makeRoom(forgetBytes(key), true);
+          room = this.#room.make(forgetBytes(key), true);
         }
       } catch (error) {
         // Those before it are gone all the same, and whoever counts them has to hear of it.
@@ -430,13 +430,9 @@ export class Store {
 
   /** Marks a partition for the namespaces of these n alone. */
   markLost(partition: number, ns: readonly number[], why: string): void {
-    const index = this.#index;
-    if (ns.every((n) => index.isDamaged(partition, n))) return;
-    const rest = Array.from({ length: replicasMax + 1 }, (_, n) => n).filter(
-      (n) => !ns.includes(n) && !index.isDamaged(partition, n),
-    );
-    this.#markDamaged(partition, why);
-    index.heal(partition, { ns: rest, damages: index.damagesOf(partition), isWhole: false });
+    // What is known is no other loss: a filling that is under way is true to its end.
+    if (ns.every((n) => this.#index.isDamaged(partition, n))) return;
+    this.#markDamaged(partition, why, ns);
   }
 
   /** The table's key of a key in a partition. */
@@ -523,15 +519,15 @@ export class Store {
     { namespaceNumber, key, durability }: Pick<Write, "namespaceNumber" | "key" | "durability">,
     { version, bytes, isVital, admit, allow, encode }: Take,
   ): Promise<Written> {
-    let room = this.#makeRoom(bytes, isVital);
+    let room = this.#room.make(bytes, isVital);
     const { clock } = this.#options;
     const endMs = room === undefined ? 0 : clock.monotonicMs() + roomWaitMsMax;
     while (room !== undefined) {
       await room;
       // Another write may have been quicker to take it.
       const isLate = clock.monotonicMs() >= endMs;
-      if (isLate && !this.#hasRoom(bytes, isVital)) throw fullOfWaiting();
-      room = this.#makeRoom(bytes, isVital);
+      if (isLate && !this.#room.isFor(bytes, isVital)) throw fullOfWaiting();
+      room = this.#room.make(bytes, isVital);
     }
     // From here to the append there is no await (invariant 1).
     this.#refuseEnded();
@@ -554,32 +550,6 @@ export class Store {
     if (durability === "fsync") await synced;
     else if (version.hlc >= this.#wal.syncedCeiling) await this.#wal.whenSynced(sequence);
     return { kind: "took" };
-  }
-
-  /** Undefined when a change can be taken at once; otherwise resolves when it can, or rejects. */
-  #makeRoom(bytes: number, vital: boolean): Promise<void> | undefined {
-    this.#refuseEnded();
-    if (!vital && this.isDiskLow) throw reserveUsed(this.#limits.diskReserveBytes);
-    return this.#hasRoom(bytes, vital) ? undefined : this.#waitForRoom(bytes, vital);
-  }
-
-  #hasRoom(bytes: number, vital: boolean): boolean {
-    return !this.#isMemtableFull(vital) && this.#wal.hasRoom(bytes, vital);
-  }
-
-  async #waitForRoom(bytes: number, vital: boolean): Promise<void> {
-    for (let attempt = 0; attempt < roomTriesMax; attempt += 1) {
-      if (this.#isMemtableFull(vital)) await this.#checkpoints.makeRoom();
-      if (!this.#wal.hasRoom(bytes, vital)) await this.#wal.makeRoom(bytes, vital);
-      this.#refuseEnded();
-      if (this.#hasRoom(bytes, vital)) return;
-    }
-    throw fullOfWaiting();
-  }
-
-  #isMemtableFull(vital: boolean): boolean {
-    const times = vital ? memtableVitalMax : memtableGrowingMax;
-    return this.#index.active.bytes >= times * this.#limits.memtableBytesMax;
   }
 
   #append(
@@ -608,8 +578,9 @@ export class Store {
     return isSame ? { kind: "took" } : { kind: "superseded", version: present };
   }
 
-  #markDamaged(partition: number, why: string): void {
-    if (!this.#index.damage(partition)) return;
+  /** Without `ns` for all that it holds. */
+  #markDamaged(partition: number, why: string, ns?: readonly number[]): void {
+    if (!this.#index.damage(partition, ns)) return;
     const { report } = this.#options;
     report.sometimes("store: partition damaged");
     report.log("error", `Partition ${partition} is damaged: ${why}.`, {
@@ -646,10 +617,6 @@ export class Store {
     this.#checkpoints.stop();
     this.#tellEnded(error);
   }
-}
-
-function fullOfWaiting(): QuorateError {
-  return overloaded("The log and the memtable are full of writes that wait for the disk.");
 }
 
 /** Whoever asks has an older document (T8): it would never be removed. */

@@ -89,6 +89,9 @@ export interface Recount {
   upTo: Uint8Array | undefined;
 }
 
+/** 0: what the store keeps for itself, and namespaces that are not known. */
+const everyN: readonly number[] = Array.from({ length: replicasMax + 1 }, (_, n) => n);
+
 export const absent: Held = { kind: "absent" };
 
 export class StoreIndex {
@@ -172,13 +175,15 @@ export class StoreIndex {
     }
   }
 
-  /** Something of a partition is lost: none of it is healed any more. Whether that was not known. */
-  damage(partition: number): boolean {
+  /**
+   * Something of a partition is lost: of the namespaces of these n, which are not healed any more. What
+   * was whole of the others stays so. Whether that was not known.
+   */
+  damage(partition: number, ns: readonly number[] = everyN): boolean {
     let isNew = !this.damaged.has(partition);
+    if (isNew) for (const n of everyN) this.healed.add(pairNumber(partition, n));
     this.damaged.add(partition);
-    for (let n = 0; n <= replicasMax; n += 1) {
-      if (this.healed.delete(pairNumber(partition, n))) isNew = true;
-    }
+    for (const n of ns) if (this.healed.delete(pairNumber(partition, n))) isNew = true;
     this.#damages.set(partition, this.damagesOf(partition) + 1);
     return isNew;
   }
@@ -192,7 +197,7 @@ export class StoreIndex {
     for (const n of ns) this.healed.add(pairNumber(partition, n));
     if (!isWhole) return true;
     this.damaged.delete(partition);
-    for (let n = 0; n <= replicasMax; n += 1) this.healed.delete(pairNumber(partition, n));
+    for (const n of everyN) this.healed.delete(pairNumber(partition, n));
     return true;
   }
 
