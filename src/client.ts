@@ -2,9 +2,7 @@
  * Client: a Quorate node over HTTP, from Node, Bun, Deno or a web page.
  *
  * Only `fetch` is used, and no part of the server, so that it loads in a few milliseconds and runs in
- * a browser. Keys are bytes; a string is its UTF-8. A key travels in the path where that is safe;
- * where a URL class, a proxy or a log would change it (`..`, `//`, control characters, bytes that are
- * not text) it travels as `key64`, which nothing normalises.
+ * a browser. Keys are bytes; a string is its UTF-8. How a key travels says `client_target`.
  *
  * Invariants
  * 1. The key that arrives is the key that was given, byte for byte.
@@ -25,7 +23,6 @@ import {
   type PlanRequest,
   timeoutMsDefault,
 } from "./api.ts";
-import { toBase64url, utf8OrUndefined } from "./bytes.ts";
 import {
   type ClusterInfo,
   clusterInfo,
@@ -37,12 +34,10 @@ import {
   repairInfo,
 } from "./client_cluster.ts";
 import {
-  errorOfProblem,
   type Fetch,
   type FetchAnswer,
   type Fields,
   isObject,
-  parseObject,
   send,
   textIn,
 } from "./client_fetch.ts";
@@ -80,8 +75,18 @@ import {
   type WriteResult,
   writeResult,
 } from "./client_shapes.ts";
+import { streamedEntries } from "./client_stream.ts";
+import {
+  keyTarget,
+  listQuery,
+  namespacePath,
+  type Query,
+  queryText,
+  rangeQuery,
+  type Target,
+} from "./client_target.ts";
 import { QuorateError } from "./errors.ts";
-import { type BytesName, bytesOf, checkOptions } from "./option_kinds.ts";
+import { bytesOf, checkOptions } from "./option_kinds.ts";
 
 export type {
   ClusterInfo,
@@ -146,8 +151,6 @@ const namespaceOpenHint =
 /** Values that `export` asks for in one batch, by count and by bytes. */
 const exportGroupMax = 500;
 const exportGroupBytesMax = 4 * 1024 * 1024;
-/** A value of 32 MiB takes six times that in JSON at worst. */
-const lineLengthMax = 256 * 1024 * 1024;
 
 /**
  * A client of one node. Any node of a cluster serves any request.
@@ -244,12 +247,7 @@ export class QuorateClient {
     checkOptions(tables.list, choices);
     const sent = { query: listQuery(choices), headers: { Accept: "application/x-ndjson" } };
     const answer = await this.#ask("GET", { route: "keys" }, choices, sent);
-    for await (const line of linesOf(answer)) {
-      if (line.end === true) return;
-      if (isObject(line.error)) throw errorOfProblem(line.error) ?? incomplete();
-      yield listEntry(line);
-    }
-    throw incomplete();
+    yield* streamedEntries(answer);
   }
 
   /** Every record whole, with value and metadata, in bytewise order. */
@@ -492,15 +490,6 @@ export class QuorateClient {
   }
 }
 
-type Query = Readonly<Record<string, string | number | boolean | undefined>>;
-
-/** Where a request goes: `/v1/<route>/<namespace><tail>`. */
-interface Target {
-  readonly route: "kv" | "keys" | "count" | "batch";
-  readonly tail?: string;
-  readonly query?: Query;
-}
-
 interface Sent {
   readonly writes?: boolean;
   /** What to do when its answer was lost. */
@@ -510,64 +499,4 @@ interface Sent {
   readonly headers?: Readonly<Record<string, string>>;
   readonly query?: Query;
   readonly body?: Uint8Array | string;
-}
-
-/** What a URL class, a proxy or a server before the node might change or cut in a path. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be in a path.
-const unsafeInPath = /(?:^|\/)\.{1,2}(?:\/|$)|^\/|\/\/|\/$|[\0-\x1f\x7f\\]/;
-
-/** The route of a key: in the path where nothing on the way would change it, else as key64. */
-function keyTarget(key: Uint8Array): Target {
-  const text = utf8OrUndefined(key);
-  if (text === undefined || text === "" || unsafeInPath.test(text)) {
-    return { route: "kv", query: { key64: toBase64url(key) } };
-  }
-  return { route: "kv", tail: `/${text.split("/").map(encodeURIComponent).join("/")}` };
-}
-
-function rangeQuery(name: BytesName, bound: Key | undefined): Query {
-  if (bound === undefined || bound.length === 0) return {};
-  return bytesField(name, bound);
-}
-
-function listQuery(choices: ListChoices): Query {
-  return {
-    ...rangeQuery("prefix", choices.prefix),
-    ...rangeQuery("start", choices.start),
-    ...rangeQuery("end", choices.end),
-    limit: choices.pageSize,
-    cursor: choices.cursor,
-    reverse: choices.reverse,
-    values: choices.values,
-  };
-}
-
-function queryText(query: Query = {}): string {
-  const parts: string[] = [];
-  for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined) parts.push(`${name}=${encodeURIComponent(value)}`);
-  }
-  return parts.length === 0 ? "" : `?${parts.join("&")}`;
-}
-
-function namespacePath(name: string): string {
-  return `/v1/namespaces/${encodeURIComponent(name)}`;
-}
-
-/** The JSON objects of an NDJSON body. */
-async function* linesOf(answer: FetchAnswer): AsyncGenerator<Fields, void, void> {
-  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  let rest = "";
-  for await (const piece of answer.pieces()) {
-    const lines = (rest + decoder.decode(piece, { stream: true })).split("\n");
-    rest = lines.pop() ?? "";
-    if (rest.length > lineLengthMax) throw incomplete();
-    for (const line of lines) yield parseObject(line) ?? incomplete();
-  }
-}
-
-function incomplete(): never {
-  throw new QuorateError("unreachable", "The list ended before its last line: it is incomplete.", {
-    hint: "The connection was cut. Go on from the last key with 'start'.",
-  });
 }
