@@ -6,8 +6,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { toBase64url, utf8Bytes } from "../src/bytes.ts";
 import { QuorateError, slugTable } from "../src/errors.ts";
+import { answers } from "../src/http_answers.ts";
 import { headerMeanings } from "../src/http_headers.ts";
-import { answers } from "../src/http_routes.ts";
 import { type Ask, Edge, type EdgeOptions, type Heard } from "./http_harness.ts";
 
 const test = suite("http routes");

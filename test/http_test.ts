@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { toBase64url, utf8Bytes } from "../src/bytes.ts";
 import { QuorateError } from "../src/errors.ts";
-import { answers } from "../src/http_routes.ts";
+import { answers } from "../src/http_answers.ts";
 import { everyWayOf, problemIn } from "./http_harness.ts";
 
 const test = suite("http");
