@@ -18,7 +18,7 @@ import type { Chance } from "../sim/chance.ts";
 import type { TroubleOf } from "../sim/trouble.ts";
 
 /** Each with what it does, for the help and the docs. */
-export const troubleMeanings = {
+const troubleMeanings = {
   kill: "kill -9, and started again",
   "kill all": "kill -9 of every node at once",
   restart: "stopped in order, and started again",
@@ -98,9 +98,6 @@ export function parseKinds(
 }
 
 export const kindsHint: string = `They are ${troubleKinds.join(", ")}; or ${noneWord}.`;
-
-/** Whether it takes nodes from each other. */
-export type LinkKind = "isolate" | "split" | "cut pair" | "one way" | "slow node";
 
 /** How far a way is from well. */
 export interface WayState {

@@ -64,7 +64,7 @@ const jsonEnvelopeBytesMax = 64 * 1024;
 const smallBodyBytesMax = 64 * 1024;
 
 /** What a route takes in JSON. */
-export interface JsonBody {
+interface JsonBody {
   readonly bytesMax: number;
   /** A body that could be sent; default: the one of a put. */
   readonly example?: string;

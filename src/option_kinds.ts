@@ -146,7 +146,7 @@ function isWhole(value: unknown, min: number, max = Number.MAX_SAFE_INTEGER): bo
 }
 
 /** Bytes, also those of another realm and of a Buffer, and no other view. */
-export function isBytes(value: unknown): value is Uint8Array {
+function isBytes(value: unknown): value is Uint8Array {
   return Object.prototype.toString.call(value) === "[object Uint8Array]";
 }
 

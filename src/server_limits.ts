@@ -37,7 +37,7 @@ export interface ServerLimits {
   readonly closeTimeoutMs: number;
 }
 
-export const limitDefaults: ServerLimits = {
+const limitDefaults: ServerLimits = {
   connectionsMax: 10_000,
   requestsMax: 10_000,
   pipelinedMax: 256,
