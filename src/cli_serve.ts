@@ -10,6 +10,7 @@
  *        SIGTERM again, 250 ms later or more -> exit 1
  *     the process that started it with a channel has ended -> as at the first SIGTERM
  *     the store ends by itself, or another process takes the folder -> why, exit 1
+ *        another process takes the folder during a stop -> why, no checkpoint, exit 1
  *
  * Effects: builds the node from the real capabilities; listens to signals.
  *
@@ -81,6 +82,30 @@ interface Running {
   readonly node: QuorateNode;
   readonly server: Server;
   readonly peerServer: Server | undefined;
+  readonly hold: FolderHold;
+}
+
+/** Whether the folder is this process's still: until the process has ended, whatever it does. */
+class FolderHold {
+  /** Resolves, with why, when another process has it. */
+  readonly lost: Promise<QuorateError>;
+  #isLost = false;
+  #tell: (error: QuorateError) => void = () => {};
+
+  constructor() {
+    this.lost = new Promise((settle) => {
+      this.#tell = settle;
+    });
+  }
+
+  get isLost(): boolean {
+    return this.#isLost;
+  }
+
+  lose(reason: string): void {
+    this.#isLost = true;
+    this.#tell(lostFolder(reason));
+  }
 }
 
 /** From opening the folder to the end; `stop` resolves at the first signal. */
@@ -94,11 +119,8 @@ async function run(
   const admission = new Admission(admissionLimitsOf(config));
   const metrics = new Metrics({ log, admission });
   const { report } = metrics;
-  let tellLost: (error: QuorateError) => void = () => {};
-  const folderLost = new Promise<QuorateError>((settle) => {
-    tellLost = settle;
-  });
-  const onLockLost = (reason: string) => tellLost(lostFolder(reason));
+  const hold = new FolderHold();
+  const onLockLost = (reason: string) => hold.lose(reason);
   const node = await openOwnNode(resolved, { report, admission, onLockLost });
   let server: Server;
   let peerServer: Server | undefined;
@@ -113,17 +135,26 @@ async function run(
   metrics.watchNode(node);
   metrics.watchServer(server);
   const stopLag = watchLag(realClock, (lateMs) => admission.observeLag(lateMs));
-  const running = { config, report, node, server, peerServer };
+  const running = { config, report, node, server, peerServer, hold };
   await announce(running, io);
-  const failure = await Promise.race([stop.then(() => undefined), node.ended, folderLost]);
+  const failure = await Promise.race([stop.then(() => undefined), node.ended, hold.lost]);
   stopLag();
-  if (failure === undefined) return stopInOrder(running);
+  if (failure !== undefined) return fail(running, io, failure);
+  const ended = await Promise.race([stopInOrder(running), hold.lost]);
+  return typeof ended === "number" ? ended : fail(running, io, ended);
+}
+
+/**
+ * Writes that wait get their answer, "outcome unknown"; the store itself can do nothing more, and a folder
+ * that another process has taken must not be written to, not even a checkpoint. One that is being written
+ * has its server closed already, and then ends with the process, at once: other nodes are not waited for.
+ */
+async function fail(running: Running, io: Io, failure: QuorateError): Promise<number> {
+  const { report, server, peerServer, hold } = running;
   report.log("error", "The node has ended.", { error: failure });
   printError(io, failure);
-  // Writes that wait get their answer, "outcome unknown"; the store itself can do nothing more, and
-  // a folder that another process has taken must not be written to, not even a checkpoint.
   await server.close();
-  await peerServer?.close();
+  if (!hold.isLost) await peerServer?.close();
   return exitCode.failed;
 }
 
@@ -291,7 +322,8 @@ async function announce({ config, node, server }: Running, io: Io): Promise<void
 }
 
 /** Durable before gone: what was accepted is answered, then the checkpoint is written. */
-async function stopInOrder({ config, report, node, server, peerServer }: Running): Promise<number> {
+async function stopInOrder(running: Running): Promise<number> {
+  const { config, report, node, server, peerServer, hold } = running;
   report.log("info", "Stopping: not ready from now on.");
   const beganMs = realClock.monotonicMs();
   node.drain();
@@ -307,6 +339,7 @@ async function stopInOrder({ config, report, node, server, peerServer }: Running
   const leftMs = config.shutdownTimeoutMs - (realClock.monotonicMs() - beganMs);
   await node.leave(Math.min(leaveMsMax, Math.max(farewellMs, leftMs)));
   await server.close();
+  if (hold.isLost) return exitCode.failed;
   await node.close();
   await peerServer?.close();
   const left = leftBehind(node);

@@ -255,6 +255,24 @@ test("a node whose folder was taken away from it stops, and says who did it", ()
     }),
   ));
 
+test("a node whose folder is taken away while it stops writes no checkpoint into it", () =>
+  withFolder((folder) =>
+    withServe(folder, ["--shutdown-timeout", "6s"], async (server, url) => {
+      assert.is((await put(url, "a", "kept")).status, 204);
+      const table = () => fs.readFileSync(path.join(folder, "table.lmdb"));
+      const before = table();
+      // A request under way holds the stop up for longer than the lock goes without a look at it.
+      const { socket } = await halfPut(url);
+      server.process.kill("SIGTERM");
+      await server.said(/not ready from now on/);
+      fs.rmSync(path.join(folder, "LOCK"));
+      assert.is((await server.ended).code, 1, server.err);
+      assert.match(server.err, /\(data-folder-in-use\)\nwhy: .*LOCK was removed/);
+      assert.ok(table().equals(before), "the table is the other process's");
+      socket.destroy();
+    }),
+  ));
+
 test("a reader that has enough ends a command quietly", () =>
   withFolder((folder) =>
     withServe(folder, [], async (_, url) => {
