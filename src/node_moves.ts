@@ -37,7 +37,7 @@ import { compareDigests, type OwnSide } from "./repair_digest.ts";
 import { RepairPace } from "./repair_pace.ts";
 import { RepairPeer } from "./repair_peer.ts";
 import type { Store } from "./store.ts";
-import { piecesOf } from "./store_pieces.ts";
+import { removeAll } from "./store_pieces.ts";
 import {
   isIn,
   joinedAt,
@@ -89,7 +89,6 @@ interface Copy {
 }
 
 const tickMs = 250;
-const pieceCount = 500;
 /** How far the copy is, is kept so often: a start goes on from there. */
 const keepMs = 500;
 
@@ -430,29 +429,14 @@ export class NodeMoves {
     return covered >= Math.min(majority(replicas.length), targets.length);
   }
 
-  /** Removes what is there of a namespace, in pieces; whether there was anything. */
-  async #remove(
+  /** Removes what is there of a namespace; whether there was anything. */
+  #remove(
     partition: number,
     namespaceNumber: number,
     mayGoOn: () => boolean = () => true,
   ): Promise<boolean> {
-    const { store } = this.#parts;
-    let found = false;
     const isOver = (): boolean => this.#isClosed || !mayGoOn();
-    // Where there was no room for all of a piece, the rest of it is still there: from the begin again.
-    for (let isPartly = true; isPartly; ) {
-      isPartly = false;
-      if (isOver()) return found;
-      for (const items of piecesOf(store, { partition, namespaceNumber, limit: pieceCount })) {
-        if (items.length > 0) {
-          const gone = await store.forget(items);
-          found = true;
-          if (gone.length < items.length) isPartly = true;
-        }
-        if (isOver()) return found;
-      }
-    }
-    return found;
+    return removeAll(this.#parts.store, { partition, namespaceNumber }, isOver);
   }
 
   /** Compares all namespaces of one n with another replica's; whether it came to the end. */

@@ -23,7 +23,7 @@
 import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { Store } from "./store.ts";
-import { piecesOf } from "./store_pieces.ts";
+import { removeAll } from "./store_pieces.ts";
 import { droppedMax, type Topology } from "./topology.ts";
 import { isDeleted, withoutDropped } from "./topology_namespaces.ts";
 
@@ -38,8 +38,6 @@ export interface NodePurgeParts {
   readonly propose: (step: (present: Topology) => Topology | undefined) => Promise<unknown>;
 }
 
-/** So many keys of a deleted namespace are removed at a time. */
-const pieceCount = 500;
 /** A removal that found no room goes on after so long. */
 const retryMs = 60_000;
 /** The others tell with their heartbeats. */
@@ -128,18 +126,13 @@ export class NodePurge {
   }
 
   /** Whether something was found; gives up when the node closes. */
-  async #purgeOnce(number: number): Promise<boolean> {
+  async #purgeOnce(namespaceNumber: number): Promise<boolean> {
     const { store, topology } = this.#parts;
     let found = false;
     for (let partition = 0; partition < topology().partitions; partition += 1) {
-      const range = { partition, namespaceNumber: number, limit: pieceCount };
-      for (const items of piecesOf(store, range)) {
-        if (items.length > 0) {
-          await store.forget(items);
-          found = true;
-        }
-        if (this.#isOver) return false;
-      }
+      const range = { partition, namespaceNumber };
+      if (await removeAll(store, range, () => this.#isOver)) found = true;
+      if (this.#isOver) return false;
     }
     return found;
   }

@@ -4,6 +4,7 @@
  * Invariants
  * 1. What was there from the first piece to the last is in one of them; what was written or forgotten
  *    meanwhile may be or not.
+ * 2. What `removeAll` leaves, when it was not broken off, came behind its last walk.
  *
  * Effects: the store, through a port.
  *
@@ -52,4 +53,38 @@ export function* piecesOf<Item>(
     more = found.more && found.last !== undefined;
     if (found.last !== undefined) from = successor(found.last);
   }
+}
+
+/** What is needed to remove what was found; answers what is gone of it. */
+export interface RemovingStore<Item> extends PieceStore<Item> {
+  forget(items: readonly Item[]): Promise<readonly Item[]>;
+}
+
+/** So many keys are removed at a time. */
+const removedCount = 500;
+
+/**
+ * Removes all that a namespace has in a partition, until `isOver` says so; whether there was anything.
+ * @throws what the store does, where there is no room for the first of a piece
+ */
+export async function removeAll<Item>(
+  store: RemovingStore<Item>,
+  { partition, namespaceNumber }: Pick<PieceRange, "partition" | "namespaceNumber">,
+  isOver: () => boolean,
+): Promise<boolean> {
+  let found = false;
+  // Where there was no room for all of a piece, the rest of it is still there: from the begin again.
+  for (let isPartly = true; isPartly; ) {
+    isPartly = false;
+    if (isOver()) return found;
+    for (const items of piecesOf(store, { partition, namespaceNumber, limit: removedCount })) {
+      if (items.length > 0) {
+        const gone = await store.forget(items);
+        found = true;
+        if (gone.length < items.length) isPartly = true;
+      }
+      if (isOver()) return found;
+    }
+  }
+  return found;
 }
