@@ -45,10 +45,10 @@ import {
   type Member,
   numbersOf,
   replicasOf,
+  sizesInUse,
   type Topology,
   writeSetsOf,
 } from "./topology.ts";
-import { sizesInUse } from "./topology_advance.ts";
 import { highest, type ReplicaState } from "./watermark.ts";
 
 export interface NodeFillsParts {

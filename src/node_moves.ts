@@ -47,7 +47,9 @@ import {
   notLost,
   numbersOf,
   pairNumber,
+  replicasMax,
   replicasOf,
+  sizesInUse,
   type Topology,
   writeSetsOf,
 } from "./topology.ts";
@@ -56,7 +58,6 @@ import {
   hasToCopy,
   type MemberNews,
   type NewsOf,
-  sizesInUse,
   whyNotAdvance,
 } from "./topology_advance.ts";
 import { withNextPhase } from "./topology_move.ts";
@@ -269,7 +270,7 @@ export class NodeMoves {
     const found: Holding[] = [];
     for (let partition = 0; partition < topology.partitions; partition += 1) {
       // For every n: a namespace of another one may be made at any time.
-      for (let n = 1; n <= 9; n += 1) {
+      for (let n = 1; n <= replicasMax; n += 1) {
         const join = joinedAt(topology, partition, n, ownNodeId);
         if (join === undefined || holdings.isKept({ partition, n, join })) continue;
         found.push({ partition, n, join });

@@ -41,6 +41,7 @@ import {
   type Member,
   numbersOf,
   replicasOf,
+  sizesInUse,
   type Topology,
   writeSetsOf,
 } from "./topology.ts";
@@ -245,7 +246,7 @@ export class RepairRounds {
     if (this.#scheduled === present) return;
     this.#scheduled = present;
     const visits: Visit[] = [];
-    for (const n of new Set(present.namespaces.map(({ policy }) => policy.n))) {
+    for (const n of sizesInUse(present)) {
       for (let partition = 0; partition < present.partitions; partition += 1) {
         const nodes = replicasOf(present, partition, n).map(({ nodeId }) => nodeId);
         if (!nodes.includes(self.nodeId)) continue;
@@ -307,7 +308,7 @@ export class RepairRounds {
   async #compareAll(partition: number, nodeId: string): Promise<boolean> {
     this.#follow();
     const { topology, self } = this.#parts;
-    for (const n of new Set(topology().namespaces.map(({ policy }) => policy.n))) {
+    for (const n of sizesInUse(topology())) {
       // One that is copied to compares what it has taken as well.
       const writers = writeSetsOf(topology(), partition, n).flat();
       const readers = replicasOf(topology(), partition, n);

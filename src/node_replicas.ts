@@ -45,7 +45,7 @@ import { Replica, type Replied } from "./replica.ts";
 import type { Ring } from "./ring.ts";
 import { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
-import { sizesInUse } from "./topology_advance.ts";
+import { sizesInUse } from "./topology.ts";
 import { type Load, loadOf } from "./topology_status.ts";
 
 export interface ReplicasParts {

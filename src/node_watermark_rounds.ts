@@ -30,7 +30,15 @@ import type { Peers } from "./peers.ts";
 import type { Pair } from "./repair_digest.ts";
 import type { Visit } from "./repair_schedule.ts";
 import type { Store } from "./store.ts";
-import { isIn, type Member, numbersOf, otherRowOf, replicasOf, type Topology } from "./topology.ts";
+import {
+  isIn,
+  type Member,
+  numbersOf,
+  otherRowOf,
+  replicasOf,
+  sizesInUse,
+  type Topology,
+} from "./topology.ts";
 
 export interface WatermarkRoundsParts {
   readonly clock: Clock;
@@ -143,7 +151,7 @@ export class WatermarkRounds {
     if (this.#followed === present) return;
     this.#followed = present;
     const names = new Set<string>();
-    for (const n of new Set(present.namespaces.map(({ policy }) => policy.n))) {
+    for (const n of sizesInUse(present)) {
       for (let partition = 0; partition < present.partitions; partition += 1) {
         const replicas = replicasOf(present, partition, n);
         if (!replicas.some(({ nodeId }) => nodeId === self.nodeId)) continue;

@@ -283,6 +283,11 @@ export function isIn(members: readonly Member[], nodeId: string): boolean {
   return members.some((member) => member.nodeId === nodeId);
 }
 
+/** The n of the namespaces, each once. */
+export function sizesInUse({ namespaces }: Topology): readonly number[] {
+  return [...new Set(namespaces.map(({ policy }) => policy.n))];
+}
+
 /** The numbers of the namespaces that have one n. */
 export function numbersOf({ namespaces }: Topology, n: number): readonly number[] {
   return namespaces.filter(({ policy }) => policy.n === n).map(({ number }) => number);

@@ -32,6 +32,7 @@ import {
   type Member,
   type MovingRow,
   movedSetsOf,
+  sizesInUse,
   type Topology,
   type TopologyMove,
 } from "./topology.ts";
@@ -173,11 +174,6 @@ function leaves(topology: Topology, row: MovingRow, nodeId: string): boolean {
     const sets = movedSetsOf(topology, row, n);
     return isIn(sets.old, nodeId) && !isIn(sets.new, nodeId);
   });
-}
-
-/** The n of the namespaces, each once. */
-export function sizesInUse({ namespaces }: Topology): readonly number[] {
-  return [...new Set(namespaces.map(({ policy }) => policy.n))];
 }
 
 function say(members: readonly Member[], one: string, several: string): string {
