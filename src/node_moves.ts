@@ -3,8 +3,9 @@
  * hold any more, and asks for the next phase when its time has come.
  *
  *     phase 1   what an older join has left here goes as in phase 4, before anything is taken
- *     phase 2   pull from n-m+1 of the old replicas, told to the others when all of it is synced; who stays in
- *               a set that becomes smaller is one of these itself
+ *     phase 2   come to one watermark with each of n-m+1 of the old replicas, then pull what it has; told to
+ *               the others when all of it is synced. Who stays in a set that becomes smaller is one of
+ *               these itself
  *     phase 4   push to the new replicas what they lack, then remove it, a piece at a time
  *
  * Every member looks again and again what there is to do, and goes on where it was: nothing depends on
@@ -19,7 +20,7 @@
  * 5. The others are told up to which document nothing is here that is not this node's: until then no
  *    watermark rises over what it may still give to them (G4).
  *
- * Effects: Clock, Report; the store, the disk and the peers. Source: rules T4 to T6, G1, R4.
+ * Effects: Clock, Report; the store, the disk and the peers. Source: rules T4 to T6, T8, G1, G4, G6, R4.
  *
  * @module
  */
