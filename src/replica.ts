@@ -371,7 +371,11 @@ export class Replica {
     return this.#options.counts(partition, n) && !this.#options.store.isDamaged(partition, n);
   }
 
-  /** The watermark by which the others may go; 0n: none. */
+  /**
+   * The watermark by which the others may go; 0n: none. It need not be durable here, as a promise has to be
+   * that is told: it is a fact about all replicas, whoever remembers it. Only what is dropped here goes by
+   * what is kept.
+   */
   #told(partition: number, n: number): Hlc {
     if (!this.isSure(partition, n)) return 0n as Hlc;
     return this.#options.fences.of(partition, n).watermark;
