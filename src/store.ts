@@ -451,7 +451,10 @@ export class Store {
     if (this.#wal.syncedCeiling <= hlcAt(expiresAtMs)) await this.#wal.flush().catch(failRead);
   }
 
-  /** Undefined when the ceiling is durably above a stamp of this store; else resolves when it is (V1). */
+  /**
+   * Undefined when the ceiling is durably above a stamp of this store; else resolves when it is (V1). For a
+   * stamp of an older origin it may resolve without that: none is minted under that one again.
+   */
   coverStamp(stamp: Hlc): Promise<void> | undefined {
     return this.#wal.syncedCeiling > stamp ? undefined : this.#wal.flush();
   }

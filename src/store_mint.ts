@@ -7,7 +7,8 @@
  * below a synced ceiling.
  *
  * Invariants
- * 1. `ceiling()` is above every stamp minted so far.
+ * 1. `ceiling()` is above every stamp of the present origin. (Under an older one none is minted again, so a
+ *    stamp of that may stand above it.)
  * 2. Before a stamp is minted, the clock is at most half the guard ahead of the wall clock; where it
  *    was further, a new origin was made durable and the clock began again at the wall clock.
  *
