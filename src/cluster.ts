@@ -21,17 +21,17 @@ import { isCount, isFields } from "./agreed.ts";
 import { Agreement, agreementTopics, voteTopic } from "./agreement.ts";
 import { Boots } from "./boots.ts";
 import { toHex } from "./bytes.ts";
-import { askInTurn, askMs, documentsAt } from "./cluster_asking.ts";
+import { askMs } from "./cluster_asking.ts";
+import { ClusterEntering } from "./cluster_entering.ts";
 import { FormerMembers } from "./cluster_former.ts";
 import type { ClusterOptions, ServingPorts } from "./cluster_options.ts";
 import { ClusterProtocol, pledgeTopic } from "./cluster_protocol.ts";
-import { Waiting } from "./cluster_waiting.ts";
 import { QuorateError } from "./errors.ts";
-import { Founding, foundingTopic } from "./founding.ts";
-import { type Candidate, memberAnswer, parseCandidate } from "./founding_message.ts";
+import { foundingTopic } from "./founding.ts";
+import { memberAnswer } from "./founding_message.ts";
 import { Gossip, gossipOf, gossipTopics, type PeerView } from "./gossip.ts";
 import type { Hello } from "./handshake.ts";
-import { Admission, type JoinSeal, joinAt, joinTopics } from "./join.ts";
+import { joinTopics } from "./join.ts";
 import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
 import { Peers } from "./peers.ts";
 import { protocolTooNew, speaks } from "./protocol.ts";
@@ -39,24 +39,12 @@ import { RegisterStore } from "./register_store.ts";
 import { type Life, Remembered } from "./remembered.ts";
 import { memberById, protocolOf, type Topology } from "./topology.ts";
 import type { MemberNews } from "./topology_advance.ts";
-import { withMove } from "./topology_move.ts";
 import { readTopology } from "./topology_parse.ts";
-import { takingIn } from "./topology_plan.ts";
-import {
-  genesisOf,
-  isMember,
-  type MemberFacts,
-  withAddresses,
-  withMember,
-} from "./topology_steps.ts";
+import type { MemberFacts } from "./topology_steps.ts";
 import { whyNotSuccessor } from "./topology_successor.ts";
 
 /** A mark for repair goes to a node that can compare. */
 export const markTopic = "mark";
-/** How often the addresses of `--peers` are asked while a start waits to be registered. */
-const findMs = 1000;
-/** A new address that is not in the topology yet is proposed again after so long. */
-const tellMs = 3000;
 const noFacts: ReplyFacts = {
   epoch: 0,
   syncedSequence: 0,
@@ -73,20 +61,17 @@ export class Cluster {
   /** Tells this start from every other, of the same boot number too (I2). */
   readonly #start: string;
   readonly #boots: Boots;
-  #cancelTelling: () => void = () => {};
-  readonly #admission: Admission<Topology, MemberFacts>;
-  #founding: Founding<Topology> | undefined;
+  readonly #entering: ClusterEntering;
   #gossip: Gossip | undefined;
   #serving: ServingPorts | undefined;
   /** What was told before there was a store to compare it with. */
   readonly #told = new Map<string, number>();
-  readonly #waiting: Waiting;
   #adopting: Promise<void> = Promise.resolve();
   /** Who was a member in this run, and is none any more. */
   readonly #former: FormerMembers;
   #isClosed = false;
-  #waitingFor = "The node is starting.";
-  #takingIn: string | undefined;
+  /** Undefined until it has entered. */
+  #waitingFor: string | undefined;
   #isRegistering = false;
 
   private constructor(
@@ -102,7 +87,6 @@ export class Cluster {
     this.#boots = kept.boots;
     this.#remembered = kept.remembered;
     this.#start = toHex(random.bytes(8));
-    this.#waiting = new Waiting(clock);
     this.peers = new Peers({
       clock,
       random,
@@ -159,16 +143,13 @@ export class Cluster {
       clock,
       report,
     });
-    this.#admission = new Admission<Topology, MemberFacts>({
-      nodeId: self.nodeId,
-      storeId: self.storeId,
+    this.#entering = new ClusterEntering({
+      options,
+      peers: this.peers,
+      agreement: this.agreement,
       ports: {
-        present,
         ask,
-        propose: (step) => this.agreement.propose(step),
-        parseFacts: (raw) => parseCandidate(raw) as MemberFacts,
-        withMember: (document, facts, seals) => this.#withMember(document, facts, seals),
-        waits: (facts) => this.#waits(facts),
+        parse: parseDocument,
         records: () => this.#whenServing().records(),
         seal: (epoch) => this.#whenServing().seal(epoch),
       },
@@ -188,13 +169,13 @@ export class Cluster {
 
   /** What a node that is not ready waits for. */
   get waitingFor(): string {
-    if (this.#founding !== undefined) return this.#founding.waitingFor;
+    if (this.#waitingFor === undefined) return this.#entering.waitingFor;
     return this.#isRegistering ? this.#waitingFor + this.#unreached() : this.#waitingFor;
   }
 
   /** The command that has this node taken in, at a member; undefined: it does not wait for that. */
   get takingIn(): string | undefined {
-    return this.#takingIn;
+    return this.#entering.takingIn;
   }
 
   /** Which members have no link, and why. */
@@ -207,40 +188,8 @@ export class Cluster {
   }
 
   /** Comes to a document in which this node is a member; false when the node is closed before. */
-  async enter(): Promise<boolean> {
-    const options = this.#options;
-    if (options.document() !== undefined) return true;
-    this.#founding = await Founding.open<Topology>({
-      self: this.#candidate(),
-      settings: {
-        expect: options.settings.expect,
-        partitions: options.partitions,
-        clusterId: options.settings.clusterId,
-      },
-      peers: options.settings.peers,
-      rules: {
-        parse: parseDocument,
-        genesisOf: (nodes, { expect, partitions, clusterId }) => {
-          const document = genesisOf(nodes as readonly MemberFacts[], {
-            expect: expect ?? nodes.length,
-            partitions,
-          });
-          return clusterId === undefined ? document : { ...document, clusterId };
-        },
-      },
-      ask: (address, topic, body) => this.peers.askAt(address, topic, body, askMs),
-      present: () => options.document()?.present,
-      adopt: (document) => options.create(document),
-      clock: options.clock,
-      disk: options.disk,
-      report: options.report,
-    });
-    const found = await this.#founding.run(() => this.#isClosed);
-    if (found === undefined) return false;
-    // What it waited for until now is there.
-    this.#founding = undefined;
-    if (found.kind === "join") await this.#join(found.address, found.document);
-    return !this.#isClosed;
+  enter(): Promise<boolean> {
+    return this.#entering.enter();
   }
 
   /** Registers this start, then takes part: from now on the others are talked to. */
@@ -253,7 +202,7 @@ export class Cluster {
     this.peers.setMembers(present.members);
     this.#waitingFor = "A majority of the voters has to register this start.";
     this.#isRegistering = true;
-    void this.#findMembers();
+    void this.#entering.findMembers(() => !this.#isRegistering);
     await this.agreement.registerStart(
       { nodeId: self.nodeId, boot: boot(), word: this.#start },
       () => this.#isClosed,
@@ -280,22 +229,8 @@ export class Cluster {
     });
     this.#gossip.start();
     this.#waitingFor = "";
-    this.#tellAddresses();
+    this.#entering.tellAddresses();
     this.protocol.begin();
-  }
-
-  /** T9: where members are not reached, `--peers` may name one that is, and knows the newest document. */
-  async #findMembers(): Promise<void> {
-    const { clock, settings, document } = this.#options;
-    const others = settings.peers.filter((address) => !settings.addresses.includes(address));
-    while (this.#isRegistering && !this.#isClosed) {
-      const isAway = this.peers.status().some(({ isOpen }) => !isOpen);
-      const epoch = document()?.present.epoch ?? 0;
-      for (const found of isAway ? await documentsAt(this.peers, others, epoch, askMs) : []) {
-        await this.agreement.learn(found).catch(() => {});
-      }
-      await new Promise<void>((resolve) => clock.after(findMs, resolve));
-    }
   }
 
   /** Asks a member; one that does not know this node as a member has another document. */
@@ -308,33 +243,6 @@ export class Cluster {
       }
       throw error;
     }
-  }
-
-  /** A member that is reached elsewhere now, or runs on another host, says so in the topology. */
-  #tellAddresses(): void {
-    const { self, settings, document, report, clock } = this.#options;
-    const { addresses, clientUrl, host } = settings;
-    const step = (present: Topology): Topology | undefined =>
-      memberById(present, self.nodeId) === undefined
-        ? undefined
-        : withAddresses(present, self.nodeId, {
-            addresses,
-            ...(clientUrl === undefined ? {} : { clientUrl }),
-            ...(host === undefined ? {} : { host }),
-          });
-    const present = document()?.present;
-    if (present === undefined || addresses.length === 0 || this.#isClosed) return;
-    if (step(present) === undefined) return;
-    this.agreement
-      .propose(step)
-      .catch((error: unknown) => {
-        const why = QuorateError.from(error).detail;
-        report.log("warn", "The new address of this node is not in the topology yet.", { why });
-      })
-      .finally(() => {
-        // Another change may have come first, or too few of the voters have answered.
-        if (!this.#isClosed) this.#cancelTelling = clock.after(tellMs, () => this.#tellAddresses());
-      });
   }
 
   /** What is known of the other members. */
@@ -368,7 +276,7 @@ export class Cluster {
 
   /** Gives up a seal that no next epoch followed (T7). */
   async release(epoch: number): Promise<void> {
-    await this.#admission.release(epoch).catch(() => {});
+    await this.#entering.admission.release(epoch).catch(() => {});
   }
 
   /** Says goodbye: the others ask this node nothing more, and have what they had asked. */
@@ -378,50 +286,11 @@ export class Cluster {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#cancelTelling();
+    this.#entering.close();
     this.#gossip?.stop();
     this.protocol.close();
     this.peers.close();
     await this.#remembered.close();
-  }
-
-  async #join(address: string, document: Topology): Promise<void> {
-    const { clock, report, create, checkJoin } = this.#options;
-    // Once it is a member, a move waits for it: what its own settings rule out is found out before.
-    checkJoin(document);
-    const waits = "The cluster has to take this node in.";
-    this.#waitingFor = waits;
-    this.#takingIn = takingIn(document, this.#options.self.name);
-    await joinAt<Topology>(
-      {
-        facts: this.#candidate(),
-        parse: parseDocument,
-        adopt: create,
-        ask: askInTurn(this.peers, { address, document }, { clock, timeoutMs: askMs }),
-        takingIn: this.#takingIn,
-        clock,
-        report,
-        onRefused: (said) => {
-          this.#waitingFor = `${waits} ${said}`;
-        },
-      },
-      () => this.#isClosed,
-    );
-    this.#takingIn = undefined;
-  }
-
-  #candidate(): Candidate {
-    const { self, settings, program } = this.#options;
-    const { addresses, clientUrl, zone, host, weight } = settings;
-    return {
-      ...self,
-      addresses,
-      program,
-      ...(clientUrl === undefined ? {} : { clientUrl }),
-      ...(zone === undefined ? {} : { zone }),
-      ...(host === undefined ? {} : { host }),
-      ...(weight === undefined ? {} : { weight }),
-    };
   }
 
   #hello(): Omit<Hello, "remembers"> {
@@ -476,7 +345,7 @@ export class Cluster {
       const before = document.present;
       if (!(await document.adopt(topology))) return;
       const gone = this.#former.follow(before, topology);
-      for (const { nodeId } of gone) this.#waiting.forget(nodeId);
+      for (const { nodeId } of gone) this.#entering.waiting.forget(nodeId);
       this.#options.onDocument(topology);
     });
     this.#adopting = turn.catch(() => {});
@@ -496,50 +365,13 @@ export class Cluster {
 
   /** Nodes that want to be members, and wait until a plan admits them. */
   get waiting(): readonly MemberFacts[] {
-    return this.#waiting.list((nodeId) => this.#isMember(nodeId));
+    return this.#entering.waiting.list((nodeId) => this.#isMember(nodeId));
   }
 
   /** Whether this node was a member, and is none any more. */
   get hasLeft(): boolean {
     const present = this.#options.document()?.present;
     return present !== undefined && !this.#isMember(this.#options.self.nodeId);
-  }
-
-  #waits(facts: MemberFacts): void {
-    const { settings, report } = this.#options;
-    if (!this.#waiting.note(facts)) return;
-    const present = this.#options.document()?.present;
-    if (settings.autoJoin !== true || present === undefined || present.move !== undefined) return;
-    if (present.members.some(({ name }) => name === facts.name)) return;
-    const change = { join: [facts], leave: [], replace: [], sites: [] };
-    this.agreement
-      .propose((document) =>
-        isMember(document, facts) || document.move !== undefined
-          ? undefined
-          : withMove(document, change),
-      )
-      .catch((error: unknown) => {
-        const why = QuorateError.from(error).detail;
-        report.log("warn", `'${facts.name}' could not be taken in yet.`, { why });
-      });
-  }
-
-  /** The next document with a member more; one that cannot be in it at once is told that it waits. */
-  #withMember(document: Topology, facts: MemberFacts, seals: readonly JoinSeal[]) {
-    const other = document.members.find(({ name }) => name === facts.name);
-    const isTaken = other !== undefined && other.nodeId !== facts.nodeId;
-    const isKnown = document.members.some(
-      ({ nodeId, storeId }) => nodeId === facts.nodeId || storeId === facts.storeId,
-    );
-    if (!isTaken || isKnown) return withMember(document, facts, seals);
-    throw new QuorateError(
-      "not-ready",
-      `The name '${facts.name}' belongs to the member ${other.nodeId}, which this node may replace.`,
-      {
-        outcome: "none",
-        hint: `If '${facts.name}' is lost for good: quorate cluster plan --replace ${facts.name}. If not, give this node a name of its own (--name).`,
-      },
-    );
   }
 
   #facts(): ReplyFacts {
@@ -581,7 +413,7 @@ export class Cluster {
     }
     if (topic === foundingTopic) return this.#sayFounding(body);
     if (isOneOf(agreementTopics, topic)) return this.agreement.handle(topic, body);
-    if (isOneOf(joinTopics, topic)) return this.#admission.handle(topic, body);
+    if (isOneOf(joinTopics, topic)) return this.#entering.admission.handle(topic, body);
     if (!this.#isMember(hello.nodeId)) {
       throw new QuorateError("forbidden", "The node that asks is no member of this cluster.", {
         outcome: "none",
@@ -604,7 +436,8 @@ export class Cluster {
   #sayFounding(question: unknown): unknown {
     const document = this.#options.document()?.present;
     if (document !== undefined) return memberAnswer(document, question);
-    if (this.#founding !== undefined) return this.#founding.handle(question);
+    const { founding } = this.#entering;
+    if (founding !== undefined) return founding.handle(question);
     throw notReady("The node is starting.");
   }
 
