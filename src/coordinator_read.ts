@@ -18,9 +18,7 @@ import type { Durability } from "./api.ts";
 import { ReadAsks } from "./coordinator_ask.ts";
 import {
   type ClusterPorts,
-  errorLines,
   type KeyPlace,
-  lackingHint,
   lostOf,
   noteReply,
   otherSetOf,
@@ -30,6 +28,7 @@ import {
   rounded,
   writersOf,
 } from "./coordinator_ports.ts";
+import { ReadNotes } from "./coordinator_read_notes.ts";
 import { ReadRepairs } from "./coordinator_repair.ts";
 import { acked, sendHeld } from "./coordinator_spread.ts";
 import { QuorateError } from "./errors.ts";
@@ -104,7 +103,6 @@ class OneRead {
   readonly #shared: Shared;
   readonly #job: ReadJob;
   readonly #client: Client;
-  readonly #beganMs: number;
   readonly #cancelDeadline: () => void;
   #cancelHedge: () => void = () => {};
   #place: KeyPlace;
@@ -113,7 +111,7 @@ class OneRead {
   #quorum: ReadQuorum;
   /** The replicas' numbers, the nearest first, those believed down last. */
   #order: readonly number[];
-  #notes: ReplicaNote[];
+  readonly #notes: ReadNotes;
   /** Answers to what was sent under an older document are dropped. */
   #attempt = 0;
   #isLearning = false;
@@ -126,22 +124,20 @@ class OneRead {
   /** Answers are complete, and what has to be durable first is being made so. */
   #isSettling = false;
   #isOver = false;
-  readonly #repaired: string[] = [];
   /** Replicas whose own record is damaged: they get a good one (P8). */
   readonly #damaged = new Set<number>();
-  #hedges = 0;
 
   constructor(shared: Shared, job: ReadJob, client: Client) {
     this.#shared = shared;
     this.#job = job;
     this.#client = client;
     const { ports } = shared;
-    this.#beganMs = ports.clock.monotonicMs();
+    this.#notes = new ReadNotes(job, ports.clock);
     this.#place = ports.place(job.namespaceNumber, job.key, job.n);
     this.#writers = writersOf(this.#place);
     this.#order = shared.asks.nearestFirst(this.#place.replicas);
     this.#quorum = this.#newQuorum();
-    this.#notes = this.#newNotes();
+    this.#notes.begin(this.#place);
     this.#cancelDeadline = ports.deadlines.start(job.timeoutMs, () => {
       this.#fail("timeout", `There was no answer within ${job.timeoutMs} ms.`);
     });
@@ -162,10 +158,6 @@ class OneRead {
     );
   }
 
-  #newNotes(): ReplicaNote[] {
-    return this.#place.replicas.map(({ name }) => ({ node: name, status: "not asked" }));
-  }
-
   /** Asks as many as r answers need; the first of all for the value. */
   #askMore(): void {
     let count = this.#quorum.toAsk;
@@ -183,7 +175,7 @@ class OneRead {
     this.#cancelHedge();
     const { ports, asks } = this.#shared;
     let waitMs = 0;
-    for (const [replica, note] of this.#notes.entries()) {
+    for (const [replica, note] of this.#notes.replicas.entries()) {
       if (note.status !== "asked") continue;
       waitMs = Math.max(waitMs, asks.hedgeMs(this.#place.replicas[replica] as ReplicaNode));
     }
@@ -196,7 +188,7 @@ class OneRead {
     if (this.#isOver || this.#isSettling) return;
     const next = this.#order.find((replica) => !this.#quorum.hasAsked(replica));
     if (next === undefined) return;
-    this.#hedges += 1;
+    this.#notes.hedges += 1;
     this.#shared.ports.report.sometimes("coordinator: hedged read");
     // The one that is late may be the one that was asked for the value.
     this.#ask(next, "record");
@@ -206,7 +198,7 @@ class OneRead {
   #ask(replica: number, wants: "record" | "version"): void {
     this.#wantsNow = "version";
     this.#quorum.ask(replica);
-    const note = this.#notes[replica] as ReplicaNote;
+    const note = this.#notes.replicas[replica] as ReplicaNote;
     note.status = "asked";
     const attempt = this.#attempt;
     const sentMs = this.#shared.ports.clock.monotonicMs();
@@ -242,8 +234,7 @@ class OneRead {
   }
 
   get #leftMs(): number {
-    const { clock } = this.#shared.ports;
-    return Math.max(1, this.#job.timeoutMs - (clock.monotonicMs() - this.#beganMs));
+    return Math.max(1, this.#job.timeoutMs - this.#notes.tookMs);
   }
 
   #told(
@@ -311,7 +302,7 @@ class OneRead {
       this.#writers = writersOf(place);
       this.#order = this.#shared.asks.nearestFirst(place.replicas);
       this.#quorum = this.#newQuorum();
-      this.#notes = this.#newNotes();
+      this.#notes.begin(place);
       this.#wantsNow = "record";
       this.#askMore();
     };
@@ -398,7 +389,7 @@ class OneRead {
       );
       if (reply.told.kind !== "found" || reply.from?.counts !== true) failed.add(holder);
       // The explanation names what was decided by; what it said before it failed stands there too.
-      else noteReply(this.#notes[holder] as ReplicaNote, reply.told);
+      else noteReply(this.#notes.replicas[holder] as ReplicaNote, reply.told);
       // Something newer may stand there by now: then that is the answer, on the same terms.
       const next = this.#quorum.step(
         holder,
@@ -426,7 +417,7 @@ class OneRead {
     const ask = async (replica: number): Promise<boolean> => {
       const reply = await this.#send(replica, record, "write-back", this.#leftMs);
       const isHeld = reply.kind === "took" || reply.kind === "superseded";
-      if (isHeld) this.#repaired.push((replicas[replica] as ReplicaNode).name);
+      if (isHeld) this.#notes.repaired.push((replicas[replica] as ReplicaNode).name);
       return isHeld && reply.from.counts;
     };
     await acked({ sets, ask, error: () => this.#quorumError() });
@@ -473,7 +464,7 @@ class OneRead {
       const send = () => this.#send(replica, bytes, "repair", repairTimeoutMs);
       if (!repairs.begin(send)) return;
       ports.report.sometimes("coordinator: read repaired");
-      this.#repaired.push((this.#place.replicas[replica] as ReplicaNode).name);
+      this.#notes.repaired.push((this.#place.replicas[replica] as ReplicaNode).name);
     }
   }
 
@@ -496,7 +487,12 @@ class OneRead {
     if (this.#isOver) return;
     this.#end();
     const { epoch } = this.#place;
-    this.#client.resolve({ record, replies, epoch, explain: () => this.#explain() });
+    this.#client.resolve({
+      record,
+      replies,
+      epoch,
+      explain: () => this.#notes.explain(this.#quorum),
+    });
   }
 
   #end(): void {
@@ -518,7 +514,7 @@ class OneRead {
   }
 
   #fail(slug: "timeout" | "read-quorum-not-met", detail: string): void {
-    this.#over(this.#error(slug, detail));
+    this.#over(this.#notes.error(this.#quorum, slug, detail));
   }
 
   #failQuorum(): void {
@@ -526,61 +522,7 @@ class OneRead {
   }
 
   #quorumError(): QuorateError {
-    const { needed } = this.#job.level;
-    const tookMs = Math.round(this.#shared.ports.clock.monotonicMs() - this.#beganMs);
-    const { replies } = this.#quorum;
-    return this.#error(
-      "read-quorum-not-met",
-      replies < needed
-        ? `${replies} of ${needed} replicas answered the read, after ${tookMs} ms, and no more can.`
-        : `${replies} replicas answered, but too few could be given the newest version in ${tookMs} ms.`,
-    );
-  }
-
-  #error(slug: "timeout" | "read-quorum-not-met", detail: string): QuorateError {
-    this.#noteIgnored();
-    return new QuorateError(slug, detail, {
-      needed: this.#job.level.needed,
-      acks: this.#quorum.replies,
-      key: this.#job.key,
-      epoch: this.#place.epoch,
-      replicas: errorLines(this.#notes),
-      hint: this.#hint,
-      ...(this.#job.explains === true ? { explain: this.#explain() } : {}),
-    });
-  }
-
-  /** What would help: to ask for fewer replicas does not where one alone was asked for. */
-  get #hint(): string {
-    const { needed } = this.#job.level;
-    const lacking = lackingHint(this.#notes);
-    if (needed === 1) {
-      return lacking ?? "Repeat the request. 'quorate status' tells which nodes are down.";
-    }
-    const fewer =
-      "Repeat the request, or ask for fewer replicas: consistency=one reads whatever is there.";
-    return lacking === undefined ? fewer : `${lacking} ${fewer}`;
-  }
-
-  #noteIgnored(): void {
-    const ignore = (replicas: readonly number[], why: string): void => {
-      for (const replica of replicas) (this.#notes[replica] as ReplicaNote).ignored = why;
-    };
-    ignore(
-      this.#quorum.overruled,
-      "the record was deleted below a watermark that this replica does not have",
-    );
-    ignore(this.#quorum.forgotten, "the delete is below the watermark and counts as nothing");
-  }
-
-  #explain(): unknown {
-    this.#noteIgnored();
-    return {
-      replicas: this.#notes.map((note) => ({ ...note })),
-      hedges: this.#hedges,
-      repairs: this.#repaired,
-      tookMs: rounded(this.#shared.ports.clock.monotonicMs() - this.#beganMs),
-    };
+    return this.#notes.quorumError(this.#quorum);
   }
 }
 
