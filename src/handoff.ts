@@ -250,6 +250,9 @@ export class Handoff {
       isOver = true;
       tellOver();
     });
+    // One under way may have begun while nothing could be delivered: that is no look yet.
+    const begun = [...this.#targets.values()].map(({ delivering }) => delivering);
+    await Promise.race([Promise.all(begun), over]);
     let before = Number.POSITIVE_INFINITY;
     while (!isOver && !this.#isClosed) {
       const open = [...this.#targets].filter(([id, { count }]) => count > 0 && port.isUp(id));

@@ -559,6 +559,36 @@ test("before its node goes, what targets take is delivered at once, and what the
   await store.close();
 });
 
+test("before its node goes, what is kept is delivered also where the walk under way delivers nothing", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  target.up.add(away);
+  target.answer = async () => "away";
+  const handoff = openHandoff(world, store, target, { ageMaxMs: 60_000 });
+  await handoff.keep(hintOf("old"));
+  await world.clock.advance(50_000);
+  const now = BigInt(hlcAt(world.clock.nowMs()) - hlcAt(1_700_000_000_000));
+  await handoff.keep(hintOf("new", Number(now)));
+  const marks: ((isKept: boolean) => void)[] = [];
+  target.mark = () =>
+    marks.length > 0
+      ? Promise.resolve(false)
+      : new Promise((resolve) => {
+          marks.push(resolve);
+        });
+  // The walk of what is too old begins, and waits for the disk.
+  await world.clock.advance(12_000);
+  target.answer = async () => "done";
+  const ending = handoff.deliverNow(5000);
+  marks[0]?.(false);
+  // The clock stands still: nothing waits for a tick.
+  await ending;
+  assert.equal(target.took.map(shown), [shown(hintOf("new", Number(now)))]);
+  await handoff.close();
+  await store.close();
+});
+
 test("a target that does not answer holds up the end of its node for so long, and no longer", async () => {
   const world = newWorld();
   const store = await openStore(world);
