@@ -39,6 +39,11 @@ export function majority(replicas: number): number {
   return Math.floor(replicas / 2) + 1;
 }
 
+/** n-m+1: of so many replicas every majority has one, so one of them has what any quorum took. */
+export function quorumSources(replicas: number): number {
+  return replicas - majority(replicas) + 1;
+}
+
 /** The level of a read (`r`) or write (`w`) among `members` nodes. */
 export function levelOf(
   kind: "r" | "w",

@@ -31,7 +31,7 @@
 import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { Hlc } from "./hlc.ts";
-import { majority } from "./level.ts";
+import { quorumSources } from "./level.ts";
 import type { Losses } from "./losses.ts";
 import { PeerSide, StoreSide } from "./node_repair_sides.ts";
 import { type NodeWatermarks, ownN } from "./node_watermarks.ts";
@@ -339,7 +339,7 @@ export class NodeFills {
 
   /** n-m+1: one of them has what any quorum took. */
   sourcesNeeded(replicas: number): number {
-    return replicas - majority(replicas) + 1;
+    return quorumSources(replicas);
   }
 
   /** Whether all of them have data still, in the same stores, at a watermark; none: at that of this node. */

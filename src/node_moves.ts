@@ -30,7 +30,7 @@ import type { Clock, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import type { Hlc } from "./hlc.ts";
 import type { Holding, Holdings } from "./holdings.ts";
-import { majority } from "./level.ts";
+import { majority, quorumSources } from "./level.ts";
 import { PeerSide, StoreSide } from "./node_repair_sides.ts";
 import type { NodeWatermarks } from "./node_watermarks.ts";
 import type { Peers } from "./peers.ts";
@@ -377,7 +377,7 @@ export class NodeMoves {
 
   /** n-m+1: one of them has what any quorum of the old replicas took. */
   sourcesNeeded(replicas: number): number {
-    return replicas - majority(replicas) + 1;
+    return quorumSources(replicas);
   }
 
   /** Whether nothing is left here that is not this node's. */
