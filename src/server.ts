@@ -36,7 +36,7 @@ import { createHttp, type HttpEdge } from "./http.ts";
 import type { NodeRequest, NodeResponse } from "./http_hot.ts";
 import { createRpc, type RpcEdge, type RpcRequest, type RpcResponse } from "./rpc.ts";
 import type { AcceptPeer } from "./rpc_peer.ts";
-import { Connection, type ExchangeCounts } from "./server_connection.ts";
+import { Connection, type ExchangeCounts, type ExchangeKind } from "./server_connection.ts";
 import { http2Socket } from "./server_goaway.ts";
 import {
   limitsOf,
@@ -44,8 +44,11 @@ import {
   peerStreamsMax,
   pipelinedCutMax,
   type ServerLimits,
+  strangerMsMax,
+  strangersMax,
   sweepPeriodMs,
 } from "./server_limits.ts";
+import { Places } from "./server_places.ts";
 import {
   cannotListen,
   drainingError,
@@ -55,7 +58,6 @@ import {
   twoHostsError,
 } from "./server_problem.ts";
 import { createHttp1, createHttp2, hasTwoHosts } from "./server_protocols.ts";
-import { Strangers } from "./server_strangers.ts";
 import { ServerWire, WireOutbox } from "./server_wire.ts";
 import type { Traffic } from "./traffic.ts";
 
@@ -143,7 +145,9 @@ class PortServer implements Server {
   /** Streams of other nodes that are open. */
   #peerStreams = 0;
   /** Those among them that have yet to prove that. */
-  readonly #strangers = new Strangers();
+  readonly #strangers = new Places(strangersMax);
+  /** Streams of clients that only wait: for a change, or for a question. */
+  readonly #idle: Places;
   #isDraining = false;
   #drainingMs = 0;
   #drained: Promise<void> | undefined;
@@ -156,6 +160,8 @@ class PortServer implements Server {
     const { clock, random, report } = options;
     this.host = host;
     this.#limits = limitsOf(options);
+    // One for each connection: who has no more than that is never sent away.
+    this.#idle = new Places(this.#limits.connectionsMax);
     this.#clock = clock;
     this.#report = report;
     this.#admission = options.admission ?? admissionOf(this.#limits);
@@ -331,6 +337,7 @@ class PortServer implements Server {
     this.#connections.delete(connection.socket);
     // Answers that were never begun have no "close" of their own on every runtime.
     this.#strangers.removeAll(connection);
+    this.#idle.removeAll(connection);
     this.#endExchanges(connection.forget());
     this.#checkDrained();
   }
@@ -370,18 +377,18 @@ class PortServer implements Server {
       response.destroy();
       return;
     }
-    const isPeer = this.#takesPeers && isPeerPath(request.url);
-    const refusal = isPeer ? this.#peerRefusal() : this.#clients.refusal();
-    connection.begin(request, response, isPeer);
-    if (isPeer) this.#peerStreams += 1;
-    else this.#clients.begin();
-    if (isPeer && this.#strangers.add(response, connection, this.#clock.monotonicMs())) {
-      this.#report.count("requests_refused");
-    }
+    const kind = this.#kindOf(request);
+    const refusal = this.#refusalOf(kind);
+    connection.begin(request, response, kind);
+    if (this.#count(kind, response, connection)) this.#report.count("requests_refused");
     response.on("close", () => this.#onAnswered(connection, request, response));
     if (this.#isDraining) {
       connection.announceClose();
       this.#rpc.refuse(request, response, drainingError());
+    } else if (connection.isStuck) {
+      // Whoever asks for what may never end asks for nothing behind it.
+      this.#report.count("connections_cut");
+      connection.cut();
     } else if (refusal !== undefined || this.#isPipelining(connection)) {
       this.#report.count("requests_refused");
       if (connection.requests > pipelinedCutMax && connection.protocol === "http1") {
@@ -392,8 +399,29 @@ class PortServer implements Server {
     } else if (!connection.mustWait(response)) this.#handle(request, response);
   }
 
-  /** Other nodes are not refused for what clients do: their streams are what ends an overload. */
-  #peerRefusal(): QuorateError | undefined {
+  #kindOf({ url }: RpcRequest): ExchangeKind {
+    if (this.#takesPeers && isPeerPath(url)) return "peer";
+    return isIdlePath(url) ? "idle" : "client";
+  }
+
+  /** One more of a kind; true when another one had to make room for it. */
+  #count(kind: ExchangeKind, response: RpcResponse, connection: Connection): boolean {
+    if (kind === "client") {
+      this.#clients.begin();
+      return false;
+    }
+    if (kind === "peer") this.#peerStreams += 1;
+    const places = kind === "peer" ? this.#strangers : this.#idle;
+    return places.add(response, connection, this.#clock.monotonicMs());
+  }
+
+  /**
+   * Other nodes are not refused for what clients do: their streams are what ends an overload. Nor is who
+   * watches the health: a node that has too much to do is to be able to say so.
+   */
+  #refusalOf(kind: ExchangeKind): QuorateError | undefined {
+    if (kind === "client") return this.#clients.refusal();
+    if (kind === "idle") return undefined;
     const proven = this.#peerStreams - this.#strangers.size;
     return proven < peerStreamsMax ? undefined : tooManyRequests(proven);
   }
@@ -427,11 +455,13 @@ class PortServer implements Server {
   #onAnswered(connection: Connection, request: RpcRequest, response: RpcResponse): void {
     const nowMs = this.#clock.monotonicMs();
     const isStranger = this.#strangers.remove(response);
+    const wasSentAway = this.#idle.isClosing(response);
+    this.#idle.remove(response);
     this.#endExchanges(connection.end(response, nowMs));
     if (connection.protocol === "http2") {
       const { rstCode } = (request as { stream: { rstCode: number } }).stream;
       // What opens streams and proves nothing costs, however they end.
-      if (rstCode === 0 && !isStranger) connection.floods.earn();
+      if (rstCode === 0 && !isStranger && !wasSentAway) connection.floods.earn();
       else this.#onCostly(connection);
     } else if (connection.requests > 0) this.#beginNext(connection);
     if (!this.#isDraining) return;
@@ -455,7 +485,7 @@ class PortServer implements Server {
   }
 
   #checkDrained(): void {
-    if (!this.#isDraining || this.#clients.requests > 0) return;
+    if (!this.#isDraining || this.#clients.requests > 0 || this.#idle.size > 0) return;
     for (const connection of this.#connections.values()) if (connection.isBeginning) return;
     this.#tellDrained();
   }
@@ -477,7 +507,7 @@ class PortServer implements Server {
   #sweep(): void {
     const nowMs = this.#clock.monotonicMs();
     let outgoingBytes = 0;
-    this.#strangers.sweep(nowMs);
+    this.#strangers.sweep(nowMs, strangerMsMax);
     for (const connection of this.#connections.values()) {
       if (connection.sweep(nowMs)) this.#report.count("connections_cut");
       else outgoingBytes += connection.outgoingBytes;
@@ -504,6 +534,12 @@ class PortServer implements Server {
 /** The path that carries nearly all traffic is told before any other question is asked. */
 function isHttpPath(url: string | undefined): boolean {
   return url?.startsWith("/v1/") === true;
+}
+
+/** What waits, until its client ends it, for a change or for a question. */
+function isIdlePath(url: string | undefined): boolean {
+  if (url?.startsWith("/grpc.") !== true) return false;
+  return url.startsWith("/grpc.reflection.") || url.startsWith("/grpc.health.v1.Health/Watch");
 }
 
 function isPeerPath(url: string | undefined): boolean {

@@ -37,18 +37,23 @@ const http2EnhanceYourCalm = 11;
 
 type Protocol = "unknown" | "http1" | "http2";
 
+/**
+ * A request of a client, which is over soon; a stream of one that only waits (`server_places`); or a
+ * stream of another node, which lives as long as both do.
+ */
+export type ExchangeKind = "client" | "idle" | "peer";
+
 /** A request under way. */
 interface Exchange {
   readonly request: RpcRequest;
   /** When its answer was first seen whole and unsent; undefined: not yet. */
   answeredMs: number | undefined;
-  /** Whether it is a stream of another node, which lives as long as both do. */
-  readonly isPeer: boolean;
+  readonly kind: ExchangeKind;
   /** Whether it has yet to begin, because those before it are not answered (HTTP/1.1). */
   isWaiting: boolean;
 }
 
-/** So many requests, by who sent them. */
+/** So many requests, by who sent them; idle streams are counted by their places. */
 export interface ExchangeCounts {
   readonly clients: number;
   readonly peers: number;
@@ -137,10 +142,10 @@ export class Connection {
     socket.on("end", onEnd);
   }
 
-  begin(request: RpcRequest, response: RpcResponse, isPeer = false): void {
+  begin(request: RpcRequest, response: RpcResponse, kind: ExchangeKind = "client"): void {
     this.#begun += 1;
     this.#headMs = undefined;
-    this.#exchanges.set(response, { request, isPeer, answeredMs: undefined, isWaiting: false });
+    this.#exchanges.set(response, { request, kind, answeredMs: undefined, isWaiting: false });
   }
 
   /** Has a request that was just taken wait for those before it; false when there are none. */
@@ -175,13 +180,15 @@ export class Connection {
       this.#idleMs = nowMs;
       this.#idleBytesRead = this.socket.bytesRead;
     }
-    return exchange.isPeer ? { clients: 0, peers: 1 } : { clients: 1, peers: 0 };
+    return { clients: exchange.kind === "client" ? 1 : 0, peers: exchange.kind === "peer" ? 1 : 0 };
   }
 
   /** The connection is gone, and with it so many requests that were under way. */
   forget(): ExchangeCounts {
-    const peers = [...this.#exchanges.values()].filter(({ isPeer }) => isPeer).length;
-    const clients = this.#exchanges.size - peers + (this.wire?.isBusy === true ? 1 : 0);
+    const kinds = [...this.#exchanges.values()].map(({ kind }) => kind);
+    const peers = kinds.filter((kind) => kind === "peer").length;
+    const asked = kinds.filter((kind) => kind === "client").length;
+    const clients = asked + (this.wire?.isBusy === true ? 1 : 0);
     this.#exchanges.clear();
     this.wire = undefined;
     return { clients, peers };
@@ -217,7 +224,16 @@ export class Connection {
 
   /** Whether another node has a stream on it. */
   get isOfPeer(): boolean {
-    for (const { isPeer } of this.#exchanges.values()) if (isPeer) return true;
+    return this.#has("peer");
+  }
+
+  /** Whether requests wait for a stream that may never end (HTTP/1.1). */
+  get isStuck(): boolean {
+    return this.protocol === "http1" && this.#exchanges.size > 1 && this.#has("idle");
+  }
+
+  #has(wanted: ExchangeKind): boolean {
+    for (const { kind } of this.#exchanges.values()) if (kind === wanted) return true;
     return false;
   }
 

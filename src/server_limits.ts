@@ -13,9 +13,12 @@ import { handshakeMsMax, lastWordsMs } from "./handshake.ts";
 import { pingPeriodMs } from "./rpc_peer.ts";
 
 export interface ServerLimits {
-  /** Connections at once; more are closed when they arrive. */
+  /**
+   * Connections at once; more are closed when they arrive. As many streams of clients may only wait (a
+   * watch of the health, reflection); one more closes another.
+   */
   readonly connectionsMax: number;
-  /** Requests under way at once, on all connections; more are 503 `overloaded`. */
+  /** Other requests under way at once, on all connections; more are 503 `overloaded`. */
   readonly requestsMax: number;
   /** Requests begun and waiting on one HTTP/1.1 connection (pipelining); more are 503 `overloaded`. */
   readonly pipelinedMax: number;
