@@ -83,6 +83,8 @@ export const nonceBytes = 16;
 const proofBytes = 32;
 const magic = utf8Bytes("quorate\n");
 const wordsBytesMax = 64 * 1024;
+/** No frame of a handshake has more. */
+export const handshakeFrameBytesMax: number = proofBytes + wordsBytesMax;
 const refusedMark = 0;
 const metMark = 1;
 
@@ -193,7 +195,7 @@ function parseProven(
   nonces: Nonces,
   frame: Uint8Array,
 ): Hello | string {
-  if (frame.length < proofBytes || frame.length > proofBytes + wordsBytesMax) {
+  if (frame.length < proofBytes || frame.length > handshakeFrameBytesMax) {
     return "it does not speak as a node does";
   }
   const words = frame.subarray(proofBytes);

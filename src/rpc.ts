@@ -47,7 +47,13 @@ import { methodNotAllowed } from "./problem.ts";
 import { acceptCompression, BoundedBody, checkDeclared, readMaxBytes } from "./rpc_body.ts";
 import { createHealth } from "./rpc_health.ts";
 import { type BodyBegun, HotCalls } from "./rpc_hot.ts";
-import { type AcceptPeer, createPeerEdge, frameBytesMax, provenKey } from "./rpc_peer.ts";
+import {
+  type AcceptPeer,
+  boundedUntil,
+  createPeerEdge,
+  frameBytesMax,
+  provenKey,
+} from "./rpc_peer.ts";
 import { createReflection } from "./rpc_reflection.ts";
 import { formOf, headerOf, refusalReply, requestIdHeader, sendRefusal } from "./rpc_refuse.ts";
 import { keepByteOrderMarks } from "./rpc_request.ts";
@@ -265,7 +271,9 @@ class Edge {
       isFramed: formOf(request, true) !== "connect",
       requestId,
     });
+    let isProven = false;
     const values = createContextValues().set(provenKey, () => {
+      isProven = true;
       this.#settings.onProven?.(response);
     });
     try {
@@ -276,7 +284,7 @@ class Edge {
       const isPeer = handler.service.typeName === PeerService.typeName;
       const answer = await handler({
         ...universal,
-        body: isPeer ? source : body.over(source),
+        body: isPeer ? boundedUntil(() => isProven, source) : body.over(source),
       } as UniversalServerRequest);
       body.end();
       // A body that was not read to its end would keep the next request of the connection waiting.

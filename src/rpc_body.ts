@@ -132,6 +132,7 @@ export class BoundedBody {
 /** Measures the messages of a body as its bytes pass by. */
 export class MessageGauge {
   readonly #isFramed: boolean;
+  readonly #bytesMax: number;
   readonly #head = new Uint8Array(frameHeadBytes);
   #headBytes = 0;
   /** What is left of the message whose head was read; not framed: what is allowed still. */
@@ -144,16 +145,17 @@ export class MessageGauge {
     return this.#begunBytes;
   }
 
-  constructor(isFramed: boolean) {
+  constructor(isFramed: boolean, bytesMax = readMaxBytes) {
     this.#isFramed = isFramed;
-    this.#leftBytes = isFramed ? 0 : readMaxBytes;
+    this.#bytesMax = bytesMax;
+    this.#leftBytes = isFramed ? 0 : bytesMax;
   }
 
   /** Throws `value-too-large` for a message above the limit. */
   take(chunk: Uint8Array): void {
     if (!this.#isFramed) {
       this.#leftBytes -= chunk.length;
-      if (this.#leftBytes < 0) throw messageTooLarge("has more than that");
+      if (this.#leftBytes < 0) throw messageTooLarge("has more than that", this.#bytesMax);
       return;
     }
     let offset = 0;
@@ -177,7 +179,9 @@ export class MessageGauge {
     this.#headBytes = 0;
     this.#leftBytes = new DataView(this.#head.buffer).getUint32(1);
     if (this.#leftBytes === 0) this.#begunBytes = 0;
-    if (this.#leftBytes > readMaxBytes) throw messageTooLarge(`has ${this.#leftBytes}`);
+    if (this.#leftBytes > this.#bytesMax) {
+      throw messageTooLarge(`has ${this.#leftBytes}`, this.#bytesMax);
+    }
   }
 }
 
@@ -207,10 +211,10 @@ function notExpanded({ code }: ConnectError, name: string): QuorateError {
   });
 }
 
-function messageTooLarge(what: string): QuorateError {
+function messageTooLarge(what: string, limit = readMaxBytes): QuorateError {
   return new QuorateError(
     "value-too-large",
-    `A message may have ${readMaxBytes} bytes; this one ${what}.`,
-    { outcome: "none", limit: readMaxBytes, hint: "Store the value in pieces." },
+    `A message may have ${limit} bytes; this one ${what}.`,
+    { outcome: "none", limit, hint: "Store the value in pieces." },
   );
 }

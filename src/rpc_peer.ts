@@ -6,7 +6,8 @@
  *
  * Invariants
  * 1. `source.next()` is asked again only when the frame before was taken by the transport.
- * 2. A stream's sink hears of its end once, with the first reason, and of no frame after it.
+ * 2. Of a stream that has not proven to be a node's, no more is held than a message of a handshake.
+ * 3. A stream's sink hears of its end once, with the first reason, and of no frame after it.
  *
  * Effects: the streams.
  *
@@ -23,6 +24,8 @@ import {
   LinkResponseSchema,
   type PeerService,
 } from "./gen/quorate/peer/v1/peer_pb.ts";
+import { handshakeFrameBytesMax } from "./handshake.ts";
+import { MessageGauge } from "./rpc_body.ts";
 
 /** What becomes of a stream that another node has opened. */
 export type AcceptPeer = (stream: AcceptedStream) => {
@@ -33,11 +36,42 @@ export type AcceptPeer = (stream: AcceptedStream) => {
 /** The largest frame: far above what a channel makes, far below what hurts. */
 export const frameBytesMax: number = 2 * 1024 * 1024;
 
+/** What surrounds a frame in its message, at most: a tag and a length. */
+const messageExtraBytes = 16;
+/** The largest message of who has yet to prove to be a node: what a handshake needs. */
+export const strangerMessageBytesMax: number = handshakeFrameBytesMax + messageExtraBytes;
+
 /** Whoever dials sends a ping so often, whatever else it sends. */
 export const pingPeriodMs: number = 5000;
 
 /** What is called when the stream of a request is known to be a node's. */
 export const provenKey: ContextKey<() => void> = createContextKey(() => {});
+
+/**
+ * The bytes of a stream as they come, a node's without any more work. It fails with `value-too-large` at
+ * a stranger's message above its limit.
+ */
+export function boundedUntil(
+  isProven: () => boolean,
+  source: AsyncIterable<Uint8Array>,
+): AsyncIterable<Uint8Array> {
+  const gauge = new MessageGauge(true, strangerMessageBytesMax);
+  const chunks = source[Symbol.asyncIterator]();
+  const finish = async () => (await chunks.return?.()) ?? { done: true as const, value: undefined };
+  const measured = async () => {
+    const next = await chunks.next();
+    if (next.done === true || isProven()) return next;
+    try {
+      gauge.take(next.value);
+    } catch (failure) {
+      await finish();
+      throw failure;
+    }
+    return next;
+  };
+  const next = () => (isProven() ? chunks.next() : measured());
+  return { [Symbol.asyncIterator]: () => ({ next, return: finish }) };
+}
 
 export interface PeerEdge {
   readonly implementation: ServiceImpl<typeof PeerService>;

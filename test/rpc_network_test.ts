@@ -12,7 +12,7 @@ import * as assert from "uvu/assert";
 import { Admission } from "../src/admission.ts";
 import type { AcceptedStream, FrameSink, FrameSource, PeerStream } from "../src/capability.ts";
 import { networkOver, routed } from "../src/rpc_network.ts";
-import { frameBytesMax, pingPeriodMs } from "../src/rpc_peer.ts";
+import { frameBytesMax, pingPeriodMs, strangerMessageBytesMax } from "../src/rpc_peer.ts";
 import type { ServerOptions } from "../src/server.ts";
 import { peerSilenceMsMax, strangerMsMax, strangersMax } from "../src/server_limits.ts";
 import { eventually, HandClock } from "./http_harness.ts";
@@ -500,6 +500,44 @@ for (const [name, frames] of [
         for (const { cut } of strangers) cut();
         for (const hand of [node, later]) hand.stream?.close();
         await eventually(() => taken.hands.every((hand) => !isOpen(hand)));
+      },
+      { accept: taken.accept },
+    ),
+  );
+}
+
+{
+  const taken = new Taken();
+  taken.isProving = false;
+  network(
+    "rpc network: no more is held of who proves nothing than a message of a handshake",
+    withServer(
+      async (harness) => {
+        const link = {
+          ":method": "POST",
+          ":path": "/quorate.peer.v1.PeerService/Link",
+          "content-type": "application/grpc",
+          te: "trailers",
+        };
+        const session = http2.connect(harness.url);
+        session.on("error", () => {});
+        /** Sends the head of a message, and a part of it. */
+        const begin = (bytes: number) => {
+          const stream = session.request(link);
+          stream.on("error", () => {});
+          const head = Buffer.alloc(5 + 100);
+          head.writeUInt32BE(bytes, 1);
+          stream.write(head);
+        };
+        begin(strangerMessageBytesMax);
+        await eventually(() => taken.hands.length === 1);
+        begin(strangerMessageBytesMax + 1);
+        await eventually(() => taken.hands.length === 2);
+        await harness.settle();
+        const ends = taken.hands.map((hand) => hand.ends.length);
+        assert.equal(ends, [0, 1], "the first may go on");
+        assert.match(taken.hands[1]?.ends[0]?.message ?? "", "A message may have 65584 bytes");
+        session.destroy();
       },
       { accept: taken.accept },
     ),
