@@ -26,29 +26,25 @@
 
 import type { ServerHttp2Session } from "node:http2";
 import * as net from "node:net";
-import { Admission, type Budget, tooManyRequests } from "./admission.ts";
+import { Admission, tooManyRequests } from "./admission.ts";
 import type { Api } from "./api.ts";
 import type { Clock, Random, Report } from "./capability.ts";
 import { isLoopback } from "./config.ts";
-import type { QuorateError } from "./errors.ts";
 import { type MetricsPage, RequestIds } from "./exchange.ts";
 import { createHttp, type HttpEdge } from "./http.ts";
 import type { NodeRequest, NodeResponse } from "./http_hot.ts";
 import { createRpc, type RpcEdge, type RpcRequest, type RpcResponse } from "./rpc.ts";
 import type { AcceptPeer } from "./rpc_peer.ts";
-import { Connection, type ExchangeCounts, type ExchangeKind } from "./server_connection.ts";
+import { Connection, type ExchangeKind } from "./server_connection.ts";
 import { http2Socket } from "./server_goaway.ts";
 import {
   limitsOf,
   lingerMs,
-  peerStreamsMax,
   pipelinedCutMax,
   type ServerLimits,
-  strangerMsMax,
-  strangersMax,
   sweepPeriodMs,
 } from "./server_limits.ts";
-import { Places } from "./server_places.ts";
+import { ServerLoad } from "./server_load.ts";
 import {
   cannotListen,
   drainingError,
@@ -139,15 +135,7 @@ class PortServer implements Server {
   readonly #sessions = new WeakMap<object, Connection>();
   /** The connection that is being handed to node:http2, whose session comes at once. */
   #handing: Connection | undefined;
-  readonly #admission: Admission;
-  /** What clients have in flight. */
-  readonly #clients: Budget;
-  /** Streams of other nodes that are open. */
-  #peerStreams = 0;
-  /** Those among them that have yet to prove that. */
-  readonly #strangers = new Places(strangersMax);
-  /** Streams of clients that only wait: for a change, or for a question. */
-  readonly #idle: Places;
+  readonly #load: ServerLoad;
   #isDraining = false;
   #drainingMs = 0;
   #drained: Promise<void> | undefined;
@@ -160,19 +148,17 @@ class PortServer implements Server {
     const { clock, random, report } = options;
     this.host = host;
     this.#limits = limitsOf(options);
-    // One for each connection: who has no more than that is never sent away.
-    this.#idle = new Places(this.#limits.connectionsMax);
     this.#clock = clock;
     this.#report = report;
-    this.#admission = options.admission ?? admissionOf(this.#limits);
-    this.#clients = this.#admission.client;
+    const admission = options.admission ?? admissionOf(this.#limits);
+    this.#load = new ServerLoad(admission.client, this.#limits.connectionsMax);
     const settings = {
       valueBytesMax: options.valueBytesMax ?? valueBytesMaxDefault,
       corsOrigins: options.corsOrigins ?? [],
       loopback: options.loopback ?? isLoopback(host),
       advertisedNames: options.advertisedNames ?? [],
       bodyTimeoutMs: this.#limits.bodyTimeoutMs,
-      bodies: this.#clients,
+      bodies: this.#load.clients,
       ...(options.traffic === undefined ? {} : { traffic: options.traffic }),
       ...(options.metrics === undefined ? {} : { metrics: options.metrics }),
       accessLog: options.accessLog === true,
@@ -184,7 +170,7 @@ class PortServer implements Server {
     this.#rpc = createRpc(options.api, {
       ...settings,
       accept: options.accept,
-      onProven: (response) => this.#strangers.remove(response),
+      onProven: (response) => this.#load.proven(response),
       hotPath: options.hotRpc !== false,
     });
     this.#isForPeers = options.isForPeers === true;
@@ -269,7 +255,7 @@ class PortServer implements Server {
       this.#tellPeersEnded = resolve;
     });
     // The end of their streams is on its way; who does not take it is not waited for.
-    if (this.#peerStreams > 0) await Promise.race([peersEnded, late]);
+    if (this.#load.peerStreams > 0) await Promise.race([peersEnded, late]);
     cancelTimer();
     this.#cancelSweep();
     for (const connection of this.#connections.values()) connection.cut();
@@ -310,16 +296,16 @@ class PortServer implements Server {
   #beginWire(connection: Connection): void {
     connection.wire = new ServerWire(connection.socket, this.#outbox, {
       mayTake: () =>
-        !this.#isForPeers && !this.#isDraining && this.#clients.refusal() === undefined,
+        !this.#isForPeers && !this.#isDraining && this.#load.refusal("client") === undefined,
       run: (source, operation) => this.#http.run(source, operation),
       onBegin: () => {
         connection.beginWire();
-        this.#clients.begin();
+        this.#load.clients.begin();
       },
       onEnd: () => {
         // A connection that is gone was forgotten, with its request.
         if (connection.wire === undefined) return;
-        this.#clients.end();
+        this.#load.clients.end();
         const nowMs = this.#clock.monotonicMs();
         connection.endWire(nowMs);
         if (!this.#isDraining) return;
@@ -335,10 +321,8 @@ class PortServer implements Server {
 
   #onClose(connection: Connection): void {
     this.#connections.delete(connection.socket);
-    // Answers that were never begun have no "close" of their own on every runtime.
-    this.#strangers.removeAll(connection);
-    this.#idle.removeAll(connection);
-    this.#endExchanges(connection.forget());
+    this.#load.forget(connection);
+    this.#checkPeersEnded();
     this.#checkDrained();
   }
 
@@ -378,9 +362,10 @@ class PortServer implements Server {
       return;
     }
     const kind = this.#kindOf(request);
-    const refusal = this.#refusalOf(kind);
+    const refusal = this.#load.refusal(kind);
     connection.begin(request, response, kind);
-    if (this.#count(kind, response, connection)) this.#report.count("requests_refused");
+    const madeRoom = this.#load.begin(kind, { response, connection }, this.#clock.monotonicMs());
+    if (madeRoom) this.#report.count("requests_refused");
     response.on("close", () => this.#onAnswered(connection, request, response));
     if (this.#isDraining) {
       connection.announceClose();
@@ -404,32 +389,8 @@ class PortServer implements Server {
     return isIdlePath(url) ? "idle" : "client";
   }
 
-  /** One more of a kind; true when another one had to make room for it. */
-  #count(kind: ExchangeKind, response: RpcResponse, connection: Connection): boolean {
-    if (kind === "client") {
-      this.#clients.begin();
-      return false;
-    }
-    if (kind === "peer") this.#peerStreams += 1;
-    const places = kind === "peer" ? this.#strangers : this.#idle;
-    return places.add(response, connection, this.#clock.monotonicMs());
-  }
-
-  /**
-   * Other nodes are not refused for what clients do: their streams are what ends an overload. Nor is who
-   * watches the health: a node that has too much to do is to be able to say so.
-   */
-  #refusalOf(kind: ExchangeKind): QuorateError | undefined {
-    if (kind === "client") return this.#clients.refusal();
-    if (kind === "idle") return undefined;
-    const proven = this.#peerStreams - this.#strangers.size;
-    return proven < peerStreamsMax ? undefined : tooManyRequests(proven);
-  }
-
-  #endExchanges({ clients, peers }: ExchangeCounts): void {
-    this.#clients.end(clients);
-    this.#peerStreams -= peers;
-    if (this.#peerStreams === 0) this.#tellPeersEnded();
+  #checkPeersEnded(): void {
+    if (this.#load.peerStreams === 0) this.#tellPeersEnded();
   }
 
   #handle(request: RpcRequest, response: RpcResponse): void {
@@ -454,14 +415,12 @@ class PortServer implements Server {
 
   #onAnswered(connection: Connection, request: RpcRequest, response: RpcResponse): void {
     const nowMs = this.#clock.monotonicMs();
-    const isStranger = this.#strangers.remove(response);
-    const wasSentAway = this.#idle.isClosing(response);
-    this.#idle.remove(response);
-    this.#endExchanges(connection.end(response, nowMs));
+    const hasCost = this.#load.end({ response, connection }, nowMs);
+    this.#checkPeersEnded();
     if (connection.protocol === "http2") {
       const { rstCode } = (request as { stream: { rstCode: number } }).stream;
       // What opens streams and proves nothing costs, however they end.
-      if (rstCode === 0 && !isStranger && !wasSentAway) connection.floods.earn();
+      if (rstCode === 0 && !hasCost) connection.floods.earn();
       else this.#onCostly(connection);
     } else if (connection.requests > 0) this.#beginNext(connection);
     if (!this.#isDraining) return;
@@ -485,7 +444,7 @@ class PortServer implements Server {
   }
 
   #checkDrained(): void {
-    if (!this.#isDraining || this.#clients.requests > 0 || this.#idle.size > 0) return;
+    if (!this.#isDraining || this.#load.isOfClients) return;
     for (const connection of this.#connections.values()) if (connection.isBeginning) return;
     this.#tellDrained();
   }
@@ -507,7 +466,7 @@ class PortServer implements Server {
   #sweep(): void {
     const nowMs = this.#clock.monotonicMs();
     let outgoingBytes = 0;
-    this.#strangers.sweep(nowMs, strangerMsMax);
+    this.#load.sweep(nowMs);
     for (const connection of this.#connections.values()) {
       if (connection.sweep(nowMs)) this.#report.count("connections_cut");
       else outgoingBytes += connection.outgoingBytes;
