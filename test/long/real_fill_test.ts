@@ -9,9 +9,9 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { MovesAnswer, NodeInfo, RepairAnswer } from "../src/api.ts";
-import { quorate, withFolder } from "./cli_harness.ts";
-import { pause, RealCluster, Writers } from "./real_cluster_harness.ts";
+import type { MovesAnswer, NodeInfo, RepairAnswer } from "../../src/api.ts";
+import { quorate, withFolder } from "../cli_harness.ts";
+import { pause, RealCluster, Writers } from "../real_cluster_harness.ts";
 
 const test = suite("real fill");
 const words = ["--gossip-period", "200ms", "--partitions", "16", "--repair-period", "1h"];
