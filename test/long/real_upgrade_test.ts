@@ -6,9 +6,9 @@
  */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { withFolder } from "./cli_harness.ts";
-import { RealClients } from "./real_clients.ts";
-import { type Kind, MixedCluster, whyNoHistory } from "./real_upgrade_harness.ts";
+import { withFolder } from "../cli_harness.ts";
+import { RealClients } from "../real_clients.ts";
+import { type Kind, MixedCluster, whyNoHistory } from "../real_upgrade_harness.ts";
 
 const why = whyNoHistory();
 if (why !== undefined) console.log(`skipped: ${why}`);
