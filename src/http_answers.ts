@@ -13,7 +13,7 @@
  */
 
 import { z } from "@hono/zod-openapi";
-import { clusterAnswers } from "./http_cluster.ts";
+import { clusterAnswers, placeAnswer } from "./http_cluster.ts";
 import { moveAnswers } from "./http_moves.ts";
 import { repairAnswers } from "./http_repair.ts";
 
@@ -21,13 +21,6 @@ const version = z.string().regex(/^[0-9a-f]{16}-[0-9a-f]{16}$/);
 const key = { key: z.string().optional(), key64: z.string().optional() };
 const value = { value: z.string().optional(), value64: z.string().optional() };
 const expiresAt = z.iso.datetime().optional();
-const place = {
-  node: z.string(),
-  nodeId: z.string(),
-  zone: z.string(),
-  addresses: z.array(z.string()),
-  clientUrl: z.string().optional(),
-};
 const meta = z.record(z.string(), z.string()).optional();
 
 /** The JSON that is answered. */
@@ -107,7 +100,7 @@ export const answers = {
       partitions: z.int(),
       members: z.array(
         z.strictObject({
-          ...place,
+          ...placeAnswer,
           host: z.string(),
           weight: z.int(),
           voter: z.boolean(),
@@ -121,7 +114,7 @@ export const answers = {
           namespace: z.string(),
           partition: z.int(),
           n: z.int(),
-          replicas: z.array(z.strictObject(place)),
+          replicas: z.array(z.strictObject(placeAnswer)),
         })
         .optional(),
     })

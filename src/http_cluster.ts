@@ -17,7 +17,8 @@ import { versionText } from "./version.ts";
 
 const explainPath = "/v1/explain/";
 
-const place = {
+/** Who a node is, and where it is reached. */
+export const placeAnswer = {
   node: z.string(),
   nodeId: z.string(),
   zone: z.string(),
@@ -45,7 +46,7 @@ export const clusterAnswers = {
       ),
       members: z.array(
         z.strictObject({
-          ...place,
+          ...placeAnswer,
           storeId: z.string(),
           voter: z.boolean(),
           self: z.boolean(),

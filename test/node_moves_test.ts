@@ -66,14 +66,6 @@ function names(town: Town, index: number): string {
     .join();
 }
 
-async function three(count: number): Promise<Town> {
-  const town = new Town(count);
-  const addresses = town.places.slice(0, 3).map(({ address }) => address);
-  for (const index of [0, 1, 2]) await town.start(index, 3, addresses);
-  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
-  return town;
-}
-
 function moves(town: Town, index: number): MovesApi {
   const found = town.at(index).moves;
   assert.ok(found !== undefined);
@@ -90,7 +82,7 @@ function isStill(town: Town, indexes: readonly number[]): boolean {
 }
 
 test("T3, T6: from three nodes to four and back, all are read, and who left says that it has", async () => {
-  const town = await three(4);
+  const town = await Town.ofThree(4);
   for (let index = 0; index < 60; index += 1) await town.put(index % 3, `k${index}`, "v");
   await town.start(3, undefined);
   await town.until(() => moves(town, 1).moves().waiting.length === 1);
@@ -118,7 +110,7 @@ test("T3, T6: from three nodes to four and back, all are read, and who left says
 });
 
 test("I1: a wiped node comes back under its name, waits, and takes the place of the one that was lost", async () => {
-  const town = await three(3);
+  const town = await Town.ofThree(3);
   for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");
   town.kill(2);
   const place = town.places[2] as Place;
@@ -179,7 +171,7 @@ test("H1: what was kept for a disk that was replaced comes to all who hold it, t
 });
 
 test("a node that joins copies nothing into the reserve of its disk, and goes on once there is room", async () => {
-  const town = await three(4);
+  const town = await Town.ofThree(4);
   for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");
   const place = town.places[3] as Place;
   place.diskReserveBytes = 1 << 24;
@@ -255,7 +247,7 @@ for (const leave of [["n1", "n2"], ["n2"]]) {
 }
 
 test("T3: a move is taken back while it copies, and nothing of it is left", async () => {
-  const town = await three(4);
+  const town = await Town.ofThree(4);
   for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");
   await town.start(3, undefined);
   await town.until(() => moves(town, 0).moves().waiting.length === 1);
@@ -269,7 +261,7 @@ test("T3: a move is taken back while it copies, and nothing of it is left", asyn
 });
 
 test("T4: a move in the middle of which a disk is lost can be taken back, and the disk replaced", async () => {
-  const town = await three(4);
+  const town = await Town.ofThree(4);
   await town.done(town.at(0).putNamespace("single", { n: 1 }));
   for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");
   await town.start(3, undefined);
@@ -372,7 +364,7 @@ for (const isGivenBack of [false, true]) {
 }
 
 test("a plan made for another epoch is refused, and one of two operators wins", async () => {
-  const town = await three(3);
+  const town = await Town.ofThree(3);
   const { id: first } = await town.done(moves(town, 0).plan({ drain: ["n1"] }));
   const { id: second } = await town.done(moves(town, 1).plan({ drain: ["n2"] }));
   const both = await town.done(

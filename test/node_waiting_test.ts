@@ -9,14 +9,6 @@ import { type Place, Town } from "./town.ts";
 
 const test = suite("node waiting");
 
-async function three(count: number): Promise<Town> {
-  const town = new Town(count);
-  const addresses = town.places.slice(0, 3).map(({ address }) => address);
-  for (const index of [0, 1, 2]) await town.start(index, 3, addresses);
-  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
-  return town;
-}
-
 function wipe(town: Town, index: number): void {
   town.kill(index);
   const place = town.places[index] as Place;
@@ -35,7 +27,7 @@ function waitsFor(town: Town, index: number): string {
 }
 
 test("two nodes that wait say what a member has said, and the command that takes each of them in", async () => {
-  const town = await three(4);
+  const town = await Town.ofThree(4);
   await town.put(0, "k", "v");
   wipe(town, 2);
   await town.start(2, undefined);
@@ -58,7 +50,7 @@ test("two nodes that wait say what a member has said, and the command that takes
 });
 
 test("a node that waits stays in the list while the member it comes for is gone", async () => {
-  const town = await three(4);
+  const town = await Town.ofThree(4);
   await town.put(0, "k", "v");
   town.kill(2);
   await town.start(3, undefined);
@@ -71,7 +63,7 @@ test("a node that waits stays in the list while the member it comes for is gone"
 });
 
 test("a node of another number of partitions ends when it has found the cluster, and never waits", async () => {
-  const town = await three(4);
+  const town = await Town.ofThree(4);
   await town.put(0, "k", "v");
   const { partitions } = town.at(0).ring();
   const place = town.places[3] as Place;

@@ -56,6 +56,15 @@ export class Town {
     }));
   }
 
+  /** A cluster of the first three of so many, who know of each other alone. */
+  static async ofThree(count: number): Promise<Town> {
+    const town = new Town(count);
+    const addresses = town.places.slice(0, 3).map(({ address }) => address);
+    for (const index of [0, 1, 2]) await town.start(index, 3, addresses);
+    await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+    return town;
+  }
+
   at(index: number): QuorateNode {
     const node = this.places[index]?.node;
     assert.ok(node !== undefined, `node ${index + 1} is started`);
