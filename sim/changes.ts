@@ -1,9 +1,10 @@
 /**
- * Changes: operators who make namespaces, and change the policy of one, at the same time through
- * different nodes; and what the nodes have of the document that all of them share.
+ * Changes: operators who make namespaces, write in them, delete them, and change the policy of one, at the
+ * same time through different nodes; and what the nodes have of the document that all of them share.
  *
  * Each namespace has a name that no other has, and each policy a value. What has to become of them is in
- * `check_documents.ts`.
+ * `check_documents.ts`; what was written in those that nobody has asked to delete is checked as every
+ * other write.
  *
  * Effects: none; requests reach the nodes in events of their processes.
  *
@@ -11,10 +12,12 @@
  */
 
 import { QuorateError } from "../src/errors.ts";
+import type { QuorateNode } from "../src/node.ts";
 import { policyDefault } from "../src/topology.ts";
 import type { Chance } from "./chance.ts";
 import { type Change, checkDocuments, type SeenDocument } from "./check_documents.ts";
-import { simNamespace } from "./client.ts";
+import { Clients, type ClientsWorld, type SimKey, simNamespace } from "./client.ts";
+import type { Operation } from "./history.ts";
 import type { Place } from "./place.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Violation } from "./violation.ts";
@@ -25,6 +28,9 @@ export interface ChangesParts {
   readonly places: readonly Place[];
   /** How long lies between two rounds, on average; undefined: nobody changes anything. */
   readonly gapMs: number | undefined;
+  /** How many replicas a key has in the namespaces that are looked at in the end; others have one. */
+  readonly n: number;
+  readonly world: Pick<ClientsWorld, "replicas" | "isMoving">;
 }
 
 const atOnceMax = 3;
@@ -32,10 +38,33 @@ const atOnceMax = 3;
 const setShare = 0.4;
 const settingLeast = 2 * 1024 * 1024;
 const lookEveryMs = 100;
+/** In which of the worlds with changes namespaces are written in, and deleted. */
+const fillingShare = 0.5;
+/** Of its changes, how many delete one, and how many write in one. */
+const dropShare = 0.15;
+const fillShare = 0.25;
+const keysAtOnceMax = 4;
+/** It is one of the last that are deleted or written in. */
+const madeLately = 5;
+const valueBytesMax = 300;
+const timeoutMsMax = 2000;
+/** So many keys are looked at in the end, each on all its replicas. */
+const finalKeysMax = 12;
+
+interface Made {
+  readonly name: string;
+  readonly n: number;
+}
 
 export class Changes {
   readonly #parts: ChangesParts;
   readonly #changes: Change[] = [];
+  readonly #clients: Clients;
+  readonly #isFilling: boolean;
+  /** Namespaces whose making was acknowledged. */
+  readonly #made: Made[] = [];
+  /** Names of which somebody has asked that they be deleted. */
+  readonly #dropped = new Set<string>();
   readonly #seen: SeenDocument[] = [];
   readonly #last = new Map<string, number>();
   #isOver = false;
@@ -43,6 +72,31 @@ export class Changes {
 
   constructor(parts: ChangesParts) {
     this.#parts = parts;
+    const { scheduler, chance, places, world } = parts;
+    this.#isFilling = chance.happens(fillingShare);
+    this.#clients = new Clients(scheduler, chance.fork(), { ...world, places, namespaceOf });
+  }
+
+  get clients(): Clients {
+    return this.#clients;
+  }
+
+  /** Keys that were written in namespaces which have to be there in the end, the last of them. */
+  get keys(): readonly SimKey[] {
+    const names = this.#made
+      .filter(({ name, n }) => n === this.#parts.n && !this.#dropped.has(name))
+      .map(({ name }) => name);
+    const keys = new Set(this.#clients.history.map(({ key }) => key));
+    return [...keys]
+      .map((key) => ({ namespace: namespaceOf(key), key }))
+      .filter(({ namespace }) => names.includes(namespace))
+      .slice(-finalKeysMax);
+  }
+
+  /** What was asked of the keys that are looked at. */
+  get history(): readonly Operation[] {
+    const keys = new Set(this.keys.map(({ key }) => key));
+    return this.#clients.history.filter(({ key }) => keys.has(key));
   }
 
   begin(): void {
@@ -79,20 +133,66 @@ export class Changes {
       await scheduler.sleep(chance.between(0, 2 * gapMs));
       if (this.#isOver) return;
       const count = 1 + chance.below(atOnceMax);
-      for (let made = 0; made < count; made += 1) this.#ask(chance.pick(places));
+      for (let made = 0; made < count; made += 1) this.#turn(chance.pick(places));
     }
   }
 
-  #ask(place: Place): void {
+  #turn(place: Place): void {
+    const { chance, n } = this.#parts;
+    const number = this.#changes.length + 1;
+    const isOfOne = this.#isFilling && this.#made.length > 0;
+    const at = isOfOne ? chance.fraction() : 1;
+    if (at < dropShare + fillShare) {
+      const { name } = chance.pick(this.#made.slice(-madeLately));
+      if (at < dropShare) this.#drop(place, name);
+      else this.#fill(name);
+    } else if (chance.happens(setShare)) {
+      const setting = settingLeast + number;
+      this.#ask(place, "set", String(setting), (node) =>
+        node.putNamespace(simNamespace, { valueBytesMax: setting }),
+      );
+    } else {
+      const made = { name: `made-${number}`, n: this.#isFilling ? chance.pick([1, n]) : 1 };
+      this.#ask(place, "make", made.name, async (node) => {
+        await node.putNamespace(made.name, { n: made.n });
+        this.#made.push(made);
+      });
+    }
+  }
+
+  #drop(place: Place, name: string): void {
+    this.#dropped.add(name);
+    this.#ask(place, "drop", name, (node) => node.deleteNamespace(name));
+  }
+
+  /** Somebody writes some keys, and does not wait. */
+  #fill(name: string): void {
+    const { chance, places } = this.#parts;
+    for (let count = 1 + chance.below(keysAtOnceMax); count > 0; count -= 1) {
+      void this.#clients.ask({
+        client: "maker",
+        place: chance.pick(places),
+        kind: "put",
+        key: `${name}/${this.#clients.history.length + 1}`,
+        level: "quorum",
+        timeoutMs: chance.whole(200, timeoutMsMax),
+        valueBytes: chance.below(valueBytesMax),
+      });
+    }
+  }
+
+  #ask(
+    place: Place,
+    kind: Change["kind"],
+    what: string,
+    run: (node: QuorateNode) => Promise<unknown>,
+  ): void {
     const { life, node } = place;
     if (node === undefined || life === undefined) return;
-    const { scheduler, chance } = this.#parts;
-    const number = this.#changes.length + 1;
-    const kind = chance.happens(setShare) ? "set" : "make";
-    const valueBytesMax = settingLeast + number;
+    const { scheduler } = this.#parts;
     const change: Change = {
       kind,
-      what: kind === "make" ? `made-${number}` : String(valueBytesMax),
+      what,
       node: place.name,
       begun: scheduler.tick(),
       ended: undefined,
@@ -110,11 +210,7 @@ export class Changes {
     scheduler.after(
       0,
       () => {
-        const asked =
-          kind === "make"
-            ? node.putNamespace(change.what, { n: 1 })
-            : node.putNamespace(simNamespace, { valueBytesMax });
-        asked.then(
+        run(node).then(
           () => over("done"),
           (error) => over(QuorateError.from(error).outcome === "none" ? "none" : "unknown"),
         );
@@ -138,6 +234,15 @@ export class Changes {
   }
 }
 
+function namespaceOf(key: string): string {
+  return key.slice(0, key.indexOf("/"));
+}
+
+/** How many numbers of deleted namespaces are not forgotten yet, by what a node has. */
+export function deletedOf(node: QuorateNode): number {
+  return node.queues().find(({ name }) => name === "deleted namespaces")?.held ?? 0;
+}
+
 function documentOf({
   name,
   node: running,
@@ -155,5 +260,6 @@ function documentOf({
     epoch: running.ring().epoch,
     namespaces: namespaces.map(({ name, number }) => ({ name, number })),
     setting: String(setting),
+    deleted: deletedOf(running),
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Check tables: whether what lies on the disks of closed nodes is the same, byte by byte, and whether each
- * store's sums are those of what it holds (P5).
+ * Check tables: whether what lies on the disks of closed nodes is the same, byte by byte, whether each
+ * store's sums are those of what it holds (P5), and whether nothing is left of what was deleted (T8).
  *
  * `explain` tells versions; this looks at the bytes. A version has one value, so replicas that agree
  * about it agree about these too, unless a record was damaged, encoded otherwise, or a sum went wrong.
@@ -10,6 +10,7 @@
  * @module
  */
 
+import { ownNamespaceMin } from "../src/api.ts";
 import { equal } from "../src/bytes.ts";
 import { digestOf, emptySummary } from "../src/digest.ts";
 import { guardMs, type Hlc } from "../src/hlc.ts";
@@ -26,6 +27,8 @@ import type { Violation } from "./violation.ts";
 /** What one node left on its disk. */
 export interface LeftTable {
   readonly node: string;
+  /** Whether it is one of the cluster's now. */
+  readonly isMember: boolean;
   readonly table: Pick<Table, "get" | "range">;
 }
 
@@ -47,7 +50,7 @@ export function checkTables(tables: readonly LeftTable[], world: TablesWorld): V
   const watermarks = watermarksOf(tables, ring);
   for (const partition of ring.all()) {
     const held = new Map<string, Map<string, Uint8Array>>();
-    for (const { node, table } of tables) {
+    for (const { node, isMember, table } of tables) {
       const summary = emptySummary();
       const range = { ...partitionRange(partition), limit: entriesMax, bytesMax: 2 ** 40 };
       for (const { key, value } of table.range(range)) {
@@ -58,6 +61,10 @@ export function checkTables(tables: readonly LeftTable[], world: TablesWorld): V
           );
         }
         const n = nOf(namespaceNumber);
+        if (n === 0 && isMember && namespaceNumber < ownNamespaceMin) {
+          const what = `the table of ${node} holds a record of namespace ${namespaceNumber}, which is deleted`;
+          found.push(broken(what));
+        }
         if (n === 0) continue;
         // What is deleted or over below a watermark is dropped by one before another (G5).
         const watermark = watermarks.get(`${partition} ${n}`) ?? (0n as Hlc);

@@ -24,6 +24,12 @@ import type { Scheduler } from "./scheduler.ts";
 
 export const simNamespace = "sim";
 
+/** A key of a namespace. */
+export interface SimKey {
+  readonly namespace: string;
+  readonly key: string;
+}
+
 /** How long an answer is on its way from a node to its client. */
 const answerMsMax = 0.2;
 
@@ -48,6 +54,8 @@ export interface ClientsWorld {
   readonly places: readonly Place[];
   /** Whether replicas may move: then L1 promises less. */
   readonly isMoving: boolean;
+  /** The namespace of a key. Default: `simNamespace`, of all of them. */
+  readonly namespaceOf?: (key: string) => string;
 }
 
 export class Clients {
@@ -58,9 +66,11 @@ export class Clients {
   readonly #replicas: number;
   readonly #places: readonly Place[];
   readonly #isMoving: boolean;
+  readonly #namespaceOf: (key: string) => string;
 
   constructor(scheduler: Scheduler, chance: Chance, world: ClientsWorld) {
     this.#isMoving = world.isMoving;
+    this.#namespaceOf = world.namespaceOf ?? (() => simNamespace);
     this.#scheduler = scheduler;
     this.#chance = chance;
     this.#replicas = world.replicas;
@@ -102,6 +112,7 @@ export class Clients {
     this.history.push(operation);
     const { life, node, wall } = place;
     const { clocks } = operation;
+    const namespace = this.#namespaceOf(key);
     return new Promise((resolve) => {
       const { touched } = wall;
       let isOver = false;
@@ -115,7 +126,7 @@ export class Clients {
         if (wall.touched !== touched) clocks.leastMs = Number.NEGATIVE_INFINITY;
         if (told.kind !== "nothing") operation.ended = scheduler.tick();
         scheduler.trace(shortText(operation));
-        if (told.kind === "written") place.hasWritten(key);
+        if (told.kind === "written" && namespace === simNamespace) place.hasWritten(key);
         resolve(operation);
       };
       if (node === undefined) {
@@ -131,17 +142,21 @@ export class Clients {
       };
       const begin = (): void => {
         clocks.leastMs = wall.nowMs();
-        request(node, operation, ask).then(back, (error) => back(failure(error)));
+        request(node, operation, { ...ask, namespace }).then(back, (error) => back(failure(error)));
       };
       scheduler.after(0, begin, life);
     });
   }
 }
 
-async function request(node: QuorateNode, operation: Operation, ask: Ask): Promise<Told> {
-  const { level, timeoutMs, kind, valueBytes = 0, ttlSeconds } = ask;
+async function request(
+  node: QuorateNode,
+  operation: Operation,
+  ask: Ask & { readonly namespace: string },
+): Promise<Told> {
+  const { namespace, level, timeoutMs, kind, valueBytes = 0, ttlSeconds } = ask;
   const common = {
-    namespace: simNamespace,
+    namespace,
     requestId: `#${operation.number}`,
     consistency: level,
     timeoutMs,

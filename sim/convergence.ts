@@ -18,7 +18,7 @@ import type { ExplainedReplica } from "../src/api.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import type { QuorateNode } from "../src/node.ts";
 import { checkReplicas } from "./check_replicas.ts";
-import { simNamespace } from "./client.ts";
+import type { SimKey } from "./client.ts";
 import { type Knobs, repairNeverMs } from "./knobs.ts";
 import { answerOf } from "./node_process.ts";
 import type { Place } from "./place.ts";
@@ -31,7 +31,7 @@ export interface ConvergenceParts {
   readonly places: readonly Place[];
   /** The places that are members now. */
   readonly members: () => readonly Place[];
-  readonly keys: () => readonly string[];
+  readonly keys: () => readonly SimKey[];
   /** Whether nobody died and nothing was dropped, so that hints alone have to have brought everything. */
   readonly areHintsEnough: () => boolean;
 }
@@ -114,20 +114,21 @@ export class Convergence {
     for (const key of keys()) {
       const explained = await this.#explained(key);
       if (typeof explained === "string") {
-        found.push({ promise: "P5", detail: `'${key}' cannot be explained ${when}: ${explained}` });
+        const what = `'${key.key}' cannot be explained ${when}: ${explained}`;
+        found.push({ promise: "P5", detail: what });
         continue;
       }
       const replicas = explained.filter(({ node }) => !lost.has(node));
-      found.push(...checkReplicas(key, replicas, when, this.latestMs));
+      found.push(...checkReplicas(key.key, replicas, when, this.latestMs));
     }
     return found;
   }
 
   /** What the replicas of a key hold; or why the node that is asked does not say. */
-  async #explained(key: string): Promise<readonly ExplainedReplica[] | string> {
+  async #explained({ namespace, key }: SimKey): Promise<readonly ExplainedReplica[] | string> {
     const { node, life } = this.whole[0] ?? {};
     if (node === undefined || life === undefined) return "nobody serves";
-    const request = { namespace: simNamespace, requestId: "compare", key: utf8Bytes(key) };
+    const request = { namespace, requestId: "compare", key: utf8Bytes(key) };
     try {
       // A failed call of its disk may come to light long after all was healed.
       return (await answerOf(life, () => node.explain(request))).replicas;
@@ -155,8 +156,8 @@ export class Convergence {
   #holdsAll(name: string, node: QuorateNode | undefined): boolean {
     const { knobs, keys } = this.#parts;
     if (knobs.memberGapMs === undefined) return true;
-    return keys().every((key) => {
-      const replicas = node?.place(simNamespace, utf8Bytes(key)).replicas;
+    return keys().every(({ namespace, key }) => {
+      const replicas = node?.place(namespace, utf8Bytes(key)).replicas;
       return replicas?.some((replica) => replica.node === name) === true;
     });
   }

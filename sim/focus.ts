@@ -25,7 +25,7 @@ import {
 } from "./trouble_list.ts";
 
 /** What befalls a member in every change; `habits` tells of each, and imports this, as places know of focuses. */
-export type Habit = "behind" | "partial" | "unaware" | "late" | "away";
+export type Habit = "behind" | "partial" | "unaware" | "late" | "away" | "shrink";
 
 export interface Focus {
   /** Which moment is common in it, for the page and for who asks for one that there is not. */
@@ -180,6 +180,20 @@ export const focuses = {
     },
     troubles: (chance, size) => drawCopies(chance, size, () => chance.between(0, missedShare)),
   },
+  namespaces: {
+    meaning: "namespaces are made, written in and deleted, while nodes are restarted and cut off",
+    knobs: (drawn) => {
+      const world = calm(drawn, 3);
+      return { ...world, changeGapMs: 100, workload: { ...world.workload, clients: 2 } };
+    },
+    troubles: (chance, size) =>
+      drawList(chance, {
+        ...size,
+        kinds: ["restart", "cut pair", "isolate"],
+        gapMs: 500,
+        lastsMsMax: 3000,
+      }),
+  },
   moves: {
     meaning: "replicas move, while halves of the cluster do not hear of it",
     moves: "many",
@@ -240,6 +254,17 @@ export const focuses = {
       const world = moving(drawn);
       const workload = { ...world.workload, weakShare: 0.4 };
       return { ...world, workload, watermarkPeriodMs: 300, partitions: 2 };
+    },
+  },
+  "sets that shrink": {
+    meaning: "two of five leave, when two of those that stay have missed something",
+    ...habitual("shrink"),
+    knobs: (drawn) => {
+      const world = moving(drawn);
+      const timeouts = { timeoutMsMin: 200, timeoutMsMax: 600 };
+      const workload = { ...world.workload, ...timeouts, clients: 8, keys: 100, pauseMsMax: 100 };
+      // They are not called down for as long as they miss what is written.
+      return { ...world, workload, n: 5, hintBytesPerSecond: 400, gossipPeriodMs: 500 };
     },
   },
   "moves of one alone": {

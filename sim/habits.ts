@@ -57,6 +57,7 @@ export const changeBy: Readonly<Record<Habit, Change>> = {
   unaware: keepUnaware,
   late: keepLate,
   away: sendAway,
+  shrink,
 };
 
 /**
@@ -134,6 +135,25 @@ async function sendAway(parts: HabitParts, ring: Ring): Promise<void> {
   } finally {
     open();
   }
+}
+
+/** Two are sent away together, when two of the others have missed what was written just before; or back. */
+async function shrink(parts: HabitParts, ring: Ring): Promise<void> {
+  const { scheduler, chance, carryOut, moves } = parts;
+  const gone = ring.filter(({ weight }) => weight === 0);
+  if (gone.length > 0) {
+    return carryOut({ weight: gone.map(({ node }) => ({ node, weight: 100 })) });
+  }
+  const first = chance.below(ring.length);
+  const [one, other, ...stay] = [...ring.slice(first), ...ring.slice(0, first)];
+  if (one === undefined || other === undefined) return;
+  const behind = stay.slice(0, 2).map((member) => placeOf(parts, member));
+  const opens = behind.map((place) => cutOff(parts, place));
+  for (const place of behind) loseWires(parts, place);
+  await scheduler.sleep(behindMs);
+  for (const open of opens) open();
+  await carryOut({ weight: [one, other].map(({ node }) => ({ node, weight: 0 })) });
+  await wait(parts, () => moves().every((move) => move === undefined));
 }
 
 function hasCopied(move: MoveProgress | undefined): boolean {

@@ -45,6 +45,8 @@ const lookMs = 200;
 const waitMsMax = 8000;
 /** How long one that was let in may take to come up. */
 const comeMsMax = 30_000;
+/** How often as many come, or leave, at once as may. */
+const severalShare = 0.4;
 
 export class Members {
   readonly #parts: MembersParts;
@@ -175,13 +177,25 @@ export class Members {
     if (at < 0.2) return this.#weigh(ring);
     if (at < 0.35) return this.#replace(chance.pick(places), ring);
     const holders = ring.filter(({ weight }) => weight > 0).length;
-    const isLeaving = holders > this.#parts.founders;
-    const leave = isLeaving && chance.happens(0.6) ? [chance.pick(ring).node] : [];
-    const spare = places.find(({ name }) => ring.every(({ node }) => node !== name));
-    const isJoining = spare !== undefined && (leave.length === 0 || chance.happens(0.4));
-    if (isJoining && !(await this.#waits(spare))) return;
-    const join = isJoining ? [spare.name] : [];
+    const tooMany = holders - this.#parts.founders;
+    const isLeaving = tooMany > 0 && chance.happens(0.6);
+    const leave = isLeaving ? this.#some(ring, tooMany).map(({ node }) => node) : [];
+    const spares = places.filter(({ name }) => ring.every(({ node }) => node !== name));
+    const isJoining = spares.length > 0 && (leave.length === 0 || chance.happens(0.4));
+    const join: string[] = [];
+    for (const spare of isJoining ? this.#some(spares, spares.length) : []) {
+      if (!(await this.#waits(spare))) return;
+      join.push(spare.name);
+    }
     if (join.length + leave.length > 0) await this.#carryOut({ join, leave });
+  }
+
+  /** One of them, or more, at most so many. */
+  #some<One>(of: readonly One[], most: number): readonly One[] {
+    const { chance } = this.#parts;
+    const first = chance.below(of.length);
+    const count = chance.happens(severalShare) ? most : 1;
+    return [...of.slice(first), ...of.slice(0, first)].slice(0, count);
   }
 
   get #habitParts(): HabitParts {

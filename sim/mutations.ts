@@ -41,6 +41,7 @@ import {
   method,
   withoutSync,
 } from "./mutation.ts";
+import { documentMutations } from "./mutations_documents.ts";
 import { fillMutations } from "./mutations_fill.ts";
 import { lifeMutations } from "./mutations_life.ts";
 import { moveMutations } from "./mutations_moves.ts";
@@ -65,6 +66,7 @@ export const mutations: readonly Mutation[] = [
   ...fillMutations,
   ...lifeMutations,
   ...protocolMutations,
+  ...documentMutations,
   ...repairMutations,
   ...watermarkMutations,
   ...moveMutations,

@@ -57,7 +57,20 @@ export const moveMutations: readonly Mutation[] = [
     name: "a copy reads one replica alone",
     rule: "T5: it reads n-m+1 of the old replicas, and merges",
     focus: "copies of those behind",
-    begin: method(NodeMoves, "sourcesNeeded", () => () => 1),
+    begin: method(NodeMoves, "othersNeeded", () => (_, isSource: boolean) => (isSource ? 0 : 1)),
+  },
+  {
+    name: "who stays in a set that shrinks copies nothing",
+    rule: "T5: so few may stay that the quorum of the new set misses what was taken",
+    focus: "sets that shrink",
+    begin: method(
+      NodeMoves,
+      "othersNeeded",
+      (old) =>
+        function (replicas: number, isSource: boolean) {
+          return isSource ? 0 : old.call(this, replicas, isSource);
+        },
+    ),
   },
   {
     name: "reads move before the copy came to its end",

@@ -20,10 +20,10 @@ import { utf8Bytes } from "../src/bytes.ts";
 import { Ring } from "../src/ring.ts";
 import { Bounds } from "./bounds.ts";
 import { Chance } from "./chance.ts";
-import { Changes } from "./changes.ts";
+import { Changes, deletedOf } from "./changes.ts";
 import { checkHistory, type Violation } from "./check.ts";
 import { checkTables, type LeftTable } from "./check_tables.ts";
-import { Clients, simNamespace } from "./client.ts";
+import { type Ask, Clients, type SimKey, simNamespace } from "./client.ts";
 import { Convergence } from "./convergence.ts";
 import { type Focus, type FocusName, focuses } from "./focus.ts";
 import { drive } from "./guard.ts";
@@ -76,10 +76,14 @@ export interface Run {
   readonly moves: number;
 }
 
+/** Undefined: it was never answered. */
+type Final = Operation | undefined;
+
 const eventsMax = 1_000_000;
 const readyMsMax = 120_000;
 const hintMsMax = 240_000;
 const moveMsMax = 240_000;
+const purgeMsMax = 240_000;
 /** So many changes of the members a run has that is to have many. */
 const movesMin = 3;
 /** A write waits so long for room in a store, whatever its client was told meanwhile. */
@@ -197,16 +201,16 @@ class World {
         }),
     );
     this.#bounds = new Bounds(this.#places, knobs.workload.valueBytesMax);
-    this.#clients = new Clients(scheduler, chance.fork(), {
-      replicas: Math.min(knobs.n, nodes + spares),
-      places: this.#places,
-      isMoving: knobs.memberGapMs !== undefined,
-    });
+    const replicas = Math.min(knobs.n, nodes + spares);
+    const replicated = { replicas, isMoving: knobs.memberGapMs !== undefined };
+    this.#clients = new Clients(scheduler, chance.fork(), { ...replicated, places: this.#places });
     this.#changes = new Changes({
       scheduler,
       chance: chance.fork(),
       places: this.#places,
       gapMs: knobs.changeGapMs,
+      n: knobs.n,
+      world: replicated,
     });
     const { workload } = knobs;
     this.#workload = new Workload({
@@ -231,7 +235,7 @@ class World {
       knobs,
       places: this.#places,
       members: () => this.#members.places,
-      keys: () => this.#workload.keys,
+      keys: () => [...this.#workloadKeys, ...this.#changes.keys],
       areHintsEnough: () => this.#areHintsEnough,
     });
   }
@@ -303,10 +307,17 @@ class World {
     this.#changes.stop();
     this.#members.stop();
     await this.#workload.end();
-    const isStill = (): boolean => this.#members.isStill;
-    if (!(await this.#until(isStill, moveMsMax))) this.#find("P5", this.#moving);
-    else if (await this.#allReady("all serve again")) await this.#settle();
+    // Whoever is about to start tells of no move: so once more when all can be asked.
+    if ((await this.#allStillAndReady()) && (await this.#allStillAndReady())) await this.#settle();
     this.#end();
+  }
+
+  async #allStillAndReady(): Promise<boolean> {
+    if (await this.#until(() => this.#members.isStill, moveMsMax)) {
+      return this.#allReady("all serve again");
+    }
+    this.#find("P5", this.#moving);
+    return false;
   }
 
   /** What a move waits for that has not come to its end. */
@@ -331,6 +342,11 @@ class World {
       this.#find("P5", `hints are left: ${left.join(", ")}`);
       return;
     }
+    if (!(await this.#until(() => this.#isPurged, purgeMsMax))) {
+      const left = this.#whole.map(({ name, node }) => `${name}: ${node && deletedOf(node)}`);
+      this.#find("P6", `deleted namespaces are not forgotten: ${left.join(", ")}`);
+      return;
+    }
     const isAgreed = (): boolean =>
       !this.#changes.isOpen &&
       new Set(this.#whole.map(({ node }) => node?.ring().epoch)).size === 1;
@@ -340,26 +356,38 @@ class World {
       return;
     }
     if (!(await this.#converged("before anything was read"))) return;
-    const finals: Operation[] = [];
-    const isWhole = this.#whole.length === this.#members.places.length;
-    for (const key of this.#workload.keys) {
-      for (const [index, place] of this.#whole.entries()) {
-        const level = index === 0 && isWhole ? "all" : "quorum";
-        const read = await this.#finalRead(place, key, level);
-        if (read !== undefined && level === "all") finals.push(read);
-      }
-    }
-    const inHistory = checkHistory(this.#clients.history, finals, {
+    for (const place of this.#whole) await this.#finalWrite(place);
+    const finals = await this.#finalReads(this.#clients, this.#workload.keys);
+    const madeKeys = this.#changes.keys.map(({ key }) => key);
+    const madeFinals = await this.#finalReads(this.#changes.clients, madeKeys);
+    const around = {
       deaths: this.#deaths,
       losses: this.#losses,
       areClocksClose: this.#clients.areClocksClose,
-    });
-    for (const violation of [...inHistory, ...this.#changes.check(this.#whole)]) {
+    };
+    for (const violation of [
+      ...checkHistory(this.#clients.history, finals, around),
+      ...checkHistory(this.#changes.history, madeFinals, around),
+      ...this.#changes.check(this.#whole),
+    ]) {
       this.#findings.push(violation);
       this.#scheduler.trace(`violation of ${violation.promise}: ${violation.detail}`);
     }
-    if (!isWhole) return;
+    if (!this.#isWhole) return;
     if (await this.#converged("after all was read")) await this.#compareDisks();
+  }
+
+  /** Every key through every node; what all replicas were asked for. */
+  async #finalReads(clients: Clients, keys: readonly string[]): Promise<readonly Operation[]> {
+    const finals: Operation[] = [];
+    for (const key of keys) {
+      for (const [index, place] of this.#whole.entries()) {
+        const level = index === 0 && this.#isWhole ? "all" : "quorum";
+        const read = await this.#finalRead(clients, { place, key, level });
+        if (read !== undefined && level === "all") finals.push(read);
+      }
+    }
+    return finals;
   }
 
   /** All nodes end in order; what is on their disks then is compared byte by byte. */
@@ -371,17 +399,20 @@ class World {
     const ring = new Ring(clusterId, partitions);
     const namespaces = new Map(node.namespaces().map(({ number, policy }) => [number, policy.n]));
     const rows = new Map<string, readonly string[]>();
-    for (const key of this.#workload.keys) {
-      const place = node.place(simNamespace, utf8Bytes(key));
+    for (const { namespace, key } of [...this.#workloadKeys, ...this.#changes.keys]) {
+      const place = node.place(namespace, utf8Bytes(key));
       rows.set(
         `${place.partition} ${place.n}`,
         place.replicas.map(({ node: name }) => name),
       );
     }
+    const members = new Set(this.#members.places);
     for (const place of this.#places) await place.close();
     const tables: LeftTable[] = [];
-    for (const { name, table } of this.#places)
-      tables.push({ node: name, table: await table.open() });
+    for (const place of this.#places) {
+      const { name, table } = place;
+      tables.push({ node: name, isMember: members.has(place), table: await table.open() });
+    }
     const found = checkTables(tables, {
       ring,
       nOf: (number) => namespaces.get(number) ?? 0,
@@ -410,23 +441,45 @@ class World {
     return this.#convergence.whole;
   }
 
+  /** Whether every member serves, and holds all. */
+  get #isWhole(): boolean {
+    return this.#whole.length === this.#members.places.length;
+  }
+
+  /** T8: a number is forgotten once every member has told that nothing is left under it. */
+  get #isPurged(): boolean {
+    return !this.#isWhole || this.#whole.every(({ node }) => node && deletedOf(node) === 0);
+  }
+
+  get #workloadKeys(): readonly SimKey[] {
+    return this.#workload.keys.map((key) => ({ namespace: simNamespace, key }));
+  }
+
   /** In a world that is well, every key can be read. */
-  async #finalRead(
-    place: Place,
-    key: string,
-    level: "all" | "quorum",
-  ): Promise<Operation | undefined> {
-    const ask = { client: "final", place, kind: "get", key, level } as const;
-    let last: Operation | undefined;
+  #finalRead(clients: Clients, of: Pick<Ask, "place" | "key" | "level">): Promise<Final> {
+    return this.#finalAsk(clients, { ...of, kind: "get" });
+  }
+
+  /** And written, through every node. */
+  async #finalWrite(place: Place): Promise<void> {
+    const [key] = this.#workload.keys;
+    if (key === undefined) return;
+    await this.#finalAsk(this.#clients, { place, key, level: "quorum", kind: "put" });
+  }
+
+  async #finalAsk(
+    clients: Clients,
+    of: Pick<Ask, "place" | "key" | "level" | "kind">,
+  ): Promise<Final> {
+    let last: Final;
     for (let tried = 0; tried < finalTries; tried += 1) {
-      last = await this.#clients.ask({ ...ask, timeoutMs: finalTimeoutMs });
-      if (last.told.kind === "found" || last.told.kind === "absent") return last;
+      last = await clients.ask({ ...of, client: "final", timeoutMs: finalTimeoutMs });
+      if (last.told.kind !== "failed" && last.told.kind !== "nothing") return last;
       await this.#scheduler.sleep(1000);
     }
-    this.#find(
-      "other",
-      `'${key}' cannot be read at ${level} through ${place.name}: ${JSON.stringify(last?.told)}`,
-    );
+    const { kind, key, level, place } = of;
+    const told = JSON.stringify(last?.told);
+    this.#find("other", `no ${kind} of '${key}' at ${level} through ${place.name}: ${told}`);
     return undefined;
   }
 

@@ -364,7 +364,7 @@ export class NodeMoves {
     const left = notLost(topology, old).filter(({ nodeId }) => nodeId !== ownNodeId);
     // Who stays is a source of its own, where it knows what it should hold.
     const isSource = stays && counts(partition, n);
-    let needed = Math.min(this.sourcesNeeded(old.length) - (isSource ? 1 : 0), left.length);
+    let needed = Math.min(this.othersNeeded(old.length, isSource), left.length);
     // What it copies would go into the reserve of its disk.
     if (needed > 0 && store.isDiskLow) return false;
     for (const source of this.#upFirst(left)) {
@@ -375,9 +375,9 @@ export class NodeMoves {
     return needed === 0;
   }
 
-  /** n-m+1: one of them has what any quorum of the old replicas took. */
-  sourcesNeeded(replicas: number): number {
-    return quorumSources(replicas);
+  /** n-m+1, itself included where it is a source: one of them has what any quorum of the old replicas took. */
+  othersNeeded(replicas: number, isSource: boolean): number {
+    return quorumSources(replicas) - (isSource ? 1 : 0);
   }
 
   /** Whether nothing is left here that is not this node's. */

@@ -57,7 +57,7 @@ import { repairAnswer } from "./node_repair_answer.ts";
 import type { NodeReplicas } from "./node_replicas.ts";
 import type { Ring } from "./ring.ts";
 import type { Store } from "./store.ts";
-import type { Topology } from "./topology.ts";
+import { droppedMax, type Topology } from "./topology.ts";
 import { getN, keyPlace, ringAnswer } from "./topology_answer.ts";
 import { withNamespace, withoutNamespace } from "./topology_namespaces.ts";
 import {
@@ -332,8 +332,12 @@ export class RunningNode implements QuorateNode {
   }
 
   queues(): readonly Queue[] {
-    const { store, among } = this.#parts;
-    return [{ name: "memtable", ...store.memtable }, ...(among?.replicas.queues() ?? [])];
+    const { document, store, among } = this.#parts;
+    return [
+      { name: "memtable", ...store.memtable },
+      { name: "deleted namespaces", held: document.present.dropped.length, max: droppedMax },
+      ...(among?.replicas.queues() ?? []),
+    ];
   }
 
   async info(): Promise<NodeInfo> {

@@ -160,9 +160,9 @@ test("objects are searched apart, and what could not be put in an order is told"
   ]);
 });
 
-/** `made-3@2-4 done` or `set 7@2-? unknown`. */
+/** `make a@2-4 done`, `drop a@5-6 none`, or `set 7@2-? unknown`. */
 function change(line: string): Change {
-  const match = /^(make|set) (\w+)@(\d+)-(\d+|\?) (done|none|unknown)$/.exec(line);
+  const match = /^(make|drop|set) (\w+)@(\d+)-(\d+|\?) (done|none|unknown)$/.exec(line);
   assert.ok(match !== null, line);
   const [, kind, what = "", begun, ended, result] = match as unknown as string[];
   return {
@@ -182,7 +182,7 @@ function document(line: string): SeenDocument {
     name: each.replace(/=.*/, ""),
     number: Number(each.replace(/.*=/, "")),
   }));
-  return { node, epoch: Number(epoch), namespaces, setting };
+  return { node, epoch: Number(epoch), namespaces, setting, deleted: 0 };
 }
 
 function brokenBy(
@@ -209,6 +209,13 @@ test("documents that keep their word pass", () => {
   assert.equal(brokenBy(made, onAll("5 0 b=1 a=2 c=3")), []);
   const set = ["set 7@1-4 done", "set 8@2-3 done", "set 9@5-? unknown", "set 6@6-7 none"];
   for (const setting of [7, 8, 9]) assert.equal(brokenBy(set, onAll(`5 ${setting}`)), []);
+  // Of one whose making was never answered, the end may have come before.
+  for (const drop of ["drop a@5-6 done", "drop a@1-6 done", "drop a@5-? unknown"]) {
+    assert.equal(brokenBy(["make a@1-2 done", drop], onAll("5 0")), []);
+    assert.equal(brokenBy(["make a@1-? unknown", drop], onAll("5 0 a=1")), []);
+  }
+  const again = ["make a@1-2 done", "drop a@3-4 done", "drop a@3-5 none", "make b@6-7 done"];
+  assert.equal(brokenBy(again, onAll("5 0 b=3"), ["n1 3 0 a=1"]), []);
   assert.equal(brokenBy([], onAll("5 0"), ["n1 3 0", "n2 3 0", "n1 4 0 x=1", "n3 4 0 x=1"]), []);
 });
 
@@ -247,6 +254,13 @@ test("at least twenty histories of documents that break P6, and as many that bre
     rejects("P6", ["make a@1-2 done", "make b@3-4 done"], [`${node} 5 0 b=1 a=2`]);
     rejects("P6", ["make a@1-2 done", "make b@1-4 done"], [`${node} 5 0 a=1 b=1`]);
     rejects("P6", ["make a@1-2 done", "make b@3-4 done"], [`${node} 5 0 a=1 b=3`]);
+    // Deleted, and there; told not to be deleted, and gone; its number given again, or a lower one.
+    rejects("P6", ["make a@1-2 done", "drop a@3-4 done"], [`${node} 5 0 a=1`]);
+    rejects("P6", ["make a@1-2 done", "drop a@1-4 done", "drop a@3-9 done"], [`${node} 5 0 a=1`]);
+    rejects("P7", ["make a@1-2 done", "drop a@3-4 none"], onAll("5 0"));
+    const dropped = ["make a@1-2 done", "drop a@3-4 done", "make b@5-6 done"];
+    rejects("P6", dropped, [`${node} 5 0 b=1`], [`${node} 3 0 a=1`]);
+    rejects("P6", dropped, [`${node} 5 0 b=1`], [`${other} 3 0 a=2`]);
     // What was set last is gone; what nobody set is there.
     rejects("P6", ["set 7@1-2 done", "set 8@3-4 done"], [`${node} 5 7`]);
     rejects("P6", ["set 7@1-2 done"], [`${node} 5 0`]);

@@ -1,0 +1,37 @@
+/**
+ * Mutations of what becomes of a namespace that is deleted.
+ *
+ * Effects: the classes of the program, while a mutation is on.
+ *
+ * @module
+ */
+
+import { NodePurge } from "../src/node_purge.ts";
+import { Store } from "../src/store.ts";
+import type { StoreOptions } from "../src/store_open.ts";
+import type { Knobs } from "./knobs.ts";
+import { type Mutation, method } from "./mutation.ts";
+
+const suits = ({ changeGapMs }: Knobs): boolean => changeGapMs !== undefined;
+
+export const documentMutations: readonly Mutation[] = [
+  {
+    name: "what a deleted namespace has left is never removed",
+    rule: "T8: its number is forgotten when nothing is left under it",
+    suits,
+    begin: method(NodePurge, "follow", () => () => {}),
+  },
+  {
+    name: "a store takes what is for a deleted namespace",
+    rule: "T8: a number is never used again",
+    focus: "namespaces",
+    begin: () => {
+      const old = Store.open;
+      Store.open = (options: StoreOptions) =>
+        old.call(Store, { ...options, isDeleted: () => false });
+      return () => {
+        Store.open = old;
+      };
+    },
+  },
+];
