@@ -17,16 +17,27 @@ import type { Violation } from "./violation.ts";
 /** What is beside the value in a change: key, metadata, version. In a message: or a whole document. */
 const besideBytes = 1024;
 const documentBytes = 8 * 1024;
+const namespaceBytes = 160;
 
-/** Those that hold more than they may; values have so many bytes at most. */
-export function overBounds(queues: readonly Queue[], valueBytesMax: number): readonly Queue[] {
-  return queues.filter((queue) => queue.held > queue.max + slackOf(queue, valueBytesMax));
+/** What makes one message or change large. */
+export interface Sizes {
+  readonly valueBytesMax: number;
+  /** How many namespaces a document has at most. */
+  readonly namespaces: () => number;
+}
+
+/** Those that hold more than they may. */
+export function overBounds(queues: readonly Queue[], sizes: Sizes): readonly Queue[] {
+  return queues.filter(
+    (queue) => queue.held > queue.max && queue.held > queue.max + slackOf(queue, sizes),
+  );
 }
 
 /** Hints and budgets are counted before they are taken; the others have taken one when they are full. */
-function slackOf({ name }: Queue, valueBytesMax: number): number {
+function slackOf({ name }: Queue, { valueBytesMax, namespaces }: Sizes): number {
   if (name === "memtable") return valueBytesMax + besideBytes;
-  return name.startsWith("link ") ? Math.max(valueBytesMax, documentBytes) + besideBytes : 0;
+  if (!name.startsWith("link ")) return 0;
+  return Math.max(valueBytesMax, documentBytes + namespaces() * namespaceBytes) + besideBytes;
 }
 
 export class Bounds {
@@ -34,7 +45,6 @@ export class Bounds {
   readonly #valueBytesMax: number;
   /** The highest that was seen of each kind, as a share of what it may be. */
   readonly highest = new Map<string, number>();
-
   constructor(places: readonly Place[], valueBytesMax: number) {
     this.#places = places;
     this.#valueBytesMax = valueBytesMax;
@@ -43,10 +53,15 @@ export class Bounds {
   /** What is over its bound at this moment. */
   look(): readonly Violation[] {
     const found: Violation[] = [];
+    const namespaces = (): number => {
+      const ready = this.#places.filter(({ isReady }) => isReady);
+      return Math.max(0, ...ready.map(({ node }) => node?.namespaces().length ?? 0));
+    };
+    const sizes = { valueBytesMax: this.#valueBytesMax, namespaces };
     for (const { name: node, node: running } of this.#places) {
       if (running === undefined) continue;
       const queues = running.queues();
-      for (const { name, held, max } of overBounds(queues, this.#valueBytesMax)) {
+      for (const { name, held, max } of overBounds(queues, sizes)) {
         found.push({
           promise: "bound",
           detail: `${node} holds ${held} of ${name}, at most ${max}`,

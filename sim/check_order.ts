@@ -157,10 +157,15 @@ export function mayBeGone(
   );
 }
 
-/** Whether some clock may have said, before an operation ended, that a value's life is over. */
-function mayBeOver({ ttlMs, clocks, told }: Operation, { clocks: then }: Operation): boolean {
+/**
+ * Whether some clock may have said, before an operation ended, that a value's life is over. Of a write that was
+ * under way the version may have been seen that was overtaken, whose life began earlier.
+ */
+function mayBeOver({ ttlMs, clocks, told, ended }: Operation, read: Operation): boolean {
   if (ttlMs === undefined) return false;
-  const exact = told.kind === "written" ? told.expiresAtMs : undefined;
+  const then = read.clocks;
+  const isOver = ended !== undefined && ended < read.begun;
+  const exact = isOver && told.kind === "written" ? told.expiresAtMs : undefined;
   return (exact ?? clocks.leastMs + ttlMs) <= then.mostMs + clockSlackMs;
 }
 

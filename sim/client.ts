@@ -126,7 +126,10 @@ export class Clients {
         if (wall.touched !== touched) clocks.leastMs = Number.NEGATIVE_INFINITY;
         if (told.kind !== "nothing") operation.ended = scheduler.tick();
         scheduler.trace(shortText(operation));
-        if (told.kind === "written" && namespace === simNamespace) place.hasWritten(key);
+        if (told.kind === "written") {
+          place.hasAcknowledged();
+          if (namespace === simNamespace) place.hasWritten(key);
+        }
         resolve(operation);
       };
       if (node === undefined) {

@@ -25,10 +25,14 @@ export interface NemesisParts {
   readonly readNow: (place: Place, key?: string) => void;
   /** Whether a place is a member, and no newcomer. */
   readonly isSettled: (place: Place) => boolean;
+  /** After so long all who can be reached have heard, by a heartbeat, how far a store had come. */
+  readonly heardMs: number;
 }
 
 /** Whether a node was told is looked at so often. */
 const tellPollMs = 10;
+/** How long a copy is held back until others have heard of what it lacks. */
+const hearMsMax = 2000;
 /** How long one that has lost its data is left alone with one that has missed it. */
 const withoutMs = 2500;
 /** So many deaths come as soon as the node has acknowledged a write. */
@@ -218,8 +222,8 @@ export class Nemesis {
 
   /**
    * A copy is taken now, and put back after a while, in which another node may miss everything, with a
-   * clock that is behind. The node that is put back is told so while all the others are up; what only
-   * others had seen that cannot be asked is beyond what is promised (I3). For a while it is then alone
+   * clock that is behind. The node that is put back is told so while all the others are up; what nobody had
+   * heard of, or only others that cannot be asked, is beyond what is promised (I3). For a while it is then alone
    * with the one that has missed it all; where nobody has missed anything it now and then
    * reaches one other alone, which is not enough to fill (G6). Nothing else goes wrong until then.
    */
@@ -263,10 +267,17 @@ export class Nemesis {
         for (const each of rest) this.#unblock(other, each);
       });
     };
-    this.#later(missedMs, () => {
+    const giveUpMs = this.#parts.scheduler.nowMs + missedMs + hearMsMax;
+    const putBack = (): void => {
+      const mayLose = this.#mayLose(place);
+      const isKnown = place.isBackupKnown(this.#parts.heardMs);
+      if (mayLose && !isKnown && this.#parts.scheduler.nowMs < giveUpMs) {
+        this.#later(tellPollMs, putBack);
+        return;
+      }
       if (isMissing) this.#unblock(other, place);
       // A disk may have been replaced meanwhile, and two losses are more than anybody promises to survive.
-      if (!this.#mayLose(place)) {
+      if (!mayLose || !isKnown) {
         this.#toBeTold = undefined;
         if (isMissing) for (const each of rest) this.#unblock(other, each);
         return;
@@ -274,7 +285,8 @@ export class Nemesis {
       place.rollBack();
       place.start();
       this.#whenTold(place, told);
-    });
+    };
+    this.#later(missedMs, putBack);
   }
 
   get #mustRest(): boolean {

@@ -138,6 +138,11 @@ export class SimNetwork {
     this.#resume();
   }
 
+  get latencyMsMax(): number {
+    const { mostMs, slowShare, slowFactor } = this.knobs;
+    return slowShare > 0 ? mostMs * slowFactor : mostMs;
+  }
+
   latencyMs(source: string, target: string): number {
     const { leastMs, mostMs, slowShare, slowFactor } = this.knobs;
     const chance = this.#chance;

@@ -72,6 +72,8 @@ export class Place {
   #table: MemoryTableDisk;
   #isTableDamaged = false;
   #backup: { readonly disk: SimDisk; readonly image: TableImage } | undefined;
+  /** Since when a client has been told of a write by it which the copy does not have. */
+  #backupLacksSinceMs: number | undefined;
   #life: SimProcess | undefined;
   #node: QuorateNode | undefined;
   /** How many times as long the disk takes. */
@@ -247,6 +249,11 @@ export class Place {
     this.#isForSecond = which === "again";
   }
 
+  /** A client has been told that something was written, whatever it was. */
+  hasAcknowledged(): void {
+    if (this.#backup !== undefined) this.#backupLacksSinceMs ??= this.#parts.scheduler.nowMs;
+  }
+
   /** A client has been told so. */
   hasWritten(key: string): void {
     const { scheduler } = this.#parts;
@@ -260,6 +267,13 @@ export class Place {
   /** Keeps a copy of its disk, as a backup of the running machine does. */
   backUp(): void {
     this.#backup = { disk: this.#disk.copy(), image: this.#table.image };
+    this.#backupLacksSinceMs = undefined;
+  }
+
+  /** Whether what the copy lacks was acknowledged so long ago that others have heard of it, if anything was. */
+  isBackupKnown(heardMs: number): boolean {
+    const sinceMs = this.#backupLacksSinceMs;
+    return sinceMs === undefined || this.#parts.scheduler.nowMs - sinceMs > heardMs;
   }
 
   /** Its disk is put back to the copy. */

@@ -294,6 +294,7 @@ class World {
       replicas: Math.min(this.#knobs.n, this.#knobs.nodes),
       readNow: (place, key) => this.#workload.readNow(place, key),
       isSettled: (place) => this.#members.isSettled(place),
+      heardMs: this.#knobs.gossipPeriodMs + 2 * this.#network.latencyMsMax,
     });
     nemesis.begin(this.#troubles);
     this.#workload.begin();

@@ -299,6 +299,10 @@ good.push(
     lines: ["1-2 put a 05", "3-? put b lost ttl:9", "4-5 list at:9"],
   },
   {
+    what: "the version of a write under way that was overtaken is over",
+    lines: ["1-2 put a 05", "3-8 put b 09 ttl:2000 over:6000", "4-7 get nothing at:3000"],
+  },
+  {
     what: "a put without a life of its own ends the one before",
     lines: ["1-2 put a 05 ttl:9 over:9", "3-4 put b 06", "5-6 get b 06 at:9999"],
   },
