@@ -25,6 +25,8 @@ export class WallClock {
   readonly drift: number;
   #offsetMs: number;
   #stoppedMs: number | undefined;
+  /** Where it begins, once it is kept right. */
+  #rightFromMs: number | undefined;
   /** How far it was ahead of the world's own time when that was looked at: least and most. */
   #aheadLeastMs = Number.POSITIVE_INFINITY;
   #aheadMostMs = Number.NEGATIVE_INFINITY;
@@ -50,7 +52,17 @@ export class WallClock {
   }
 
   nowMs(): number {
+    if (this.#rightFromMs !== undefined)
+      return Math.floor(this.#rightFromMs + this.#scheduler.nowMs);
     return Math.floor(this.#stoppedMs ?? this.ranMs + this.#offsetMs);
+  }
+
+  /** From now on it shows the world's own time, and drifts no more. */
+  correct(startMs: number): void {
+    this.ahead();
+    this.#rightFromMs = startMs;
+    this.touched += 1;
+    this.ahead();
   }
 
   /** Moves it so far from the world's own time. */

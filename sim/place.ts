@@ -396,7 +396,7 @@ export class Place {
     this.#afterWrite = undefined;
     this.#disk.totalBytes = 2 ** 40;
     this.#disk.repair();
-    this.wall.set(0, worldStartMs);
+    this.wall.correct(worldStartMs);
     this.start();
   }
 

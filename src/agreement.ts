@@ -38,7 +38,13 @@ import { type BootReply, type Boots, parseBootReply, parseStart, type Start } fr
 import type { Clock, Random, Report } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { majority } from "./level.ts";
-import { Proposer, parseVoterReply, parseVoterRequest, type VoterRequest } from "./register.ts";
+import {
+  Proposer,
+  type ProposerDecision,
+  parseVoterReply,
+  parseVoterRequest,
+  type VoterRequest,
+} from "./register.ts";
 import type { RegisterStore, StoreReply } from "./register_store.ts";
 
 /** A question to a voter. */
@@ -101,10 +107,10 @@ export interface AgreementParts<Document extends AgreedDocument> {
   readonly settings?: AgreementSettings;
 }
 
-/** One proposal on its way. */
+/** One proposal on its way; without a document of its own it asks whether there is a newer one. */
 interface Attempt<Document> {
   readonly base: Document;
-  readonly next: Document;
+  readonly next: Document | undefined;
   readonly endMs: number;
   hasProposed: boolean;
 }
@@ -128,18 +134,16 @@ export class Agreement<Document extends AgreedDocument> {
    * @throws `timeout` with what is known, `not-ready` in no cluster, and what `step` throws
    */
   propose(step: (present: Document) => Document | undefined): Promise<Proposed<Document>> {
-    const endMs = this.#parts.clock.monotonicMs() + this.#settings.deadlineMs;
-    const turn = this.#last.then(() => this.#propose(step, endMs));
-    this.#last = turn.catch(() => {});
-    return turn;
+    return this.#inTurn((endMs) => this.#propose(step, endMs));
   }
 
   /**
    * The same for a client, which may go on at any other member: those that answer have adopted the
-   * document by then. @throws `contention` with the new epoch when another document won
+   * document by then. That there is nothing to change is told of the newest document there is (T1): this
+   * node may not have heard of it yet. @throws `contention` with the new epoch when another document won
    */
   async change(step: (present: Document) => Document | undefined): Promise<Document> {
-    const proposed = await this.propose(step);
+    const proposed = await this.#inTurn((endMs) => this.#proposeToNewest(step, endMs));
     if (proposed.kind !== "lost") {
       await this.#told;
       return proposed.document;
@@ -262,6 +266,26 @@ export class Agreement<Document extends AgreedDocument> {
     return this.#parts.boots.register(start, isMember);
   }
 
+  #inTurn(run: (endMs: number) => Promise<Proposed<Document>>): Promise<Proposed<Document>> {
+    const endMs = this.#parts.clock.monotonicMs() + this.#settings.deadlineMs;
+    const turn = this.#last.then(() => run(endMs));
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+
+  async #proposeToNewest(
+    step: (present: Document) => Document | undefined,
+    endMs: number,
+  ): Promise<Proposed<Document>> {
+    for (;;) {
+      const proposed = await this.#propose(step, endMs);
+      if (proposed.kind !== "unchanged") return proposed;
+      const base = proposed.document;
+      const asked = await this.#choose({ base, next: undefined, endMs, hasProposed: false });
+      if (asked.kind === "unchanged") return asked;
+    }
+  }
+
   async #propose(
     step: (present: Document) => Document | undefined,
     endMs: number,
@@ -293,13 +317,14 @@ export class Agreement<Document extends AgreedDocument> {
       if (present.epoch > base.epoch) return verdict(attempt, present);
       if (clock.monotonicMs() >= endMs) throw outOfTime(attempt, this.#settings.deadlineMs);
       const proposer = new Proposer({ round: round + 1, nodeId }, base.voters, next);
-      const chosen = await this.#ballot(attempt, proposer);
+      const decided = await this.#ballot(attempt, proposer);
       round = Math.max(round + 1, proposer.roundSeen);
-      if (chosen !== undefined) {
-        const document = this.#parts.rules.parse(chosen);
+      if (decided?.kind === "open") return { kind: "unchanged", document: base };
+      if (decided?.kind === "chosen") {
+        const document = this.#parts.rules.parse(decided.value);
         // It is chosen, whatever this node meets: others may hear of it by the next proposal.
         await ports.adopt(document).catch((error: unknown) => {
-          throw untold(error);
+          throw next === undefined ? error : untold(error);
         });
         this.#told = this.#tell(base, document);
         return verdict(attempt, document);
@@ -310,23 +335,22 @@ export class Agreement<Document extends AgreedDocument> {
   }
 
   /** One ballot, until it is decided or nobody answers any more. */
-  async #ballot(attempt: Attempt<Document>, proposer: Proposer): Promise<unknown> {
+  async #ballot(
+    attempt: Attempt<Document>,
+    proposer: Proposer,
+  ): Promise<ProposerDecision | undefined> {
     let request: VoterRequest | undefined = proposer.begin();
     while (request !== undefined) {
-      if (proposer.hasProposed) attempt.hasProposed = true;
+      if (proposer.hasProposed && attempt.next !== undefined) attempt.hasProposed = true;
       const decision = await this.#askVoters(attempt.base, proposer, request);
-      if (decision.kind === "chosen") return decision.value;
+      if (decision.kind === "chosen" || decision.kind === "open") return decision;
       request = decision.kind === "ask" ? decision.request : undefined;
     }
     return undefined;
   }
 
   /** Asks all voters at once; resolves with the first decision, or `wait` when all have answered. */
-  #askVoters(
-    base: Document,
-    proposer: Proposer,
-    request: VoterRequest,
-  ): Promise<ReturnType<Proposer["step"]>> {
+  #askVoters(base: Document, proposer: Proposer, request: VoterRequest): Promise<ProposerDecision> {
     const instance = { clusterId: base.clusterId, epoch: base.epoch };
     return new Promise((resolve, reject) => {
       let open = base.voters.length;
@@ -452,6 +476,7 @@ function verdict<Document extends AgreedDocument>(
   { base, next, hasProposed }: Attempt<Document>,
   document: Document,
 ): Proposed<Document> {
+  if (next === undefined) return { kind: "lost", document, outcome: "none" };
   if (document.epoch === base.epoch + 1) {
     if (sameDocument(document, next)) return { kind: "won", document };
     return { kind: "lost", document, outcome: "none" };
@@ -461,13 +486,17 @@ function verdict<Document extends AgreedDocument>(
 }
 
 function outOfTime(
-  { base, hasProposed }: Attempt<AgreedDocument>,
+  { base, next, hasProposed }: Attempt<AgreedDocument>,
   deadlineMs: number,
 ): QuorateError {
   const needed = majority(base.voters.length);
+  const what =
+    next === undefined
+      ? `Whether the topology of epoch ${base.epoch} is the newest was not found out`
+      : `The topology after epoch ${base.epoch} was not chosen`;
   return new QuorateError(
     "timeout",
-    `The topology after epoch ${base.epoch} was not chosen in ${deadlineMs} ms: ${needed} of ${base.voters.length} voters have to answer.`,
+    `${what} in ${deadlineMs} ms: ${needed} of ${base.voters.length} voters have to answer.`,
     {
       outcome: hasProposed ? "unknown" : "none",
       needed,

@@ -58,6 +58,8 @@ export type ProposerDecision =
   /** Send this to all voters. */
   | { readonly kind: "ask"; readonly request: VoterRequest }
   | { readonly kind: "chosen"; readonly value: unknown }
+  /** Nothing was chosen when the voters were asked; only where nothing is proposed. */
+  | { readonly kind: "open" }
   /** Another ballot is ahead: begin again above `round`, after a random while. */
   | { readonly kind: "beaten"; readonly round: number };
 
@@ -112,7 +114,8 @@ export class Proposer {
   #proposal: VoterRequest | undefined;
   #roundSeen: number;
 
-  constructor(ballot: Ballot, voters: readonly string[], value: unknown) {
+  /** Without a value it asks: what voters had accepted is chosen first, and nothing else. */
+  constructor(ballot: Ballot, voters: readonly string[], value?: unknown) {
     assert(voters.length > 0, "register: there are voters");
     this.#ballot = ballot;
     this.#voters = new Set(voters);
@@ -153,6 +156,8 @@ export class Proposer {
     if (accepted !== undefined && isAbove(accepted, this.#highest)) this.#highest = accepted;
     if (this.#promises.size < this.#majority) return { kind: "wait" };
     const value = this.#highest === undefined ? this.#own : this.#highest.value;
+    // A majority has accepted nothing, and takes nothing of an older ballot any more.
+    if (value === undefined) return { kind: "open" };
     this.#proposal = { kind: "accept", ballot: this.#ballot, value };
     return { kind: "ask", request: this.#proposal };
   }

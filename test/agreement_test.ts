@@ -212,6 +212,54 @@ test("Agreement: a step that changes nothing asks nobody, and one that throws is
   assert.is((await cluster.propose(0, "after all")).kind, "won");
 });
 
+/** Nothing where nobody has changed anything yet, by what a node knows. */
+function saysLater(text: string) {
+  return (present: TestDocument): TestDocument | undefined =>
+    present.text === "first" ? undefined : says(text)(present);
+}
+
+test("Agreement: T1: that there is nothing to change is told of the newest document", async () => {
+  const cluster = await Cluster.of(3);
+  const { agreement } = cluster.node(2);
+  const same = await settled(cluster.clock, agreement.change(saysLater("again")));
+  assert.equal([same.epoch, same.text], [1, "first"]);
+  exchangeCut(cluster, 2);
+  assert.is((await cluster.propose(0, "second")).kind, "won");
+  cluster.exchange.heal();
+  assert.is(cluster.node(2).present?.epoch, 1, "it has not heard of it");
+  const changed = await settled(cluster.clock, agreement.change(saysLater("again")));
+  assert.equal([changed.epoch, changed.text], [3, "again"]);
+});
+
+test("Agreement: T1: nor is it told so beside a document that was chosen, and that nobody has heard of", async () => {
+  const cluster = await Cluster.of(3);
+  const { exchange } = cluster;
+  cluster.kill(2);
+  exchange.attach(idOf(1), async (topic, body) => {
+    const answer = await cluster.node(1).agreement.handle(topic, body);
+    if (JSON.stringify(body).includes('"kind":"accept"')) exchange.cut(idOf(0), idOf(1));
+    return answer;
+  });
+  await rejectsSlug("timeout", cluster.propose(0, "second"));
+  exchange.heal();
+  exchange.attach(idOf(2), (topic, body) => cluster.node(2).agreement.handle(topic, body));
+  cluster.kill(0);
+  const { agreement } = cluster.node(2);
+  const changed = await settled(cluster.clock, agreement.change(saysLater("again")));
+  assert.equal([changed.epoch, changed.text], [3, "again"]);
+});
+
+test("Agreement: P7: without a majority nobody is told that there is nothing to change", async () => {
+  const cluster = await Cluster.of(3);
+  cluster.kill(0);
+  cluster.kill(1);
+  const { agreement } = cluster.node(2);
+  const changing = settled(cluster.clock, agreement.change(saysLater("again")));
+  const error = await rejectsSlug("timeout", changing);
+  assert.is(error.outcome, "none");
+  assert.match(error.detail, "is the newest was not found out");
+});
+
 test("Agreement: T1: of all who propose at once exactly one wins, and the others are told the new epoch", async () => {
   const seeds = isLong ? 300 : 25;
   for (let seed = 0; seed < seeds; seed += 1) {
