@@ -19,11 +19,14 @@ import type { Consistency } from "../src/api.ts";
 import { QuorateClient, QuorateError } from "../src/client.ts";
 import { majority } from "../src/level.ts";
 
+/** Whole chapters are listed, and not counted. */
+export type ChaosKind = Exclude<OperationKind, "count">;
+
 export interface Ask {
   readonly client: string;
   /** The index of the node that is asked. */
   readonly node: number;
-  readonly kind: OperationKind;
+  readonly kind: ChaosKind;
   /** Of a list: what the keys begin with. */
   readonly key: string;
   readonly level: Consistency;

@@ -9,9 +9,8 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Chance } from "../sim/chance.ts";
-import type { OperationKind } from "../sim/history.ts";
 import type { Consistency } from "../src/api.ts";
-import type { ChaosClients } from "./client.ts";
+import type { ChaosClients, ChaosKind } from "./client.ts";
 import { type Chapter, heldBy, type Ledger, readableOf } from "./ledger.ts";
 
 const clientsPerNode = 2;
@@ -123,7 +122,7 @@ export class Workload {
   }
 }
 
-function kindOf(chance: Chance): OperationKind {
+function kindOf(chance: Chance): ChaosKind {
   const at = chance.fraction();
   if (at < 0.45) return "put";
   if (at < 0.55) return "delete";

@@ -37,7 +37,7 @@ export function checkHistory(
 ): Violation[] {
   const byKey = new Map<string, Operation[]>();
   for (const operation of history) {
-    if (operation.kind === "list") continue;
+    if (operation.kind === "list" || operation.kind === "count") continue;
     const before = byKey.get(operation.key);
     if (before === undefined) byKey.set(operation.key, [operation]);
     else before.push(operation);
@@ -51,6 +51,7 @@ export function checkHistory(
     ...checkExpired(history),
     ...checkFinal(byKey, final, around),
     ...checkLists(history, byKey, around),
+    ...checkCounts(history, byKey, around),
   );
   return found;
 }
@@ -168,16 +169,51 @@ function checkLists(
   for (const list of history) {
     if (list.kind !== "list" || list.told.kind !== "listed") continue;
     const { items, isWhole } = list.told;
-    for (let index = 1; index < items.length; index += 1) {
-      if ((items[index - 1]?.key ?? "") >= (items[index]?.key ?? "")) {
-        found.push(violation("P8", "a list is not in order, or names a key twice", list));
-      }
+    const keys = items.map(({ key }) => key);
+    if (list.range?.isReverse === true) keys.reverse();
+    if (keys.some((key, index) => index > 0 && (keys[index - 1] ?? "") >= key)) {
+      found.push(violation("P8", "a list is not in order, or names a key twice", list));
+    }
+    if (keys.some((key) => !isOf(list, key))) {
+      found.push(violation("P8", "a list names a key that is not of its range", list));
     }
     if (!isWhole || !isStrict(list)) continue;
     const listed = new Map(items.map(({ key, version }) => [key, version]));
     for (const [key, operations] of byKey) {
+      if (!isOf(list, key)) continue;
       found.push(...checkListed(list, listed.get(key), operations, around));
     }
+  }
+  return found;
+}
+
+function isOf({ range }: Operation, key: string): boolean {
+  return (
+    (range?.start === undefined || key >= range.start) &&
+    (range?.end === undefined || key < range.end)
+  );
+}
+
+/** Every key that was there throughout is counted, and none that nobody can have written. */
+function checkCounts(
+  history: History,
+  byKey: ReadonlyMap<string, readonly Operation[]>,
+  around: Circumstances,
+): Violation[] {
+  const found: Violation[] = [];
+  for (const count of history) {
+    if (count.kind !== "count" || count.told.kind !== "counted") continue;
+    const { keys } = count.told;
+    const ended = count.ended ?? Number.POSITIVE_INFINITY;
+    const all = [...byKey.values()];
+    const most = all.filter((operations) =>
+      operations.some(({ kind, begun }) => kind === "put" && begun < ended),
+    );
+    if (keys > most.length)
+      found.push(violation("P8", "more keys are counted than ever were", count));
+    if (!isStrict(count)) continue;
+    const least = all.filter((one) => checkListed(count, undefined, one, around).length > 0);
+    if (keys < least.length) found.push(violation("P2", "a count misses a key", count));
   }
   return found;
 }

@@ -291,6 +291,7 @@ function calm(drawn: Knobs, nodes: number): Knobs {
     ...{ nodes, n: 3, spares: 0, memberGapMs: undefined, gossipPeriodMs: 1000 },
     ...{ changeGapMs: undefined, earlierStarts: none, backAtStart: none },
     clocks: none.map(() => ({ aheadMs: 0, drift: 0 })),
+    workload: { ...drawn.workload, batchShare: 0, pageKeys: 1000 },
   };
 }
 

@@ -12,7 +12,7 @@
 import type { Consistency, Durability } from "../src/api.ts";
 import type { Outcome, Slug } from "../src/errors.ts";
 
-export type OperationKind = "put" | "get" | "delete" | "list";
+export type OperationKind = "put" | "get" | "delete" | "list" | "count";
 
 /** What a client was told. */
 export type Told =
@@ -32,7 +32,16 @@ export type Told =
       readonly kind: "listed";
       readonly items: readonly ListedKey[];
       readonly isWhole: boolean;
-    };
+    }
+  | { readonly kind: "counted"; readonly keys: number };
+
+/** What a list is of, and in which direction. */
+export interface KeyRange {
+  readonly start?: string;
+  /** Exclusive. */
+  readonly end?: string;
+  readonly isReverse: boolean;
+}
 
 export interface ListedKey {
   readonly key: string;
@@ -52,8 +61,10 @@ export interface Operation {
   readonly number: number;
   readonly client: string;
   readonly kind: OperationKind;
-  /** Of a list: empty. */
+  /** Of a list or a count: empty. */
   readonly key: string;
+  /** Of a list; undefined: all keys, in their order. */
+  readonly range?: KeyRange;
   /** Of a put: what no other write has. */
   readonly value: string | undefined;
   readonly level: Consistency;
@@ -91,10 +102,12 @@ export const calm: Circumstances = { deaths: [], losses: [], areClocksClose: tru
 /** One line, for a report. */
 export function operationText(operation: Operation): string {
   const { number, client, kind, key, value, level, node, begun, ended } = operation;
-  const { durability, ttlMs } = operation;
+  const { durability, ttlMs, range } = operation;
   const what = `#${number} ${client} ${kind} ${key}${value === undefined ? "" : ` = ${value}`}`;
   const life = ttlMs === undefined ? "" : ` for ${ttlMs} ms`;
-  const how = `${life} at ${level}${durability === "memory" ? ", in memory" : ""}`;
+  const of = range === undefined ? "" : ` from ${range.start ?? ""} to ${range.end ?? ""}`;
+  const way = range?.isReverse === true ? " backwards" : "";
+  const how = `${of}${way}${life} at ${level}${durability === "memory" ? ", in memory" : ""}`;
   return `${what}${how} through ${node} [${begun}, ${ended ?? "…"}]: ${toldText(operation.told)}`;
 }
 
@@ -112,6 +125,8 @@ function toldText(told: Told): string {
       return `nothing (named: ${told.named ?? "nothing"})`;
     case "listed":
       return `${told.items.length} keys${told.isWhole ? "" : ", more to come"}`;
+    case "counted":
+      return `${told.keys} keys`;
   }
 }
 

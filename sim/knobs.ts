@@ -34,6 +34,10 @@ export interface WorkloadKnobs {
   readonly putShare: number;
   readonly deleteShare: number;
   readonly listShare: number;
+  /** How many of the requests are batches. */
+  readonly batchShare: number;
+  /** How many keys a page of a list has. */
+  readonly pageKeys: number;
   readonly weakShare: number;
   readonly allShare: number;
   /** How many of the writes their client reads back at once, some times, through whichever node. */
@@ -191,7 +195,9 @@ function drawWorkload(chance: Chance): WorkloadKnobs {
     timeoutMsMax: timeoutMsMin * chance.pick([1, 4, 10]),
     putShare: chance.between(0.2, 0.6),
     deleteShare: chance.pick([0, 0.1, 0.3]),
-    listShare: chance.pick([0, 0.03]),
+    listShare: chance.pick([0, 0.03, 0.03, 0.15]),
+    batchShare: chance.pick([0, 0, 0.05, 0.2]),
+    pageKeys: chance.pick([1000, 1000, 7, 2]),
     weakShare: chance.pick([0, 0.2]),
     allShare: chance.pick([0, 0.1, 0.3]),
     readBackShare: chance.pick([0, 0.1, 0.4]),
@@ -215,6 +221,7 @@ export function workloadOf(drawn: WorkloadKnobs, kind: WorkloadKind | undefined)
       memoryShare: 0,
       ttlShare: 0,
       valueBytesMax: 20,
+      batchShare: 0,
     },
   };
   if (kind === "register") return { ...plain, keys: 2, hotShare: 0.5, putShare: 0.5, listShare: 0 };

@@ -1,6 +1,6 @@
 /**
- * Workload: clients that put, get, delete and list, one request at a time each, until they are told
- * to stop.
+ * Workload: clients that put, get, delete, list and count, alone or in batches, one request at a time
+ * each, until they are told to stop.
  *
  * Effects: none; requests go through `Clients`.
  *
@@ -10,7 +10,7 @@
 import type { Consistency } from "../src/api.ts";
 import type { Chance } from "./chance.ts";
 import type { Ask, Clients } from "./client.ts";
-import type { OperationKind } from "./history.ts";
+import type { Operation, OperationKind } from "./history.ts";
 import type { WorkloadKnobs } from "./knobs.ts";
 import type { Place } from "./place.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -25,6 +25,8 @@ interface ReadBack {
   readonly key: string;
   readonly left: number;
 }
+/** So many operations a batch has at most. */
+const batchMax = 6;
 const noReadBack: ReadBack = { key: "", left: 0 };
 
 export interface WorkloadParts {
@@ -91,16 +93,17 @@ export class Workload {
       const { timeoutMsMin, timeoutMsMax, valueBytesMax } = knobs;
       const kind = back.left > 0 ? "get" : this.#kind(chance);
       const drawn = chance.happens(knobs.hotShare) ? "k0" : `k${chance.below(knobs.keys)}`;
-      const told = await clients.ask({
-        client,
-        place,
-        kind,
+      const ask: Ask = {
+        ...{ client, place, kind },
         ...this.#keeping(chance, kind),
+        ...this.#listing(chance, kind),
         key: back.left > 0 ? back.key : drawn,
         level: back.left > 0 ? "quorum" : this.#level(chance),
         timeoutMs: Math.floor(chance.between(timeoutMsMin, timeoutMsMax)),
         valueBytes: chance.below(valueBytesMax),
-      });
+      };
+      const isBatch = back.left <= 0 && chance.happens(knobs.batchShare);
+      const told = isBatch ? await this.#batch(chance, ask) : await clients.ask(ask);
       back = { ...back, left: back.left - 1 };
       if (told.told.kind === "written" && chance.happens(knobs.readBackShare)) {
         back = { key: told.key, left: chance.whole(1, readBacksMax) };
@@ -112,13 +115,48 @@ export class Workload {
     }
   }
 
+  /** The first of some operations in one batch, which tells what becomes of it. */
+  async #batch(chance: Chance, first: Ask): Promise<Operation> {
+    const { clients, knobs } = this.#parts;
+    const { client, place, level, timeoutMs, durability } = first;
+    const shared = { client, place, level, timeoutMs, ...(durability && { durability }) };
+    const asks = Array.from({ length: chance.whole(1, batchMax) }, (): Ask => {
+      const kind = this.#kind(chance);
+      const { ttlSeconds } = this.#keeping(chance, kind);
+      return {
+        ...shared,
+        kind: kind === "list" || kind === "count" ? "get" : kind,
+        key: `k${chance.below(knobs.keys)}`,
+        valueBytes: chance.below(knobs.valueBytesMax),
+        ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
+      };
+    });
+    const [operation] = await clients.batch(asks);
+    return operation as Operation;
+  }
+
   #kind(chance: Chance): OperationKind {
     const { putShare, deleteShare, listShare } = this.#parts.knobs;
     const at = chance.fraction();
     if (at < putShare) return "put";
     if (at < putShare + deleteShare) return "delete";
-    if (at < putShare + deleteShare + listShare) return "list";
+    if (at < putShare + deleteShare + listShare) return chance.happens(0.8) ? "list" : "count";
     return "get";
+  }
+
+  /** Some lists are of a part of the keys, and some go backwards. */
+  #listing(chance: Chance, kind: OperationKind): Pick<Ask, "range" | "limit"> {
+    if (kind !== "list") return {};
+    const { keys, pageKeys } = this.#parts.knobs;
+    const start = chance.happens(0.3) ? `k${chance.below(keys)}` : undefined;
+    const end = chance.happens(0.2) ? `k${chance.below(keys)}` : undefined;
+    const isOrdered = start === undefined || end === undefined || start < end;
+    const range = {
+      ...(start === undefined ? {} : { start }),
+      ...(end === undefined || !isOrdered ? {} : { end }),
+      isReverse: chance.happens(0.3),
+    };
+    return { range, limit: pageKeys };
   }
 
   /** How long a write is to live, and how durable it is when it is answered. */

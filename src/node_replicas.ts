@@ -278,7 +278,10 @@ export class NodeReplicas {
       seal: (epoch) => this.#seal.seal(epoch),
       mark: (body) => this.#repair.take(body),
       prepare: (next) => this.moves.prepare(next),
-      whyNoVote: () => this.standings.whyNoVote(this.#otherMembers()),
+      whyNoVote: () => {
+        const { move } = this.#parts.document.present;
+        return this.standings.whyNoVote(this.#otherMembers(), move?.joining);
+      },
       voted: () => markVote(store),
       load: () => ({
         ...this.#load(),

@@ -88,12 +88,18 @@ export class Standings {
   /**
    * Why this store's vote, and what it has promised, are void (I3); undefined: they count. A store
    * that was rolled back has forgotten promises, and could help to choose a second document.
+   *
+   * Those that join may never have come up, and then nobody else could take that back: only one that is
+   * there has to tell, where all the others join.
    */
-  whyNoVote(others: readonly string[]): string | undefined {
+  whyNoVote(others: readonly string[], joining: readonly string[] = []): string | undefined {
     if (this.#isLost) return "its store was rolled back";
-    if (others.length === 0 || this.#isAnsweredBy(others, (nodeId) => this.#told.has(nodeId))) {
+    const isTold = (nodeId: string): boolean => this.#told.has(nodeId);
+    const isAlone = others.every((nodeId) => joining.includes(nodeId));
+    if (isAlone && others.every((nodeId) => isTold(nodeId) || this.#options.isDown(nodeId))) {
       return undefined;
     }
+    if (this.#isAnsweredBy(others, isTold)) return undefined;
     return "the other members have not told yet what they remember of its store";
   }
 

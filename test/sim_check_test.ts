@@ -303,6 +303,27 @@ good.push(
     lines: ["1-2 put a 05", "3-8 put b 09 ttl:2000 over:6000", "4-7 get nothing at:3000"],
   },
   {
+    what: "lists of a part of the keys, and backwards",
+    lines: [
+      "1-2 put a 05",
+      "3-4 list from:l",
+      "3-4 list to:k",
+      "3-4 list from:k to:l k:05",
+      "3-4 list rev k:05 j:04",
+    ],
+  },
+  {
+    what: "counts of a key that is there, was deleted, or is written meanwhile",
+    lines: [
+      "1-2 put a 05",
+      "3-4 count 1",
+      "5-6 delete 06",
+      "7-8 count 0",
+      "9-12 put b 07",
+      "10-11 count 1",
+    ],
+  },
+  {
     what: "a put without a life of its own ends the one before",
     lines: ["1-2 put a 05 ttl:9 over:9", "3-4 put b 06", "5-6 get b 06 at:9999"],
   },
@@ -356,6 +377,8 @@ const ways: Readonly<Partial<Record<Promised, readonly Omit<Case, "what" | "brea
     { lines: [`11-12 put${write} a 05`, `13-14 put${read} b 04`] },
     { lines: [`11-12 put${write} a 05`, `13-14 list${read}`] },
     { lines: ["9-10 put b 04", `11-12 put${write} a 05`, `13-14 list${read} k:04`] },
+    { lines: [`11-12 put${write} a 05`, `13-14 list${read} rev from:j to:l`] },
+    { lines: [`11-12 put${write} a 05`, `13-14 count${read} 0`] },
   ]),
   P3: crossed(strictLevels, strictLevels).flatMap(([first, second]) => [
     { lines: ["11-? put a lost", `12-13 get${first} a 05`, `14-15 get${second} nothing`] },
@@ -397,6 +420,10 @@ const ways: Readonly<Partial<Record<Promised, readonly Omit<Case, "what" | "brea
     { lines: [`11-12 put${level} a 05`, `11-13 delete${level} 05`] },
     { lines: [`11-14 put${level} a 05`, `11-? put b lost`, `12-13 get${level} b 05`] },
     { lines: [`13-14 list${level} k:05 k:05`] },
+    { lines: [`13-14 list${level} j:04 k:05 rev`] },
+    { lines: [`11-12 put a 05`, `13-14 list${level} k:05 from:l`] },
+    { lines: [`11-12 put a 05`, `13-14 list${level} k:05 to:k`] },
+    { lines: [`11-12 put a 05`, `13-14 count${level} 2`] },
     { lines: [`11-12 put${level} a 05 ttl:9 over:9`, `13-14 get${level} a 05`] },
     { lines: [`11-12 put${level} a 05`, `13-14 get${level} a 05 over:9`] },
     { lines: [`11-? put a lost ttl:9`, `13-14 get${level} a 05 over:5000`] },

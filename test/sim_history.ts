@@ -4,6 +4,8 @@
  *     begin-end what[@level] values [options]      versions are two digits, `?` is no end
  *
  *     1-2 put a 05                 quorum and three replicas unless a level is named
+ *     3-4 list rev from:a to:m k:05   backwards, of a part of the keys
+ *     3-4 count 1                  so many keys
  *     1-2 put a 05 mem             asked for memory
  *     1-2 put a 05 ttl:9 over:19   is to live for 9 ms, and is over at 19
  *     3-4 get a 05 over:19 at:12   read by clocks that said 12; without it, 0
@@ -17,12 +19,15 @@ import type { Operation, Told } from "../sim/history.ts";
 type Options = Readonly<Record<string, number>>;
 
 function parse(line: string, number: number): Operation {
-  const match = /^(\d+)-(\d+|\?) (put|get|delete|list)(@\w+)? ?(.*)$/.exec(line);
+  const match = /^(\d+)-(\d+|\?) (put|get|delete|list|count)(@\w+)? ?(.*)$/.exec(line);
   assert.ok(match !== null, `a line of a history: ${line}`);
   const [, begun, ended, kind, at, rest = ""] = match as unknown as string[];
   const level = (at ?? "@quorum").slice(1) as Operation["level"];
   const all = rest.split(" ").filter((word) => word !== "");
-  const words = all.filter((word) => !/^(mem|(ttl|over|at):\d+)$/.test(word));
+  const words = all.filter((word) => !/^(mem|rev|(ttl|over|at):\d+|(from|to):\w+)$/.test(word));
+  const edge = (name: string): string | undefined =>
+    all.find((word) => word.startsWith(`${name}:`))?.slice(name.length + 1);
+  const [start, end] = [edge("from"), edge("to")];
   const options: Options = Object.fromEntries(
     all
       .filter((word) => /^(ttl|over|at):/.test(word))
@@ -33,7 +38,12 @@ function parse(line: string, number: number): Operation {
     number,
     client: "c1",
     kind: kind as Operation["kind"],
-    key: kind === "list" ? "" : "k",
+    key: kind === "list" || kind === "count" ? "" : "k",
+    range: {
+      ...(start === undefined ? {} : { start }),
+      ...(end === undefined ? {} : { end }),
+      isReverse: all.includes("rev"),
+    },
     value: kind === "put" ? words[0] : undefined,
     level,
     durability: all.includes("mem") ? "memory" : "fsync",
@@ -61,6 +71,7 @@ function toldOf(
   if (kind === "put" || kind === "delete") {
     return { kind: "written", version: first ?? "", ...expiry };
   }
+  if (kind === "count") return { kind: "counted", keys: Number(first) };
   if (kind === "get" && first === "nothing") return { kind: "absent", named: second };
   if (kind === "get")
     return { kind: "found", value: first ?? "", version: second ?? "", ...expiry };

@@ -52,6 +52,11 @@ test("I3: the vote of a store is void until the others have told, and for good w
   const alone = standings({ down: ["c"] });
   alone.tell("b", 0);
   assert.is(alone.whyNoVote(others), undefined);
+  const founder = standings({ down: ["b"] });
+  assert.match(founder.whyNoVote(["b"]) ?? "", "have not told yet");
+  assert.is(founder.whyNoVote(["b"], ["b"]), undefined, "who joins may never come");
+  assert.match(founder.whyNoVote(["b", "c"], ["b"]) ?? "", "have not told yet");
+  assert.match(standings().whyNoVote(["b"], ["b"]) ?? "", "have not told yet", "it is there");
   const rolledBack = standings();
   rolledBack.tell("b", 101);
   rolledBack.tell("c", 0);
