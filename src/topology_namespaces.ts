@@ -108,7 +108,11 @@ function withNewNamespace(topology: Topology, name: string, policy: NamespacePol
   const number = topology.nextNamespaceNumber;
   const namespaces = [...topology.namespaces, { name, number, policy }];
   const next = { ...topology, namespaces, nextNamespaceNumber: number + 1 };
-  const holders = topology.members.filter(({ weight }) => weight > 0).length;
+  // Who is given a weight by a move holds something when that is over: the rows have to be so long then.
+  const sites = topology.move?.sites.filter(({ weight }) => weight > 0) ?? [];
+  const holders = topology.members.filter(
+    ({ nodeId, weight }) => weight > 0 || sites.some((site) => site.nodeId === nodeId),
+  ).length;
   const wanted = Math.min(policy.n, holders);
   const rows = [...topology.replicas, ...(topology.move?.rows ?? []).map((row) => row.replicas)];
   const present = Math.min(...rows.map((row) => row.length));

@@ -289,6 +289,19 @@ test("one move at a time: nothing else that changes rows may begin, and what doe
   step(moving, withAddresses(moving, member?.nodeId ?? "", { addresses: ["other:1"] }));
 });
 
+test("T8: a namespace that comes while a member is given a weight has the replicas that there are at the end", () => {
+  const first = cluster(4);
+  const { nodeId, zone } = first.members[3] as (typeof first.members)[number];
+  const drained = toEnd(begun(first, { sites: [{ nodeId, zone, weight: 0 }] })).at(-1) as Topology;
+  const moving = begun(drained, { sites: [{ nodeId, zone, weight: 100 }] });
+  // By the members of now three replicas would be enough for it, and the document of the end would be none.
+  throwsSlug("contention", () => withNamespace(moving, "wide", { n: 4 }));
+  const narrow = step(moving, withNamespace(moving, "narrow", { n: 2 }));
+  const over = toEnd(narrow).at(-1) as Topology;
+  const wide = step(over, withNamespace(over, "wide", { n: 4 }));
+  assert.ok(wide.replicas.every(({ length }) => length === 4));
+});
+
 test("a step that was meant for another phase, or another move, is none", () => {
   const moving = begun(cluster(3), { join: [facts(9)] });
   const { begun: began, since } = moving.move as NonNullable<Topology["move"]>;
