@@ -42,6 +42,7 @@ import { removeAll } from "./store_pieces.ts";
 import {
   isIn,
   joinedAt,
+  leftOf,
   type Member,
   type MovingRow,
   movedSetsOf,
@@ -166,6 +167,20 @@ export class NodeMoves {
     const join = joinedAt(topology(), partition, n, ownNodeId);
     if (join === undefined || holdings.isKept({ partition, n, join })) return undefined;
     return "it removes what it held of the partition before";
+  }
+
+  /**
+   * I4: whether what is left of a set that is lost has yet to be copied here. Nobody else reads or writes there, so
+   * who comes in its place cannot know before what was written, and what that superseded.
+   */
+  lacks(partition: number, n: number): boolean {
+    const { topology, ownNodeId, holdings } = this.#parts;
+    const present = topology();
+    if (present.move === undefined || present.move.phase >= 3) return false;
+    const left = leftOf(present, partition, n);
+    if (left.length === 0 || isIn(left, ownNodeId)) return false;
+    const join = joinedAt(present, partition, n, ownNodeId);
+    return join !== undefined && !holdings.isFilled({ partition, n, join });
   }
 
   /** Before a document becomes the present one: makes room for what it brings to this node. */
@@ -391,6 +406,8 @@ export class NodeMoves {
         if (topology !== this.#parts.topology()) return false;
         const sets = writeSetsOf(topology, partition, n);
         if (sets.some((set) => isIn(set, ownNodeId))) continue;
+        // Those who come in the place of a set that is lost copy it from here first.
+        if (isIn(leftOf(topology, partition, n), ownNodeId)) continue;
         if (!this.#holdsAny(topology, partition, n)) continue;
         if (!(await this.#drop(topology, partition, n))) isDone = false;
       }

@@ -387,7 +387,8 @@ export class NodeReplicas {
   }
 
   #counts(partition: number, n: number): boolean {
-    return this.standings.of(partition) === "whole" && this.#hasData(partition, n);
+    const isWhole = this.standings.of(partition) === "whole" && this.#hasData(partition, n);
+    return isWhole && !this.moves.lacks(partition, n);
   }
 
   /** A peer's state changed: what waits for it is tried. */

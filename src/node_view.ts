@@ -11,7 +11,14 @@
 import type { KeyPlace } from "./coordinator_ports.ts";
 import type { ReplicaTopology } from "./replica.ts";
 import type { Ring } from "./ring.ts";
-import { type Member, pairNumber, replicasOf, type Topology, writeSetsOf } from "./topology.ts";
+import {
+  leftOf,
+  type Member,
+  pairNumber,
+  replicasOf,
+  type Topology,
+  writeSetsOf,
+} from "./topology.ts";
 
 export class TopologyView implements ReplicaTopology {
   readonly topology: Topology;
@@ -40,11 +47,15 @@ export class TopologyView implements ReplicaTopology {
     return this.topology.changed[partition] ?? 0;
   }
 
-  /** Whether this node is read, or written, for a partition: while that moves, others are written too. */
+  /**
+   * Whether this node is read, or written, for a partition: while that moves, others are written too, and what
+   * is left of a set that is lost is read by those who copy it.
+   */
   isReplica(partition: number, n: number, use: "read" | "write"): boolean {
     const isOwn = ({ nodeId }: Member): boolean => nodeId === this.#ownNodeId;
     if (this.members(partition, n).some(isOwn)) return true;
-    return use === "write" && this.#otherSet(partition, n)?.some(isOwn) === true;
+    if (use === "read") return leftOf(this.topology, partition, n).some(isOwn);
+    return this.#otherSet(partition, n)?.some(isOwn) === true;
   }
 
   document(): unknown {
@@ -93,9 +104,10 @@ export class TopologyView implements ReplicaTopology {
     let others = this.#others.get(partition);
     if (others === undefined) {
       const all = this.members(partition, 15).map(({ nodeId }) => nodeId);
-      others = this.isReplica(partition, 15, "write")
-        ? all.filter((nodeId) => nodeId !== this.#ownNodeId)
-        : [];
+      const hasPart = (["read", "write"] as const).some((use) =>
+        this.isReplica(partition, 15, use),
+      );
+      others = hasPart ? all.filter((nodeId) => nodeId !== this.#ownNodeId) : [];
       this.#others.set(partition, others);
     }
     return others;

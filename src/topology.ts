@@ -174,6 +174,18 @@ export function isLostSet(topology: Topology, set: readonly Member[]): boolean {
 }
 
 /**
+ * Whom a set that is lost has left, while the new one begins with what they hold: nobody reads or writes the set
+ * any more, and it is copied from them.
+ */
+export function leftOf(topology: Topology, partition: number, n: number): readonly Member[] {
+  if (!isTwofold(topology) || topology.move?.lost.length === 0) return [];
+  const row = otherRowOf(topology, partition);
+  if (row === undefined) return [];
+  const { old } = movedSetsOf(topology, row, n);
+  return isLostSet(topology, old) ? notLost(topology, old) : [];
+}
+
+/**
  * The sets of replicas in each of which a write needs its quorum (T3): one, or while the partition
  * moves that which is read and the other one.
  */

@@ -290,6 +290,71 @@ test("T4: a move in the middle of which a disk is lost can be taken back, and th
   await town.close();
 });
 
+/** Their disks are lost, and they wait with empty ones. */
+async function loseDisks(town: Town, indexes: readonly number[], reserveBytes = 0): Promise<void> {
+  for (const index of indexes) {
+    town.kill(index);
+    const place = town.places[index] as Place;
+    place.disk = new SimDisk();
+    place.table = new MemoryTableDisk({});
+    if (reserveBytes > 0) {
+      place.diskReserveBytes = reserveBytes;
+      place.disk.fill(reserveBytes / 2);
+    }
+    await town.start(index, undefined);
+  }
+  const other = town.places.findIndex((_, index) => !indexes.includes(index));
+  await town.until(() => moves(town, other).moves().waiting.length === indexes.length, 120);
+}
+
+test("T5: where a set is lost and what is left of it leaves, that is copied before it goes", async () => {
+  const town = new Town(4);
+  await town.startAll();
+  await town.done(town.at(0).putNamespace("pair", { n: 2 }));
+  const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);
+  for (const key of keys) await town.put(0, key, "v", { namespace: "pair", w: "all" });
+  await loseDisks(town, [0]);
+  const replace = [{ node: "n1", by: "n1" }];
+  await change(town, 2, { replace, leave: ["n2"], acceptDataLoss: true });
+  await town.until(() => isStill(town, [2, 3]) && town.isReady(0), 120);
+  assert.is(names(town, 2), "n1,n3,n4");
+  for (const key of keys) {
+    assert.is(await town.get(2, key, { namespace: "pair", consistency: "all" }), "v", key);
+  }
+  await town.close();
+});
+
+test("I4: who comes in the place of a set that is lost counts for nothing until it has copied what is left", async () => {
+  const town = new Town(5);
+  await town.startAll();
+  const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);
+  for (const key of keys) await town.put(0, key, "v", { w: "all" });
+  // They copy nothing into the reserve of their disks.
+  await loseDisks(town, [0, 1], 1 << 24);
+  const replace = ["n1", "n2"].map((node) => ({ node, by: node }));
+  await change(town, 2, { replace, acceptDataLoss: true });
+  const isCopying = (): boolean => moves(town, 2).moves().move?.phase === 2;
+  let open = 0;
+  for (let round = 0; round < 10 || !isCopying(); round += 1) {
+    await town.pass(1000);
+    open = 0;
+    for (const key of keys) {
+      for (const index of town.isReady(0) ? [0, 1, 2, 3, 4] : [2, 3, 4]) {
+        const value = await town.get(index, key, { timeoutMs: 500 }).catch((error) => {
+          open += 1;
+          return QuorateError.from(error).slug;
+        });
+        assert.is.not(value, undefined, `${key} is not found by n${index + 1}`);
+      }
+    }
+  }
+  assert.ok(open > 0, "two of the replicas of some keys are lost");
+  for (const index of [0, 1]) town.places[index]?.disk.fill(1 << 28);
+  await town.until(() => isStill(town, [2, 3, 4]), 120);
+  for (const key of keys) assert.is(await town.get(3, key, { consistency: "all" }), "v", key);
+  await town.close();
+});
+
 test("T6: nothing is copied beside what an older join has left, or it would go with that", async () => {
   const town = new Town(4);
   await town.startAll();
