@@ -62,6 +62,11 @@ export class Losses {
     return this.#loss !== undefined;
   }
 
+  /** Whether something has data again, by others or by an operator's word, since the store was rolled back. */
+  get hasFilled(): boolean {
+    return this.#loss !== undefined && this.#loss.filled.size > 0;
+  }
+
   /** What is added to its own sequence when others are told of it; 0: nothing. */
   get base(): number {
     return this.#loss?.base ?? 0;

@@ -44,6 +44,7 @@ import {
   isIn,
   type Member,
   numbersOf,
+  replicasMax,
   replicasOf,
   sizesInUse,
   type Topology,
@@ -182,6 +183,7 @@ export class NodeFills {
       if (filled.length > 0) await losses.fill(filled);
       filled = [];
       keptMs = clock.monotonicMs();
+      await this.#fillUnused();
     };
     try {
       await this.#tidy();
@@ -197,6 +199,24 @@ export class NodeFills {
       const why = QuorateError.from(error).detail;
       report.log("warn", "What was lost could not be filled: it is tried again.", { why });
     }
+  }
+
+  /**
+   * Where anything was filled, the topology here was no older than that of those who had it. So of an n that no
+   * namespace has now nothing is lost, and one that comes later begins with nothing (T8).
+   */
+  async #fillUnused(): Promise<void> {
+    const { losses, topology } = this.#parts;
+    if (!losses.hasFilled) return;
+    const present = topology();
+    const used = sizesInUse(present);
+    const unused: Pair[] = [];
+    for (let partition = 0; partition < present.partitions; partition += 1) {
+      for (let n = 1; n <= replicasMax; n += 1) {
+        if (!used.includes(n) && !losses.hasData(partition, n)) unused.push({ partition, n });
+      }
+    }
+    if (unused.length > 0) await losses.fill(unused);
   }
 
   /** What is damaged for no n that could be filled: its mark goes, or that of what the store keeps there for itself. */

@@ -23,7 +23,7 @@ import type { Store } from "../src/store.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 import { replicasOf, type Topology } from "../src/topology.ts";
 import { withMove, withNextPhase } from "../src/topology_move.ts";
-import { withNamespace } from "../src/topology_namespaces.ts";
+import { withNamespace, withoutNamespace } from "../src/topology_namespaces.ts";
 import { genesisOf } from "../src/topology_steps.ts";
 import { openStore, partitions } from "./repair_harness.ts";
 
@@ -509,6 +509,30 @@ test("I4: by a topology that is older than that of the others nothing is filled:
   await pass(4000);
   assert.ok(isWhole());
   assert.is(store.tally(2).keys, 1);
+  await close();
+});
+
+test("I4: of an n that no namespace has nothing is lost: one that comes later counts where it begins", async () => {
+  const founded = genesisOf(ids.slice(0, 3), { expect: 3, partitions });
+  const alone = withNamespace(founded, "alone", { n: 1 }) as Topology;
+  const { fills, known, losses, others, isWhole, pass, close } = await stand(alone);
+  for (const { state } of others) state.epoch = alone.epoch;
+  const lacking = (n: number): number =>
+    Array.from({ length: partitions }, (_, partition) => partition).filter(
+      (partition) => !fills.hasData(partition, n),
+    ).length;
+  fills.begin();
+  await pass(3000);
+  assert.ok(isWhole());
+  // A namespace that comes now has an n that none had; another one's data may be lost.
+  assert.is(lacking(2), 0);
+  assert.ok(lacking(1) > 0, "what only this node had of 'alone' nobody else has");
+  known.topology = withoutNamespace(alone, "alone") as Topology;
+  await pass(3000);
+  assert.is(lacking(1), 0);
+  // After another loss it is not known any more which namespaces there were.
+  await losses.recognise(2000);
+  assert.is(lacking(2), partitions);
   await close();
 });
 
