@@ -80,6 +80,8 @@ export interface NodeMovesParts {
   readonly propose: (step: (present: Topology) => Topology | undefined) => Promise<unknown>;
   /** Whether this node knows what it should hold of the partition. */
   readonly counts: (partition: number, n: number) => boolean;
+  /** Whether nothing that it should have of the partition was lost, or that is filled (I4). */
+  readonly hasData: (partition: number, n: number) => boolean;
   /** How fast is copied, in bytes a second. */
   readonly bytesPerSecond: number;
 }
@@ -324,7 +326,7 @@ export class NodeMoves {
   }
 
   async #fillAll(topology: Topology): Promise<void> {
-    const { holdings, ownNodeId, report } = this.#parts;
+    const { hasData, holdings, ownNodeId, report } = this.#parts;
     const open: Copy[] = [];
     let all = 0;
     const begunAt = topology.move?.begun ?? 0;
@@ -347,8 +349,11 @@ export class NodeMoves {
     const { clock } = this.#parts;
     let filled: Holding[] = [];
     let keptMs = clock.monotonicMs();
-    // Beside what an older join has left nothing is copied: it would be removed with that (T6).
-    const begun = open.filter(({ holding }) => holdings.isKept(holding));
+    // Beside what an older join has left nothing is copied: it would be removed with that (T6). And what was lost
+    // is filled first: when the others are read no more, there may be nobody to fill it from (I4).
+    const begun = open.filter(
+      ({ holding }) => holdings.isKept(holding) && hasData(holding.partition, holding.n),
+    );
     for (const copy of begun) {
       const isWhole = !this.#isClosed && (await this.#fill(topology, copy));
       const { holding, stays } = copy;

@@ -172,6 +172,7 @@ export class NodeReplicas {
       newsOf: (other) => cluster.newsOf(other),
       propose: (step) => cluster.agreement.propose(step),
       counts: (partition, n) => this.#counts(partition, n),
+      hasData: (partition, n) => this.#hasData(partition, n),
       bytesPerSecond,
     });
     this.purge = new NodePurge({

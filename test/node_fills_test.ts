@@ -384,6 +384,7 @@ async function joining(after: (nodeId: string, request: PeerRequest) => Promise<
     newsOf: () => ({ epoch: 1, filled: 0, dropped: 0, isUp: true }),
     propose: async () => {},
     counts: () => true,
+    hasData: () => me.state.hasData,
     bytesPerSecond: 2 ** 30,
   });
   const pass = async (ms: number): Promise<void> => {
@@ -437,6 +438,22 @@ test("G6: who joins a set again and was at a higher watermark before gets what i
     for (const { store } of others) await write(store, `k${index}`, 1 + index);
   }
   moves.begin();
+  await pass(4000);
+  assert.ok(isFilled());
+  assert.equal(held(me.store), held(others[0].store));
+  await close();
+});
+
+test("I4, T5: who joins a set and was rolled back once has copied when it has data there, not before", async () => {
+  const { me, others, moves, pass, isFilled, close } = await joining(async () => {});
+  me.state.hasData = false;
+  for (let index = 0; index < 20; index += 1) {
+    for (const { store } of others) await write(store, `k${index}`, 10 + index);
+  }
+  moves.begin();
+  await pass(4000);
+  assert.not(isFilled(), "reads would move to one that counts for nothing");
+  me.state.hasData = true;
   await pass(4000);
   assert.ok(isFilled());
   assert.equal(held(me.store), held(others[0].store));

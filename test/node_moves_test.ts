@@ -573,7 +573,8 @@ test("T6: under another topology than the one that it began with it offers nothi
         throw new QuorateError("unreachable", "It is not reached.");
       },
     },
-    ...{ isUp: () => true, propose: async () => {}, counts: () => true, bytesPerSecond: 2 ** 30 },
+    ...{ isUp: () => true, propose: async () => {}, bytesPerSecond: 2 ** 30 },
+    ...{ counts: () => true, hasData: () => true },
     newsOf: () => ({ epoch: 1, filled: 0, dropped: 0, isUp: true }),
   });
   moves.begin();
