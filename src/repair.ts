@@ -124,16 +124,15 @@ export async function compareRange(
       report.sometimes("repair: discarded below a watermark");
     }
     keys += Math.max(until(ours, end).length, until(theirs, end).length);
-    let bytes = keyBytes(ours) + keyBytes(theirs);
-    bytes += await move(store, peer, range, push);
-    bytes += await move(peer, store, range, pull);
+    await spend(keyBytes(ours) + keyBytes(theirs));
+    await move(store, peer, range, push, spend);
+    await move(peer, store, range, pull, spend);
     pushed += push.length;
     pulled += pull.length;
     if (push.length > 0) report.sometimes("repair: pushed");
     if (pull.length > 0) report.sometimes("repair: pulled");
     if (end === undefined) return { keys, pushed, pulled, isWhole: true };
     after = end;
-    await spend(bytes);
   }
 }
 
@@ -191,18 +190,17 @@ function differences(
   return { push, pull, discard };
 }
 
-/** Moves the records of keys, some at a time; answers their bytes. */
+/** Moves the records of keys, some at a time. */
 async function move(
   source: RepairSide,
   target: RepairSide,
   range: Range,
   keys: readonly Uint8Array[],
-): Promise<number> {
-  let bytes = 0;
+  spend: RepairOptions["spend"],
+): Promise<void> {
   for (let start = 0; start < keys.length; start += movedMax) {
     const records = await source.read(range, keys.slice(start, start + movedMax));
     if (records.length > 0) await target.take(range, records);
-    for (const { key, record } of records) bytes += key.length + record.length;
+    await spend(records.reduce((sum, { key, record }) => sum + key.length + record.length, 0));
   }
-  return bytes;
 }

@@ -126,6 +126,19 @@ test("G1: of some segments only their keys are moved, however far apart they lie
   assert.equal(result, { keys: 7, pushed: 7, pulled: 0, isWhole: true });
 });
 
+test("all that is moved is within the rate, what is in the last page too", async () => {
+  const keys = Array.from({ length: 300 }, (_, index) => [`k${index}`, 1000 + index] as const);
+  const [store, peer] = [new Side(keys), new Side()];
+  for (const side of [store, peer]) side.pageLimit = 1000;
+  const spent: number[] = [];
+  const options = { report: silentReport, store, mayGoOn: () => true };
+  const spend = async (bytes: number): Promise<void> => void spent.push(bytes);
+  await compareRange({ ...options, spend }, peer, range);
+  const moved = keys.reduce((sum, [key, stamp]) => sum + key.length + String(stamp).length, 0);
+  assert.ok(spent.reduce((sum, bytes) => sum + bytes, 0) >= moved);
+  assert.ok(spent.length > 4, "some at a time, not a page of large records at once");
+});
+
 test("a rate is kept over all that is spent, whoever spends it", async () => {
   const clock = new SimClock();
   const pace = new RepairPace(clock, 1000);
