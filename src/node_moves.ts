@@ -102,6 +102,7 @@ export class NodeMoves {
   readonly #patient: RepairPeer;
   readonly #pace: RepairPace;
   #cancel: () => void = () => {};
+  #cancelLook: () => void = () => {};
   #running: Promise<void> | undefined;
   #proposing: Promise<unknown> | undefined;
   #isClosed = false;
@@ -129,12 +130,14 @@ export class NodeMoves {
   }
 
   begin(): void {
+    this.#lookLater();
     this.#tickLater();
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancel();
+    this.#cancelLook();
     this.#pace.end();
     await this.#running;
     await this.#proposing;
@@ -214,6 +217,15 @@ export class NodeMoves {
     return this.#preparing === 0;
   }
 
+  /** Beside what is copied or dropped, which may take hours: a move that is taken back does not wait for that. */
+  #lookLater(): void {
+    this.#cancelLook = this.#parts.clock.after(tickMs, () => {
+      if (this.#isClosed) return;
+      this.#advance(this.#parts.topology());
+      this.#lookLater();
+    });
+  }
+
   #tickLater(): void {
     this.#cancel = this.#parts.clock.after(tickMs, () => {
       if (this.#isClosed) return;
@@ -230,7 +242,6 @@ export class NodeMoves {
 
   async #round(): Promise<void> {
     const topology = this.#parts.topology();
-    this.#advance(topology);
     if (topology === this.#settled) return;
     const isEmptied = await this.#empty(topology, this.#unkept(topology));
     const { move } = topology;

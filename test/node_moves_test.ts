@@ -260,6 +260,28 @@ test("T3: a move is taken back while it copies, and nothing of it is left", asyn
   await town.close();
 });
 
+test("T3: a move is taken back while all that could propose that copy, and have long to go", async () => {
+  const town = new Town(4);
+  for (const place of town.places) place.limits = { moveBytesPerSecond: 100 };
+  await town.startAll();
+  const value = "v".repeat(1000);
+  for (let index = 0; index < 40; index += 1) await town.put(0, `k${index}`, value);
+  await town.pass(2000);
+  town.kill(3);
+  await change(town, 0, { leave: ["n4"] });
+  const copiers = (): number =>
+    moves(town, 0)
+      .moves()
+      .move?.copies.filter(({ done, all }) => done < all).length ?? 0;
+  await town.until(() => moves(town, 0).moves().move?.phase === 2 && copiers() === 3);
+  await town.pass(5000);
+  await town.done(moves(town, 0).revert());
+  await town.until(() => isStill(town, [0, 1, 2]), 30);
+  assert.is(names(town, 0), "n1,n2,n3,n4");
+  for (let index = 0; index < 40; index += 1) assert.is(await town.get(1, `k${index}`), value);
+  await town.close();
+});
+
 test("T4: a move in the middle of which a disk is lost can be taken back, and the disk replaced", async () => {
   const town = await Town.ofThree(4);
   await town.done(town.at(0).putNamespace("single", { n: 1 }));

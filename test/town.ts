@@ -26,7 +26,12 @@ export interface Place {
   /** How it keeps its replicas the same. */
   limits?: Pick<
     NodeClusterOptions,
-    "hintAgeMaxMs" | "hintBytesPerSecond" | "repairPeriodMs" | "watermarkPeriodMs" | "requestMsMax"
+    | "hintAgeMaxMs"
+    | "hintBytesPerSecond"
+    | "moveBytesPerSecond"
+    | "repairPeriodMs"
+    | "watermarkPeriodMs"
+    | "requestMsMax"
   >;
   /** Takes in nodes that ask to join, without a plan. */
   autoJoin?: boolean;
