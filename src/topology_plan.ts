@@ -58,7 +58,7 @@ const phaseSeconds = 2;
 export function makePlan(topology: Topology, request: PlanRequest, facts: PlanFacts): Plan {
   const change = changeOf(topology, request, facts.waiting);
   const next = withMove(topology, change);
-  if (next !== undefined) refuseLoss(next, request);
+  if (next !== undefined) refuseLoss(next, change);
   if (next === undefined) {
     throw invalid("The plan changes nothing.", "quorate cluster plan --help lists what can be.");
   }
@@ -166,13 +166,14 @@ function refuseGone({ members }: Topology, { replace = [] }: PlanRequest, nodeId
 }
 
 /** Where a majority of a set is replaced, what it held may be nowhere else. */
-function refuseLoss(next: Topology, { acceptDataLoss, replace = [] }: PlanRequest): void {
-  if (next.move === undefined || acceptDataLoss === true || replace.length === 0) return;
-  const leaving = new Set(next.move.leaving);
+function refuseLoss(next: Topology, { isLossAccepted, replace }: MoveChange): void {
+  if (next.move === undefined || isLossAccepted === true || replace.length === 0) return;
+  // Who leaves in the same plan still has what it holds, and is copied from.
+  const replaced = new Set(replace.map(({ nodeId }) => nodeId));
   for (const { name, policy } of next.namespaces) {
     for (const row of next.move.rows) {
       const { old } = movedSetsOf(next, row, policy.n);
-      const left = old.filter(({ nodeId }) => !leaving.has(nodeId)).length;
+      const left = old.filter(({ nodeId }) => !replaced.has(nodeId)).length;
       if (2 * left > old.length) continue;
       throw invalid(
         `Of the replicas of '${name}' in partition ${row.partition} so many are replaced that what they held may be nowhere else.`,

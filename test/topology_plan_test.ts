@@ -137,6 +137,19 @@ test("where a majority of a set is replaced, the plan says so, and the loss has 
   }
 });
 
+test("who leaves beside one that is replaced is no loss: it has what it holds until that is copied", () => {
+  const four = genesisOf(
+    [1, 2, 3, 7].map((number) => facts(number)),
+    { expect: 4, partitions: 16 },
+  );
+  const wish = { replace: [{ node: "n2", by: "n4" }], leave: ["n3"] };
+  assert.equal(makePlan(four, wish, known).move?.lost, []);
+  // Of two replicas the one that leaves may lack what the one that is lost had taken.
+  const pair = withNamespace(four, "pair", { n: 2 }) as Topology;
+  const refused = throwsSlug("invalid-request", () => plan(wish, pair));
+  assert.match(refused.message, /replicas of 'pair' in partition \d+ so many are replaced/);
+});
+
 test("a plan that accepts a loss says of which namespaces and of how many partitions, and no other does", () => {
   const single = withNamespace(three, "single", { n: 1 }) as Topology;
   const held = single.replicas.filter((row) => single.members[row[0] as number]?.name === "n2");
