@@ -35,6 +35,7 @@ import {
   type MovePhase,
   type MovingRow,
   memberAt,
+  membersMax,
   type Topology,
   type TopologyMove,
 } from "./topology.ts";
@@ -63,6 +64,15 @@ export function withMove(topology: Topology, change: MoveChange): Topology | und
     const staying = all.filter(({ nodeId }) => !change.leave.includes(nodeId));
     refuseKnown([...staying, ...all.filter((one) => !staying.includes(one)).map(unnamed)], member);
     all.push(member);
+  }
+  // Those that leave are members until it is over.
+  if (all.length > membersMax) {
+    throw invalid(
+      `A cluster has at most ${membersMax} members, and ${all.length} would be in this move.`,
+      topology.members.length < membersMax
+        ? "Take in fewer at once."
+        : "Let another member leave first.",
+    );
   }
   const after = membersAfter(all, change);
   if (!after.some(({ weight }) => weight > 0)) {

@@ -5,7 +5,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   joinedAt,
+  type Member,
   memberAt,
+  membersMax,
   movedSetsOf,
   replicasOf,
   type Topology,
@@ -300,6 +302,16 @@ test("T8: a namespace that comes while a member is given a weight has the replic
   const over = toEnd(narrow).at(-1) as Topology;
   const wide = step(over, withNamespace(over, "wide", { n: 4 }));
   assert.ok(wide.replicas.every(({ length }) => length === 4));
+});
+
+test("a move of more members than a cluster may have is refused, those that leave counted as well", () => {
+  const most = cluster(membersMax);
+  const [gone] = most.members as [Member];
+  const replace = [{ nodeId: gone.nodeId, by: facts(999).nodeId }];
+  const change = { ...nothing, join: [{ ...facts(999), name: gone.name }], leave: [gone.nodeId] };
+  const refused = throwsSlug("invalid-request", () => withMove(most, { ...change, replace }));
+  assert.match(refused.message, /at most 300 members, and 301 would be in this move/);
+  begun(cluster(membersMax - 1), { ...change, replace });
 });
 
 test("a step that was meant for another phase, or another move, is none", () => {
