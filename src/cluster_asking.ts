@@ -34,16 +34,29 @@ export const toldGapMsMax = askMs + joinRetryMs;
 const askedMax = 16;
 
 /**
- * The `ask` of `joinAt`: at `address` first, and then at the other members of the document. While one is
- * asked, all of these hear of it every `timeoutMs`.
+ * The `ask` of `joinAt`: at `address` first, then at the other members of the document and at the `named`
+ * addresses: who waits for long may find the members there when they have all come to others. While one is asked,
+ * all of these hear of it every `timeoutMs`.
  */
 export function askInTurn(
   peers: Pick<Peers, "askAt">,
-  { address, document }: { readonly address: string; readonly document: Topology },
+  {
+    address,
+    document,
+    named,
+  }: {
+    readonly address: string;
+    readonly document: Topology;
+    /** `--peers`, without its own. */
+    readonly named: readonly string[];
+  },
   { clock, timeoutMs }: { readonly clock: Pick<Clock, "after">; readonly timeoutMs: number },
 ): JoinerParts<Topology>["ask"] {
-  const others = document.members.flatMap(({ addresses }) => addresses);
-  const all = [address, ...others.filter((other) => other !== address)].slice(0, askedMax);
+  const known = document.members.flatMap(({ addresses }) => addresses);
+  // At most half of them are named ones.
+  const members = [...new Set([address, ...known])].slice(0, askedMax);
+  const others = named.filter((one) => !members.includes(one)).slice(0, askedMax / 2);
+  const all = [...members.slice(0, askedMax - others.length), ...others];
   let turn = 0;
   return async (topic, body) => {
     const at = all[turn % all.length] as string;

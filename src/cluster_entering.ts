@@ -146,6 +146,7 @@ export class ClusterEntering {
   async #join(address: string, document: Topology): Promise<void> {
     const { options, peers, ports } = this.#parts;
     const { clock, report, create, checkJoin, self } = options;
+    const named = this.#namedPeers;
     // Once it is a member, a move waits for it: what its own settings rule out is found out before.
     checkJoin(document);
     const waits = "The cluster has to take this node in.";
@@ -156,7 +157,7 @@ export class ClusterEntering {
         facts: this.#candidate(),
         parse: ports.parse,
         adopt: create,
-        ask: askInTurn(peers, { address, document }, { clock, timeoutMs: askMs }),
+        ask: askInTurn(peers, { address, document, named }, { clock, timeoutMs: askMs }),
         takingIn: this.#takingIn,
         clock,
         report,
@@ -167,6 +168,12 @@ export class ClusterEntering {
       () => this.#isClosed,
     );
     this.#takingIn = undefined;
+  }
+
+  /** `--peers`, without its own address. */
+  get #namedPeers(): readonly string[] {
+    const { peers, addresses } = this.#parts.options.settings;
+    return peers.filter((address) => !addresses.includes(address));
   }
 
   #candidate(): Candidate {
@@ -186,8 +193,8 @@ export class ClusterEntering {
   /** T9: where members are not reached, `--peers` may name one that is, and knows the newest document. */
   async findMembers(isOver: () => boolean): Promise<void> {
     const { options, peers, agreement } = this.#parts;
-    const { clock, settings, document } = options;
-    const others = settings.peers.filter((address) => !settings.addresses.includes(address));
+    const { clock, document } = options;
+    const others = this.#namedPeers;
     while (!isOver() && !this.#isClosed) {
       const isAway = peers.status().some(({ isOpen }) => !isOpen);
       const epoch = document()?.present.epoch ?? 0;

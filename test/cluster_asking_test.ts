@@ -23,14 +23,19 @@ const document = genesisOf(
 const timing = (clock: SimClock) => ({ clock, timeoutMs: 2000 });
 
 /** Asks so often, and answers who was asked to take it in each time. */
-async function asked(times: number, answer: (at: string) => unknown): Promise<readonly string[]> {
+async function asked(
+  times: number,
+  answer: (at: string) => unknown,
+  named: readonly string[] = [],
+): Promise<readonly string[]> {
   const found: string[] = [];
   const askAt = async (at: string, topic: string): Promise<unknown> => {
     if (topic !== "join") return {};
     found.push(at);
     return answer(at);
   };
-  const ask = askInTurn({ askAt }, { address: "10.0.0.2:80", document }, timing(new SimClock()));
+  const at = { address: "10.0.0.2:80", document, named };
+  const ask = askInTurn({ askAt }, at, timing(new SimClock()));
   for (let time = 0; time < times; time += 1) await ask("join", {});
   return found;
 }
@@ -54,6 +59,19 @@ test("askInTurn() turns to another where one that was a member waits to be taken
   assert.equal(waiting, ["10.0.0.2:80", "10.0.0.1:80", "10.0.0.1:80"]);
 });
 
+test("askInTurn() comes to all that --peers names when the members are found where they were no more", async () => {
+  const named = ["10.0.0.2:80", "n1.example:80", "n2.example:80"];
+  const found = await asked(
+    6,
+    (at) => {
+      if (at !== "n2.example:80") throw new Error("nobody is there");
+      return { kind: "joined" };
+    },
+    named,
+  );
+  assert.equal(found.slice(3), ["n1.example:80", "n2.example:80", "n2.example:80"]);
+});
+
 test("askInTurn() tells the members every two seconds, while it waits at an address where nobody is", async () => {
   const clock = new SimClock();
   const heard = new Map<string, number[]>();
@@ -67,7 +85,8 @@ test("askInTurn() tells the members every two seconds, while it waits at an addr
     if (topic === "waiting") times.push(clock.monotonicMs());
     return refused("contention");
   };
-  const ask = askInTurn({ askAt }, { address: "10.0.0.2:80", document }, timing(clock));
+  const at = { address: "10.0.0.2:80", document, named: [] };
+  const ask = askInTurn({ askAt }, at, timing(clock));
   const asking = ask("join", {});
   for (let second = 0; second < 30; second += 1) await clock.advance(1000);
   const asked = await asking;
