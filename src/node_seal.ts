@@ -42,8 +42,7 @@ export class EpochSeal {
   readonly #slots: Slots;
   #sealedEpoch: number;
   #writing: Promise<void> = Promise.resolve();
-  #writesUnderWay = 0;
-  #whenIdle: (() => void)[] = [];
+  readonly #underWay = new Set<Promise<unknown>>();
   #cancel: () => void = () => {};
   #isClosed = false;
 
@@ -76,12 +75,12 @@ export class EpochSeal {
   /** Runs a write under the present epoch, counted so that a seal waits for it. @throws `not-ready` */
   async counted<Value>(presentEpoch: number, run: () => Promise<Value>): Promise<Value> {
     if (this.isSealed(presentEpoch)) throw joining();
-    this.#writesUnderWay += 1;
+    const write = run();
+    this.#underWay.add(write);
     try {
-      return await run();
+      return await write;
     } finally {
-      this.#writesUnderWay -= 1;
-      if (this.#writesUnderWay === 0) this.#tellIdle();
+      this.#underWay.delete(write);
     }
   }
 
@@ -90,9 +89,8 @@ export class EpochSeal {
     // Two nodes may be admitting at once: the slots have one writer at a time.
     this.#writing = this.#writing.catch(() => {}).then(() => this.#keep(epoch));
     await this.#writing;
-    while (this.#writesUnderWay > 0) {
-      await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
-    }
+    // Of a later epoch, which may come meanwhile, there may always be some.
+    await Promise.allSettled([...this.#underWay]);
   }
 
   async #keep(epoch: number): Promise<void> {
@@ -112,12 +110,6 @@ export class EpochSeal {
       giveUp(epoch);
       this.#giveUpLater();
     });
-  }
-
-  #tellIdle(): void {
-    const waiting = this.#whenIdle;
-    this.#whenIdle = [];
-    for (const resolve of waiting) resolve();
   }
 }
 

@@ -58,6 +58,24 @@ test("EpochSeal: a sealed epoch takes no write, also after a restart; the next o
   }
 });
 
+test("EpochSeal: it waits for the writes before it, and for none that begins under a later epoch", async () => {
+  const { seal } = await opened();
+  const before = openWrite(seal, 3);
+  let isTold = false;
+  const sealing = seal.seal(3).then(() => {
+    isTold = true;
+  });
+  for (let turn = 0; turn < turnsMax; turn += 1) await undefined;
+  // The next epoch came while it waited, and from then on there is always a write under way.
+  const after = openWrite(seal, 4);
+  assert.not(isTold);
+  before.end();
+  for (let turn = 0; turn < turnsMax; turn += 1) await undefined;
+  assert.ok(isTold);
+  after.end();
+  await sealing;
+});
+
 test("EpochSeal: two nodes that seal the same epoch are both told when the writes under way are over", async () => {
   const { seal, disk, givenUp, clock } = await opened();
   const write = openWrite(seal, 3);
