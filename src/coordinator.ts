@@ -53,7 +53,7 @@ import { type Outcome, QuorateError } from "./errors.ts";
 import type { Hlc } from "./hlc.ts";
 import { type Level, levelOf } from "./level.ts";
 import type { StoredRecord } from "./record.ts";
-import type { Topology } from "./topology.ts";
+import { replicaCount, type Topology } from "./topology.ts";
 import { type Version, versionText } from "./version.ts";
 
 /** What is needed of a store. */
@@ -198,7 +198,7 @@ export class Coordinator {
   /** What every answer of a read says. */
   readAnswer(request: RequestOptions): Answer {
     const { policy } = this.namespace(request.namespace);
-    const level = levelOf("r", request, policy, this.#memberCount);
+    const level = levelOf("r", request, policy, this.#replicaCount(policy));
     return { ...this.#answer(level), replies: level.needed };
   }
 
@@ -206,7 +206,7 @@ export class Coordinator {
   scanJob(request: RequestOptions): ScanJob | undefined {
     if (this.#isAlone) return undefined;
     const { policy } = this.namespace(request.namespace);
-    const { needed, word } = levelOf("r", request, policy, this.#memberCount);
+    const { needed, word } = levelOf("r", request, policy, this.#replicaCount(policy));
     const { requestId, timeoutMs = timeoutMsDefault } = request;
     const job = { n: policy.n, needed, timeoutMs, requestId };
     return word === undefined ? job : { ...job, word };
@@ -232,7 +232,7 @@ export class Coordinator {
     const { clock, replica, nodeName } = this.#options;
     const beganMs = clock.monotonicMs();
     const { number, policy } = this.namespace(request.namespace);
-    const level = levelOf("r", request, policy, this.#memberCount);
+    const level = levelOf("r", request, policy, this.#replicaCount(policy));
     const stored = await replica.get(number, request.key, request.durability ?? "fsync");
     const answer = this.#answer(level);
     const explain = request.explain
@@ -252,7 +252,7 @@ export class Coordinator {
     assertKey(request.key);
     const { key, requestId, timeoutMs = timeoutMsDefault, durability = "fsync" } = request;
     const { number: namespaceNumber, policy } = this.namespace(request.namespace);
-    const level = levelOf("r", request, policy, this.#memberCount);
+    const level = levelOf("r", request, policy, this.#replicaCount(policy));
     const { n } = policy;
     const explains = request.explain;
     const job = { namespaceNumber, key, n, level, durability, timeoutMs, requestId, explains };
@@ -298,7 +298,7 @@ export class Coordinator {
     record,
   }: OneWrite): Promise<WriteAnswer> {
     const { requestId, timeoutMs = timeoutMsDefault, key } = request;
-    const level = levelOf("w", request, policy, this.#memberCount);
+    const level = levelOf("w", request, policy, this.#replicaCount(policy));
     const durability = request.durability ?? policy.durability;
     const job = { namespaceNumber, key, n: policy.n, level, durability, timeoutMs, requestId };
     const result = await this.#clusterWrites.run({ ...job, record, explains: request.explain });
@@ -324,7 +324,7 @@ export class Coordinator {
     const beganMs = clock.monotonicMs();
     const topology = this.#options.topology();
     const { key } = request;
-    const level = levelOf("w", request, policy, this.#memberCount);
+    const level = levelOf("w", request, policy, this.#replicaCount(policy));
     const durability = request.durability ?? policy.durability;
     const minted = replica.mint.mint();
     let last = record(minted instanceof Promise ? await minted : minted);
@@ -404,8 +404,9 @@ export class Coordinator {
     );
   }
 
-  get #memberCount(): number {
-    return this.#options.topology().members.length;
+  /** The effective n: members that are emptied, and those that come or go, hold nothing. */
+  #replicaCount({ n }: NamespacePolicy): number {
+    return replicaCount(this.#options.topology(), n);
   }
 
   get #nowMs(): number {

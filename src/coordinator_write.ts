@@ -194,6 +194,15 @@ class OneWrite {
     return this.#levelOf(this.#place.replicas.length).isStrict;
   }
 
+  /**
+   * P1: a number is meant as it stands. Where fewer replicas than that are left, nothing is sent to them:
+   * those of before refuse the epoch, and what is known by then is the outcome.
+   */
+  #isEnough({ replicas }: KeyPlace): boolean {
+    const { needed, word } = this.#job.level;
+    return word !== undefined || needed <= replicas.length;
+  }
+
   #move(place: KeyPlace): void {
     this.#place = place;
     this.#writers = writersOf(place);
@@ -315,7 +324,7 @@ class OneWrite {
         if (this.#isFinished) return;
         this.#quorum.second();
         const place = this.#placeNow();
-        if (place.epoch !== this.#place.epoch) {
+        if (place.epoch !== this.#place.epoch && this.#isEnough(place)) {
           this.#move(place);
           this.#quorum.restart(this.#levels());
         }
@@ -339,7 +348,8 @@ class OneWrite {
       const place = this.#placeNow();
       const { decision, isMinting } = this.#quorum;
       const isWaiting = this.#mayAskAgain && decision.kind === "wait" && !isMinting;
-      if (isWaiting && record !== undefined && place.epoch > this.#place.epoch) {
+      const isNewer = place.epoch > this.#place.epoch && this.#isEnough(place);
+      if (isWaiting && record !== undefined && isNewer) {
         this.#ports.report.sometimes("coordinator: asked again under a newer epoch");
         this.#asksAgain += 1;
         this.#move(place);

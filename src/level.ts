@@ -2,8 +2,8 @@
  * Level: how many replicas a request needs, and what it is called.
  *
  * A request names a level (`one`, `quorum`, `all`) or a number; what it leaves out comes from the
- * namespace. Words count the effective n, the replicas that are there: all members while there are
- * fewer than the policy asks for. A number is meant as it stands.
+ * namespace. Words count the effective n, the replicas that are there: all members that hold something,
+ * while these are fewer than the policy asks for. A number is meant as it stands.
  *
  * Invariants
  * 1. 1 <= needed <= effective n.
@@ -44,15 +44,15 @@ export function quorumSources(replicas: number): number {
   return replicas - majority(replicas) + 1;
 }
 
-/** The level of a read (`r`) or write (`w`) among `members` nodes. */
+/** The level of a read (`r`) or write (`w`) of keys that have so many replicas, or n where that is less. */
 export function levelOf(
   kind: "r" | "w",
   request: Pick<RequestOptions, "consistency" | "r" | "w">,
   policy: NamespacePolicy,
-  members: number,
+  present: number,
 ): Level {
   const asked: Replicas = request[kind] ?? wordOf(request.consistency) ?? policy[kind];
-  const replicas = Math.min(policy.n, members);
+  const replicas = Math.min(policy.n, present);
   const needed = countOf(asked, replicas);
   const facts = kind === "w" ? ({ outcome: "none", needed } as const) : { needed };
   if (typeof asked === "number" && (needed > policy.n || needed < 1)) {
@@ -65,7 +65,7 @@ export function levelOf(
   if (needed > replicas) {
     throw new QuorateError(
       "quorum-unavailable",
-      `${kind} is ${asked}, and the cluster has ${replicas === 1 ? "one node" : `${replicas} nodes`}.`,
+      `${kind} is ${asked}, and each key has ${replicas === 1 ? "one replica" : `${replicas} replicas`} in this cluster.`,
       { ...facts, acks: replicas, hint: "Ask for fewer, or add nodes to the cluster." },
     );
   }

@@ -161,6 +161,14 @@ export function replicasOf(topology: Topology, partition: number, n: number): re
   return other === undefined ? read : membersOf(topology, other.replicas, n);
 }
 
+/**
+ * How many replicas each key of a namespace with n = `n` has: fewer than n where fewer members hold
+ * something. All rows that are read have the same length, and a change of it moves them all.
+ */
+export function replicaCount(topology: Topology, n: number): number {
+  return Math.min(n, rowOf(topology, 0).length);
+}
+
 /** Those of a set that are not lost for good with what they held, as an operator has said. */
 export function notLost({ move }: Topology, set: readonly Member[]): readonly Member[] {
   const lost = move?.lost ?? [];

@@ -128,7 +128,7 @@ export class ClusterNode {
       clock: wall,
       nodeName: this.name,
       replica: store,
-      topology: () => cluster.topologyFor(state.epoch),
+      topology: () => cluster.topologyFor(state),
       promiseOf: () => noFence.promise,
       cluster: {
         report: silentReport,
@@ -347,12 +347,13 @@ export class Cluster {
     for (const { wall } of this.nodes) await wall.advance(byMs);
   }
 
-  topologyFor(epoch: number): Topology {
+  topologyFor({ epoch, replicas }: Pick<NodeState, "epoch" | "replicas">): Topology {
     const members = this.nodes.map(({ nodeId, storeId, name }) =>
       memberOf({ nodeId, storeId, name }),
     );
     const one = genesis(clusterId, partitions, members[0] as (typeof members)[0]);
-    return { ...one, epoch, members };
+    const row = replicas.map((name) => this.names.indexOf(name));
+    return { ...one, epoch, members, replicas: one.replicas.map(() => row) };
   }
 
   async carryScan(

@@ -541,6 +541,34 @@ test("a read of one replica that is away does not advise to ask for one", async 
   await cluster.close();
 });
 
+test("P1: of three members two hold the keys: a write that asks for three is refused", async () => {
+  const cluster = await Cluster.open(3);
+  for (const { state } of cluster.nodes) state.replicas = ["n1", "n2"];
+  const node = cluster.node("n1");
+  const refused = await rejectsSlug("quorum-unavailable", node.put("k", "v", { w: 3 }));
+  assert.is(refused.outcome, "none");
+  assert.is(refused.facts.acks, 2, "so many replicas there are");
+  await rejectsSlug("quorum-unavailable", node.get("k", { r: 3 }));
+  await rejectsSlug("quorum-unavailable", node.keys({ r: 3 }));
+  assert.is(await node.held("k"), undefined);
+  const { replies, replicas } = await node.put("k", "v", { w: "all" });
+  assert.equal([replies, replicas], [2, 2]);
+  await cluster.close();
+});
+
+test("P1, T2: a write that asks for three is not sent again where keys have two replicas by now", async () => {
+  const cluster = await Cluster.open(3);
+  for (const name of ["n2", "n3"]) {
+    Object.assign(cluster.node(name).state, { epoch: 2, changedAt: 2, replicas: ["n1", "n2"] });
+  }
+  const error = await rejectsSlug(
+    "write-quorum-not-met",
+    cluster.node("n1").put("k", "v", { w: 3 }),
+  );
+  assert.is.not(error.outcome, "none", "n1 may hold it");
+  await cluster.close();
+});
+
 test("T2: refused with a newer epoch, a write and a read are sent once more under the newer document", async () => {
   for (const kind of ["put", "get"] as const) {
     const cluster = await Cluster.open(4);
