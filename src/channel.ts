@@ -13,7 +13,8 @@
  * Invariants
  * 1. Where `queueBytesMax` wait to be sent, no message is taken: what waits is less than that and one.
  * 2. What is put together of pieces is at most `messageBytesMax`, of at most `groupsMax` messages with
- *    `queueBytesMax` in all; who sends begins no more than that, so the rest waits whole for its turn.
+ *    `groupBytesMax` in all; who sends begins no more than that, so the rest waits whole for its turn. Both
+ *    are the same at all nodes, however much each lets wait to be sent.
  * 3. A frame that is none ends the channel: nothing after it could be understood.
  *
  * Effects: Clock; the stream asks for frames and gives them. Source: design, "Peer links".
@@ -21,6 +22,7 @@
  * @module
  */
 
+import { assert } from "./assert.ts";
 import type { Clock, FrameSink, FrameSource } from "./capability.ts";
 import { decodeMessage, encodeMessage, type Message } from "./message.ts";
 import { ByteWriter } from "./message_bytes.ts";
@@ -42,8 +44,9 @@ const pieceBytes = 64 * 1024;
 const pieceBytesMin = 1024;
 const frameBytesMax = 256 * 1024;
 const pieceFlag = 0x8000_0000;
-/** Messages that are put together at the same time. */
+/** Messages that are put together at the same time, and the bytes of all of them. */
 const groupsMax = 256;
+const groupBytesMax = 64 * 1024 * 1024;
 
 interface Large {
   readonly bytes: Uint8Array;
@@ -81,6 +84,7 @@ export class Channel implements FrameSource, FrameSink {
   #isEnded = false;
 
   constructor(clock: Clock, events: ChannelEvents, limits: ChannelLimits) {
+    assert(limits.messageBytesMax <= groupBytesMax, "channel: each message can be put together");
     this.#clock = clock;
     this.#events = events;
     this.#limits = limits;
@@ -196,7 +200,7 @@ export class Channel implements FrameSource, FrameSink {
   #beginLarge(): void {
     for (let next = this.#large[0]; next !== undefined; next = this.#large[0]) {
       const bytes = this.#begunBytes + next.bytes.length;
-      const isRoom = this.#begun.length < groupsMax && bytes <= this.#limits.queueBytesMax;
+      const isRoom = this.#begun.length < groupsMax && bytes <= groupBytesMax;
       if (this.#begun.length > 0 && !isRoom) return;
       this.#large.shift();
       this.#begun.push(next);
@@ -255,10 +259,7 @@ export class Channel implements FrameSource, FrameSink {
     group.pieces.push(piece);
     group.bytes += piece.length;
     this.#groupBytes += piece.length;
-    if (
-      group.bytes > this.#limits.messageBytesMax ||
-      this.#groupBytes > this.#limits.queueBytesMax
-    ) {
+    if (group.bytes > this.#limits.messageBytesMax || this.#groupBytes > groupBytesMax) {
       return false;
     }
     if (bytes[4] === 0) {

@@ -181,6 +181,22 @@ for (const [name, count, bytes] of [
   });
 }
 
+const small = { queueBytesMax: 1024 * 1024 };
+for (const [name, count, bytes, given] of [
+  ["a value that is larger than all that may wait", 1, 3_000_000, small],
+  ["more values than may wait at the other end", 40, 100_000, {}],
+] as const) {
+  test(`${name} does not cost the stream`, async () => {
+    const { clock, a, b } = await linked(given, small);
+    const all = Array.from({ length: count }, (_, index) =>
+      a.peers.request(b.nodeId, write(bytes, `k${index}`), 60_000),
+    );
+    await settled(clock, Promise.all(all), 100);
+    assert.is(b.heard.length, count);
+    assert.is(a.met.length, 1);
+  });
+}
+
 test("a full queue refuses at once, with outcome none", async () => {
   const { clock, network, a, b } = await linked({ queueBytesMax: 100_000 });
   const first = a.peers.request(b.nodeId, write(1_000_000), 1000);
