@@ -322,12 +322,10 @@ class OneWrite {
     this.#ports.mint.mintAbove(above).then(
       (version) => {
         if (this.#isFinished) return;
-        this.#quorum.second();
         const place = this.#placeNow();
-        if (place.epoch !== this.#place.epoch && this.#isEnough(place)) {
-          this.#move(place);
-          this.#quorum.restart(this.#levels());
-        }
+        const isMoved = place.epoch !== this.#place.epoch && this.#isEnough(place);
+        if (isMoved) this.#move(place);
+        this.#quorum.second(isMoved ? this.#levels() : undefined);
         this.#sendAll(version, "client-again");
       },
       (error) => this.#giveUp(error),

@@ -141,11 +141,15 @@ export class WriteQuorum {
     return this.#decide();
   }
 
-  /** The second version was minted, above what `again` named: the next round is its. */
-  second(): void {
+  /**
+   * The second version was minted, above what `again` named: the next round is its, with the replicas of a
+   * newer topology where these are given.
+   */
+  second(options?: WriteQuorumOptions): void {
     assert(this.#isMinting, "quorum: a second version is minted when it was asked for (W3)");
     assert(!this.#isOver, "quorum: nothing is sent after the end");
     this.#isMinting = false;
+    if (options !== undefined) this.#ask(options);
     this.#open(true);
     this.#last = wait;
   }
@@ -154,9 +158,7 @@ export class WriteQuorum {
   restart(options: WriteQuorumOptions): void {
     const { isSecond } = this.#round;
     assert(!this.#isMinting, "quorum: a round is sent before it is sent again");
-    this.#replicas = options.replicas;
-    this.#sets = setsOf(options);
-    this.#refusals.clear();
+    this.#ask(options);
     this.#open(isSecond);
     this.#last = wait;
   }
@@ -192,6 +194,13 @@ export class WriteQuorum {
 
   get #isOver(): boolean {
     return this.#last.kind === "done" || this.#last.kind === "failed";
+  }
+
+  /** What those of before have refused is no reason any more. */
+  #ask(options: WriteQuorumOptions): void {
+    this.#replicas = options.replicas;
+    this.#sets = setsOf(options);
+    this.#refusals.clear();
   }
 
   #open(isSecond: boolean): void {

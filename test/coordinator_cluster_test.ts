@@ -556,6 +556,30 @@ test("P1: of three members two hold the keys: a write that asks for three is ref
   await cluster.close();
 });
 
+test("P7, T2: a second version that all refuse under a newer topology is told as not written", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  for (const { name } of cluster.nodes) {
+    await cluster.node(name).plant("k", recordAt(startMs + 100, "of a clock ahead"));
+  }
+  cluster.link("n1", "n3", "no link");
+  cluster.damage = (_, reply) => {
+    // Both have named what stands above the first version, and before the second is minted:
+    for (const { state } of cluster.nodes) {
+      Object.assign(state, { epoch: 2, changedAt: 2, notReady: "it is starting" });
+    }
+    return reply;
+  };
+  const error = await rejectsSlug("write-quorum-not-met", node.put("k", "v"));
+  assert.equal(
+    error.facts.replicas?.map(({ status }) => status),
+    ["refused", "refused", "not reached"],
+  );
+  assert.is(error.outcome, "none");
+  assert.equal(node.hints, []);
+  await cluster.close();
+});
+
 test("P1, T2: a write that asks for three is not sent again where keys have two replicas by now", async () => {
   const cluster = await Cluster.open(3);
   for (const name of ["n2", "n3"]) {
