@@ -210,17 +210,18 @@ export class Replica {
     try {
       written = await store.writeEncoded(write);
     } catch (error) {
-      if (fenced !== undefined) return fenced;
-      throw error;
+      if (fenced === undefined) throw error;
+      written = fenced;
     }
     // A second version above what it holds would be refused below the promise: it has to be above that.
+    // For the second itself it stands that something newer is here: there is no third (W3).
     const { promise } = this.#options.fences.of(partition, request.n);
-    if (isClient && written.kind === "superseded" && written.version.hlc < promise) {
-      written = { kind: "later", stamp: promise };
-    }
+    const isPassed = written.kind === "superseded" && written.version.hlc < promise;
+    if (isPassed && source === "client") written = { kind: "later", stamp: promise };
     // Under the topology of now, others may be the ones to ask (T2).
     const late = this.#misplaced(request, partition, "write");
-    return late === undefined ? written : { ...late, mayHold: true };
+    if (late === undefined) return written;
+    return written.kind === "took" ? { ...late, mayHold: true } : late;
   }
 
   async #read(request: ReadRequest, partition: number): Promise<ReadReply> {

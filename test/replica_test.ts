@@ -18,6 +18,7 @@ import type {
 } from "../src/quorum_message.ts";
 import { decodeRecord, encodeRecord, recordBytes, type StoredRecord } from "../src/record.ts";
 import { Replica, refusalOf } from "../src/replica.ts";
+import { noFence } from "../src/watermark.ts";
 import { Cluster, type ClusterNode } from "./cluster_harness.ts";
 
 const test = suite("replica");
@@ -171,6 +172,35 @@ test("T2: a change of the partition while a write is being synced is told, and t
   await cluster.close();
 });
 
+test("P7, T2: what was not taken is not told as if it may be there, when the partition changes meanwhile", async () => {
+  for (const fence of [noFence, { promise: hlcAt(startMs + 200), watermark: 0n as Hlc }]) {
+    const { cluster, node } = await one();
+    await node.replica.write(writeOf(startMs + 100));
+    node.state.fence = fence;
+    const writing = node.replica.write(writeOf(startMs));
+    node.learn({ epoch: 2, replicas: ["n2", "n3"] });
+    const reply = await writing;
+    assert.is(reply.kind === "refused" && reply.reason, "epoch");
+    assert.is(reply.kind === "refused" && reply.mayHold === true, false);
+    await cluster.close();
+  }
+});
+
+test("T2: what is below a promise is told under the topology of now, after a wait for room", async () => {
+  const { cluster, node } = await one();
+  const { store } = node;
+  const writeEncoded = store.writeEncoded.bind(store);
+  store.writeEncoded = async (write) => {
+    node.state.fence = { promise: hlcAt(startMs + 1), watermark: 0n as Hlc };
+    node.learn({ epoch: 2, replicas: ["n2", "n3"] });
+    return writeEncoded(write);
+  };
+  const reply = await node.replica.write(writeOf(startMs));
+  assert.is(reply.kind === "refused" && reply.reason, "epoch");
+  assert.is(reply.kind === "refused" && reply.mayHold === true, false);
+  await cluster.close();
+});
+
 test("V2: only a client's first write is refused for its stamp; what is held elsewhere is stored", async () => {
   const sources: readonly WriteSource[] = ["client-again", "hint", "write-back", "repair"];
   for (const source of sources) {
@@ -227,6 +257,9 @@ test("W3, G2: below a promise a write is told of what stands above it, or of the
     assert.is((await node.replica.write(writeOf(heldMs))).kind, "took", "a resend");
     const hint = await node.replica.write(writeOf(startMs, { source: "hint" }));
     assert.is(hint.kind, "superseded");
+    // There is no third version: what is newer stands for the second one.
+    const second = await node.replica.write(writeOf(startMs, { source: "client-again" }));
+    assert.is(second.kind, "superseded");
     await cluster.close();
   }
 });
