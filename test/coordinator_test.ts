@@ -9,12 +9,15 @@ import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { SimDisk } from "../sim/disk.ts";
 import { utf8Bytes } from "../src/bytes.ts";
+import { silentReport } from "../src/capability.ts";
 import { Coordinator } from "../src/coordinator.ts";
+import type { Replied } from "../src/coordinator_ports.ts";
 import { guardMs, hlcAt, hlcWallMs } from "../src/hlc.ts";
 import type { QuorateNode } from "../src/node.ts";
+import type { WriteReply } from "../src/quorum_message.ts";
 import type { StoredRecord } from "../src/record.ts";
 import type { Written } from "../src/store.ts";
-import { genesis } from "../src/topology_steps.ts";
+import { genesis, memberOf } from "../src/topology_steps.ts";
 import { compareVersions, type Version } from "../src/version.ts";
 import { noFence } from "../src/watermark.ts";
 import { rejectsSlug, runs } from "./samples.ts";
@@ -92,6 +95,11 @@ test("V1, V3: clocks that jump either way, also between starts, hide no write an
   );
   await fc.assert(property, runs(150));
 });
+
+/** Lets everything that waits for no timer happen. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 50; turn += 1) await undefined;
+}
 
 interface Offered {
   readonly record: StoredRecord;
@@ -194,6 +202,71 @@ test("W4: a write whose client was told that it is late is neither taken nor min
   goOn();
   for (let turn = 0; turn < 20; turn += 1) await undefined;
   assert.equal(offered, ["late"]);
+});
+
+test("W4, T2: a write that waited alone, and goes to others that have come, has what is left of its time", async () => {
+  const replica = new FakeReplica();
+  const clock = new SimClock(replica.nowMs);
+  const ids = ["1", "2"].map((digit) => digit.repeat(32));
+  const [first, second] = ids.map((id) => memberOf({ nodeId: id, storeId: id, name: id }));
+  assert.ok(first !== undefined && second !== undefined);
+  let topology = genesis("c".repeat(32), 4, first);
+  let goOn: () => void = () => {};
+  replica.write = async ({ admit }) => {
+    await new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    admit();
+    return { kind: "took" };
+  };
+  const patience: number[] = [];
+  const answers: (() => void)[] = [];
+  const superseded = async (): Promise<Replied<WriteReply>> => {
+    await new Promise<void>((resolve) => {
+      answers.push(resolve);
+    });
+    const from = { nodeId: ids[1] ?? "", storeId: "s", boot: 1, epoch: 2, syncedSequence: 1 };
+    const version = { hlc: hlcAt(replica.nowMs + 1), origin: 9n };
+    return { kind: "superseded", version, from: { ...from, clockHlc: version.hlc, counts: true } };
+  };
+  let minted = 0;
+  const { mintAbove } = replica.mint;
+  replica.mint.mintAbove = (version) => {
+    minted += 1;
+    return mintAbove(version);
+  };
+  const never = () => Promise.reject(new Error("not asked"));
+  const coordinator = new Coordinator({
+    ...{ clock, nodeName: "n1", replica, topology: () => topology },
+    promiseOf: () => noFence.promise,
+    cluster: {
+      ...{ report: silentReport, nodeId: first.nodeId, learn: never },
+      local: { write: superseded, read: never, coverStamp: () => undefined },
+      peers: {
+        write: (_, __, { timeoutMs }) => {
+          patience.push(timeoutMs);
+          return superseded();
+        },
+        ...{ read: never, isUp: () => true },
+      },
+      hints: { keep: async () => {}, suspect: () => {} },
+      place: () => ({ epoch: 2, partition: 0, replicas: [first, second] }),
+    },
+  });
+  const request = { ...plain, key: utf8Bytes("k"), value: utf8Bytes("v"), timeoutMs: 1000 };
+  const late = rejectsSlug("timeout", coordinator.put(request));
+  await turns();
+  await clock.advance(600);
+  const rows = topology.replicas.map(() => [0, 1]);
+  topology = { ...topology, epoch: 2, members: [first, second], replicas: rows };
+  goOn();
+  await turns();
+  assert.equal(patience, [400]);
+  await clock.advance(400);
+  assert.is((await late).outcome, "unknown");
+  for (const answer of answers) answer();
+  await turns();
+  assert.is(minted, 0, "its client has been answered");
 });
 
 test("P7: a write that has no answer at its deadline is `unknown`, a read just late", async () => {
