@@ -101,7 +101,7 @@ export class Listing {
     const answer = requests.readAnswer(request);
     const prefix = request.prefix ?? emptyBytes;
     const scope = { namespaceNumber, prefix, reverse };
-    const source = this.#options.spread?.(request) ?? store;
+    const source = this.#sourceOf(request);
     const judge = new LifeJudge(requests);
     const plan: ScanPlan = {
       ...scope,
@@ -135,6 +135,21 @@ export class Listing {
     return { ...answer, items, next: makeCursor(scope, last) };
   }
 
+  /** This store, where it is the only one: until others come, to whom what it holds may move (T2). */
+  #sourceOf(request: RequestOptions): ScanSource {
+    const { store, spread } = this.#options;
+    let among = spread?.(request);
+    if (spread === undefined || among !== undefined) return among ?? store;
+    return {
+      partitions: store.partitions,
+      tableKey: (...of) => store.tableKey(...of),
+      scan: (...of) => {
+        among ??= spread(request);
+        return (among ?? store).scan(...of);
+      },
+    };
+  }
+
   async #itemWithValue(request: ListRequest, found: Found): Promise<ListItem | undefined> {
     // At the level of the list: its answer names one for all that it holds.
     const { namespace, requestId, consistency, r, timeoutMs } = request;
@@ -153,9 +168,8 @@ export class Listing {
     const { clock, store, requests } = this.#options;
     const { number: namespaceNumber } = requests.namespace(request.namespace);
     const answer = requests.readAnswer(request);
-    const spread = this.#options.spread?.(request);
     // The counters of one store say nothing about the keys of a cluster.
-    if (request.prefix === undefined && spread === undefined) {
+    if (request.prefix === undefined && this.#options.spread?.(request) === undefined) {
       return { ...answer, ...store.tally(namespaceNumber), exact: false };
     }
     const judge = new LifeJudge(requests);
@@ -169,7 +183,7 @@ export class Listing {
     };
     let keys = 0;
     let bytes = 0;
-    for await (const { valueBytes } of scanAll(spread ?? store, plan, clock)) {
+    for await (const { valueBytes } of scanAll(this.#sourceOf(request), plan, clock)) {
       keys += 1;
       bytes += valueBytes;
       if (keys % countedBetweenTurns !== 0) continue;

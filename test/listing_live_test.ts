@@ -122,6 +122,58 @@ test("a list that missed its deadline reads no further", async () => {
   assert.ok(reads() - then <= 40, `${reads() - then} more pieces were read`);
 });
 
+test("T2: a list or a count that began on a node alone asks those who have come for what moves to them", async () => {
+  const clock = new SimClock();
+  /** Two partitions of one key each. */
+  const sourceOf = (onRead: (partition: number) => boolean): ScanSource => ({
+    partitions: 2,
+    tableKey,
+    scan: (partition) => {
+      const key = nameOf(partition);
+      const item = { key, record: encoded(key, record(1n as Hlc)), sequence: 0 };
+      const items = onRead(partition) ? [item] : [];
+      return { items, more: false, last: tableKey(partition, 0, key), isDamaged: false };
+    },
+  });
+  let isMoved = false;
+  const store = {
+    ...sourceOf(() => {
+      const isHere = !isMoved;
+      isMoved = true;
+      return isHere;
+    }),
+    tally: () => ({ keys: 0, bytes: 0 }),
+    whenSynced: async () => {},
+    coverExpiry: async () => {},
+  };
+  const topology = genesis(id, 2, { nodeId: id, storeId: id, name: "n1" });
+  const replica = {
+    mint: {
+      mint: () => Promise.reject(new Error("no write")),
+      mintAbove: () => Promise.reject(new Error("no write")),
+      nowMs: () => clock.nowMs(),
+    },
+    get: async () => undefined,
+    write: () => Promise.reject(new Error("no write")),
+    coverExpiry: async () => {},
+  };
+  const requests = new Coordinator({
+    ...{ clock, nodeName: "n1", replica, topology: () => topology },
+    promiseOf: () => noFence.promise,
+  });
+  const others = sourceOf(() => true);
+  const spread = (): ScanSource | undefined => (isMoved ? others : undefined);
+  const listing = new Listing({ clock, store, requests, spread });
+  const { items } = await listing.list(common);
+  assert.equal(
+    items.map(({ key }) => key),
+    [nameOf(0), nameOf(1)],
+  );
+  isMoved = false;
+  const { keys } = await listing.count({ ...common, prefix: new Uint8Array(0) });
+  assert.is(keys, 2);
+});
+
 test("an item with its value tells one version: nothing of the one that was there before", async () => {
   const clock = new SimClock();
   const key = utf8Bytes("k");
