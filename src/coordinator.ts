@@ -333,7 +333,7 @@ export class Coordinator {
     const level = levelOf("w", request, policy, this.#replicaCount(policy));
     const durability = request.durability ?? policy.durability;
     const minted = replica.mint.mint();
-    let last = record(minted instanceof Promise ? await minted : minted);
+    let last = record(minted instanceof Promise ? await minted.catch(refuseUnminted) : minted);
     const { timeoutMs = timeoutMsDefault } = request;
     // W4: its client has been answered.
     const refuseLate = (): void => {
@@ -357,7 +357,7 @@ export class Coordinator {
         if (above === undefined || (mints > 1 && above.kind === "superseded")) break;
         if (mints === mintsMax) throw promisedAgain();
         refuseLate();
-        last = record(await replica.mint.mintAbove(above.version));
+        last = record(await replica.mint.mintAbove(above.version).catch(refuseUnminted));
       }
     } catch (error) {
       if (error instanceof NotAlone) return undefined;
@@ -431,6 +431,12 @@ function timedOut(timeoutMs: number, outcome: Outcome | undefined): QuorateError
     ...(outcome === undefined ? {} : { outcome }),
     hint: "Repeat the request, which is safe for writes too, or give it a longer timeout.",
   });
+}
+
+/** P7: the store was given nothing, or did not take it. */
+function refuseUnminted(thrown: unknown): never {
+  const { slug, detail, facts } = QuorateError.from(thrown);
+  throw new QuorateError(slug, detail, { ...facts, outcome: "none" });
 }
 
 function promisedAgain(): QuorateError {

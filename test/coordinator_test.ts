@@ -269,6 +269,20 @@ test("W4, T2: a write that waited alone, and goes to others that have come, has 
   assert.is(minted, 0, "its client has been answered");
 });
 
+test("P7: a write for which no version can be minted has outcome `none`, the first as the second", async () => {
+  const replica = new FakeReplica();
+  const coordinator = coordinatorOf(replica);
+  const request = { ...plain, key: utf8Bytes("k"), value: utf8Bytes("v") };
+  await coordinator.put(request);
+  const held = replica.held;
+  replica.mint.mintAbove = () => Promise.reject(new Error("the disk"));
+  replica.nowMs -= 5000;
+  assert.is((await rejectsSlug("internal", coordinator.put(request))).outcome, "none");
+  replica.mint.mint = replica.mint.mintAbove as () => Promise<Version>;
+  assert.is((await rejectsSlug("internal", coordinator.put(request))).outcome, "none");
+  assert.is(replica.held, held);
+});
+
 test("P7: a write that has no answer at its deadline is `unknown`, a read just late", async () => {
   let gate: Promise<void> = Promise.resolve();
   const disk = new SimDisk({ pause: () => gate });
