@@ -94,9 +94,13 @@ export class Budget {
     assert(this.#bytes >= 0, "admission: bytes are given back once");
   }
 
-  /** Takes on a request that holds so many bytes, until `leave`; or says why not, and takes nothing. */
+  /**
+   * Takes on a request that holds so many bytes, until `leave`; or says why not, and takes nothing. One
+   * that comes alone is taken whatever it holds: a namespace may have larger values than the settings of
+   * each node foresee, and those would be refused to other nodes for ever.
+   */
   admit(bytes: number): QuorateError | undefined {
-    const refusal = this.refusal() ?? this.#full(bytes);
+    const refusal = this.refusal() ?? (this.#bytes === 0 ? undefined : this.#full(bytes));
     if (refusal !== undefined) return refusal;
     this.#requests += 1;
     this.#bytes += bytes;

@@ -220,7 +220,7 @@ export const clusterSettings: { readonly [K in ClusterField]: Setting<Config[K]>
     kind: kinds.size(MiB, 64 * GiB),
     default: 256 * MiB,
     meaning: "What the requests of other nodes under way may hold.",
-    formula: "At least twice --max-value.",
+    formula: "At least twice --max-value. One larger value is taken where it comes alone.",
     tradeOff: "It is a budget of its own, so that clients cannot keep replicas from each other.",
   },
   hintBytesMax: {

@@ -64,6 +64,17 @@ test("Budget.admit() takes a request with its bytes, or neither of them", () => 
   assert.equal([budget.requests, budget.bytes], [0, 0]);
 });
 
+test("Budget.admit() takes a request that comes alone, however much it holds", () => {
+  const budget = new Budget(limits.client);
+  assert.is(budget.admit(101), undefined);
+  assert.is(budget.admit(1)?.slug, "overloaded");
+  budget.leave(101);
+  assert.is(budget.admit(1), undefined);
+  assert.is(budget.admit(101)?.slug, "overloaded", "it waits until the others are done");
+  budget.leave(1);
+  assert.equal([budget.requests, budget.bytes], [0, 0]);
+});
+
 test("a budget never holds more than its limit, and all that was taken can be given back", () => {
   fc.assert(
     fc.property(fc.array(fc.nat(50)), (asked) => {
