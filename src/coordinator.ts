@@ -308,9 +308,10 @@ export class Coordinator {
     const durability = request.durability ?? policy.durability;
     const job = { namespaceNumber, key, n: policy.n, level, durability, timeoutMs, requestId };
     const result = await this.#clusterWrites.run({ ...job, record, explains: request.explain });
-    const { acks: replies, epoch, explain } = result;
+    const { acks: replies, isStrict, epoch, explain } = result;
     const whole = {
       ...this.#answer(level),
+      ...(isStrict ? {} : { consistency: "eventual" as const }),
       epoch,
       replies,
       ...factsOf(result.record),

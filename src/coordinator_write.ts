@@ -59,6 +59,8 @@ export interface WriteJob {
 export interface WriteResult {
   readonly record: StoredRecord;
   readonly acks: number;
+  /** Whether they are a majority of each set that it needed its quorum in (L1, T3). */
+  readonly isStrict: boolean;
   readonly epoch: number;
   /** What has happened so far: a JSON value. */
   readonly explain: () => unknown;
@@ -191,7 +193,8 @@ class OneWrite {
   }
 
   get #isStrict(): boolean {
-    return this.#levelOf(this.#place.replicas.length).isStrict;
+    const { replicas, other = replicas } = this.#place;
+    return [replicas, other].every(({ length }) => this.#levelOf(length).isStrict);
   }
 
   /**
@@ -385,8 +388,9 @@ class OneWrite {
     this.#cancelOwnWait?.();
     const record = this.#record;
     if (decision.kind === "done" && record !== undefined) {
-      const { epoch } = this.#place;
-      this.#client.resolve({ record, acks: decision.acks, epoch, explain: () => this.#explain() });
+      const { acks } = decision;
+      const facts = { record, acks, isStrict: this.#isStrict, epoch: this.#place.epoch };
+      this.#client.resolve({ ...facts, explain: () => this.#explain() });
       return;
     }
     // Nothing at all was sent while the version was still being minted.

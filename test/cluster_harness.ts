@@ -56,6 +56,8 @@ export interface NodeState {
   fence: Fence;
   /** Names of the replicas of every key. */
   replicas: readonly string[];
+  /** While all keys move: the other set. */
+  other?: readonly string[];
   isUp: boolean;
 }
 
@@ -102,7 +104,9 @@ export class ClusterNode {
         epoch: state.epoch,
         partitionOf: (namespaceNumber, key) => ring.place(namespaceNumber, key).partition,
         changedAt: () => state.changedAt,
-        isReplica: () => state.replicas.includes(this.name),
+        isReplica: (_, __, use) =>
+          state.replicas.includes(this.name) ||
+          (use === "write" && state.other?.includes(this.name) === true),
         document: () => ({ epoch: state.epoch, replicas: state.replicas }),
       }),
       learn: async (epoch) => {
@@ -161,6 +165,9 @@ export class ClusterNode {
           epoch: state.epoch,
           partition: ring.place(namespaceNumber, key).partition,
           replicas: state.replicas.slice(0, n).map((name): ReplicaNode => cluster.node(name)),
+          ...(state.other === undefined
+            ? {}
+            : { other: state.other.slice(0, n).map((name): ReplicaNode => cluster.node(name)) }),
         }),
         learn: async (document) => {
           this.learn(document as { readonly epoch: number; readonly replicas: readonly string[] });

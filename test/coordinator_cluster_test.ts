@@ -556,6 +556,20 @@ test("P1: of three members two hold the keys: a write that asks for three is ref
   await cluster.close();
 });
 
+test("L1, T3: a write that is no majority of the set to come is told as eventual", async () => {
+  const cluster = await Cluster.open(3);
+  for (const { state } of cluster.nodes) {
+    Object.assign(state, { replicas: ["n1"], other: ["n1", "n2", "n3"] });
+  }
+  const node = cluster.node("n1");
+  assert.is((await node.put("k", "v")).consistency, "quorum");
+  cluster.cut("n1");
+  const { consistency } = await node.put("k", "w", { consistency: "one" });
+  assert.is(consistency, "eventual", "two of three do not have it");
+  await rejectsSlug("write-quorum-not-met", node.put("k", "x"));
+  await cluster.close();
+});
+
 test("P7, T2: a second version that all refuse under a newer topology is told as not written", async () => {
   const cluster = await Cluster.open(3);
   const node = cluster.node("n1");
