@@ -162,12 +162,7 @@ export class RepairRounds {
 
   /** Whether every partition's answers count; asks each of them, so that they rise. */
   isWhole(): boolean {
-    const { standings, topology } = this.#parts;
-    if (standings.isWhole) return true;
-    for (let partition = 0; partition < topology().partitions; partition += 1) {
-      standings.of(partition);
-    }
-    return standings.isWhole;
+    return this.#parts.standings.isWhole;
   }
 
   /** A partition's replicas differ in something that nobody keeps any more. Whether that is on disk. */

@@ -426,7 +426,7 @@ export class NodeReplicas {
     if (this.isSealed) return "a node is joining the cluster";
     const why = this.moves.notReady(partition, n);
     if (why !== undefined) return why;
-    if (this.standings.isWhole || this.standings.of(partition) !== "asked") return undefined;
+    if (this.standings.of(partition) !== "asked") return undefined;
     return "it has started, and the other replicas have not told yet what they remember of it";
   }
 

@@ -13,7 +13,8 @@
  *
  * Invariants
  * 1. A standing only rises, `asked` to `told` to `whole`; `isLost` is for ever.
- * 2. A partition that has no other replica is whole from the start.
+ * 2. A partition that has no other replica is whole for as long as that is so: the topology may be as old
+ *    as a store that was rolled back, and a newer one name those who remember it.
  *
  * Effects: none. Source: rules I3, D3, R4; promise P9.
  *
@@ -56,8 +57,9 @@ export class Standings {
   readonly #compared = new Map<number, Set<string>>();
   /** By partition; only what has risen. */
   readonly #reached: Standing[];
+  /** Partitions that had no other replica when they were looked at: nothing of them was cut. */
+  readonly #wasFree = new Set<number>();
   #isLost = false;
-  #wholeCount = 0;
 
   constructor(options: StandingOptions) {
     this.#options = options;
@@ -72,7 +74,9 @@ export class Standings {
 
   /** Whether every partition is whole. */
   get isWhole(): boolean {
-    return this.#wholeCount === this.#options.partitions;
+    return this.#reached.every((reached, partition) => {
+      return reached === "whole" || this.of(partition) === "whole";
+    });
   }
 
   /** A peer has answered the handshake: what it remembers of this store, 0 for nothing. */
@@ -116,10 +120,13 @@ export class Standings {
   of(partition: number): Standing {
     const reached = this.#reached[partition] as Standing;
     if (reached === "whole") return reached;
-    const now = this.#rise(partition, reached);
-    if (now === reached) return now;
+    const others = this.#options.othersOf(partition);
+    if (others.length === 0) {
+      this.#wasFree.add(partition);
+      return "whole";
+    }
+    const now = this.#rise(partition, others, reached);
     this.#reached[partition] = now;
-    if (now === "whole") this.#wholeCount += 1;
     return now;
   }
 
@@ -130,14 +137,11 @@ export class Standings {
     return this.#options.othersOf(partition).filter((nodeId) => done?.has(nodeId) !== true);
   }
 
-  #rise(partition: number, reached: Standing): Standing {
-    const { othersOf, wasCut } = this.#options;
-    const others = othersOf(partition);
-    if (others.length === 0) return "whole";
+  #rise(partition: number, others: readonly string[], reached: Standing): Standing {
     if (reached === "asked" && !this.#isAnsweredBy(others, (nodeId) => this.#told.has(nodeId))) {
       return "asked";
     }
-    if (!wasCut) return "whole";
+    if (!this.#options.wasCut || this.#wasFree.has(partition)) return "whole";
     const compared = this.#compared.get(partition);
     const isCompared = this.#isAnsweredBy(others, (nodeId) => compared?.has(nodeId) === true);
     return isCompared ? "whole" : "told";

@@ -69,6 +69,29 @@ test("a partition without another replica waits for nobody", () => {
   assert.ok(own.isWhole);
 });
 
+test("I3: a partition that others come to hold by a newer topology waits until these have told", () => {
+  for (const wasCut of [false, true]) {
+    let others: readonly string[] = [];
+    const own = new Standings({
+      ...{ openedSequence: 100, wasCut, partitions: 1 },
+      othersOf: () => others,
+      isDown: () => false,
+    });
+    // By the topology of its folder it is alone: that may have been rolled back with the rest.
+    assert.is(own.of(0), "whole");
+    assert.ok(own.isWhole);
+    others = ["b", "c"];
+    assert.is(own.of(0), "asked");
+    assert.not(own.isWhole);
+    own.tell("b", 0);
+    assert.is(own.of(0), "asked");
+    own.tell("c", 0);
+    assert.is(own.of(0), "whole", "of what it had no part in nothing can have been cut");
+    others = ["b", "d"];
+    assert.is(own.of(0), "whole", "what has risen stays");
+  }
+});
+
 test("I3: a store whose peer remembers more than it opened with is lost, whatever others say, and that is told", () => {
   const heard: number[] = [];
   const rolledBack = standings({ onLost: (sequence) => heard.push(sequence) });
