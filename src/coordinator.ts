@@ -387,9 +387,12 @@ export class Coordinator {
     }
   }
 
-  /** A cluster of one: this node is every key's only replica. */
+  /** A cluster of one: this node is every key's only replica. One that has left may know one member too. */
   get #isAlone(): boolean {
-    return this.#writes === undefined || this.#options.topology().members.length === 1;
+    const { cluster, topology } = this.#options;
+    if (cluster === undefined) return true;
+    const { members } = topology();
+    return members.length === 1 && members[0]?.nodeId === cluster.nodeId;
   }
 
   get #clusterWrites(): ClusterWrites {

@@ -56,6 +56,8 @@ export interface NodeState {
   fence: Fence;
   /** Names of the replicas of every key. */
   replicas: readonly string[];
+  /** Names of the members; all by default. */
+  members?: readonly string[];
   /** While all keys move: the other set. */
   other?: readonly string[];
   isUp: boolean;
@@ -354,12 +356,13 @@ export class Cluster {
     for (const { wall } of this.nodes) await wall.advance(byMs);
   }
 
-  topologyFor({ epoch, replicas }: Pick<NodeState, "epoch" | "replicas">): Topology {
-    const members = this.nodes.map(({ nodeId, storeId, name }) =>
-      memberOf({ nodeId, storeId, name }),
-    );
+  topologyFor({ epoch, replicas, members: names = this.names }: NodeState): Topology {
+    const members = names.map((name) => {
+      const { nodeId, storeId } = this.node(name);
+      return memberOf({ nodeId, storeId, name });
+    });
     const one = genesis(clusterId, partitions, members[0] as (typeof members)[0]);
-    const row = replicas.map((name) => this.names.indexOf(name));
+    const row = replicas.map((name) => names.indexOf(name));
     return { ...one, epoch, members, replicas: one.replicas.map(() => row) };
   }
 

@@ -556,6 +556,23 @@ test("P1: of three members two hold the keys: a write that asks for three is ref
   await cluster.close();
 });
 
+test("P1, T6: what goes on at a node that has left asks the one member that there is, not its own store", async () => {
+  const cluster = await Cluster.open(2);
+  for (const { state } of cluster.nodes)
+    Object.assign(state, { members: ["n1"], replicas: ["n1"] });
+  const [stays, left] = [cluster.node("n1"), cluster.node("n2")];
+  await left.put("k", "v");
+  assert.equal([await stays.held("k"), await left.held("k")], ["v", undefined]);
+  await stays.put("k", "w");
+  assert.is(await left.value("k"), "w");
+  assert.equal(await left.keys(), ["k"]);
+  assert.equal(
+    left.asked.filter((line) => line.startsWith("n2")),
+    [],
+  );
+  await cluster.close();
+});
+
 test("L1, T3: a write that is no majority of the set to come is told as eventual", async () => {
   const cluster = await Cluster.open(3);
   for (const { state } of cluster.nodes) {
