@@ -132,8 +132,10 @@ export function openNodeStore(
       origin: identity.origin,
       sequence: identity.sequence,
       needsLog: identity.boot > 0 && !identity.clean,
-      // With n = 1 it is so all the same; these keys are told as lost then (I4).
-      isOnlyCopy: document.present.members.length === 1,
+      // With n = 1 it is so all the same; these keys are told as lost then (I4). Asked each time: others may join.
+      get isOnlyCopy() {
+        return document.present.members.length === 1;
+      },
       renewOrigin: () => identity.renewOrigin(random),
       trusted: () => identity.trusted(),
     },

@@ -5,14 +5,19 @@ import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
+import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
+import { Document } from "../src/document.ts";
 import { QuorateError } from "../src/errors.ts";
+import type { Hlc } from "../src/hlc.ts";
 import { Identity } from "../src/identity.ts";
-import { openNodeTable, tellOfOthers } from "../src/node_open.ts";
+import { openNodeStore, openNodeTable, tellOfOthers } from "../src/node_open.ts";
 import type { NodeOptions } from "../src/node_options.ts";
+import { Ring } from "../src/ring.ts";
+import type { Store } from "../src/store.ts";
 import { tableLossHint } from "../src/table_file.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
-import { genesisOf } from "../src/topology_steps.ts";
+import { genesis, genesisOf, type MemberFacts } from "../src/topology_steps.ts";
 import { rejectsSlug } from "./samples.ts";
 import { smallSettings } from "./store_harness.ts";
 
@@ -73,6 +78,41 @@ test("D6: where others hold what is in a damaged table, nobody is told to give i
   assert.is(tellOfOthers(ofTable, alone), ofTable);
   const other = new QuorateError("corruption", "The identity is damaged.", { hint: "Restore it." });
   assert.is(tellOfOthers(other, three), other);
+});
+
+test("I4: a write over a damaged record marks its partition once others have joined a node that began alone", async () => {
+  const { options } = damaged();
+  const { random, disk } = options;
+  const table = new MemoryTableDisk({});
+  const identity = await Identity.open(disk, random, "n1");
+  const alone = genesis(three.clusterId, three.partitions, members[0] as MemberFacts);
+  const document = await Document.open(disk, () => alone);
+  const ring = new Ring(three.clusterId, three.partitions);
+  const open = async (): Promise<Store> =>
+    openNodeStore(options, identity, { document, ring, table: await table.open() });
+  const key = utf8Bytes("k");
+  const write = (store: Store, stamp: bigint): Promise<unknown> =>
+    store.write({
+      ...{ namespaceNumber: 0, key, durability: "fsync" },
+      record: {
+        version: { hlc: stamp as Hlc, origin: 1n },
+        ...{ tombstone: false, contentType: "text/plain", meta: [], value: utf8Bytes("v") },
+      },
+    });
+  const first = await open();
+  await write(first, 5n);
+  await first.close();
+  table.damage((entries) =>
+    entries
+      .filter(({ key: own }) => own[0] !== 0xff)
+      .map(({ key: own, value }) => ({ key: own, value: value.map((byte) => byte ^ 1) })),
+  );
+  const store = await open();
+  assert.equal(store.damagedPartitions, []);
+  await document.adopt({ ...three, epoch: alone.epoch + 1 });
+  await write(store, 3n);
+  assert.equal(store.damagedPartitions, [ring.place(0, key).partition]);
+  await store.close();
 });
 
 test("D6: an orderly end does not forget that damage was met in the table", async () => {
