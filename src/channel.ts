@@ -76,6 +76,8 @@ export class Channel implements FrameSource, FrameSink {
   /** What is left to send of both. */
   #largeBytes = 0;
   #lastGroup = 0;
+  /** A full frame was the last to go. */
+  #isPieceDue = false;
   readonly #groups = new Map<number, Group>();
   #groupBytes = 0;
   #waiting: ((frame: Uint8Array | undefined) => void) | undefined;
@@ -185,15 +187,19 @@ export class Channel implements FrameSource, FrameSink {
   }
 
   #takeFrame(): Uint8Array | undefined {
-    const first = this.#frames.shift();
+    this.#beginLarge();
+    // In turn with full frames: where these never end, large messages would never go out.
+    const first = this.#isPieceDue && this.#begun.length > 0 ? undefined : this.#frames.shift();
+    this.#isPieceDue = first !== undefined;
     if (first !== undefined) {
       this.#frameBytes -= first.length;
       return first;
     }
-    this.#beginLarge();
+    // Nothing passes the frames that are full but a piece.
+    const writer = this.#frames.length > 0 ? new ByteWriter() : this.#writer;
     const large = this.#begun.shift();
-    if (large !== undefined) this.#writePiece(large);
-    return this.#writer.length === 0 ? undefined : this.#writer.take();
+    if (large !== undefined) this.#writePiece(large, writer);
+    return writer.length === 0 ? undefined : writer.take();
   }
 
   /** Begins as many as the other end puts together at the same time; one is never too many. */
@@ -209,14 +215,14 @@ export class Channel implements FrameSource, FrameSink {
   }
 
   /** One piece of the large message that waits longest; it then waits behind the others. */
-  #writePiece(large: Large): void {
+  #writePiece(large: Large, writer: ByteWriter): void {
     const end = Math.min(large.sent + pieceBytes, large.bytes.length);
     const piece = large.bytes.subarray(large.sent, end);
     const isLast = end === large.bytes.length;
-    this.#writer.u32((pieceFlag | (5 + piece.length)) >>> 0);
-    this.#writer.u32(large.group);
-    this.#writer.u8(isLast ? 1 : 0);
-    this.#writer.rest(piece);
+    writer.u32((pieceFlag | (5 + piece.length)) >>> 0);
+    writer.u32(large.group);
+    writer.u8(isLast ? 1 : 0);
+    writer.rest(piece);
     large.sent = end;
     this.#largeBytes -= piece.length;
     if (isLast) this.#begunBytes -= large.bytes.length;

@@ -6,6 +6,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Channel } from "../src/channel.ts";
+import type { Message } from "../src/message.ts";
 import { HandClock } from "./http_harness.ts";
 
 const test = suite("channel");
@@ -47,6 +48,43 @@ test("pieces of the size that channels make are waited for", () => {
   channel.open();
   channel.onFrame(piecesFrame(3, 64 * 1024));
   assert.equal(ends, []);
+});
+
+test("a large message gets through although small ones wait all the time for more than the stream takes", async () => {
+  const clock = new HandClock();
+  const limits = { queueBytesMax: 64 * 1024 * 1024, messageBytesMax: 1024 * 1024 };
+  const heard: Message[] = [];
+  const source = new Channel(
+    clock,
+    { onRaw: () => {}, onMessage: () => {}, onEnd: () => {} },
+    limits,
+  );
+  const target = new Channel(
+    clock,
+    { onRaw: () => {}, onMessage: (message) => heard.push(message), onEnd: () => {} },
+    limits,
+  );
+  source.open();
+  target.open();
+  const say = (id: number, bytes: number): boolean => {
+    const request = { kind: "cold", topic: "t", body: "x".repeat(bytes) } as const;
+    return source.send({ is: "request", id, timeoutMs: 1, request });
+  };
+  // Two frames of small messages come for each that goes.
+  const fill = (): void => {
+    for (let count = 0; count < 12; count += 1) assert.ok(say(2, 50_000));
+  };
+  fill();
+  assert.ok(say(1, 300_000));
+  for (let frames = 0; frames < 20; frames += 1) {
+    fill();
+    const frame = await source.next();
+    assert.ok(frame !== undefined);
+    target.onFrame(frame as Uint8Array);
+  }
+  const [large] = heard.filter(({ id }) => id === 1);
+  assert.is(large?.is === "request" && large.request.kind, "cold");
+  assert.ok(heard.length > 50, "and the small ones do not wait for it");
 });
 
 test.run();
