@@ -496,7 +496,10 @@ export class Store {
         report,
         bytesPerSecond: this.#limits.scrubBytesPerSecond,
         onDamage: (partition, why) => this.#markDamaged(partition, why),
-        onSummed: (partition, summary) => index.resum(partition, summary),
+        onSummed: (partition, summary) => {
+          // Durably, or the next round would compare with the sums of before.
+          if (index.resum(partition, summary)) this.#checkpoints.mark();
+        },
         onClean: () => owner.trusted().catch(() => {}),
       });
     }

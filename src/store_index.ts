@@ -305,9 +305,9 @@ export class StoreIndex {
     this.#underWay = new Set();
   }
 
-  /** Whether the table may lack the partition's summary: the first checkpoint with it is not over. */
-  isUnderWay(partition: number): boolean {
-    return this.#underWay.has(partition);
+  /** Whether a checkpoint is to bring the partition's summary, so that the table may have an older one, or none. */
+  isSummaryDue(partition: number): boolean {
+    return this.#resummed.has(partition) || this.#underWay.has(partition);
   }
 
   /** What is held of a partition for the namespaces of one n, synced or not. */

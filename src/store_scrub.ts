@@ -142,7 +142,7 @@ export class Scrub {
   ): Verdict {
     const { index, onDamage, onSummed } = this.#options;
     if (this.#isStopped) return "busy";
-    if (bytes === undefined && index.isUnderWay(partition)) return "busy";
+    if (bytes === undefined && index.isSummaryDue(partition)) return "busy";
     const isNew = bytes === undefined && !index.written.has(partition);
     const expected = isNew ? emptySummary() : bytes && decodePartitionMeta(bytes)?.summary;
     if (damagedCount > 0) {
@@ -155,6 +155,8 @@ export class Scrub {
       return "damaged";
     }
     if (isUnsummed || sameSummary(summary, expected)) return "clean";
+    // Counted anew since, here or for a fill: the table has the sums of before, which were not true.
+    if (index.isSummaryDue(partition)) return "busy";
     const counts = `${summary.records} records, and ${expected.records} were written`;
     const isOther = summary.records === expected.records;
     onDamage(

@@ -15,6 +15,7 @@ import { Ring } from "../src/ring.ts";
 import { Store } from "../src/store.ts";
 import { tablePartition } from "../src/store_entry.ts";
 import { partitionMetaKey } from "../src/store_meta.ts";
+import type { StoreSettings } from "../src/store_open.ts";
 import { ownNamespaces } from "../src/store_own.ts";
 import type { TableChange } from "../src/table.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
@@ -26,17 +27,18 @@ const clusterId = "c".repeat(32);
 const ring = new Ring(clusterId, 4);
 const [wide, alone] = [0, 1];
 
-function stand(ownRing = ring) {
+function stand(ownRing = ring, change: { isOnlyCopy?: boolean; settings?: StoreSettings } = {}) {
+  const { isOnlyCopy = false, settings } = change;
   const [disk, table, clock] = [new SimDisk(), new MemoryTableDisk(), new SimClock()];
   const open = async (): Promise<Store> =>
     Store.open({
       ...{ clock, disk, ring: ownRing, report: silentReport, random: new SimRandom(1) },
       table: await table.open(),
       nOf: (namespaceNumber) => (namespaceNumber === alone ? 1 : 3),
-      settings: smallSettings,
+      settings: { ...smallSettings, ...settings },
       owner: {
         ...{ storeId: "a".repeat(32), clusterId, storeIdBytes: new Uint8Array(16).fill(1) },
-        ...{ origin: 1n, sequence: 0, needsLog: false, isOnlyCopy: false },
+        ...{ origin: 1n, sequence: 0, needsLog: false, isOnlyCopy },
         renewOrigin: async () => 1n,
         trusted: async () => {},
       },
@@ -169,6 +171,62 @@ test("I4: a write over a damaged record marks its partition: it cannot be known 
   await write(store, wide, spoiled[0] as string, 1);
   assert.equal(store.damagedPartitions, [partition]);
   await rejectsSlug("corruption", store.get(wide, utf8Bytes(spoiled[1] as string), "fsync"));
+  await store.close();
+});
+
+/** A key of partition 0, at which a scrub of a byte a millisecond stands still first. */
+const ahead = Array.from({ length: 100 }, (_, number) => `a${number}`).find(
+  (name) => ring.place(wide, utf8Bytes(name)).partition === 0,
+) as string;
+const dayMs = 24 * 3600 * 1000;
+
+test("D6: a scrub that has counted a partition anew does not find it damaged the next day", async () => {
+  const settings = { scrubBytesPerSecond: 1000 };
+  const { open, table, clock } = stand(ring, { isOnlyCopy: true, settings });
+  const first = await open();
+  await write(first, wide, ahead, 1);
+  for (const [at, name] of names.slice(0, 3).entries()) await write(first, wide, name, at + 1);
+  await first.close();
+  table.damage((entries) =>
+    entries
+      .filter(({ key }) => tablePartition(key) === partition)
+      .slice(0, 1)
+      .map(({ key, value }): TableChange => {
+        value[value.length - 1] = (value[value.length - 1] ?? 0) ^ 1;
+        return { key, value };
+      }),
+  );
+  const store = await open();
+  for (const [at, name] of names.slice(0, 3).entries()) await write(store, wide, name, at + 10);
+  await store.checkpoint();
+  await clock.advance(60_000);
+  assert.equal(store.damagedPartitions, []);
+  await clock.advance(2 * dayMs);
+  assert.equal(store.damagedPartitions, [], "nothing was written since, and nothing was lost");
+  await store.close();
+});
+
+test("D6: a scrub does not compare with the sums of before a recount", async () => {
+  const { open, table, clock } = stand(ring, { settings: { scrubBytesPerSecond: 100_000 } });
+  const first = await open();
+  for (const [at, name] of names.entries()) await write(first, wide, name, at + 1);
+  await first.close();
+  table.damage((entries) =>
+    entries
+      .filter(({ key }) => tablePartition(key) === partition)
+      .slice(0, 1)
+      .map(({ key }) => ({ key, value: undefined })),
+  );
+  const store = await open();
+  await store.recount(partition, free);
+  const damages = store.damagesOf(partition);
+  // The disk is full for a while, so that the table keeps the sums of before.
+  for (let commit = 1; commit <= 30; commit += 1) table.failCommit(commit, { code: "ENOSPC" });
+  await clock.advance(10_000);
+  assert.is(store.damagesOf(partition), damages);
+  await clock.advance(10 * 60_000);
+  assert.is(store.damagesOf(partition), damages);
+  assert.equal(store.damagedPartitions, []);
   await store.close();
 });
 
