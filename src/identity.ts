@@ -5,8 +5,9 @@
  * **origin** is the number under which the store mints versions; it is apart from the ids because it
  * changes when the clock was set back far. The **boot number** counts starts. Beside these stands
  * what the next start must at least find: the highest sequence that was known when this was
- * written, so that a log or a table that went missing as a whole is noticed; and the version of the protocol
- * that every program which opens the folder has to speak, as was promised to the cluster.
+ * written, so that a log or a table that went missing as a whole is noticed; the version of the protocol
+ * that every program which opens the folder has to speak, as was promised to the cluster; and whether the end
+ * of the log was cut, until what it may have held was compared with the other replicas.
  *
  * Invariants
  * 1. Everything in it is durable before a call that changes it resolves.
@@ -15,7 +16,7 @@
  * 4. Changes run one after another, each upon what the one before has left: the mint, the scrub and
  *    a close may come at the same moment.
  *
- * Effects: Disk, Random. Source: rules I1, I2, V1; docs/upgrading.md, U3.
+ * Effects: Disk, Random. Source: rules I1, I2, V1, D3; docs/upgrading.md, U3.
  *
  * @module
  */
@@ -52,6 +53,8 @@ interface Facts {
   readonly sequence: number;
   /** Starts, counted before the table is opened, since an orderly end or a look at all of the table. */
   readonly uncleanStarts: number;
+  /** The end of the log was cut, by this start or by one before it, and not compared since (D3). */
+  readonly isCut?: boolean;
 }
 
 /** The identity of one data folder. */
@@ -136,6 +139,11 @@ export class Identity {
     return this.#facts.uncleanStarts;
   }
 
+  /** Whether the end of the log was cut, and what it may have held was not compared since (D3). */
+  get isCut(): boolean {
+    return this.#facts.isCut === true;
+  }
+
   /** Counts an attempt, before what may end the process: opening the table is a part of that. */
   attempt(): Promise<void> {
     return this.#change(({ uncleanStarts }) => ({ uncleanStarts: uncleanStarts + 1 }));
@@ -149,6 +157,16 @@ export class Identity {
   /** All of the table was read, and is as it should be. */
   trusted(): Promise<void> {
     return this.#change((facts) => (facts.uncleanStarts > 0 ? { uncleanStarts: 0 } : undefined));
+  }
+
+  /** The end of the log is cut now: the next starts find none of it (D3). */
+  cut(): Promise<void> {
+    return this.#change(({ isCut }) => (isCut === true ? undefined : { isCut: true }));
+  }
+
+  /** What a cut end may have held was compared with the others'. */
+  compared(): Promise<void> {
+    return this.#change(({ isCut }) => (isCut === true ? { isCut: false } : undefined));
   }
 
   /** The folder is closed in order. A table in which damage was met stays counted: the next starts look. */
@@ -239,7 +257,8 @@ function parseFacts(found: unknown): Facts {
     typeof raw.clean === "boolean" &&
     isWhole(raw.boot) &&
     isWhole(raw.sequence) &&
-    isWhole(raw.uncleanStarts);
+    isWhole(raw.uncleanStarts) &&
+    (raw.isCut === undefined || typeof raw.isCut === "boolean");
   if (fits) return raw as Facts;
   throw new QuorateError("corruption", "The data folder's identity lacks parts of its own.", {
     hint: "Restore identity.a and identity.b from a copy; they were not changed.",

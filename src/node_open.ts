@@ -136,6 +136,8 @@ export function openNodeStore(
       get isOnlyCopy() {
         return document.present.members.length === 1;
       },
+      wasCut: identity.isCut,
+      cut: () => identity.cut(),
       renewOrigin: () => identity.renewOrigin(random),
       trusted: () => identity.trusted(),
     },

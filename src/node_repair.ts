@@ -65,6 +65,8 @@ export interface RepairRoundsParts {
   readonly report: Report;
   readonly store: Store;
   readonly standings: Standings;
+  /** Every partition's answers count: what a cut end of the log may have held was compared (D3). */
+  readonly whole: () => Promise<void>;
   readonly topology: () => Topology;
   readonly self: { readonly nodeId: string; readonly storeId: string; readonly name: string };
   readonly fences: NodeWatermarks;
@@ -132,6 +134,8 @@ export class RepairRounds {
   #scheduled: Topology | undefined;
   #catchingUp: Promise<void> | undefined;
   #keepingMarks: Promise<void> | undefined;
+  /** That all is whole is being written down, or is. */
+  #tellingWhole: Promise<void> | undefined;
   /** Marks that are compared now. */
   readonly #marksUnderWay = new Set<Mark>();
   /** When those are tried again whose comparison was broken off. */
@@ -206,6 +210,7 @@ export class RepairRounds {
     this.#pace.end();
     await this.#catchingUp;
     await this.#keepingMarks;
+    await this.#tellingWhole;
     await this.#watermarks.close();
     while (this.#running.size > 0) await Promise.all(this.#running.values());
   }
@@ -225,7 +230,10 @@ export class RepairRounds {
       .finally(() => {
         this.#keepingMarks = undefined;
       });
-    if (!this.isWhole()) {
+    if (this.isWhole()) {
+      // What could not be written down is compared once more by the next start.
+      this.#tellingWhole ??= this.#parts.whole().catch(() => {});
+    } else {
       this.#catchingUp ??= this.#catchUp().finally(() => {
         this.#catchingUp = undefined;
       });

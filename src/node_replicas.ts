@@ -149,6 +149,7 @@ export class NodeReplicas {
       report,
       store,
       standings: this.standings,
+      whole: () => identity.compared(),
       topology: () => document.present,
       self: { nodeId, storeId, name },
       fences: this.#fences,

@@ -122,7 +122,7 @@ export class Store {
   readonly mint: Mint;
   /** The highest sequence that was there at the opening. */
   readonly openedSequence: number;
-  /** The end of the log was torn, and cut (D3). */
+  /** The end of the log was torn, and cut, by this start or by one whose cut was not compared since (D3). */
   readonly wasCut: boolean;
   /** Settles, never rejects, when the store has ended by itself. */
   readonly ended: Promise<QuorateError>;
@@ -149,7 +149,7 @@ export class Store {
     this.#limits = limits;
     this.#index = recovered.index;
     this.openedSequence = recovered.highest;
-    this.wasCut = recovered.wal.torn !== undefined;
+    this.wasCut = recovered.wal.torn !== undefined || options.owner.wasCut === true;
     this.#wal = parts.wal;
     this.mint = parts.mint;
     const { clock, disk, report, table } = options;

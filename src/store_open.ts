@@ -51,6 +51,10 @@ export interface StoreOwner {
   readonly needsLog: boolean;
   /** Whether nobody else has what is in the folder. */
   readonly isOnlyCopy?: boolean;
+  /** An earlier start has cut the end of the log, and it was not compared since (D3). */
+  readonly wasCut?: boolean;
+  /** The end of the log is cut; durable when it resolves. Where nobody else has it there is nothing to compare. */
+  readonly cut?: () => Promise<void>;
   readonly renewOrigin: () => Promise<Origin>;
   readonly trusted: () => Promise<void>;
 }
@@ -125,6 +129,8 @@ export async function beginStore(
   } else if (table.get(metaKey) === undefined) {
     await writeMeta(table, metaOf(options, 0, mint.ceiling(), index));
   }
+  // A log that goes on behind it hides the cut from the next start.
+  if (wal.torn !== undefined && owner.isOnlyCopy === false) await owner.cut?.();
   // Not before the marks are durable: they may tell of a segment that is gone.
   await removeBlank(disk, wal.blank);
   // The table's file may be new: its name has to be durable before the log forgets anything.

@@ -116,6 +116,7 @@ test("Identity: another name, another format and parts that are no identity's ar
     [{ boot: -0.5 }, "corruption"],
     [{ name: null }, "corruption"],
     [{ clean: 1 }, "corruption"],
+    [{ isCut: 1 }, "corruption"],
   ] as const) {
     const other = new SimDisk();
     const checked = encodeChecked({ generation: 1, document: { ...facts, ...change } });
@@ -123,6 +124,21 @@ test("Identity: another name, another format and parts that are no identity's ar
     await rejectsSlug(slug, open(other), JSON.stringify(change));
     assert.equal([...other.bytesOf("identity.a")], [...checked], "it is left as it was");
   }
+});
+
+test("D3: that the log was cut is known to every start, also after an orderly end, until it was compared", async () => {
+  const disk = new SimDisk();
+  const identity = await open(disk);
+  await identity.compared();
+  assert.not(identity.isCut);
+  await identity.cut();
+  await identity.begin(3);
+  await identity.end(3);
+  assert.ok((await open(disk.copy().crash("durable"))).isCut);
+  const next = await open(disk);
+  await next.cut();
+  await next.compared();
+  assert.not((await open(disk.crash("durable"))).isCut);
 });
 
 test("U3: a promise is durable before it is told, in every crash, and never taken back", async () => {

@@ -528,6 +528,60 @@ test("I4, P9: a node whose disk was rolled back fills by itself; its vote stays 
   await town.close();
 });
 
+/** From the batch that has `text` on, what a log holds of it is damaged: as if its end were torn. */
+function tear(disk: SimDisk, text: string): void {
+  const blockBytes = 4096;
+  for (const path of disk.files().filter((one) => one.startsWith("wal/"))) {
+    const bytes = disk.bytesOf(path);
+    const found = Buffer.from(bytes).indexOf(text);
+    if (found < 0) continue;
+    const first = Math.floor(found / blockBytes);
+    for (let block = first; block * blockBytes < bytes.length; block += 1) {
+      const at = block * blockBytes;
+      if (bytes.subarray(at, at + blockBytes).some((byte) => byte !== 0)) disk.flip(path, at + 9);
+    }
+  }
+}
+
+for (const end of ["kill", "close"] as const) {
+  test(`D3: what a cut log may have held is compared, also when the start that cut it ended by a ${end} before it had`, async () => {
+    const town = new Town(3);
+    await town.startAll();
+    const [cut, has, missed] = town.places as [Place, Place, Place];
+    for (const other of [cut, has]) {
+      town.network.cut(other.address, missed.address);
+      town.network.cut(missed.address, other.address);
+    }
+    await town.put(0, "torn-key", "v");
+    town.kill(0);
+    tear(cut.disk, "torn-key");
+    // The one that missed it reaches the one that was cut alone.
+    town.network.heal();
+    town.network.cut(has.address, missed.address);
+    town.network.cut(missed.address, has.address);
+    await town.start(0, 3);
+    const isCut = (): boolean => cut.disk.files().some((path) => path.startsWith("aside/torn"));
+    for (let turn = 0; turn < 5000 && !isCut(); turn += 1) await undefined;
+    assert.ok(isCut(), "the end of the log was cut");
+    await town.pass(20);
+    assert.not(town.isReady(0));
+    if (end === "kill") town.kill(0);
+    else {
+      await town.done(town.at(0).close());
+      town.network.unlisten(cut.address);
+    }
+    await town.start(0, 3);
+    let read: string | undefined | Error = new Error("not read");
+    for (let step = 0; step < 600 && read instanceof Error; step += 1) {
+      read = await town.get(2, "torn-key").catch((error: Error) => error);
+      await town.pass(50);
+    }
+    assert.is(read, "v");
+    await town.until(() => town.isReady(0));
+    await town.close();
+  });
+}
+
 test("I4: what a store that was rolled back held alone waits for an operator, who takes what is left for all", async () => {
   const town = new Town(3);
   await town.startAll();

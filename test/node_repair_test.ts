@@ -70,6 +70,7 @@ test("D3: a partition that another node cannot compare keeps only itself from co
     report: silentReport,
     store,
     standings,
+    whole: async () => {},
     topology: () => topology,
     ...{ self: own, fences: new NodeWatermarks(store) },
     peers: {
@@ -109,6 +110,7 @@ async function markedRounds(answer: () => Promise<void> = async () => {}) {
   const rounds = new RepairRounds({
     ...{ clock, report: silentReport, store, topology: () => topology, self: own },
     fences: new NodeWatermarks(store),
+    whole: async () => {},
     standings: new Standings({
       ...{ openedSequence: 0, wasCut: false, partitions, othersOf: () => [other.nodeId] },
       isDown: () => false,
@@ -327,6 +329,7 @@ test("G2, G4: a round goes by no topology that is older than a replica's: it may
   let watermark = 0n;
   const rounds = new RepairRounds({
     ...{ clock, report: silentReport, store, topology: () => known, self: own, fences },
+    whole: async () => {},
     standings: new Standings({
       ...{ openedSequence: 0, wasCut: false, partitions, othersOf: () => [] },
       isDown: () => false,
