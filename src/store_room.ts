@@ -17,6 +17,7 @@
  * @module
  */
 
+import { QuorateError } from "./errors.ts";
 import type { Checkpointer } from "./store_checkpointer.ts";
 import { overloaded, reserveUsed } from "./store_error.ts";
 import type { StoreIndex } from "./store_index.ts";
@@ -29,7 +30,7 @@ const triesMax = 4;
 
 interface RoomParts {
   readonly index: Pick<StoreIndex, "active">;
-  readonly wal: Pick<Wal, "hasRoom" | "makeRoom">;
+  readonly wal: Pick<Wal, "hasRoom" | "makeRoom" | "fullSegmentCount">;
   readonly checkpoints: Pick<Checkpointer, "makeRoom" | "isTableFull">;
   readonly space: Pick<SpaceWatch, "isLow">;
   readonly memtableBytesMax: number;
@@ -77,11 +78,23 @@ export class Room {
     const { wal, checkpoints, refuseEnded } = this.#parts;
     for (let attempt = 0; attempt < triesMax; attempt += 1) {
       if (this.#isMemtableFull(isVital)) await checkpoints.makeRoom();
-      if (!wal.hasRoom(bytes, isVital)) await wal.makeRoom(bytes, isVital);
+      if (!wal.hasRoom(bytes, isVital)) await this.#makeLogRoom(bytes, isVital);
       refuseEnded();
       if (this.isFor(bytes, isVital)) return;
     }
     throw fullOfWaiting();
+  }
+
+  /** On a full disk the log goes on in segments that it needs no more: a checkpoint frees those that are full. */
+  async #makeLogRoom(bytes: number, isVital: boolean): Promise<void> {
+    const { wal, checkpoints } = this.#parts;
+    try {
+      await wal.makeRoom(bytes, isVital);
+    } catch (error) {
+      if (QuorateError.from(error).slug !== "disk-full" || wal.fullSegmentCount === 0) throw error;
+      await checkpoints.makeRoom();
+      await wal.makeRoom(bytes, isVital);
+    }
   }
 
   #isMemtableFull(isVital: boolean): boolean {

@@ -46,6 +46,7 @@ import {
   createSegment,
   noSpace,
   type PreparedSegment,
+  requireSpace,
   type SegmentFile,
   zeroFile,
 } from "./wal_segment.ts";
@@ -429,6 +430,7 @@ export class Wal {
     // By a handle of its own: the writer may begin the segment meanwhile, and even be done with it.
     const file = await this.#options.disk.open(ready.name, "write");
     try {
+      await requireSpace(this.#options.disk, bytes - ready.bytes);
       await zeroFile(this.#options, file, ready.bytes, bytes);
     } finally {
       await file.close();
@@ -437,12 +439,24 @@ export class Wal {
   }
 
   async #create(bytes: number): Promise<void> {
-    const retired = this.#retired.shift();
-    this.#next = await createSegment(this.#options, this.#active.index + 1, bytes, retired);
+    this.#next = await this.#createOfAny(bytes);
     // One spare is enough; what else is retired goes, the oldest first.
     while (this.#retired.length > 1) {
       const oldest = this.#retired.shift() as SegmentFile;
       await this.#options.disk.remove(oldest.name);
+    }
+  }
+
+  /** Of a segment that is not needed any more, where there is one; on a full disk of one that is long enough. */
+  async #createOfAny(bytes: number): Promise<PreparedSegment> {
+    for (;;) {
+      const retired = this.#retired.shift();
+      try {
+        return await createSegment(this.#options, this.#active.index + 1, bytes, retired);
+      } catch (error) {
+        // One that was too short is gone, and its space is free.
+        if (retired === undefined || systemErrorCode(error) !== "ENOSPC") throw error;
+      }
     }
   }
 

@@ -10,6 +10,7 @@
  * Invariants
  * 1. A segment under its own name is all zeros but for what the writer wrote.
  * 2. A retired segment leaves its name, durably, before a byte of it is overwritten.
+ * 3. Where a segment has no room, none of what is free is taken for it.
  *
  * Effects: Disk, Random, Clock (to let syncs of the log pass in between). Source: rule D1.
  *
@@ -84,7 +85,9 @@ export async function createSegment(
     file = await disk.open(spareName, "write");
   }
   try {
-    const whole = alignUp(Math.max(bytes, await file.size()));
+    const size = await file.size();
+    const whole = alignUp(Math.max(bytes, size));
+    await requireSpace(disk, whole - size);
     await zeroFile(options, file, 0, whole);
     const name = segmentName(index);
     await disk.rename(spareName, name);
@@ -101,6 +104,17 @@ export async function createSegment(
 export function activate(random: Random, prepared: PreparedSegment): ActiveSegment {
   const salt = new DataView(random.bytes(8).buffer).getBigUint64(0);
   return { ...prepared, salt, offset: 0 };
+}
+
+/**
+ * Zeros that run into the end of the disk would take the space that a checkpoint needs, again at each
+ * attempt. @throws with the code ENOSPC; a disk that does not say is not taken for full
+ */
+export async function requireSpace(disk: Disk, bytes: number): Promise<void> {
+  const space = await disk.space().catch(() => undefined);
+  if (space === undefined || space.freeBytes >= bytes) return;
+  const said = `ENOSPC: ${space.freeBytes} bytes are free, and ${bytes} are needed for a segment`;
+  throw Object.assign(new Error(said), { code: "ENOSPC" });
 }
 
 /** Writes zeros in small synced steps, so that a sync of the log never waits behind all of them. */

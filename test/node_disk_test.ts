@@ -271,6 +271,30 @@ test("a full disk: puts are told 507, deletes and reads go on, and it clears by 
   await node.close();
 });
 
+test("a disk without a byte left: deletes go on in the segments of the log that a checkpoint frees", async () => {
+  const disk = new SimDisk();
+  const world = newWorld({ disk });
+  // Small writes fill the log long before the memtable.
+  const limits = { memtableBytesMax: 64 * 1024 * 1024, segmentBytes: 512 * 1024 };
+  const node = await openIn(world, { ...limits, diskReserveBytes: 4096 });
+  const keys = Array.from({ length: 300 }, (_, number) => `k${number}`);
+  for (const key of keys) await put(node, key, "v");
+  disk.fill(0);
+  await world.clock.advance(1000);
+  for (let round = 0; round < 3; round += 1) {
+    for (const key of keys) {
+      const removing = remove(node, key);
+      removing.catch(() => {});
+      await world.clock.advance(10);
+      await removing;
+    }
+  }
+  await rejectsSlug("disk-full", put(node, "k", "v"));
+  assert.equal(await keysOf(node), []);
+  disk.totalBytes += 1024 * 1024;
+  await node.close();
+});
+
 test("a disk without a byte left, met by many writers at once, ends nothing and loses nothing", async () => {
   let refusedCount = 0;
   for (let seed = 1; seed <= (isLong ? 200 : 12); seed += 1) {

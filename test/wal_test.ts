@@ -295,6 +295,51 @@ test("Wal: an entry larger than a segment gets a segment of its own size", async
   assert.equal((await readBack(disk)).entries, upTo(3));
 });
 
+test("Wal: on a full disk it goes on in whichever segment that is not needed any more is long enough", async () => {
+  const { disk, wal } = await begin(new SimDisk());
+  await wal.append(entry(1)).synced;
+  await wal.makeRoom(300_000, true);
+  await wal.append(entry(2, 300_000)).synced;
+  await turns(3000);
+  disk.fill(0);
+  let number = 2;
+  while (wal.hasRoom(20_000, true)) {
+    number += 1;
+    await wal.append(entry(number, 20_000)).synced;
+  }
+  assert.is(wal.fullSegmentCount, 2);
+  const before = await rejectsSlug("disk-full", wal.makeRoom(250_000, true));
+  assert.is(before.outcome, "none");
+  wal.release(wal.syncedSequence);
+  await wal.makeRoom(250_000, true);
+  assert.ok(wal.hasRoom(250_000, true));
+  await wal.append(entry(number + 1, 250_000)).synced;
+  await wal.close();
+  assert.equal((await readBack(disk, number)).entries, [[number + 1, number + 1]]);
+});
+
+test("Wal: a segment for which there is no space takes none of what is left: a checkpoint needs that", async () => {
+  let freeLeast = Number.POSITIVE_INFINITY;
+  let look = (): void => {};
+  const disk = new SimDisk({ pause: async () => look() });
+  const { wal } = await settled(await begin(disk));
+  let number = 0;
+  disk.fill(segmentBytes / 2);
+  const free = (await disk.space()).freeBytes;
+  look = () => {
+    const used = disk.files().reduce((sum, path) => sum + disk.bytesOf(path).length, 0);
+    freeLeast = Math.min(freeLeast, disk.totalBytes - used);
+  };
+  while (wal.hasRoom(20_000, true)) {
+    number += 1;
+    await wal.append(entry(number, 20_000)).synced;
+  }
+  await rejectsSlug("disk-full", wal.makeRoom(20_000, true));
+  assert.ok(freeLeast >= free - 4096, `${freeLeast} of ${free} bytes were left`);
+  look = () => {};
+  await wal.close();
+});
+
 test("Wal: what was taken when there was room is written, however full the disk is", async () => {
   const anyStep = fc.oneof(
     { weight: 6, arbitrary: fc.record({ kind: fc.constant("append"), bytes: fc.nat(9000) }) },
