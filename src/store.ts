@@ -448,7 +448,7 @@ export class Store {
   /** Before "expired at" is answered, the clock's ceiling has to be durably above it (R3). */
   async coverExpiry(expiresAtMs: number): Promise<void> {
     this.mint.observeMs(expiresAtMs);
-    if (this.#wal.syncedCeiling <= hlcAt(expiresAtMs)) await this.#wal.flush().catch(failRead);
+    if (this.#wal.syncedCeiling <= hlcAt(expiresAtMs)) await this.#coverNow().catch(failRead);
   }
 
   /**
@@ -456,7 +456,13 @@ export class Store {
    * stamp of an older origin it may resolve without that: none is minted under that one again.
    */
   coverStamp(stamp: Hlc): Promise<void> | undefined {
-    return this.#wal.syncedCeiling > stamp ? undefined : this.#wal.flush();
+    return this.#wal.syncedCeiling > stamp ? undefined : this.#coverNow();
+  }
+
+  async #coverNow(): Promise<void> {
+    await this.#wal.flush();
+    // Marks fill segments too: a node that holds nothing would never forget one.
+    this.#checkpoints.beginIfDue();
   }
 
   /** Brings everything into the table. */

@@ -53,6 +53,29 @@ test("the log stays within a few segments, however little of each block small wr
   await node.close();
 });
 
+test("the log of a node that holds nothing, and only covers the stamps that it gives, has a bound as well", async () => {
+  const clock = new SimClock();
+  const disk = new SimDisk({ isRecorded: false });
+  const store = await Store.open({
+    ...{ clock, disk, random: new SimRandom(1), report: silentReport },
+    table: await new MemoryTableDisk().open(),
+    ring: new Ring(storeId, 1),
+    settings: { ...smallSettings, ...roomy },
+    owner: {
+      ...{ storeId, clusterId: storeId, storeIdBytes: new Uint8Array(16).fill(1), origin: 1n },
+      ...{ sequence: 0, needsLog: false, renewOrigin: async () => 1n, trusted: async () => {} },
+    },
+  });
+  for (let number = 0; number < 600; number += 1) {
+    await clock.advance(1000);
+    await store.coverStamp((await store.mint.mint()).hlc);
+  }
+  await clock.advance(1000);
+  const segments = disk.files().filter((path) => path.endsWith(".wal"));
+  assert.ok(segments.length <= 10, `${segments.length} segments`);
+  await store.close();
+});
+
 test("deletes on a full disk are taken up to a bound, then told `overloaded`, and go on when there is room", async () => {
   const world = newWorld();
   const node = await openIn(world, { memtableBytesMax: 16 * 1024, segmentBytes: 4 * 1024 * 1024 });
