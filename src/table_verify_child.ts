@@ -14,11 +14,10 @@
 
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { keyBytesMax } from "./api.ts";
 import { equal } from "./bytes.ts";
 import { isIntact } from "./record.ts";
 import { addressSpaceBytesMax, openDisk } from "./runtime.ts";
-import { parseTableKey, tableKeyHeaderBytes } from "./store_entry.ts";
+import { parseTableKey, storedKeyBytesMax, tableKeyHeaderBytes } from "./store_entry.ts";
 import { decodeMeta, decodePartitionMeta, metaKey } from "./store_meta.ts";
 import { openTable, type Table, type TableEntry, tableKeyBytesMax } from "./table.ts";
 import type { VerifyLine } from "./table_verify.ts";
@@ -77,7 +76,7 @@ function isWhole(table: Table, { key, value }: TableEntry): boolean {
   }
   if (key.length <= tableKeyHeaderBytes) return false;
   const entry = parseTableKey(key);
-  return entry.key.length <= keyBytesMax && isIntact(value, entry.namespaceNumber, entry.key);
+  return entry.key.length <= storedKeyBytesMax && isIntact(value, entry.namespaceNumber, entry.key);
 }
 
 async function commitAgain(table: Table): Promise<void> {

@@ -7,10 +7,14 @@ import * as path from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { keyBytesMax } from "../src/api.ts";
 import { silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
+import type { Hlc } from "../src/hlc.ts";
+import { encodeRecord, recordBytes } from "../src/record.ts";
 import { openDisk } from "../src/runtime.ts";
 import { tableKey } from "../src/store_entry.ts";
+import { ownNamespaces } from "../src/store_own.ts";
 import { openTable } from "../src/table.ts";
 import { loaderOptions, verifyTable } from "../src/table_verify.ts";
 import { withFolder } from "./cli_harness.ts";
@@ -91,6 +95,25 @@ test("verifyTable() tells damaged records, and refuses nothing for them", () =>
     // The description, a summary for each of the 16 partitions, and the one too many.
     const counts = { records: keyCount + 1 + 16 + 1, damaged: 1 };
     assert.equal(said, [["Some records of the table are damaged; the others are served.", counts]]);
+  }));
+
+test("verifyTable() takes a hint for a key of the greatest length for what it is", () =>
+  withFolder(async (folder) => {
+    await makeFolder(folder);
+    const disk = await openDisk(folder);
+    const file = path.join(folder, tableName);
+    const table = await openTable({ path: file, disk, name: tableName });
+    const namespaceNumber = ownNamespaces.hints;
+    const key = new Uint8Array(keyBytesMax + 23).fill(7);
+    const record = {
+      version: { hlc: 1n as Hlc, origin: 1n },
+      ...{ tombstone: false, contentType: "text/plain", meta: [], value: new Uint8Array(3) },
+    };
+    const value = new Uint8Array(recordBytes(record));
+    encodeRecord(record, { namespaceNumber, key }, value, 0);
+    await table.commit([{ key: tableKey(3, namespaceNumber, key), value }]);
+    await table.close();
+    assert.is(await verify(folder), true);
   }));
 
 test("verifyTable() refuses a table at which LMDB ends the process, and one that is none", () =>
