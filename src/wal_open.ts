@@ -16,10 +16,11 @@
  */
 
 import { emptyBytes } from "./bytes.ts";
-import type { Disk, Report } from "./capability.ts";
+import type { Disk, DiskFile, Report } from "./capability.ts";
+import { systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { Slab } from "./slab.ts";
-import { bodyEntries, visitEntries, type WalEntry } from "./wal_format.ts";
+import { blockBytes, bodyEntries, visitEntries, type WalEntry } from "./wal_format.ts";
 import { type Batch, type Judgement, judge, type SegmentScan, scanSegment } from "./wal_scan.ts";
 import { type SegmentFile, segmentIndex, segmentName, walFolder } from "./wal_segment.ts";
 
@@ -29,6 +30,8 @@ const tornPrefix = "torn-";
 const asideFilesMax = 16;
 /** The largest segment file that is read: 64 MiB and the largest single entry, with room. */
 const segmentFileBytesMax = 256 * 1024 * 1024;
+/** Stands for what cannot be read; not zero, which would look like a block that was never written. */
+const unreadableByte = 0xff;
 
 export interface RecoveryOptions {
   readonly disk: Disk;
@@ -180,10 +183,36 @@ export async function readFile(
       );
     }
     const bytes = size <= buffer.length ? buffer.subarray(0, size) : new Uint8Array(size);
-    const read = await file.read(bytes, 0);
+    const read = await readBytes(file, bytes);
     return bytes.subarray(0, read);
   } finally {
     await file.close();
+  }
+}
+
+/**
+ * Fills `bytes` from the file's begin; answers how many it has. Blocks that the disk cannot read are as good as
+ * damaged ones: what is in the others is believed, and a start is not refused for ever.
+ * @throws EIO where none can be read
+ */
+async function readBytes(file: DiskFile, bytes: Uint8Array): Promise<number> {
+  try {
+    return await file.read(bytes, 0);
+  } catch (error) {
+    if (systemErrorCode(error) !== "EIO") throw error;
+    let whole = 0;
+    let read = 0;
+    for (let at = 0; at < bytes.length; at += blockBytes) {
+      const block = bytes.subarray(at, at + blockBytes);
+      const count = await file.read(block, at).catch((why: unknown) => {
+        if (systemErrorCode(why) !== "EIO") throw why;
+      });
+      if (count === undefined) block.fill(unreadableByte);
+      else whole += 1;
+      read = at + (count ?? block.length);
+    }
+    if (whole === 0) throw error;
+    return read;
   }
 }
 

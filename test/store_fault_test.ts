@@ -264,6 +264,32 @@ fault("P8: whichever block of whichever file is damaged, nothing false is served
   assert.ok(told.whole > 0 && told.marked > 0, JSON.stringify(told));
 });
 
+fault("P8: a block of the log that cannot be read costs no more than a damaged one", async () => {
+  const { world, ledger } = await filled();
+  const dead = world.disk.kill();
+  const { image } = world.table;
+  const told: Record<string, number> = {};
+  for (const path of dead.files().filter((one) => one.startsWith("wal/"))) {
+    const bytes = dead.bytesOf(path);
+    for (let block = 0; block * blockBytes < bytes.length; block += 1) {
+      const what = `block ${block} of ${path}`;
+      const outcomes: string[] = [];
+      for (const isUnreadable of [true, false]) {
+        const disk = await copyOf(dead);
+        const others = bytes.slice();
+        others.fill(0xff, block * blockBytes, (block + 1) * blockBytes);
+        if (isUnreadable) disk.loseBlock(path, block);
+        else disk.replace(path, others);
+        const after = newWorld({ seed: 3, nowMs: world.clock.nowMs() + 1000, disk, image });
+        outcomes.push(await judge(after, ledger, what));
+      }
+      assert.is(outcomes[0], outcomes[1], what);
+      told[outcomes[0] ?? ""] = (told[outcomes[0] ?? ""] ?? 0) + 1;
+    }
+  }
+  assert.ok((told["marked"] ?? 0) > 0 && (told["whole"] ?? 0) > 0, JSON.stringify(told));
+});
+
 /** A disk of its own with the same files. */
 async function copyOf(disk: SimDisk): Promise<SimDisk> {
   const copy = new SimDisk({ isRecorded: false });
