@@ -117,7 +117,9 @@ export async function beginStore(
   const { clock, random, disk, report, table, owner } = options;
   const { wal, meta, index, highest } = recovered;
   const floor = (wal.ceiling > meta.ceiling ? wal.ceiling : meta.ceiling) as Hlc;
-  const { origin, renewOrigin } = owner;
+  const { renewOrigin } = owner;
+  // A ceiling that nobody knows any more bounds nothing: under the same origin a version could come again.
+  const origin = recovered.isCeilingLost ? await renewOrigin() : owner.origin;
   const mint = new Mint({ clock, random, origin, floor, renewOrigin });
   await mint.settle();
   const mustCheckpoint = recovered.marksChanged || highest > wal.last;

@@ -75,6 +75,8 @@ export interface Recovered {
   readonly highest: number;
   /** Marks or summaries are others, or a loss was accepted: durable before anything is served. */
   readonly marksChanged: boolean;
+  /** What is lost, or was cut, may have held the highest ceiling of the clock (V1). */
+  readonly isCeilingLost: boolean;
 }
 
 /** @throws `wrong-data-folder`, and `corruption` when acknowledged writes are missing */
@@ -123,7 +125,10 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
     before.size !== index.damaged.size ||
     meta.healed.length !== index.healed.size ||
     [...index.damaged].some((one) => !before.has(one));
-  return { index, wal, meta, highest, marksChanged };
+  const isMetaLost = meta.ceiling === 0n && table.get(metaKey) !== undefined;
+  const isLogWhole = wal.torn === undefined && wal.lost.length + wal.missing.length === 0;
+  const isCeilingLost = isMetaLost || isShort || !isLogWhole;
+  return { index, wal, meta, highest, marksChanged, isCeilingLost };
 }
 
 /**

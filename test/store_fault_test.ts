@@ -10,10 +10,11 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type CallFault, SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
-import { utf8Bytes } from "../src/bytes.ts";
+import { equal, utf8Bytes } from "../src/bytes.ts";
 import { QuorateError } from "../src/errors.ts";
 import type { QuorateNode } from "../src/node.ts";
 import { Ring } from "../src/ring.ts";
+import { metaKey } from "../src/store_meta.ts";
 import { segmentName } from "../src/wal_segment.ts";
 import {
   check,
@@ -198,6 +199,46 @@ fault(
       await third.close();
     }
     assert.ok(reread > 0, "the unsynced batch was read at least once");
+  },
+);
+
+fault(
+  "V1: where the batch that held the ceiling is lost, no version is minted once more",
+  async () => {
+    for (const damaged of ["log", "table"] as const) {
+      const world = newWorld({ seed: 5 });
+      const node = await openIn(world);
+      await world.clock.advance(400);
+      const { version } = await node.put({
+        ...{ namespace: "default", requestId, key: utf8Bytes("k") },
+        ...{ value: utf8Bytes("old"), contentType: "text/plain", meta: [] },
+      });
+      const nowMs = world.clock.nowMs();
+      if (damaged === "table") await node.close();
+      const disk = await copyOf(world.disk.kill());
+      // The newest batch of each segment, or the whole log and what the table says of itself.
+      for (const one of disk.files().filter((name) => name.startsWith("wal/"))) {
+        const block = batchBlocks(disk.bytesOf(one)).at(-1);
+        if (damaged === "table") await disk.remove(one);
+        else if (block !== undefined) disk.flip(one, block * blockBytes + 9);
+      }
+      if (damaged === "table") {
+        world.table.damage((entries) =>
+          entries
+            .filter(({ key }) => equal(key, metaKey))
+            .map(({ key, value }) => ({ key, value: value.fill(1) })),
+        );
+      }
+      // The clock was set back while the node was down: by as much as that took.
+      const after = newWorld({ seed: 6, nowMs, disk, image: world.table.image });
+      const next = await openIn(after, { acceptDataLoss: true });
+      const again = await next.put({
+        ...{ namespace: "default", requestId, key: utf8Bytes("other") },
+        ...{ value: utf8Bytes("new"), contentType: "text/plain", meta: [] },
+      });
+      assert.not.equal(again.version, version, `the ${damaged} was damaged`);
+      await next.close();
+    }
   },
 );
 
