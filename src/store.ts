@@ -494,7 +494,8 @@ export class Store {
       replayed: wal.applied,
       keys: index.tally().keys,
     });
-    if (index.active.bytes >= this.#limits.memtableBytesMax) void this.#checkpoints.begin();
+    // Also of what starts have left that wrote little.
+    this.#checkpoints.beginIfDue();
     if (this.#limits.scrubBytesPerSecond > 0) {
       this.#scrub = new Scrub({
         index,

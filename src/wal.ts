@@ -99,6 +99,7 @@ export class Wal {
   #preparing: Promise<boolean> | undefined;
   #prepareFailedAtMs = Number.NEGATIVE_INFINITY;
   #retired: SegmentFile[] = [];
+  #trimming: Promise<void> | undefined;
   #segments: SegmentFile[];
   #lastSequence: number;
   #syncedSequence: number;
@@ -240,11 +241,12 @@ export class Wal {
   release(sequence: number): void {
     while (this.#segments.length > 0) {
       const oldest = this.#segments[0] as SegmentFile;
-      if (oldest.lastSequence > sequence) return;
+      if (oldest.lastSequence > sequence) break;
       this.#segments.shift();
       this.#retired.push(oldest);
       this.#options.report.sometimes("wal: segment retired");
     }
+    this.#trim();
   }
 
   /** Writes what is queued and a last mark, then closes the files. */
@@ -259,6 +261,7 @@ export class Wal {
     this.#closed = true;
     await this.#running;
     await this.#preparing;
+    await this.#trimming;
     // All that counts is synced: a failing close loses nothing.
     await this.#active.file.close().catch(() => {});
     await this.#next?.file.close().catch(() => {});
@@ -440,10 +443,23 @@ export class Wal {
 
   async #create(bytes: number): Promise<void> {
     this.#next = await this.#createOfAny(bytes);
-    // One spare is enough; what else is retired goes, the oldest first.
-    while (this.#retired.length > 1) {
+  }
+
+  /**
+   * One spare is enough; what else is retired goes, the oldest first. Not only when another segment is made:
+   * starts that write little make none, and each of them leaves one.
+   */
+  #trim(): void {
+    this.#trimming ??= this.#removeRetired().finally(() => {
+      this.#trimming = undefined;
+    });
+  }
+
+  async #removeRetired(): Promise<void> {
+    while (this.#retired.length > 1 && this.#ended === undefined) {
       const oldest = this.#retired.shift() as SegmentFile;
-      await this.#options.disk.remove(oldest.name);
+      // One that stays is retired by the next start again.
+      await this.#options.disk.remove(oldest.name).catch(() => {});
     }
   }
 

@@ -15,6 +15,7 @@ import type { NodeSettings, QuorateNode } from "../src/node.ts";
 import { Ring } from "../src/ring.ts";
 import { Store } from "../src/store.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
+import { after } from "./node_harness.ts";
 import { newWorld, openIn, requestId, smallSettings, type World } from "./store_harness.ts";
 
 const test = suite("store_bounds");
@@ -52,6 +53,21 @@ test("the log stays within a few segments, however little of each block small wr
   assert.ok(logBytes(world) <= 10 * segmentBytes, `${logBytes(world) / segmentBytes} segments`);
   await node.close();
 });
+
+for (const end of ["close", "kill"] as const) {
+  test(`starts that each end by a ${end}, with nothing or little written, leave no more of the log than a few segments`, async () => {
+    let world = newWorld();
+    for (let start = 0; start < 60; start += 1) {
+      const node = await openIn(world);
+      if (start % 20 > 10) await put(node, `k${start}`);
+      await world.clock.advance(1000);
+      if (end === "close") await node.close();
+      else world = after(world, end);
+    }
+    const segments = world.disk.files().filter((path) => path.endsWith(".wal"));
+    assert.ok(segments.length <= 10, `${segments.length} segments`);
+  });
+}
 
 test("the log of a node that holds nothing, and only covers the stamps that it gives, has a bound as well", async () => {
   const clock = new SimClock();
