@@ -191,25 +191,28 @@ export class Handoff {
     const { record } = hint;
     const target = this.#target(hint.storeId);
     const bytes = overheadBytes + hint.key.length + recordBytes(record);
-    if (target.bytes + bytes > limits.bytesMax) {
-      return this.#dropUnkept(hint, "the target's bound is reached");
-    }
     const key = hintKey(hint);
-    // Counted in the turn in which it is stored: while it waits, others for the key come and go.
-    const admit = (): void => {
+    /** What is kept of the key, and how much more there is with this one. @throws beyond the bound */
+    const change = () => {
       const present = store.head(hintNamespace, key);
       const version = present?.version;
       const replaces = version === undefined || compareVersions(version, record.version) < 0;
       const moreBytes = present === undefined ? bytes : recordBytes(record) - present.bytes;
-      // Others may have been kept while this one waited for room in the store.
       if (replaces && moreBytes > 0 && target.bytes + moreBytes > limits.bytesMax) {
         throw boundReached();
       }
+      return { isNew: present === undefined, moreBytes: replaces ? moreBytes : 0 };
+    };
+    // Counted in the turn in which it is stored: while it waits, others for the key come and go.
+    const admit = (): void => {
+      const { isNew, moreBytes } = change();
       target.oldestMs ??= hlcWallMs(record.version.hlc);
-      if (present === undefined) target.count += 1;
-      if (replaces) target.bytes += moreBytes;
+      if (isNew) target.count += 1;
+      target.bytes += moreBytes;
     };
     try {
+      // Before it waits for room, too.
+      change();
       await store.write({
         namespaceNumber: hintNamespace,
         key,
@@ -218,9 +221,9 @@ export class Handoff {
         admit,
       });
     } catch (error) {
-      const why = QuorateError.from(error).slug;
-      if (why !== "disk-full" && why !== "overloaded") throw error;
-      return this.#dropUnkept(hint, why);
+      const { slug, detail } = QuorateError.from(error);
+      if (slug !== "disk-full" && slug !== "overloaded") throw error;
+      return this.#dropUnkept(hint, detail);
     }
     this.#options.report.count("hints_kept");
     return "kept";

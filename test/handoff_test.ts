@@ -283,6 +283,20 @@ test("the bound holds where hints that wait are larger than those that they take
   await store.close();
 });
 
+test("a hint that takes the place of one as large is kept, however near the bound is", async () => {
+  const world = newWorld();
+  const store = await openStore(world);
+  const target = new Target();
+  const handoff = openHandoff(world, store, target, { bytesMax: 300 });
+  for (const stamp of [1, 2, 3]) assert.is(await handoff.keep(hintOf("a", stamp)), "kept");
+  assert.is(await handoff.keep(hintOf("b")), "dropped");
+  target.up.add(away);
+  await world.clock.advance(2000);
+  assert.equal(target.took.map(shown), [shown(hintOf("a", 3))]);
+  await handoff.close();
+  await store.close();
+});
+
 test("a hint past its age is dropped, its partition is marked, and its target need not be up", async () => {
   const world = newWorld();
   const store = await openStore(world);
