@@ -460,7 +460,7 @@ export class Store {
   }
 
   async #coverNow(): Promise<void> {
-    await this.#wal.flush();
+    await this.#room.inLog(() => this.#wal.flush());
     // Marks fill segments too: a node that holds nothing would never forget one.
     this.#checkpoints.beginIfDue();
   }

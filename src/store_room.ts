@@ -74,27 +74,30 @@ export class Room {
     return this.isFor(bytes, isVital) ? undefined : this.#wait(bytes, isVital);
   }
 
+  /**
+   * Runs what needs a segment of the log, and once more where the disk has no space for one: a checkpoint
+   * frees those that are full. @throws what `run` does
+   */
+  async inLog(run: () => Promise<void>): Promise<void> {
+    const { wal, checkpoints } = this.#parts;
+    try {
+      await run();
+    } catch (error) {
+      if (QuorateError.from(error).slug !== "disk-full" || wal.fullSegmentCount === 0) throw error;
+      await checkpoints.makeRoom();
+      await run();
+    }
+  }
+
   async #wait(bytes: number, isVital: boolean): Promise<void> {
     const { wal, checkpoints, refuseEnded } = this.#parts;
     for (let attempt = 0; attempt < triesMax; attempt += 1) {
       if (this.#isMemtableFull(isVital)) await checkpoints.makeRoom();
-      if (!wal.hasRoom(bytes, isVital)) await this.#makeLogRoom(bytes, isVital);
+      if (!wal.hasRoom(bytes, isVital)) await this.inLog(() => wal.makeRoom(bytes, isVital));
       refuseEnded();
       if (this.isFor(bytes, isVital)) return;
     }
     throw fullOfWaiting();
-  }
-
-  /** On a full disk the log goes on in segments that it needs no more: a checkpoint frees those that are full. */
-  async #makeLogRoom(bytes: number, isVital: boolean): Promise<void> {
-    const { wal, checkpoints } = this.#parts;
-    try {
-      await wal.makeRoom(bytes, isVital);
-    } catch (error) {
-      if (QuorateError.from(error).slug !== "disk-full" || wal.fullSegmentCount === 0) throw error;
-      await checkpoints.makeRoom();
-      await wal.makeRoom(bytes, isVital);
-    }
   }
 
   #isMemtableFull(isVital: boolean): boolean {

@@ -295,6 +295,26 @@ test("a disk without a byte left: deletes go on in the segments of the log that 
   await node.close();
 });
 
+test("a disk without a byte left: what is over is still read as nothing, which takes a mark in the log", async () => {
+  const disk = new SimDisk();
+  const world = newWorld({ disk });
+  const limits = { memtableBytesMax: 64 * 1024 * 1024, segmentBytes: 512 * 1024 };
+  const node = await openIn(world, { ...limits, diskReserveBytes: 4096 });
+  for (let number = 0; number < 300; number += 1) {
+    await put(node, `k${number}`, "v", { ttlSeconds: 10 + number });
+  }
+  disk.fill(0);
+  for (let second = 0; second < 9 + 300; second += 1) {
+    await world.clock.advance(1000);
+    const reading = get(node, `k${second - 9}`);
+    reading.catch(() => {});
+    await world.clock.advance(1);
+    assert.is(await reading, undefined);
+  }
+  disk.totalBytes += 1024 * 1024;
+  await node.close();
+});
+
 test("a disk without a byte left, met by many writers at once, ends nothing and loses nothing", async () => {
   let refusedCount = 0;
   for (let seed = 1; seed <= (isLong ? 200 : 12); seed += 1) {
