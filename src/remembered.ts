@@ -50,6 +50,7 @@ export class Remembered {
   readonly #isMember: (storeId: string) => boolean;
   readonly #stores: Map<string, Known>;
   #isDue = false;
+  #isClosed = false;
   #cancel: () => void = () => {};
   #writing: Promise<void> = Promise.resolve();
 
@@ -112,6 +113,7 @@ export class Remembered {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#cancel();
     if (this.#isDue) this.#keep();
     await this.#writing;
@@ -120,7 +122,11 @@ export class Remembered {
   #set(storeId: string, known: Known): void {
     if (!this.#stores.has(storeId) && !this.#makeRoom()) return;
     this.#stores.set(storeId, known);
-    if (this.#isDue) return;
+    this.#keepLater();
+  }
+
+  #keepLater(): void {
+    if (this.#isDue || this.#isClosed) return;
     this.#isDue = true;
     this.#cancel = this.#clock.after(keepMs, () => this.#keep());
   }
@@ -141,9 +147,9 @@ export class Remembered {
     const lives = Object.fromEntries(
       stores.map(([id, { life, before }]) => [id, { ...life, before }]),
     );
-    // What could not be kept now is heard again soon.
+    // Of a store that is idle nothing new is heard: what could not be kept now is kept later.
     this.#writing = this.#writing.then(() =>
-      this.#slots.write({ sequences, lives }).catch(() => {}),
+      this.#slots.write({ sequences, lives }).catch(() => this.#keepLater()),
     );
   }
 }

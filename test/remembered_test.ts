@@ -64,6 +64,32 @@ test("what is remembered, and of which start, outlives the process", async () =>
   assert.is(second.meet(store, life(3)), 55);
 });
 
+test("I3: what the disk could not keep is kept later, although nothing new is heard of an idle store", async () => {
+  const disk = new SimDisk();
+  const clock = new SimClock();
+  const first = await Remembered.open(disk, clock);
+  first.note(store, life(1), 40);
+  await clock.advance(2500);
+  first.note(store, life(1), 52);
+  disk.failNext("file.write", "remembered", { code: "ENOSPC" });
+  for (let second = 0; second < 10; second += 1) {
+    await clock.advance(1000);
+    first.note(store, life(1), 52);
+  }
+  const second = await Remembered.open(disk.crash("durable"), clock);
+  assert.is(second.of(store), 52);
+});
+
+test("a close that the disk fails does not try again", async () => {
+  const disk = new SimDisk();
+  const clock = new SimClock();
+  const first = await Remembered.open(disk, clock);
+  first.note(store, life(1), 40);
+  disk.failNext("file.write", "remembered", { code: "ENOSPC" });
+  await first.close();
+  assert.is(clock.timerCount, 0);
+});
+
 test("a file without starts, of an older version, is all from before", async () => {
   const disk = new SimDisk();
   const { Slots } = await import("../src/slots.ts");
