@@ -75,7 +75,7 @@ export class StoreSide implements OwnSide {
 
   async walk(
     { namespaceNumber, partition }: Range,
-    { after, limit, segments }: Walk,
+    { after, limit, segments, withDroppable }: Walk,
   ): Promise<HeldPage> {
     const { store } = this;
     const from =
@@ -91,7 +91,8 @@ export class StoreSide implements OwnSide {
       if (!hasSegment(segments, store.segmentOf(namespaceNumber, key))) return [];
       const head = headOf(record);
       // It is dropped soon, as the other side's is, or was (G5).
-      return isDroppable(head, watermark, nowMs) ? [] : [{ key, version: head.version }];
+      const isGone = !withDroppable && isDroppable(head, watermark, nowMs);
+      return isGone ? [] : [{ key, version: head.version }];
     });
     return { items: whole, last: more && last !== undefined ? keyIn(last) : undefined };
   }

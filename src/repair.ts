@@ -13,7 +13,7 @@
  *
  * Invariants
  * 1. When `compare` resolves, every record that both sides had at its begin is on both in the newest of
- *    its two versions, or a newer one; durably.
+ *    its two versions, or a newer one; durably. (Below `discardBelow` the peer's version is the one.)
  * 2. A record is sent and taken as it is, after its checksum was verified (G1).
  * 3. At most a page of keys, and `movedMax` records under way, are held at a time.
  * 4. What all comparisons of a node move and read keeps within one rate.
@@ -48,6 +48,8 @@ export interface Walk {
   readonly limit: number;
   /** Only keys of these segments: a bit for each, the lowest first. */
   readonly segments: Uint8Array;
+  /** Also what the watermark allows to be dropped: it must not stand in the way of what the peer has. */
+  readonly withDroppable: boolean;
 }
 
 export interface Range {
@@ -82,8 +84,8 @@ export interface RepairOptions {
   /** Resolves when so many bytes more are within the rate. */
   readonly spend: (bytes: number) => Promise<void>;
   /**
-   * This side may have lost tombstones: below this watermark, which the peer has reached, it forgets what
-   * the peer lacks (G6). Undefined: absence deletes nothing.
+   * This side may have lost tombstones and promises: below this watermark, which the peer has reached, it
+   * forgets what the peer lacks, or has an older version of (G6). Undefined: absence deletes nothing.
    */
   readonly discardBelow?: Hlc | undefined;
 }
@@ -114,8 +116,9 @@ export async function compareRange(
   let after: Uint8Array | undefined;
   for (;;) {
     if (!mayGoOn()) return { keys, pushed, pulled, isWhole: false };
-    const walk = { after, limit: pageCount, segments };
-    const [ours, theirs] = await Promise.all([store.walk(range, walk), peer.walk(range, walk)]);
+    const walk = { after, limit: pageCount, segments, withDroppable: false };
+    const ownWalk = { ...walk, withDroppable: discardBelow > 0n };
+    const [ours, theirs] = await Promise.all([store.walk(range, ownWalk), peer.walk(range, walk)]);
     const end = commonEnd(ours, theirs);
     const found = differences(until(ours, end), until(theirs, end), discardBelow);
     const { push, pull, discard } = found;
@@ -180,9 +183,12 @@ function differences(
     }
     if (order > 0) pull.push((b as Held).key);
     if (order === 0) {
-      const newer = compareVersions((a as Held).version, (b as Held).version);
-      if (newer > 0) push.push((a as Held).key);
-      if (newer < 0) pull.push((b as Held).key);
+      const { key, version } = a as Held;
+      const newer = compareVersions(version, (b as Held).version);
+      const isDiscarded = newer > 0 && version.hlc < discardBelow;
+      if (isDiscarded) discard.push(key);
+      else if (newer > 0) push.push(key);
+      if (newer < 0 || isDiscarded) pull.push(key);
     }
     if (order <= 0) own += 1;
     if (order >= 0) other += 1;

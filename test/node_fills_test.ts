@@ -44,6 +44,16 @@ async function write(store: Store, key: string, stamp: number, namespaceNumber =
   });
 }
 
+async function remove(store: Store, key: string, stamp: number): Promise<void> {
+  await store.write({
+    ...{ namespaceNumber: 0, key: utf8Bytes(key), durability: "fsync" },
+    record: {
+      version: { hlc: BigInt(stamp) as Hlc, origin: 1n },
+      ...{ tombstone: true, contentType: "", meta: [], value: new Uint8Array(0) },
+    },
+  });
+}
+
 function held(store: Store): string[] {
   const piece = { prefix: utf8Bytes(""), reverse: false, limit: 1000 };
   return Array.from({ length: partitions }, (_, partition) =>
@@ -193,6 +203,27 @@ test("G6: all are at the highest watermark before a record is taken, and what wa
   assert.equal(early, []);
   assert.equal(held(store), ["kept 20", "new 60"]);
   assert.is(fences.kept(2, 3).watermark, 50n);
+  await close();
+});
+
+test("G6: what it took below the watermark that the others never had gives way to what they hold", async () => {
+  const { store, others, fills, isWhole, pass, close } = await stand();
+  for (const one of others) {
+    await raise(one.fences, 50);
+    for (const key of ["written", "deleted"]) await write(one.store, key, 20);
+    await remove(one.store, "both deleted", 22);
+  }
+  // Hints of writes that came to nobody else, which it took when its promises were forgotten.
+  await write(store, "written", 30);
+  await remove(store, "deleted", 31);
+  await remove(store, "both deleted", 22);
+  fills.begin();
+  await pass(3000);
+  assert.ok(isWhole());
+  assert.equal(
+    held(store).filter((line) => !line.startsWith("both")),
+    ["deleted 20", "written 20"],
+  );
   await close();
 });
 
