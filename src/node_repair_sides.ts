@@ -75,7 +75,7 @@ export class StoreSide implements OwnSide {
 
   async walk(
     { namespaceNumber, partition }: Range,
-    { after, limit, segments, withDroppable }: Walk,
+    { after, limit, segments, isDiscarding }: Walk,
   ): Promise<HeldPage> {
     const { store } = this;
     const from =
@@ -91,7 +91,7 @@ export class StoreSide implements OwnSide {
       if (!hasSegment(segments, store.segmentOf(namespaceNumber, key))) return [];
       const head = headOf(record);
       // It is dropped soon, as the other side's is, or was (G5).
-      const isGone = !withDroppable && isDroppable(head, watermark, nowMs);
+      const isGone = !isDiscarding && isDroppable(head, watermark, nowMs);
       return isGone ? [] : [{ key, version: head.version }];
     });
     return { items: whole, last: more && last !== undefined ? keyIn(last) : undefined };
@@ -203,7 +203,7 @@ export class PeerSide implements DigestSide {
     return { storeId: from.storeId, counts, clockMs, promise: promised, watermark };
   }
 
-  async walk(range: Range, { after, limit, segments }: Walk): Promise<HeldPage> {
+  async walk(range: Range, { after, limit, segments, isDiscarding }: Walk): Promise<HeldPage> {
     const { namespaceNumber, partition } = range;
     const { store } = this;
     const from =
@@ -219,6 +219,8 @@ export class PeerSide implements DigestSide {
       ...from,
     });
     if (reply.kind !== "page") throw notNow(reply.kind);
+    // It may have found by this very walk that a record is damaged, and has left that out.
+    if (isDiscarding && !reply.from.counts) throw notNow("lost records");
     const { entries, more, last } = reply;
     const watermark = this.#watermark(partition);
     const nowMs = store.mint.nowMs();

@@ -48,8 +48,11 @@ export interface Walk {
   readonly limit: number;
   /** Only keys of these segments: a bit for each, the lowest first. */
   readonly segments: Uint8Array;
-  /** Also what the watermark allows to be dropped: it must not stand in the way of what the peer has. */
-  readonly withDroppable: boolean;
+  /**
+   * What the peer's walk does not show is forgotten here. So the peer has to know what it should hold, still
+   * when it answers; and this side shows also what may be dropped, lest it stand in the way of what the peer has.
+   */
+  readonly isDiscarding: boolean;
 }
 
 export interface Range {
@@ -116,9 +119,8 @@ export async function compareRange(
   let after: Uint8Array | undefined;
   for (;;) {
     if (!mayGoOn()) return { keys, pushed, pulled, isWhole: false };
-    const walk = { after, limit: pageCount, segments, withDroppable: false };
-    const ownWalk = { ...walk, withDroppable: discardBelow > 0n };
-    const [ours, theirs] = await Promise.all([store.walk(range, ownWalk), peer.walk(range, walk)]);
+    const walk = { after, limit: pageCount, segments, isDiscarding: discardBelow > 0n };
+    const [ours, theirs] = await Promise.all([store.walk(range, walk), peer.walk(range, walk)]);
     const end = commonEnd(ours, theirs);
     const found = differences(until(ours, end), until(theirs, end), discardBelow);
     const { push, pull, discard } = found;

@@ -3,16 +3,23 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
+import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
+import { equal, utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import { digestBytes } from "../src/digest.ts";
 import { QuorateError } from "../src/errors.ts";
 import { type Hlc, hlcAt } from "../src/hlc.ts";
 import { RepairRounds } from "../src/node_repair.ts";
 import { type Mark, RepairMarks } from "../src/node_repair_marks.ts";
+import { TopologyView } from "../src/node_view.ts";
 import { NodeWatermarks } from "../src/node_watermarks.ts";
+import type { WriteRequest } from "../src/quorum_message.ts";
+import { Replica } from "../src/replica.ts";
+import { Ring } from "../src/ring.ts";
 import { Standings } from "../src/standing.ts";
 import type { Store } from "../src/store.ts";
+import { MemoryTableDisk } from "../src/table_memory.ts";
 import { genesisOf } from "../src/topology_steps.ts";
 import { openStore, partitions } from "./repair_harness.ts";
 import { rejectsSlug } from "./samples.ts";
@@ -97,6 +104,78 @@ test("D3: a partition that another node cannot compare keeps only itself from co
   assert.ok(rounds.isWhole(), "it is tried again");
   await rounds.close();
   await store.close();
+});
+
+test("G6, P8: after a cut nothing is forgotten because the other node has just found its own to be damaged", async () => {
+  const clock = new SimClock();
+  const world = { disk: new SimDisk(), table: new MemoryTableDisk() };
+  const [store, before] = [await openStore(clock, 1), await openStore(clock, 2, world)];
+  const place = (index: number) => {
+    const key = utf8Bytes(`k${index}`);
+    return { key, partition: store.partitionOf(0, key), segment: store.segmentOf(0, key) };
+  };
+  // Two keys of one segment: of these one was cut here, and the other is damaged there.
+  const first = place(0);
+  const isBeside = ({ partition, segment }: typeof first): boolean =>
+    partition === first.partition && segment === first.segment;
+  const second = Array.from({ length: 50_000 }, (_, index) => place(index + 1)).find(isBeside);
+  assert.ok(second !== undefined);
+  const { key: beside } = second as typeof first;
+  const write = async (to: Store, key: Uint8Array): Promise<void> => {
+    const version = { hlc: 20n as Hlc, origin: 1n };
+    const record = { version, tombstone: false, contentType: "", meta: [], value: key };
+    const writing = to.write({ namespaceNumber: 0, key, record, durability: "fsync" });
+    await clock.advance(10);
+    await writing;
+  };
+  await write(store, first.key);
+  for (const key of [first.key, beside]) await write(before, key);
+  await before.close();
+  const damagedKey = store.tableKey(first.partition, 0, first.key);
+  world.table.damage((entries) =>
+    entries
+      .filter(({ key }) => equal(key, damagedKey))
+      .map(({ key, value }) => ({ key, value: value.map((byte) => byte ^ 1) })),
+  );
+  const there = await openStore(clock, 2, world);
+  const theirs = new NodeWatermarks(there);
+  const raising = theirs.adopt(first.partition, 3, 50n as Hlc);
+  await clock.advance(10);
+  await raising;
+  const topology = genesisOf([own, other], { expect: 2, partitions });
+  const replica = new Replica({
+    ...{ clock, report: silentReport, store: there, fences: theirs, self: { ...other, boot: 1 } },
+    topology: () => new TopologyView(topology, new Ring("c".repeat(32), partitions), other.nodeId),
+    learn: async () => {},
+    notReady: () => undefined,
+    counts: (partition) => !there.isDamaged(partition),
+    sequenceBase: () => 0,
+  });
+  const standings = new Standings({
+    ...{ openedSequence: 0, wasCut: true, partitions, othersOf: () => [other.nodeId] },
+    isDown: () => false,
+  });
+  standings.tell(other.nodeId, 0);
+  const rounds = new RepairRounds({
+    ...{ clock, report: silentReport, store, standings, topology: () => topology, self: own },
+    fences: new NodeWatermarks(store),
+    peers: {
+      request: async (_, request) => {
+        if (request.kind === "digest") return replica.digest(request);
+        if (request.kind === "scan") return replica.scan(request);
+        if (request.kind === "read") return replica.read(request);
+        return replica.write(request as WriteRequest);
+      },
+    },
+    ...{ isUp: () => true, hasData: () => true, clearedAt: () => 0, handOn: async () => ({}) },
+    ...{ random: new SimRandom(1), limits },
+  });
+  rounds.begin();
+  for (let step = 0; step < 60; step += 1) await clock.advance(50);
+  assert.ok(there.isDamaged(first.partition), "it is found by the walk");
+  assert.ok(store.head(0, first.key) !== undefined, "what is good here may be all that is left");
+  await rounds.close();
+  for (const one of [store, there]) await one.close();
 });
 
 /** Rounds of a node whose log was whole, and the partitions that were compared with the other node. */
