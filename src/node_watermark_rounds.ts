@@ -11,8 +11,10 @@
  *
  * Invariants
  * 1. One round or one walk that drops is under way at a time.
- * 2. A partition whose replicas are not all there holds up no other one.
- * 3. No round begins while a member may still have what it took before the partition moved away from it.
+ * 2. A partition whose replicas are not all there, or that cannot be read, holds up no other one.
+ * 3. Who has waited longest is next, and rounds and walks take turns: also where all of them take longer than
+ *    the period, each partition has its turn.
+ * 4. No round begins while a member may still have what it took before the partition moved away from it.
  *
  * Effects: Clock, Report; the store and the peers. Source: rules G2 to G5; promise P1.
  *
@@ -76,10 +78,12 @@ export interface WatermarkStatus {
 
 interface Entry {
   readonly pair: Pair;
-  readonly replicas: readonly Member[];
+  replicas: readonly Member[];
   /** Not before this. */
   dueMs: number;
   droppedUpTo: Hlc;
+  /** No walk begins before this: the last one failed. */
+  dropAgainMs: number;
   /** When the first record is over that the last walk left, and how many with an end it left. */
   nextOverMs: number;
   mortal: number;
@@ -97,6 +101,7 @@ export class WatermarkRounds {
   readonly #entries = new Map<string, Entry>();
   #followed: Topology | undefined;
   #running: Promise<void> | undefined;
+  #isRoundNext = false;
   #isClosed = false;
 
   constructor(parts: WatermarkRoundsParts) {
@@ -107,12 +112,15 @@ export class WatermarkRounds {
   tick(): void {
     if (this.#running !== undefined || this.#isClosed) return;
     this.#follow();
-    const run = this.#dueDrop() ?? this.#dueRound();
+    const run = this.#isRoundNext
+      ? (this.#dueRound() ?? this.#dueDrop())
+      : (this.#dueDrop() ?? this.#dueRound());
     if (run === undefined) return;
+    this.#isRoundNext = !this.#isRoundNext;
     this.#running = run()
       .catch((error: unknown) => {
         const why = QuorateError.from(error).detail;
-        this.#parts.report.log("debug", "A round of a watermark was broken off.", { why });
+        this.#parts.report.log("debug", "A walk below a watermark was broken off.", { why });
       })
       .finally(() => {
         this.#running = undefined;
@@ -158,13 +166,17 @@ export class WatermarkRounds {
         const name = `${partition} ${n}`;
         names.add(name);
         const before = this.#entries.get(name);
-        const fresh = {
-          dueMs: clock.monotonicMs() + limits.periodMs,
-          droppedUpTo: 0n as Hlc,
-          ...{ nextOverMs: 0, mortal: 0 },
-          why: undefined,
-        };
-        this.#entries.set(name, { ...(before ?? fresh), pair: { partition, n }, replicas });
+        // What is under way for it goes on, and is noted in it.
+        if (before !== undefined) before.replicas = replicas;
+        else {
+          this.#entries.set(name, {
+            ...{ pair: { partition, n }, replicas },
+            dueMs: clock.monotonicMs() + limits.periodMs,
+            droppedUpTo: 0n as Hlc,
+            ...{ dropAgainMs: 0, nextOverMs: 0, mortal: 0 },
+            why: undefined,
+          });
+        }
       }
     }
     for (const name of this.#entries.keys()) if (!names.has(name)) this.#entries.delete(name);
@@ -179,25 +191,31 @@ export class WatermarkRounds {
   }
 
   #dueDrop(): (() => Promise<void>) | undefined {
-    const { fences } = this.#parts;
+    const { clock, fences } = this.#parts;
+    let first: Entry | undefined;
     for (const entry of this.#entries.values()) {
+      if (first !== undefined && entry.droppedUpTo >= first.droppedUpTo) continue;
+      if (clock.monotonicMs() < entry.dropAgainMs) continue;
       const { partition, n } = entry.pair;
       const { watermark } = fences.kept(partition, n);
-      if (watermark <= entry.droppedUpTo || !this.#isWaiting(entry)) continue;
-      return () => this.#drop(entry, watermark);
+      if (watermark > entry.droppedUpTo && this.#isWaiting(entry)) first = entry;
     }
-    return undefined;
+    if (first === undefined) return undefined;
+    const entry = first;
+    return () => this.#drop(entry, fences.kept(entry.pair.partition, entry.pair.n).watermark);
   }
 
   async #drop(entry: Entry, watermark: Hlc): Promise<void> {
-    const { store, topology, spend, report } = this.#parts;
+    const { clock, store, topology, spend, report } = this.#parts;
     const { partition, n } = entry.pair;
+    entry.dropAgainMs = clock.monotonicMs() + this.#retryMs;
     const dropped = await dropBelow({
       ...{ store, partition, watermark, spend },
       namespaces: numbersOf(topology(), n),
       mayGoOn: () => !this.#isClosed,
     });
     if (dropped === undefined) return;
+    entry.dropAgainMs = 0;
     entry.droppedUpTo = watermark;
     entry.nextOverMs = Math.min(dropped.nextOverMs, store.mint.nowMs() + lookAgainMs);
     entry.mortal = store.droppable(partition, n).mortal;
@@ -209,7 +227,9 @@ export class WatermarkRounds {
     const { clock, store, fences, self, topology } = this.#parts;
     // What the other replicas have would be pulled into the reserve of the disk.
     if (store.isDiskLow) return undefined;
+    let first: Entry | undefined;
     for (const entry of this.#entries.values()) {
+      if (first !== undefined && entry.dueMs >= first.dueMs) continue;
       const { partition, n } = entry.pair;
       if (entry.replicas[0]?.nodeId !== self.nodeId || clock.monotonicMs() < entry.dueMs) continue;
       const { promise, watermark } = fences.of(partition, n);
@@ -228,9 +248,11 @@ export class WatermarkRounds {
       const away = this.othersOf(entry.replicas).find((other) => !this.isThere(other));
       // G4: one that is missing holds it back.
       if (away !== undefined) entry.why = `${away.name} is not reached`;
-      else return () => this.#raise(entry);
+      else first = entry;
     }
-    return undefined;
+    if (first === undefined) return undefined;
+    const entry = first;
+    return () => this.#raise(entry);
   }
 
   async #raise(entry: Entry): Promise<void> {
@@ -255,11 +277,17 @@ export class WatermarkRounds {
       own: this.#own(pair),
       compare: (other) => compare({ ...pair, nodeId: nodeIds.get(other) ?? "" }),
     });
-    const result = await round.run();
+    const result = await round.run().catch((error: unknown) => {
+      return { why: QuorateError.from(error).detail };
+    });
     const isRaised = "raised" in result;
     entry.why = isRaised ? undefined : result.why;
-    const waitMs = isRaised ? limits.periodMs : Math.min(limits.periodMs, retryMsMax);
+    const waitMs = isRaised ? limits.periodMs : this.#retryMs;
     entry.dueMs = clock.monotonicMs() + waitMs;
+  }
+
+  get #retryMs(): number {
+    return Math.min(this.#parts.limits.periodMs, retryMsMax);
   }
 
   /** All others take part, whether they are there or not (G4). */
