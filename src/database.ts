@@ -261,7 +261,8 @@ export class Database {
       ...(cursor === undefined ? {} : { cursor }),
     });
     const shown = items.map((item) => ({
-      key: item.key,
+      // The store's own key: one that the caller changes would be another key in its order.
+      key: item.key.slice(),
       version: versionText(item.version),
       bytes: item.bytes,
       contentType: item.contentType,

@@ -71,6 +71,7 @@ test("Database: bytes handed in are copied at once, those of a Buffer too; bytes
     const { items } = await listing;
     assert.is(items.length, 1);
     items[0]?.value?.fill(0);
+    items[0]?.key.fill(0x78);
     assert.is((await db.get("kept"))?.text(), "v");
     await db.delete("kept");
   }
