@@ -21,6 +21,7 @@ import {
   textReply,
 } from "./exchange.ts";
 import { readJson } from "./http_batch.ts";
+import { refuseConditions } from "./http_kv.ts";
 import { noSuchRoute } from "./problem.ts";
 import { bodies, parameters, parseBody, parseParameters } from "./schemas.ts";
 import { parseNamespace } from "./target.ts";
@@ -44,6 +45,7 @@ export function getNamespace(context: HttpContext, exchange: Exchange): Reply {
 export async function putNamespace(context: HttpContext, exchange: Exchange): Promise<Reply> {
   exchange.writes = true;
   const name = namespaceOf(exchange);
+  refuseConditions(exchange);
   const body = parseBody(bodies.namespace, await readJson(context, exchange, policyBody));
   const policy: Partial<NamespacePolicy> = {
     ...(body.n === undefined ? {} : { n: body.n }),
@@ -65,6 +67,7 @@ export async function putNamespace(context: HttpContext, exchange: Exchange): Pr
 export async function deleteNamespace(context: HttpContext, exchange: Exchange): Promise<Reply> {
   exchange.writes = true;
   const name = namespaceOf(exchange);
+  refuseConditions(exchange);
   exchange.sent = true;
   await context.api.deleteNamespace(name);
   return { status: 204, headers: ["Cache-Control", privateNoCache] };

@@ -46,6 +46,7 @@ import {
   keyNotFound,
   parseContentType,
   readOptions,
+  refuseConditions,
   refuseEncodings,
   writeOptions,
 } from "./http_kv.ts";
@@ -82,6 +83,7 @@ export async function runBatch(context: HttpContext, exchange: Exchange): Promis
   const namespace = parseNamespace(exchange.path.slice(batchPath.length));
   exchange.namespace = namespace;
   const parsed = parseParameters(parameters.batch, exchange);
+  refuseConditions(exchange);
   const { policy } = context.api.namespace(namespace);
   const body = parseBody(bodies.batch, await readJson(context, exchange, batchBody));
   const asked = body.ops.map((form, index) => parseOperation(form, index, policy));
@@ -110,6 +112,7 @@ export async function seedPut(context: HttpContext, exchange: Exchange): Promise
   exchange.writes = true;
   exchange.namespace = defaultNamespace;
   const parsed = parseParameters(parameters.put, exchange);
+  refuseConditions(exchange);
   const { policy } = context.api.namespace(defaultNamespace);
   const bytesMax = policy.valueBytesMax * jsonBytesPerByteMax + jsonEnvelopeBytesMax;
   const body = parseBody(bodies.put, await readJson(context, exchange, { bytesMax }));
@@ -152,6 +155,7 @@ export async function seedDelete(context: HttpContext, exchange: Exchange): Prom
   exchange.writes = true;
   exchange.namespace = defaultNamespace;
   const parsed = parseParameters(parameters.deleteKey, exchange);
+  refuseConditions(exchange);
   const inQuery = parsed.key !== undefined || parsed.key64 !== undefined;
   const asked = inQuery ? queryKey(parsed.key, parsed.key64) : undefined;
   exchange.key = asked;

@@ -319,12 +319,13 @@ function written(context: HttpContext, answer: WriteAnswer, isPut: boolean): Rep
   return { status: 204, headers };
 }
 
-function refuseConditions(exchange: Exchange): void {
+/** What a write is told that has a condition: passed over, it would write what its sender guards. */
+export function refuseConditions(exchange: Exchange): void {
   for (const name of ["if-match", "if-none-match", "if-unmodified-since"]) {
     if (exchange.header(name) === undefined) continue;
     throw new QuorateError(
       "conditional-needs-strong",
-      `The namespace '${exchange.namespace}' cannot check ${name} without a race, so the write was refused.`,
+      `The condition ${name} cannot be checked without a race, so the write was refused.`,
       { outcome: "none", hint: "Leave the condition out." },
     );
   }

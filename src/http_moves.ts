@@ -11,6 +11,7 @@ import type { MovesAnswer, MovesApi } from "./api.ts";
 import { QuorateError } from "./errors.ts";
 import { type Exchange, type HttpContext, jsonReply, type Reply } from "./exchange.ts";
 import { readJson, refuseBody } from "./http_batch.ts";
+import { refuseConditions } from "./http_kv.ts";
 import { parameters, parseBody, parseParameters } from "./schemas.ts";
 
 const planBytesMax = 64 * 1024;
@@ -121,6 +122,7 @@ export async function makePlan(context: HttpContext, exchange: Exchange): Promis
 export async function applyPlan(context: HttpContext, exchange: Exchange): Promise<Reply> {
   exchange.writes = true;
   parseParameters(parameters.none, exchange);
+  refuseConditions(exchange);
   const { id } = parseBody(moveBodies.apply, await readJson(context, exchange, applyBody));
   exchange.sent = true;
   return jsonReply(200, movesBody(await movesOf(context).apply(id)));
@@ -130,6 +132,7 @@ export async function applyPlan(context: HttpContext, exchange: Exchange): Promi
 export async function revertMove(context: HttpContext, exchange: Exchange): Promise<Reply> {
   exchange.writes = true;
   parseParameters(parameters.none, exchange);
+  refuseConditions(exchange);
   await refuseBody(context, exchange, revertHint);
   exchange.sent = true;
   return jsonReply(200, movesBody(await movesOf(context).revert()));

@@ -343,6 +343,31 @@ withEdge("the original routes refuse what they cannot mean", async (edge) => {
   assert.is(edge.api.requests.length, 0);
 });
 
+withEdge(
+  "a condition is refused on every write, where it would be passed over else",
+  async (edge) => {
+    const writes: readonly Ask[] = [
+      { method: "POST", target: "/put", body: '{"key":"a","value":"1"}' },
+      { method: "POST", target: "/delete?key=a" },
+      { method: "DELETE", target: "/delete?key=a" },
+      { method: "POST", target: "/v1/batch/default", body: '{"ops":[{"delete":"a"}]}' },
+      { method: "PUT", target: "/v1/namespaces/default", body: "{}" },
+      { method: "DELETE", target: "/v1/namespaces/other" },
+      { method: "POST", target: "/v1/cluster/apply", body: '{"id":"0123456789abcdef"}' },
+      { method: "POST", target: "/v1/cluster/revert" },
+    ];
+    await fill(edge, ["a"]);
+    for (const ask of writes) {
+      for (const name of ["if-match", "if-none-match", "if-unmodified-since"]) {
+        const heard = await edge.ask({ ...ask, headers: { [name]: "*" } });
+        assert.is(slugIn(heard), "conditional-needs-strong", `${ask.target} ${name}`);
+        assert.is(JSON.parse(heard.text).outcome, "none");
+      }
+    }
+    assert.is((await edge.ask("/v1/kv/default/a")).text, "value of a");
+  },
+);
+
 withEdge("liveness always answers, readiness says what it waits for", async (edge) => {
   assert.is((await edge.ask("/livez")).text, "ok\n");
   assert.is((await edge.ask("/readyz")).text, "ok\n");
