@@ -252,7 +252,7 @@ function putOperation(
   const key = bodyKey(form);
   const value = bodyValue(form);
   if (value.length > policy.valueBytesMax) throw valueTooLarge(value.length, policy.valueBytesMax);
-  const meta: Meta = Object.entries(form.meta ?? {});
+  const meta: Meta = form.meta ?? [];
   checkMetaBytes(meta);
   return {
     kind: "put",

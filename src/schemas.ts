@@ -19,7 +19,9 @@ import {
   batchOperationsMax,
   contentTypeBytesMax,
   listLimitMax,
+  type Meta,
   metaNamePattern,
+  metaTextPattern,
   timeoutMsMax,
   ttlSecondsMax,
   valueBytesMaxLimit,
@@ -209,10 +211,25 @@ export const parameters = {
   ready: z.strictObject({ verbose: flagText("One line for each check.").optional() }),
 } as const;
 
-const metaName = z.string().regex(metaNamePattern, {
-  error: "a name is a lower-case header name",
-});
-const metaValue = z.string().regex(/^[\x20-\x7e]*$/, { error: "a value is printable ASCII" });
+/** As pairs: an object that zod makes lacks the name `__proto__`, which is a name as any other. */
+const meta = z
+  .custom<object>(isObject, { error: "it must be an object of texts" })
+  .transform((given, context): Meta => {
+    const pairs: [string, string][] = [];
+    for (const [name, value] of Object.entries(given)) {
+      const refuse = (message: string) =>
+        context.addIssue({ code: "custom", path: [name], message });
+      if (!metaNamePattern.test(name)) refuse("a name is a lower-case header name");
+      else if (typeof value !== "string" || !metaTextPattern.test(value)) {
+        refuse("a value is printable ASCII without spaces at its ends");
+      } else pairs.push([name, value]);
+    }
+    return pairs;
+  })
+  .openapi({
+    type: "object",
+    additionalProperties: { type: "string", pattern: metaTextPattern.source },
+  });
 
 const bodyKey = {
   key: z.string().optional(),
@@ -225,7 +242,7 @@ const bodyValue = {
     .string()
     .regex(contentTypePattern, { error: `1 to ${contentTypeBytesMax} printable ASCII characters` })
     .optional(),
-  meta: z.record(metaName, metaValue).optional(),
+  meta: meta.optional(),
   ttl: z.int().min(1).max(ttlSecondsMax).optional(),
 };
 
@@ -261,6 +278,10 @@ export const bodies = {
     })
     .openapi("NamespaceBody", { description: "What is left out keeps its value." }),
 } as const;
+
+function isObject(given: unknown): boolean {
+  return typeof given === "object" && given !== null && !Array.isArray(given);
+}
 
 /** The parameters of a request, checked: from the query, else from their headers. */
 export function parseParameters<Schema extends z.ZodObject>(

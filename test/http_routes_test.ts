@@ -207,6 +207,34 @@ withEdge(
   },
 );
 
+withEdge(
+  "metadata in JSON comes back as it was given, whatever its names, or is refused",
+  async (edge) => {
+    const meta = '{"__proto__":"p","constructor":"c","a":"a b"}';
+    const put = `{"key":"a","value":"1","meta":${meta}}`;
+    const isThere = async () => {
+      const { headers } = await edge.ask("/v1/kv/default/a");
+      const [proto, builder] = ["__proto__", "constructor"];
+      assert.is(headers[`quorate-meta-${proto}`], "p");
+      assert.is(headers[`quorate-meta-${builder}`], "c");
+      assert.is(headers["quorate-meta-a"], "a b");
+      assert.ok((await edge.ask("/get?key=a")).text.includes(`"meta":${meta}`));
+      await edge.ask({ method: "DELETE", target: "/v1/kv/default/a" });
+    };
+    assert.is((await post(edge, "/put", put)).status, 200);
+    await isThere();
+    assert.is((await post(edge, "/v1/batch/default", `{"ops":[{"put":${put}}]}`)).status, 200);
+    await isThere();
+    // A header would lose the spaces, and a GET would give back another text.
+    for (const wrong of ['{"a":" b"}', '{"a":"b "}', '{"a":"\\n"}', '{"A":"b"}', '{"a":1}', "[]"]) {
+      const heard = await post(edge, "/put", `{"key":"a","value":"1","meta":${wrong}}`);
+      assert.is(slugIn(heard), "invalid-request", wrong);
+      assert.ok(JSON.parse(heard.text).detail.includes("'meta"), heard.text);
+    }
+    assert.is((await edge.ask("/v1/kv/default/a")).status, 404);
+  },
+);
+
 withEdge("a batch whose envelope is not valid is refused as a whole", async (edge) => {
   const wrong: unknown[] = [
     "",
