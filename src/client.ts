@@ -457,13 +457,15 @@ export class QuorateClient {
     const timeoutMs = choices.timeoutMs ?? own.timeoutMs;
     // Batches take both; a single read takes no w, and the node refuses what a route does not take.
     const reads = !writes || target.route === "batch";
+    // A node goes by r and w before the consistency: the request's own has to stand above the client's.
+    const level = choices.consistency === undefined ? own : {};
     const query = {
       ...target.query,
       ...sent.query,
       consistency: choices.consistency ?? own.consistency,
       timeout: timeoutMs === undefined ? undefined : `${timeoutMs}ms`,
-      r: reads ? (choices.r ?? own.r) : undefined,
-      w: writes ? (choices.w ?? own.w) : undefined,
+      r: reads ? (choices.r ?? level.r) : undefined,
+      w: writes ? (choices.w ?? level.w) : undefined,
       durability: writes ? (choices.durability ?? own.durability) : undefined,
     };
     const path = `/v1/${target.route}/${namespace}${target.tail ?? ""}`;

@@ -148,7 +148,7 @@ const putKinds: kinds.KindsOf<PutChoices> = {
       value.length <= contentTypeBytesMax &&
       contentTypePattern.test(value),
   },
-  meta: kinds.object,
+  meta: kinds.texts,
 };
 
 const listKinds: kinds.KindsOf<ListChoices> = {

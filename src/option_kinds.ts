@@ -61,7 +61,12 @@ export function checkOptions(table: OptionTable, given: unknown): void {
   }
 }
 
+/** An object whose properties are what it says. A Map, or Headers, holds what no property shows. */
 function isPlain(given: unknown): given is Readonly<Record<string, unknown>> {
+  return Object.prototype.toString.call(given) === "[object Object]";
+}
+
+function isObject(given: unknown): boolean {
   return typeof given === "object" && given !== null && !Array.isArray(given);
 }
 
@@ -80,7 +85,9 @@ export function shown(value: unknown): string {
   if (typeof value === "string") return `'${value.slice(0, shownLengthMax)}'`;
   if (Array.isArray(value)) return "an array";
   if (typeof value === "function") return "a function";
-  return typeof value === "object" && value !== null ? "an object" : String(value);
+  if (typeof value !== "object" || value === null) return String(value);
+  const kind = Object.prototype.toString.call(value).slice("[object ".length, -1);
+  return kind === "Object" ? "an object" : `a ${kind}`;
 }
 
 export const text: OptionKind = {
@@ -93,7 +100,7 @@ export const flag: OptionKind = {
   fits: (value) => typeof value === "boolean",
 };
 
-export const object: OptionKind = { what: "an object", fits: isPlain };
+export const object: OptionKind = { what: "an object", fits: isObject };
 
 export const texts: OptionKind = {
   what: "an object of strings",

@@ -134,9 +134,9 @@ test("every choice reaches the node, the request's before the client's own", () 
     const url = `http://${edge.authority}/`;
     const own = { url, timeoutMs: 2000, r: "all", w: 1, durability: "memory" } as const;
     const client = new QuorateClient(own);
-    await client.put("k", "v", { consistency: "all", durability: "fsync" });
-    const { consistency, w, durability, timeoutMs } = edge.api.requests.at(-1) ?? {};
-    assert.equal([consistency, w, durability, timeoutMs], ["all", 1, "fsync", 2000]);
+    await client.put("k", "v", { durability: "fsync" });
+    const { w, durability, timeoutMs } = edge.api.requests.at(-1) ?? {};
+    assert.equal([w, durability, timeoutMs], [1, "fsync", 2000]);
     await client.get("k", { r: 1, timeoutMs: 60_000 });
     assert.is(edge.api.requests.at(-1)?.r, 1);
     assert.is(edge.api.requests.at(-1)?.timeoutMs, 60_000);
@@ -144,6 +144,25 @@ test("every choice reaches the node, the request's before the client's own", () 
     assert.is(edge.api.requests.at(-1)?.durability, "memory");
     await all(client.list());
     assert.is(edge.api.requests.at(-1)?.r, "all");
+  }));
+
+test("a consistency that a request names stands above the r and w of the client", () =>
+  withEdge(async (_, edge) => {
+    const client = new QuorateClient({ url: `http://${edge.authority}`, r: 1, w: 1 });
+    await client.put("k", "v", { consistency: "all" });
+    assert.equal(
+      [edge.api.requests.at(-1)?.consistency, edge.api.requests.at(-1)?.w],
+      ["all", undefined],
+    );
+    await client.get("k", { consistency: "all" });
+    assert.equal(
+      [edge.api.requests.at(-1)?.consistency, edge.api.requests.at(-1)?.r],
+      ["all", undefined],
+    );
+    await client.put("k", "v", { consistency: "all", w: 2 });
+    assert.is(edge.api.requests.at(-1)?.w, 2, "its own stands, as the node reads it");
+    await client.get("k");
+    assert.is(edge.api.requests.at(-1)?.r, 1);
   }));
 
 test("a list goes through all pages, and the stream gives the same", () =>
@@ -262,7 +281,7 @@ test("an export has the values and the metadata of all records", () =>
 test("a batch answers each operation in order, and an operation that fails fails alone", () =>
   withEdge(async (client) => {
     const results = await client.batch([
-      { kind: "put", key: "a", value: "1", meta: { x: " y " }, ttlSeconds: 5 },
+      { kind: "put", key: "a", value: "1", meta: { x: "y z" }, ttlSeconds: 5 },
       { kind: "get", key: "a" },
       { kind: "get", key: "missing" },
       { kind: "put", key: "x".repeat(1025), value: "" },
@@ -277,7 +296,7 @@ test("a batch answers each operation in order, and an operation that fails fails
     const [, got, missing, failed, , binary] = results;
     assert.ok(got?.kind === "get" && missing?.kind === "get" && binary?.kind === "get");
     assert.is(got.record?.text(), "1");
-    assert.equal(got.record?.meta, { x: " y " });
+    assert.equal(got.record?.meta, { x: "y z" });
     assert.is(missing.record, undefined);
     assert.equal([...(binary.record?.value ?? [])], [0, 255]);
     assert.ok(failed?.kind === "error");
@@ -557,10 +576,14 @@ test("a client is refused with options that it does not have, or a URL that is n
     [{ url: "nope" }, /url of QuorateClient is 'nope'; it has to be an http or https URL/],
     [{ url: "localhost:8080" }, /url of QuorateClient is 'localhost:8080'/],
     [{ url: "http://a/?b" }, /url of/],
-    [{ url: new URL("http://a") }, /url of QuorateClient is an object/],
+    [{ url: new URL("http://a") }, /url of QuorateClient is a URL/],
     [{ uri: "http://a" }, /no option 'uri' for QuorateClient/],
     [{ timeoutMs: 0 }, /timeoutMs of QuorateClient is 0/],
     [{ headers: { a: 5 } }, /headers of/],
+    [
+      { headers: new Headers({ authorization: "secret" }) },
+      /headers of QuorateClient is a Headers/,
+    ],
     [{ fetch: "fetch" }, /fetch of QuorateClient is 'fetch'; it has to be a function/],
     ["http://a", /The options of QuorateClient are 'http:\/\/a'/],
   ];

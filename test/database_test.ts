@@ -182,6 +182,7 @@ test("Database: choices that cannot be are refused, rather than taken for someth
     [{ meta: { a: 5 } }, "invalid-request"],
     [{ meta: { a: null } }, "invalid-request"],
     [{ meta: { a: "x".repeat(2048) } }, "invalid-request"],
+    [{ meta: new Map([["a", "1"]]) }, "invalid-request"],
   ];
   for (const [choices, slug] of wrong) {
     const what = JSON.stringify(choices).slice(0, 60);

@@ -48,6 +48,12 @@ test("checkOptions() says what a value is, and what it has to be", () => {
     [null, "The options of put() are null; they have to be an object."],
     ["a", "The options of put() are 'a'; they have to be an object."],
     [[1], "The options of put() are an array; they have to be an object."],
+    // What they hold is in no property: it would be passed over.
+    [new Map([["w", 5]]), "The options of put() are a Map; they have to be an object."],
+    [
+      new URLSearchParams("w=5"),
+      "The options of put() are a URLSearchParams; they have to be an object.",
+    ],
   ];
   for (const [given, detail] of said) assert.is(refusal(given).detail, detail);
   class Inherited {
@@ -62,7 +68,8 @@ test("a kind fits what it says", () => {
   const fits: readonly (readonly [kinds.OptionKind, readonly unknown[], readonly unknown[]])[] = [
     [kinds.text, ["a"], ["", 5, null]],
     [kinds.flag, [true, false], [0, "true"]],
-    [kinds.object, [{}], [null, [], "a"]],
+    [kinds.object, [{}, new Map()], [null, [], "a"]],
+    [kinds.texts, [{}, { a: "b" }, Object.create(null)], [{ a: 5 }, new Map(), new Headers(), []]],
     [kinds.textOrBytes, ["", new Uint8Array(1), Buffer.from("a")], [5, new ArrayBuffer(1), []]],
     [kinds.textOrBytes, [], [new Uint16Array(1), new DataView(new ArrayBuffer(1))]],
     [kinds.oneOf(["a", "b"]), ["a", "b"], ["c", 5]],
