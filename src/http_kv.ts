@@ -237,6 +237,15 @@ export function refuseEncodings(exchange: Exchange): void {
       { outcome: "none", hint: "Send the bytes themselves, without Content-Encoding." },
     );
   }
+  // node:http takes the chunks apart and leaves what else was done to them as it is.
+  const coding = exchange.header("transfer-encoding");
+  if (coding !== undefined && coding.trim().toLowerCase() !== "chunked") {
+    throw new QuorateError(
+      "unsupported-media-type",
+      `The body has the Transfer-Encoding '${printable(coding)}'; only chunked is taken.`,
+      { outcome: "none", hint: "Send the bytes themselves, in chunks or with a Content-Length." },
+    );
+  }
   if (exchange.header("content-range") !== undefined) {
     throw invalidRequest(
       "A PUT with Content-Range would write a part of a value, which is not possible.",

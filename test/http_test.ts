@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { toBase64url, utf8Bytes } from "../src/bytes.ts";
 import { QuorateError } from "../src/errors.ts";
 import { answers } from "../src/http_answers.ts";
-import { everyWayOf, problemIn } from "./http_harness.ts";
+import { Edge, everyWayOf, problemIn } from "./http_harness.ts";
 
 const test = suite("http");
 const everyWay = everyWayOf(test);
@@ -384,6 +384,24 @@ everyWay("an encoded or partial body is refused", async (edge) => {
   problemIn(part, 400, "invalid-request");
   const long = await edge.put("/v1/kv/default/a", "1", { "content-type": `a/${"b".repeat(255)}` });
   problemIn(long, 400, "invalid-request");
+});
+
+test("a body under a transfer coding besides chunked is refused, and its bytes are no value", async () => {
+  const edge = await Edge.open();
+  try {
+    for (const [coding, status] of [
+      ["gzip, chunked", 415],
+      ["chunked", 204],
+    ] as const) {
+      const raw = edge.raw();
+      raw.send(`PUT /v1/kv/default/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n`);
+      raw.send(`Transfer-Encoding: ${coding}\r\n\r\n2\r\nhi\r\n0\r\n\r\n`);
+      assert.match(await raw.closed(), `HTTP/1.1 ${status} `);
+      assert.is((await edge.ask("/v1/kv/default/a")).status, status === 204 ? 200 : 404);
+    }
+  } finally {
+    await edge.close();
+  }
 });
 
 everyWay("a namespace that does not exist is 404 before the body is looked at", async (edge) => {
