@@ -121,14 +121,15 @@ export interface Reply {
 export type Operation = (context: HttpContext, exchange: Exchange) => Promise<Reply> | Reply;
 
 const requestIdPattern = /^[\x20-\x7e]{1,64}$/;
+const readMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /** One request on its way through an operation. */
 export class Exchange {
   readonly source: Source;
   readonly requestId: string;
   readonly startedMs: number;
-  /** Whether the operation writes; then errors say what is known of the outcome. */
-  writes = false;
+  /** Whether it may write, by its method; then errors say what is known of the outcome. */
+  readonly writes: boolean;
   /** Whether the node was asked to write. */
   sent = false;
   namespace: string | undefined;
@@ -139,6 +140,7 @@ export class Exchange {
 
   constructor(source: Source, context: HttpContext) {
     this.source = source;
+    this.writes = !readMethods.has(source.method);
     this.startedMs = context.clock.monotonicMs();
     const given = source.header("quorate-request-id");
     this.requestId =

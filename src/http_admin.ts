@@ -43,7 +43,6 @@ export function getNamespace(context: HttpContext, exchange: Exchange): Reply {
 
 /** `PUT /v1/namespaces/{namespace}`: makes it or changes its policy. */
 export async function putNamespace(context: HttpContext, exchange: Exchange): Promise<Reply> {
-  exchange.writes = true;
   const name = namespaceOf(exchange);
   refuseConditions(exchange);
   const body = parseBody(bodies.namespace, await readJson(context, exchange, policyBody));
@@ -65,7 +64,6 @@ export async function putNamespace(context: HttpContext, exchange: Exchange): Pr
 
 /** `DELETE /v1/namespaces/{namespace}`: with every key in it; also when there is none. */
 export async function deleteNamespace(context: HttpContext, exchange: Exchange): Promise<Reply> {
-  exchange.writes = true;
   const name = namespaceOf(exchange);
   refuseConditions(exchange);
   exchange.sent = true;

@@ -79,7 +79,6 @@ type BatchForm = z.output<typeof bodies.batch>["ops"][number];
 
 /** `POST /v1/batch/{namespace}`. */
 export async function runBatch(context: HttpContext, exchange: Exchange): Promise<Reply> {
-  exchange.writes = true;
   const namespace = parseNamespace(exchange.path.slice(batchPath.length));
   exchange.namespace = namespace;
   const parsed = parseParameters(parameters.batch, exchange);
@@ -109,7 +108,6 @@ export async function runBatch(context: HttpContext, exchange: Exchange): Promis
 
 /** `POST /put`. */
 export async function seedPut(context: HttpContext, exchange: Exchange): Promise<Reply> {
-  exchange.writes = true;
   exchange.namespace = defaultNamespace;
   const parsed = parseParameters(parameters.put, exchange);
   refuseConditions(exchange);
@@ -152,7 +150,6 @@ export async function seedGet(context: HttpContext, exchange: Exchange): Promise
 
 /** `POST` or `DELETE /delete?key=`, or with the JSON body; where both name a key, it is the same. */
 export async function seedDelete(context: HttpContext, exchange: Exchange): Promise<Reply> {
-  exchange.writes = true;
   exchange.namespace = defaultNamespace;
   const parsed = parseParameters(parameters.deleteKey, exchange);
   refuseConditions(exchange);

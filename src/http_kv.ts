@@ -88,7 +88,6 @@ export async function getKey(context: HttpContext, exchange: Exchange): Promise<
 
 /** `PUT /v1/kv/{namespace}/{key}`. */
 export async function putKey(context: HttpContext, exchange: Exchange): Promise<Reply> {
-  exchange.writes = true;
   const asked = parseKey(exchange);
   const parsed = hasParameters(exchange) ? parseParameters(parameters.putKey, exchange) : undefined;
   refuseConditions(exchange);
@@ -112,7 +111,6 @@ export async function putKey(context: HttpContext, exchange: Exchange): Promise<
 
 /** `DELETE /v1/kv/{namespace}/{key}`. */
 export async function deleteKey(context: HttpContext, exchange: Exchange): Promise<Reply> {
-  exchange.writes = true;
   const asked = parseKey(exchange);
   const options = hasParameters(exchange)
     ? writeOptions(parseParameters(parameters.deleteKey, exchange))

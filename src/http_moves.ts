@@ -120,7 +120,6 @@ export async function makePlan(context: HttpContext, exchange: Exchange): Promis
 
 /** `POST /v1/cluster/apply`. */
 export async function applyPlan(context: HttpContext, exchange: Exchange): Promise<Reply> {
-  exchange.writes = true;
   parseParameters(parameters.none, exchange);
   refuseConditions(exchange);
   const { id } = parseBody(moveBodies.apply, await readJson(context, exchange, applyBody));
@@ -130,7 +129,6 @@ export async function applyPlan(context: HttpContext, exchange: Exchange): Promi
 
 /** `POST /v1/cluster/revert`. */
 export async function revertMove(context: HttpContext, exchange: Exchange): Promise<Reply> {
-  exchange.writes = true;
   parseParameters(parameters.none, exchange);
   refuseConditions(exchange);
   await refuseBody(context, exchange, revertHint);

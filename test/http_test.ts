@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { toBase64url, utf8Bytes } from "../src/bytes.ts";
 import { QuorateError } from "../src/errors.ts";
 import { answers } from "../src/http_answers.ts";
-import { Edge, everyWayOf, problemIn } from "./http_harness.ts";
+import { type Ask, Edge, everyWayOf, problemIn } from "./http_harness.ts";
 
 const test = suite("http");
 const everyWay = everyWayOf(test);
@@ -344,6 +344,31 @@ everyWay("a request id is echoed, passed on and in errors; a bad one is refused"
   );
   assert.ok(made.every((id) => id.length > 0) && made[0] !== made[1], "made when absent");
 });
+
+everyWay(
+  "a write that is refused before its operation is known has an outcome too",
+  async (edge) => {
+    const refused: readonly (readonly [Ask, status: number, slug: string])[] = [
+      [
+        { target: "/v1/kv/default/a", headers: { "quorate-request-id": "é" } },
+        400,
+        "invalid-request",
+      ],
+      [{ target: "/v1/kv/default/a", headers: { host: "a@b" } }, 400, "invalid-request"],
+      [
+        { target: "/v1/kv/default/a", headers: { host: "evil.example" } },
+        421,
+        "misdirected-request",
+      ],
+      [{ target: "/v1/kv" }, 404, "no-such-route"],
+      [{ target: "/get?key=a" }, 405, "method-not-allowed"],
+    ];
+    for (const [ask, status, slug] of refused) {
+      const heard = await edge.ask({ ...ask, method: "PUT", body: "1" });
+      assert.is(problemIn(heard, status, slug)["outcome"], "none", ask.target);
+    }
+  },
+);
 
 everyWay(
   "If-None-Match gives 304 on a read, If-Match 412, and on a write both are refused",
