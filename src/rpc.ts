@@ -323,7 +323,13 @@ function checkAsked(handler: UniversalHandler, request: RpcRequest, path: string
     throw methodNotAllowed(method, path, [...handler.allowedMethods, "OPTIONS"].join(", "));
   }
   const type = typeOf(request);
-  if (method === "GET" || handler.supportedContentType(type)) return;
+  if (method === "GET") {
+    checkEncoding(request, path);
+    return;
+  }
+  // The router takes the base64 form of gRPC-Web for its own, and cannot read it.
+  const isText = type.toLowerCase().startsWith("application/grpc-web-text");
+  if (!isText && handler.supportedContentType(type)) return;
   throw new QuorateError(
     "unsupported-media-type",
     `${path} does not take the content type '${type.slice(0, 80)}'.`,
@@ -331,6 +337,18 @@ function checkAsked(handler: UniversalHandler, request: RpcRequest, path: string
       outcome: "none",
       hint: "Use application/json or application/proto (Connect), application/grpc or application/grpc-web.",
     },
+  );
+}
+
+/** A GET names its codec in the query. */
+function checkEncoding({ url }: RpcRequest, path: string): void {
+  const query = url?.slice(path.length + 1) ?? "";
+  const encoding = new URLSearchParams(query).get("encoding");
+  if (encoding === "json" || encoding === "proto") return;
+  throw new QuorateError(
+    "unsupported-media-type",
+    `${path} by GET needs encoding=json or encoding=proto in its query.`,
+    { hint: `For example ${path}?encoding=json&message=%7B%7D, or a POST.` },
   );
 }
 

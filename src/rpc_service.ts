@@ -103,6 +103,15 @@ const operationNames: Readonly<Record<string, OperationName>> = {
   GetN: "node",
 };
 
+/** The methods, of both services, that write. */
+const writing: ReadonlySet<string> = new Set([
+  "Put",
+  "Delete",
+  "Batch",
+  "PutNamespace",
+  "DeleteNamespace",
+]);
+
 /** Binds the services to a node. */
 export interface Services {
   readonly kvService: ServiceImpl<typeof proto.KvService>;
@@ -181,8 +190,9 @@ function method<In, Out>(
           throw failure;
         });
       }
-      const error = connectError(failure, requestId);
-      status = noteFailure(tools, failure, requestId);
+      const known = failure instanceof ConnectError ? failure : knownOf(failure, context.method);
+      const error = connectError(known, requestId);
+      status = noteFailure(tools, known, requestId);
       throw error;
     } finally {
       const tookMs = clock.monotonicMs() - startedMs;
@@ -194,6 +204,12 @@ function method<In, Out>(
       }
     }
   };
+}
+
+/** A failure as one of ours. One that nobody foresaw says nothing about a write that was under way. */
+function knownOf(failure: unknown, { name }: CallContext["method"]): unknown {
+  if (failure instanceof AssertionError) return failure;
+  return QuorateError.from(failure, writing.has(name) ? { outcome: "unknown" } : {});
 }
 
 /** Counts a failure, and logs one that nobody foresaw; answers its status, as HTTP would have it. */
@@ -340,9 +356,15 @@ async function batch(
   const all = message.operations.map((operation, index) => {
     const result = results[index] ?? rest.next().value;
     assert(result !== undefined, "rpc: a result is left for each operation that was sent");
-    return resultMessage(operationKey(operation), result, facts.requestId);
+    const known = operation.operation.case === "get" ? result : withOutcome(result);
+    return resultMessage(operationKey(operation), known, facts.requestId);
   });
   return create(proto.BatchResponseSchema, { results: all });
+}
+
+function withOutcome(result: api.BatchResult): api.BatchResult {
+  if (result.kind !== "error") return result;
+  return { kind: "error", error: QuorateError.from(result.error, { outcome: "unknown" }) };
 }
 
 const noKey = new Uint8Array(0);

@@ -318,8 +318,41 @@ everywhere("an error that nobody foresaw is internal, and tells no stack", async
   const { error, detail } = await failureOf(kv.get({ key: utf8Bytes("k") }));
   assert.is(error.code, Code.Internal);
   assert.is(detail.slug, "internal");
+  assert.is(detail.outcome, Outcome.UNSPECIFIED);
   assert.not.match(error.message, /\n/);
+  const key = utf8Bytes("k");
+  // The node was asked already: what became of the write nobody can say.
+  for (const call of [() => kv.put({ key }), () => kv.delete({ key })]) {
+    assert.is((await failureOf(call())).detail.outcome, Outcome.UNKNOWN);
+  }
+  const operations = [
+    { operation: { case: "delete" as const, value: { key } } },
+    { operation: { case: "get" as const, value: { key } } },
+  ];
+  assert.is((await failureOf(kv.batch({ operations }))).detail.outcome, Outcome.UNKNOWN);
+  api.batch = async () => operations.map(() => ({ kind: "error", error: new TypeError("x") }));
+  const { results } = await kv.batch({ operations });
+  const outcomes = results.map(({ result }) => result.case === "error" && result.value.outcome);
+  assert.equal(outcomes, [Outcome.UNKNOWN, Outcome.UNSPECIFIED]);
 });
+
+rpc(
+  "rpc: a request in no form of its protocol is told so, never with an empty answer",
+  withServer(async ({ url }) => {
+    const get = `${url}/quorate.v1.KvService/Get`;
+    const web = { method: "POST", headers: { "content-type": "application/grpc-web-text" } };
+    for (const [target, init] of [
+      [get, {}],
+      [`${get}?connect=v1&message=%7B%7D`, {}],
+      [`${get}?encoding=xml&message=%7B%7D`, {}],
+      [get, { ...web, body: "AAAAAAA=" }],
+    ] as const) {
+      const answer = await fetch(target, init);
+      const said = `${await answer.text()} ${answer.headers.get("grpc-message")}`;
+      assert.match(said, "unsupported-media-type", target);
+    }
+  }),
+);
 
 /** A request that is not valid -> the slug of its refusal. */
 const invalid: readonly (readonly [
