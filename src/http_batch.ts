@@ -71,6 +71,7 @@ interface JsonBody {
   readonly example?: string;
 }
 
+const deleteExample = '{"key":"hello"}';
 const batchBody: JsonBody = { bytesMax: batchBytesMax, example: '{"ops":[{"get":"hello"}]}' };
 
 type KeyForm = Readonly<{ key?: string | undefined; key64?: string | undefined }>;
@@ -158,7 +159,9 @@ export async function seedDelete(context: HttpContext, exchange: Exchange): Prom
   exchange.key = asked;
   const body = await readJsonBytes(context, exchange, smallBodyBytesMax);
   const isBodyless = asked !== undefined && body.length === 0;
-  const key = isBodyless ? asked : bodyKey(parseBody(bodies.delete, parseJson(body)));
+  const key = isBodyless
+    ? asked
+    : bodyKey(parseBody(bodies.delete, parseJson(body, deleteExample)));
   if (asked !== undefined && !equal(asked, key)) throw twoKeys();
   exchange.key = key;
   exchange.sent = true;

@@ -38,6 +38,7 @@ export interface KeyPath {
 
 const keyHint =
   "Give any key at all as ?key= (percent-encoded) or ?key64= (base64url without padding).";
+const textKeyHint = "Give any key at all as key64 (base64url without padding).";
 const namespacePattern = /^[a-z0-9_-]{1,64}$/;
 const absoluteForm = /^https?:\/\/([^/?#]*)/i;
 const queryParametersMax = 64;
@@ -105,8 +106,10 @@ export function parseKey64(text: string): Uint8Array {
 /** A key that came as text, in a JSON body. */
 export function parseTextKey(text: string): Uint8Array {
   // A lone surrogate has no UTF-8 form; the encoder would silently store U+FFFD for it.
-  if (!isWellFormed(text)) throw invalidKey("The key holds half of a surrogate pair.");
-  return checkedKey(utf8Bytes(text));
+  if (!isWellFormed(text)) throw invalidKey("The key holds half of a surrogate pair.", textKeyHint);
+  const key = utf8Bytes(text);
+  checkKey(key);
+  return key;
 }
 
 /** `key` when it has 1 to 1,024 bytes. */
@@ -116,8 +119,8 @@ function checkedKey(key: Uint8Array): Uint8Array {
   return key;
 }
 
-export function invalidKey(detail: string): QuorateError {
-  return new QuorateError("invalid-key", detail, { hint: keyHint });
+export function invalidKey(detail: string, hint: string = keyHint): QuorateError {
+  return new QuorateError("invalid-key", detail, { hint });
 }
 
 /**

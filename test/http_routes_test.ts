@@ -537,6 +537,7 @@ withEdge(
 withEdge("a body that is no JSON is told what this route takes", async (edge) => {
   for (const [method, target, example] of [
     ["POST", "/put", '{"key":"hello","value":"world"}'],
+    ["POST", "/delete", '{"key":"hello"}'],
     ["POST", "/v1/batch/default", '{"ops":[{"get":"hello"}]}'],
     ["PUT", "/v1/namespaces/users", '{"n":3,"w":"quorum"}'],
     ["POST", "/v1/cluster/plan", '{"join":["n4"]}'],
@@ -553,6 +554,15 @@ withEdge("a body that is no JSON is told what this route takes", async (edge) =>
     assert.not.match(taken.text, "The JSON body");
     assert.not.match(taken.text, "of the JSON body");
   }
+});
+
+withEdge("a key that cannot be is told what can be done where it was given", async (edge) => {
+  const hintOf = async (body: unknown) =>
+    JSON.parse((await post(edge, "/v1/batch/default", body)).text).results[0].error.hint;
+  const half = await hintOf('{"ops":[{"get":"\\ud800"}]}');
+  assert.match(half, "key64");
+  assert.not.match(half, "?key", "a batch has no query");
+  assert.is(await hintOf({ ops: [{ get: "" }] }), "Give the key at least one byte.");
 });
 
 withEdge(
