@@ -167,6 +167,7 @@ export async function open(options: OpenOptions): Promise<Database> {
 async function openChecked(options: OpenOptions): Promise<Database> {
   const { peers, port, clusterSecret } = options;
   if (peers === undefined) {
+    checkAlone(options);
     return new Database(await openNode(await nodeOptionsOf(options)), realRandom);
   }
   if (port === undefined || clusterSecret === undefined) throw incomplete();
@@ -207,6 +208,17 @@ function withoutFolder(): QuorateError {
   return new QuorateError("invalid-config", "open() was given no dataDir.", {
     outcome: "none",
     hint: 'Give the folder of the data, for example open({ dataDir: "data" }); it is made when it is not there.',
+  });
+}
+
+/** Taken for a node alone, what was meant for a cluster would keep its only copy here, without a word. */
+function checkAlone(options: OpenOptions): void {
+  const names = Object.keys(memberKinds) as (keyof MemberChoices)[];
+  const given = names.find((name) => options[name] !== undefined);
+  if (given === undefined) return;
+  throw new QuorateError("invalid-config", `open() was given ${given}, and no peers.`, {
+    outcome: "none",
+    hint: "Give peers, port and clusterSecret for a node of a cluster, or none of them for one that is alone.",
   });
 }
 

@@ -29,11 +29,14 @@ test("open() refuses an option that it does not have, and values that cannot be,
       [{ dataDir, diskReserveBytes: -1 }, /diskReserveBytes of open\(\) is -1/],
       [{ dataDir, acceptDataLoss: "yes" }, /acceptDataLoss of open\(\) is 'yes'/],
       [{ dataDir, peers: "127.0.0.1:7001" }, /peers of open\(\) is '127/],
+      [{ dataDir, port: 7001 }, /given port, and no peers/],
+      [{ dataDir, bootstrapExpect: 3, clusterSecret: "s" }, /given clusterSecret, and no peers/],
+      [{ dataDir, serveClients: true, peers: undefined }, /given serveClients, and no peers/],
     ];
     for (const [options, said] of cases) {
       const { detail, hint } = await rejectsSlug("invalid-config", open(options as OpenOptions));
       assert.match(detail, said);
-      assert.match(hint ?? "", /dataDir/);
+      assert.match(hint ?? "", /dataDir|peers/);
       assert.not.ok(fs.existsSync(dataDir));
     }
   }));
