@@ -115,8 +115,9 @@ async function openDocument(options: NodeOptions, identity: Identity): Promise<D
   });
   checkDocument(document.present, identity, settings.partitions);
   checkProtocol(protocolOf(document.present), program);
+  const memberCount = document.present.members.length;
+  if (memberCount > 1) throw isOfCluster(memberCount);
   // Alone, it is all members, and what it speaks is on.
-  if (document.present.members.length > 1) return document;
   await identity.pledge(program.highest);
   const programs = new Map([[nodeId, program]]);
   await document.change(
@@ -124,6 +125,18 @@ async function openDocument(options: NodeOptions, identity: Identity): Promise<D
       withProtocol(present, program.highest, programs) ?? withProgram(present, nodeId, program),
   );
   return document;
+}
+
+/** Alone it would answer for all replicas, and raise a watermark that the others have not agreed to. */
+function isOfCluster(memberCount: number): QuorateError {
+  return new QuorateError(
+    "wrong-data-folder",
+    `The data folder is that of one of ${memberCount} members of a cluster, and this node is to be alone.`,
+    {
+      outcome: "none",
+      hint: "Open it as the member that it is, with peers, port and clusterSecret, or read through another member.",
+    },
+  );
 }
 
 function checkPartitions(partitions: number | undefined): void {

@@ -40,6 +40,10 @@ test("three applications are one cluster: what one wrote the others have, also w
       assert.is((await at(1).get("users/1"))?.text(), "Ada");
       assert.is((await at(2).put("all", "3", { w: "all" })).acks, 3);
       await at(2).close();
+      // Alone it would answer for all three, and forget deletes that the others have not heard of.
+      const alone = open({ dataDir: path.join(folder, "n2") });
+      const refusal = await rejectsSlug("wrong-data-folder", alone);
+      assert.match(refusal.detail, /one of 3 members of a cluster/);
       for (let index = 0; index < 20; index += 1) await at(index % 2).put(`k${index}`, "v");
       await rejectsSlug("write-quorum-not-met", at(0).put("k", "v", { w: "all" }));
       opened[2] = await start(2);
