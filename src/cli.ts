@@ -15,7 +15,7 @@
  * @module
  */
 
-import { printError, processIo } from "./cli_io.ts";
+import { printError, printLostOutput, processIo } from "./cli_io.ts";
 import { runCli } from "./cli_main.ts";
 import { exitCode } from "./errors.ts";
 
@@ -28,7 +28,8 @@ const isServer = words.find((word) => !word.startsWith("-")) === "serve";
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
     if (isServer) return;
-    process.exit(error.code === "EPIPE" ? exitCode.done : exitCode.failed);
+    if (error.code === "EPIPE") process.exit(exitCode.done);
+    process.exit(stream === process.stdout ? printLostOutput(io, error) : exitCode.failed);
   });
 }
 process.on("uncaughtException", (error) => {

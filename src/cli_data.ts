@@ -6,7 +6,8 @@
  * @module
  */
 
-import { readFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { valueBytesMaxLimit } from "./api.ts";
 import { fromBase64url, toBase64url, utf8OrUndefined } from "./bytes.ts";
 import { systemErrorCode } from "./capability.ts";
 import type { Invocation } from "./cli_commands.ts";
@@ -23,6 +24,7 @@ import {
 import { QuorateClient, type WriteResult } from "./client.ts";
 import type { Config } from "./config_table.ts";
 import { exitCode, QuorateError } from "./errors.ts";
+import { grouped } from "./figures.ts";
 
 /** `quorate get KEY`. */
 export async function get(
@@ -127,9 +129,9 @@ async function valueArgument(given: string, io: Io): Promise<GivenValue> {
   if (!given.startsWith("@")) return { value: given, contentType: undefined };
   const path = given.slice(1);
   try {
-    return { value: new Uint8Array(await readFile(path)), contentType: octets };
+    return { value: await allOf(createReadStream(path)), contentType: octets };
   } catch (error) {
-    throw unreadable(path, error);
+    throw error instanceof QuorateError ? error : unreadable(path, error);
   }
 }
 
@@ -143,10 +145,25 @@ export function unreadable(path: string, error: unknown): QuorateError {
   });
 }
 
+/** An input whole; one that goes on beyond what any value may have is not read to its end. */
 async function allOf(input: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of input) chunks.push(chunk);
+  let bytes = 0;
+  for await (const chunk of input) {
+    bytes += chunk.length;
+    if (bytes > valueBytesMaxLimit) throw tooLarge();
+    chunks.push(chunk);
+  }
   return new Uint8Array(Buffer.concat(chunks));
+}
+
+function tooLarge(): QuorateError {
+  const said = `The value has more than ${grouped(valueBytesMaxLimit)} bytes, the most that any value may have.`;
+  return new QuorateError("value-too-large", said, {
+    outcome: "none",
+    limit: valueBytesMaxLimit,
+    hint: "Nothing was sent. Store it in pieces.",
+  });
 }
 
 /** A value between two prompts: with a line end, and without what a terminal would obey. */

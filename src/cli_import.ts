@@ -39,6 +39,15 @@ const attemptsMax = 8;
 const backoffMs = 100;
 const backoffMsMax = 5000;
 
+/** Settings that say where the records go and how, with their flags. */
+const whereTo = [
+  ["url", "--url"],
+  ["namespace", "-n"],
+  ["consistency", "--consistency"],
+  ["w", "-w"],
+  ["durability", "--durability"],
+] as const;
+
 /** What may be better in a moment. */
 const passing: readonly Slug[] = [
   "overloaded",
@@ -75,7 +84,8 @@ export async function importRecords(invocation: Invocation, io: Io): Promise<num
     await importer.settle();
     progress.clear();
     const nextLine = Math.max(firstLine, importer.nextLine);
-    const code = printError(io, stopped(importer.failure ?? error, nextLine, path));
+    const words = [...flagsOf(invocation), path ?? "-"].join(" ");
+    const code = printError(io, stopped(importer.failure ?? error, nextLine, path, words));
     // The other codes say that nothing was written, which is so of the line alone.
     return importer.mayHaveStored && code !== exitCode.outcomeUnknown ? exitCode.failed : code;
   }
@@ -331,16 +341,22 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/** What the command line says about where the records go, for the one that goes on with them. */
+function flagsOf({ config, sources }: Invocation): string[] {
+  return whereTo.flatMap(([name, flag]) =>
+    sources[name].kind === "flag" ? [flag, String(config[name])] : [],
+  );
+}
+
 /** The error of an import that stopped, with the line to go on from. */
-function stopped(error: unknown, line: number, path: string | undefined): unknown {
+function stopped(error: unknown, line: number, path: string | undefined, words: string): unknown {
   if (!(error instanceof QuorateError)) return error;
-  const file = path ?? "-";
   return new QuorateError(
     error.slug,
     `Line ${grouped(line)} of ${path ?? "the standard input"}: ${error.detail}`,
     {
       ...error.facts,
-      hint: `All lines before it are stored. When it is put right, go on with: quorate import --from-line ${line} ${file}`,
+      hint: `All lines before it are stored. When it is put right, go on with: quorate import --from-line ${line} ${words}`,
     },
   );
 }

@@ -110,6 +110,16 @@ export function printUsage(io: Io, why: string, hint: string): number {
   return exitCode.usage;
 }
 
+/** Of a standard output that takes nothing more, as on a full disk; answers the exit code. */
+export function printLostOutput(io: Io, error: Error): number {
+  noteWhole(io, [
+    `${io.paint("red", "error:")} The output could not be written`,
+    `${io.paint("bold", "why:")}   ${printable(error.message)}`,
+    `${io.paint("bold", "hint:")}  What is there of it is not all. Make room, or print it elsewhere, and repeat it.`,
+  ]);
+  return exitCode.failed;
+}
+
 function printFault(io: Io, error: unknown): number {
   const said = error instanceof Error ? error.message : String(error);
   const what =

@@ -2,6 +2,7 @@
  * The command line, run in this process against the HTTP edge over a fake node. What only a real
  * process shows (start time, signals, broken pipes, a real node) is in `cli_serve_test.ts`.
  */
+import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -86,6 +87,45 @@ test("put and get carry a value byte for byte, from an argument, the input and a
     });
     await ask("put", "--", "e", "-5");
     assert.is((await ask("get", "e")).out, "-5");
+  }));
+
+test("an input that never ends is read as far as a value may go, and no further", () =>
+  withStand(async ({ edge, askWith }) => {
+    let given = 0;
+    const piece = new Uint8Array(1024 * 1024);
+    const input = (async function* () {
+      for (; given < 1000; given += 1) yield piece;
+    })();
+    const { code, err } = await askWith({ input }, "put", "a", "-");
+    assert.is(code, 2);
+    assert.match(err, /value-too-large/);
+    assert.ok(given < 100, "a value has at most 32 MiB");
+    await withFolder(async (folder) => {
+      const file = path.join(folder, "large.bin");
+      fs.writeFileSync(file, "");
+      fs.truncateSync(file, 5 * 1024 ** 3);
+      const large = await askWith({}, "put", "a", `@${file}`);
+      assert.is(large.code, 2);
+      assert.match(large.err, /value-too-large/);
+    });
+    assert.is((await edge.ask("/v1/kv/default/a")).status, 404);
+  }));
+
+test("an output that cannot be written is told, and is exit code 1", () =>
+  withFolder(async (folder) => {
+    const file = path.join(folder, "read-only");
+    fs.writeFileSync(file, "");
+    // Opened for reading, so that each write to it fails, as on a full disk.
+    const output = fs.openSync(file, "r");
+    const words = ["--import", "tsx", "src/cli.ts", "config", "show"];
+    const { status, stderr } = spawnSync(process.execPath, words, {
+      stdio: ["ignore", output, "pipe"],
+      encoding: "utf8",
+    });
+    fs.closeSync(output);
+    assert.is(status, 1);
+    assert.match(stderr, /error: The output could not be written/);
+    assert.match(stderr, /EBADF/);
   }));
 
 test("a key that is not there is exit code 3, with nothing on the standard output", () =>

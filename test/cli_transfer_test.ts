@@ -97,7 +97,7 @@ test("lines arrive in pieces of any size, and the last needs no line end", () =>
   }));
 
 test("an import that meets a bad line stores all before it, and says where to go on", () =>
-  withStand(async ({ ask }) =>
+  withStand(async ({ ask, edge }) =>
     withFolder(async (folder) => {
       const lines = Array.from({ length: 500 }, (_, index) => ({ key: `k${index}`, value: "v" }));
       const file = path.join(folder, "keys.ndjson");
@@ -109,8 +109,13 @@ test("an import that meets a bad line stores all before it, and says where to go
       assert.match(err, /why: +Line 450 of .*keys\.ndjson: The field 'vlaue' is not known\./);
       assert.match(err, new RegExp(`hint: .*quorate import --from-line 450 ${file}`));
       assert.is((await ask("count")).out, "449\n");
+      // Where to is a part of it: taken as it is, it must not go on in another namespace.
+      const url = `http://${edge.authority}/`;
+      const elsewhere = await ask("import", file, "-n", "default", "--url", url, "-w", "1");
+      const words = `--from-line 450 --url ${url} -n default -w 1 ${file}`;
+      assert.match(elsewhere.err, `quorate import ${words}`);
       fs.writeFileSync(file, ndjson(lines));
-      assert.is((await ask("import", "--from-line", "450", file)).code, 0);
+      assert.is((await ask("import", ...words.split(" "))).code, 0);
       assert.is((await ask("count")).out, "500\n");
     }),
   ));
