@@ -169,6 +169,7 @@ test("G6, P8: after a cut nothing is forgotten because the other node has just f
     },
     ...{ isUp: () => true, hasData: () => true, clearedAt: () => 0, handOn: async () => ({}) },
     ...{ random: new SimRandom(1), limits },
+    whole: async () => {},
   });
   rounds.begin();
   for (let step = 0; step < 60; step += 1) await clock.advance(50);
