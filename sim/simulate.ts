@@ -84,6 +84,7 @@ const readyMsMax = 120_000;
 const hintMsMax = 240_000;
 const moveMsMax = 240_000;
 const purgeMsMax = 240_000;
+const fillMsMax = 240_000;
 /** So many changes of the members a run has that is to have many. */
 const movesMin = 3;
 /** A write waits so long for room in a store, whatever its client was told meanwhile. */
@@ -357,6 +358,8 @@ class World {
       return;
     }
     if (!(await this.#converged("before anything was read"))) return;
+    // What still lacks data then cannot be read at `all`, and is found by that.
+    await this.#until(() => this.#isFilled, fillMsMax);
     for (const place of this.#whole) await this.#finalWrite(place);
     const finals = await this.#finalReads(this.#clients, this.#workload.keys);
     const madeKeys = this.#changes.keys.map(({ key }) => key);
@@ -450,6 +453,13 @@ class World {
   /** T8: a number is forgotten once every member has told that nothing is left under it. */
   get #isPurged(): boolean {
     return !this.#isWhole || this.#whole.every(({ node }) => node && deletedOf(node) === 0);
+  }
+
+  /** I4: whoever has lost something is filled; of what has one replica alone an operator decides. */
+  get #isFilled(): boolean {
+    return this.#whole.every(
+      ({ node }) => node?.repair().lacking.every(({ n }) => n === 1) === true,
+    );
   }
 
   get #workloadKeys(): readonly SimKey[] {
