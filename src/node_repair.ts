@@ -10,7 +10,7 @@
  * replica may lack: a coordinator dies before it has kept a hint, a disk loses a page.
  *
  *     cut log -> all partitions      one after the other, beside the rest
- *     marks   -> marked partitions   first
+ *     marks   -> marked partitions   first; in turn with the rest where that was broken off before
  *     turn    -> all partitions      once in a period (`repair_schedule`)
  *
  * Invariants
@@ -136,6 +136,7 @@ export class RepairRounds {
   #keepingMarks: Promise<void> | undefined;
   /** That all is whole is being written down, or is. */
   #tellingWhole: Promise<void> | undefined;
+  #isRetryNext = false;
   /** Marks that are compared now. */
   readonly #marksUnderWay = new Set<Mark>();
   /** When those are tried again whose comparison was broken off. */
@@ -263,21 +264,42 @@ export class RepairRounds {
 
   /** Begins what is due, as much as may be under way. */
   #fill(): void {
-    const { clock, isUp, hasData, limits, store } = this.#parts;
+    const { limits } = this.#parts;
     this.#follow();
     for (const mark of this.#marks.all()) {
       if (this.#running.size >= limits.partitionsMax) return;
-      this.#beginMarked(mark);
+      if (!this.#markRetriesMs.has(mark)) this.#beginMarked(mark);
     }
-    // What this node lacks would be pulled into the reserve of its disk.
-    if (store.isDiskLow) return;
+    // However many cannot be compared, they must not keep the others waiting.
     while (!this.#isClosed && this.#running.size < limits.partitionsMax) {
-      const isPossible = ({ nodeId, partition, n }: Visit): boolean =>
-        isUp(nodeId) && hasData(partition, n);
-      const next = this.#schedule.begin(clock.monotonicMs(), isPossible);
-      if (next === undefined) return;
-      void this.#visit(next.visit, next.wasAsked ? "asked" : "scheduled");
+      this.#isRetryNext = !this.#isRetryNext;
+      const hasBegun = this.#isRetryNext
+        ? this.#beginRetry() || this.#beginDue()
+        : this.#beginDue() || this.#beginRetry();
+      if (!hasBegun) return;
     }
+  }
+
+  /** The mark that waits longest of those whose comparison was broken off. */
+  #beginRetry(): boolean {
+    const nowMs = this.#parts.clock.monotonicMs();
+    return this.#marks
+      .all()
+      .filter((mark) => this.#retryMsOf(mark) <= nowMs)
+      .sort((one, other) => this.#retryMsOf(one) - this.#retryMsOf(other))
+      .some((mark) => this.#beginMarked(mark));
+  }
+
+  #beginDue(): boolean {
+    const { clock, isUp, hasData, store } = this.#parts;
+    // What this node lacks would be pulled into the reserve of its disk.
+    if (store.isDiskLow) return false;
+    const isPossible = ({ nodeId, partition, n }: Visit): boolean =>
+      isUp(nodeId) && hasData(partition, n);
+    const next = this.#schedule.begin(clock.monotonicMs(), isPossible);
+    if (next === undefined) return false;
+    void this.#visit(next.visit, next.wasAsked ? "asked" : "scheduled");
+    return true;
   }
 
   async #visit(visit: Visit, why: RepairReason): Promise<void> {
@@ -321,41 +343,43 @@ export class RepairRounds {
     return true;
   }
 
-  #beginMarked(mark: Mark): void {
-    const { clock, topology, isUp, hasData, store, self } = this.#parts;
-    if (this.#marksUnderWay.has(mark) || clock.monotonicMs() < this.#retryMsOf(mark)) return;
+  /** Whether it could. */
+  #beginMarked(mark: Mark): boolean {
+    const { topology, isUp, hasData, store, self } = this.#parts;
+    if (this.#marksUnderWay.has(mark)) return false;
     const { partition, n } = mark;
     const replicas = replicasOf(topology(), partition, n);
     const isMarked = ({ storeId }: Member): boolean => storeId === mark.storeId;
     const target = replicas.find(isMarked);
     // One that is copied to is no replica to compare with yet.
-    if (target === undefined && writeSetsOf(topology(), partition, n).flat().some(isMarked)) return;
+    if (target === undefined && writeSetsOf(topology(), partition, n).flat().some(isMarked))
+      return false;
     if (!isIn(replicas, self.nodeId)) {
-      this.#handOn(
+      return this.#handOn(
         mark,
         replicas.filter((replica) => replica !== target),
       );
-      return;
     }
-    if (!hasData(partition, n)) return;
+    if (!hasData(partition, n)) return false;
     const isOwn = target?.nodeId === self.nodeId;
     // What this node lacks would be pulled into the reserve of its disk.
-    if (isOwn && store.isDiskLow) return;
+    if (isOwn && store.isDiskLow) return false;
     // Where it is none any more, whoever holds the partition now may lack what was kept for it.
     const others = isOwn || target === undefined ? replicas : [target];
     const nodeIds = others.map(({ nodeId }) => nodeId).filter((nodeId) => nodeId !== self.nodeId);
-    if (!nodeIds.every(isUp)) return;
+    if (!nodeIds.every(isUp)) return false;
     this.#marksUnderWay.add(mark);
     void this.#repairMarked(mark, nodeIds).finally(() => this.#marksUnderWay.delete(mark));
+    return true;
   }
 
   /**
    * Only a replica can compare. All others of the partition are told, for nobody knows here which of them has
    * what was missed; until all have the mark it stays here too.
    */
-  #handOn(mark: Mark, others: readonly Member[]): void {
+  #handOn(mark: Mark, others: readonly Member[]): boolean {
     const { isUp, report, handOn } = this.#parts;
-    if (!others.every(({ nodeId }) => isUp(nodeId))) return;
+    if (!others.every(({ nodeId }) => isUp(nodeId))) return false;
     this.#marksUnderWay.add(mark);
     this.#marks.begin(mark);
     Promise.all(others.map(({ nodeId }) => handOn(nodeId, mark)))
@@ -369,6 +393,7 @@ export class RepairRounds {
         },
       )
       .finally(() => this.#marksUnderWay.delete(mark));
+    return true;
   }
 
   /**
@@ -398,8 +423,9 @@ export class RepairRounds {
     this.#markRetriesMs.set(mark, this.#parts.clock.monotonicMs() + markRetryMs);
   }
 
+  /** Infinity: it was not broken off yet. */
   #retryMsOf(mark: Mark): number {
-    return this.#markRetriesMs.get(mark) ?? 0;
+    return this.#markRetriesMs.get(mark) ?? Number.POSITIVE_INFINITY;
   }
 
   async #repairMarked(mark: Mark, nodeIds: readonly string[]): Promise<void> {
@@ -407,7 +433,7 @@ export class RepairRounds {
     this.#marks.begin(mark);
     for (const nodeId of nodeIds) {
       if (await this.#compare({ partition, n, nodeId }, "marked")) continue;
-      // The turns of the others come first: one that cannot be compared must not keep them waiting.
+      // One that cannot be compared must not keep the others waiting.
       this.#retryLater(mark);
       return;
     }

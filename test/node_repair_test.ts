@@ -272,6 +272,24 @@ test("P5: marks whose comparison is refused again and again keep no other pair f
   await store.close();
 });
 
+test("P5: more marks that are refused than can be tried in a while keep neither a pair nor another mark from its turn", async () => {
+  const { clock, store, rounds, walked } = await markedRounds(async () => {
+    if ([0, 1].includes(walked.at(-1) ?? -1)) throw new QuorateError("not-ready", "Not here.");
+  });
+  for (let index = 0; index < 100; index += 1) {
+    rounds.mark(index % 2, 3, index.toString(16).padStart(32, "f"));
+  }
+  await clock.advance(10_000);
+  rounds.ask(({ partition }) => partition === 2);
+  rounds.mark(3, 3, other.storeId);
+  await clock.advance(10_000);
+  assert.ok(walked.includes(2), "what was asked for");
+  assert.ok(walked.includes(3), "what is marked since");
+  assert.is(rounds.markCount, 100);
+  await rounds.close();
+  await store.close();
+});
+
 test("a mark is durable: a later run of the node compares what it stands for", async () => {
   const { clock, store, rounds, state } = await markedRounds();
   state.isUp = false;
