@@ -138,6 +138,8 @@ interface Peer {
   addresses: readonly string[];
   epoch: number;
   load: Readonly<Record<string, number>>;
+  /** The start and the beat of which it told that itself: others may have told of the beat before. */
+  told: { readonly boot: number; readonly beat: number };
   directMs: number | undefined;
   /** What was last reported. */
   stateTold: Liveness;
@@ -283,7 +285,10 @@ export class Gossip {
     if (heartbeat.boot < this.#bootOf(heartbeat.nodeId)) return;
     if (peer !== undefined) {
       peer.directMs = this.#parts.clock.monotonicMs();
-      if (this.#learn(heartbeat)) {
+      this.#learn(heartbeat);
+      const { boot, beat } = heartbeat;
+      if (boot > peer.told.boot || (boot === peer.told.boot && beat > peer.told.beat)) {
+        peer.told = { boot, beat };
         peer.load = heartbeat.load;
         peer.epoch = Math.max(peer.epoch, heartbeat.epoch);
       }
@@ -291,22 +296,21 @@ export class Gossip {
     for (const rumour of heartbeat.rumours) this.#learn(rumour);
   }
 
-  /** Takes what is newer; answers whether it was. */
-  #learn({ nodeId, boot, beat, addresses }: Rumour): boolean {
+  /** Takes what is newer. */
+  #learn({ nodeId, boot, beat, addresses }: Rumour): void {
     if (nodeId === this.#parts.nodeId) {
       if (boot > this.#parts.boot) this.#parts.ports.outdated(boot);
-      return false;
+      return;
     }
     const peer = this.#peers.get(nodeId);
-    if (peer === undefined || boot < this.#bootOf(nodeId)) return false;
-    if (boot === peer.boot && beat <= peer.beat) return false;
+    if (peer === undefined || boot < this.#bootOf(nodeId)) return;
+    if (boot === peer.boot && beat <= peer.beat) return;
     const nowMs = this.#parts.clock.monotonicMs();
     if (boot > peer.boot && peer.boot > 0) peer.detector.restarted(nowMs);
     else peer.detector.arrived(nowMs);
     if (boot > peer.boot) this.#move(peer, boot, addresses);
     peer.boot = boot;
     peer.beat = beat;
-    return true;
   }
 
   #move(peer: Peer, boot: number, addresses: readonly string[]): void {
@@ -423,6 +427,7 @@ export class Gossip {
         addresses,
         epoch: 0,
         load: {},
+        told: { boot: 0, beat: 0 },
         directMs: undefined,
         stateTold: "alive",
         isProbed: false,

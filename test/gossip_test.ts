@@ -318,6 +318,26 @@ test("Gossip: an old rumour, or one that comes twice, is no sign of life", async
   assert.not.ok(cluster.states(0) === "alive", cluster.states(0));
 });
 
+test("Gossip: what a node tells of itself is taken also where others told of that beat before", async () => {
+  const cluster = new Cluster(3);
+  await cluster.clock.advance(3000);
+  const { gossip } = cluster.node(0);
+  const common = { kind: "heartbeat", clusterId, epoch: 1, boot: 1, addresses: [] };
+  const hear = (from: number, beat: number, moveFilled: number, rumours: unknown[] = []) =>
+    gossip.handle("heartbeat", {
+      ...{ ...common, nodeId: idOf(from), beat, rumours },
+      load: { moveFilled },
+    });
+  // The way through another node is the shorter one, at every beat.
+  for (const beat of [50, 51, 52]) {
+    await hear(1, beat, 0, [{ nodeId: idOf(2), boot: 1, beat, addresses: [] }]);
+    await hear(2, beat, beat);
+    assert.is(cluster.view(0, 2).load["moveFilled"], beat);
+  }
+  await hear(2, 51, 51);
+  assert.is(cluster.view(0, 2).load["moveFilled"], 52, "late words are old ones");
+});
+
 test("Gossip: a newer epoch that is heard of leads to fetching that document, once", async () => {
   const cluster = new Cluster(3);
   await cluster.clock.advance(3000);
