@@ -143,6 +143,7 @@ export class RepairRounds {
   readonly #markRetriesMs = new WeakMap<Mark, number>();
   #cancel: () => void = () => {};
   #isClosed = false;
+  #isRetryNext = false;
 
   constructor(parts: RepairRoundsParts) {
     this.#parts = parts;

@@ -115,6 +115,7 @@ export class NodeReplicas {
       onLost: (heard) => this.#loss.found(heard),
       partitions: ring.partitions,
       othersOf: (partition) => this.#topology().othersOf(partition),
+      othersByN: (partition) => this.#topology().othersByN(partition),
       isDown: (nodeId) =>
         !cluster.peers.isOpen(nodeId) && cluster.peers.seekingMs(nodeId) >= handshakeWaitMs,
     });

@@ -16,6 +16,7 @@ import {
   type Member,
   pairNumber,
   replicasOf,
+  sizesInUse,
   type Topology,
   writeSetsOf,
 } from "./topology.ts";
@@ -111,5 +112,14 @@ export class TopologyView implements ReplicaTopology {
       this.#others.set(partition, others);
     }
     return others;
+  }
+
+  /** The other replicas of a partition for each n in use of which this node is one, where there are others. */
+  othersByN(partition: number): readonly (readonly string[])[] {
+    return sizesInUse(this.topology)
+      .filter((n) => this.isReplica(partition, n, "write"))
+      .map((n) => this.members(partition, n).map(({ nodeId }) => nodeId))
+      .map((nodeIds) => nodeIds.filter((nodeId) => nodeId !== this.#ownNodeId))
+      .filter((nodeIds) => nodeIds.length > 0);
   }
 }

@@ -6,7 +6,7 @@
  * it had come can. Until they have told, it answers nothing; until it has compared what it may lack,
  * its answers do not count.
  *
- *     start --told by every other replica that is up, and one--> told --compared likewise--> whole
+ *     start --told by every other replica that is up, and one--> told --compared likewise, for each n--> whole
  *       \--one remembers more than the store opened with: `isLost`, it was rolled back
  *
  * Whether what a store that was rolled back holds is worth anything is told by `losses`: it fills.
@@ -43,6 +43,11 @@ export interface StandingOptions {
   readonly partitions: number;
   /** The other replicas of a partition, by node id. */
   readonly othersOf: (partition: number) => readonly string[];
+  /**
+   * The same for each n in use: who holds it for a larger n alone has nothing to compare for the smaller
+   * one. Default: one n.
+   */
+  readonly othersByN?: (partition: number) => readonly (readonly string[])[];
   /** Whether a node has not answered a handshake within 2 s of the first attempt. */
   readonly isDown: (nodeId: string) => boolean;
   /** A peer remembers more than the store opened with. */
@@ -143,7 +148,10 @@ export class Standings {
     }
     if (!this.#options.wasCut || this.#wasFree.has(partition)) return "whole";
     const compared = this.#compared.get(partition);
-    const isCompared = this.#isAnsweredBy(others, (nodeId) => compared?.has(nodeId) === true);
+    const sets = this.#options.othersByN?.(partition) ?? [others];
+    const isCompared = sets.every((set) =>
+      this.#isAnsweredBy(set, (nodeId) => compared?.has(nodeId) === true),
+    );
     return isCompared ? "whole" : "told";
   }
 

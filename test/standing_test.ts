@@ -12,16 +12,19 @@ function standings(
   change: {
     wasCut?: boolean;
     others?: readonly string[];
+    sets?: readonly (readonly string[])[];
     down?: string[];
     onLost?: (sequence: number) => void;
   } = {},
 ) {
   const { wasCut = false, others = ["b", "c"], down = [], onLost = () => {} } = change;
+  const { sets = [others] } = change;
   return new Standings({
     openedSequence: 100,
     wasCut,
     partitions: 1,
     othersOf: () => others,
+    othersByN: () => sets,
     isDown: (nodeId) => down.includes(nodeId),
     onLost,
   });
@@ -123,6 +126,22 @@ test("D3: after a cut, reads count when every other replica that is up, and one,
   down.push("c");
   assert.is(cut.of(0), "whole");
   assert.equal(cut.toCompare(0), []);
+});
+
+test("D3: for each n one of its replicas was compared: another one's may be up alone", () => {
+  const down = ["b", "c"];
+  const sets = [
+    ["b", "c"],
+    ["b", "c", "d", "e"],
+  ];
+  const cut = standings({ wasCut: true, others: sets[1] as string[], sets, down });
+  for (const nodeId of ["d", "e"]) {
+    cut.tell(nodeId, 0);
+    cut.compare(0, nodeId);
+  }
+  assert.is(cut.of(0), "told", "a majority of the first three may know more than it does");
+  cut.compare(0, "b");
+  assert.is(cut.of(0), "whole");
 });
 
 test("a standing never falls, whoever tells, is compared or comes back", () => {
