@@ -61,9 +61,9 @@ export async function recount(
         return !tellingKeys.has(namespaceNumber) || !index.isInPlace(tableKey);
       });
       if (gone.length > 0) await forget(gone);
+      await spend(items.reduce((sum, { record }) => sum + (record?.length ?? 0), 0));
       if (!more || last === undefined) break;
       start = successor(last);
-      await spend(items.reduce((sum, { record }) => sum + (record?.length ?? 0), 0));
     }
     isWhole = true;
     return true;

@@ -126,6 +126,19 @@ test("a recount that is broken off changes nothing", async () => {
   await store.close();
 });
 
+test("all that a recount reads is spent, to the last piece", async () => {
+  const { store } = await damaged();
+  const read = store.scan(partition, wide, { prefix: utf8Bytes(""), reverse: false, limit: 1000 });
+  const bytes = read.items.reduce((sum, { record }) => sum + (record?.length ?? 0), 0);
+  let spent = 0;
+  const spend = async (more: number): Promise<void> => {
+    spent += more;
+  };
+  assert.ok(await store.recount(partition, { spend, mayGoOn: () => true }));
+  assert.is(spent, bytes);
+  await store.close();
+});
+
 test("I4: the mark of a damage goes for one n and then for all, durably; more damage brings it back", async () => {
   const { store, open } = await damaged();
   store.scan(partition, wide, { prefix: utf8Bytes(""), reverse: false, limit: 1000 });
