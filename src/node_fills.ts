@@ -308,6 +308,9 @@ export class NodeFills {
     if (!isAt) return "another replica did not come to the highest watermark";
     // Before any record is taken: what is below it enters from these sources alone.
     if (watermark > none) await fences.adopt(partition, n, watermark);
+    // Of a round that was given up: it may be this one that has to lead another.
+    const promise = found.reduce((most, { state }) => highest(most, state.promise), none);
+    if (promise > fences.kept(partition, n).promise) await fences.promise(partition, n, promise);
     if (store.isDamaged(partition) && !(await this.#recounted(partition))) {
       return "the node is stopping";
     }

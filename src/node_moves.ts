@@ -518,9 +518,13 @@ export class NodeMoves {
   async #meet(pair: Pick<Holding, "partition" | "n">, source: PeerSide): Promise<Hlc> {
     const { fences } = this.#parts;
     const own = fences.of(pair.partition, pair.n).watermark;
-    const { watermark } = await source.state(pair, own, noFence.promise);
+    const { watermark, promise } = await source.state(pair, own, noFence.promise);
     if (watermark < own) throw new QuorateError("not-ready", "The source has a lower watermark.");
     if (watermark > noFence.watermark) await fences.adopt(pair.partition, pair.n, watermark);
+    // Of a round that was given up: it may be this one that has to lead another (G2).
+    if (promise > fences.kept(pair.partition, pair.n).promise) {
+      await fences.promise(pair.partition, pair.n, promise);
+    }
     return watermark;
   }
 

@@ -78,9 +78,14 @@ export class WatermarkRound {
     return { raised: plan.stamp };
   }
 
-  /** Every replica adopts the highest watermark, and promises (G2 (1), G5). */
-  fence({ adopt, stamp }: RoundPlan): Promise<States> {
-    return this.ask(adopt, stamp);
+  /**
+   * Every replica adopts the highest watermark, and promises (G2 (1), G5). This one first: what the others
+   * alone had promised it would not know of, and would lead no later round for.
+   */
+  async fence({ adopt, stamp }: RoundPlan): Promise<States> {
+    const { own, others } = this.#options;
+    const first = await this.ask(adopt, stamp, [own]);
+    return "why" in first ? first : this.ask(adopt, stamp, others);
   }
 
   /** Every replica stands by its promise (G2 (3)); compared with the begin by the caller. */
@@ -88,9 +93,12 @@ export class WatermarkRound {
     return this.ask(none, none);
   }
 
-  /** Asks all; what one of them lacks to take part is why there is no round. */
-  async ask(adopt: Hlc, promise: Hlc): Promise<States> {
-    const replicas = [this.#options.own, ...this.#options.others];
+  /** Asks them, by default all; what one of them lacks to take part is why there is no round. */
+  async ask(
+    adopt: Hlc,
+    promise: Hlc,
+    replicas: readonly RoundReplica[] = [this.#options.own, ...this.#options.others],
+  ): Promise<States> {
     const asked = await Promise.allSettled(replicas.map((replica) => replica.ask(adopt, promise)));
     const states: ReplicaState[] = [];
     for (const [index, told] of asked.entries()) {

@@ -206,6 +206,20 @@ test("G6: all are at the highest watermark before a record is taken, and what wa
   await close();
 });
 
+test("G2: it promises what its sources have: who leads the rounds has to know that one was given up", async () => {
+  const { fences, others, fills, isWhole, pass, close } = await stand();
+  const [second] = others;
+  for (let partition = 0; partition < partitions; partition += 1) {
+    await second.fences.promise(partition, 3, 70n as Hlc);
+  }
+  for (const one of others) await raise(one.fences, 50);
+  fills.begin();
+  await pass(3000);
+  assert.ok(isWhole());
+  assert.equal(fences.kept(0, 3), { promise: 70n, watermark: 50n });
+  await close();
+});
+
 test("G6: what it took below the watermark that the others never had gives way to what they hold", async () => {
   const { store, others, fills, isWhole, pass, close } = await stand();
   for (const one of others) {
@@ -459,6 +473,18 @@ test("G6: who joins a set is at the watermark of those that it copies before it 
   assert.ok(isFilled());
   assert.is(said, "covered");
   assert.equal(held(me.store), held(others[0].store));
+  await close();
+});
+
+test("G2: who joins a set promises what its sources have: who leads the rounds has to know that one was given up", async () => {
+  const { me, others, moves, pass, isFilled, close } = await joining(async () => {});
+  for (let partition = 0; partition < partitions; partition += 1) {
+    for (const { fences } of others) await fences.promise(partition, 3, 70n as Hlc);
+  }
+  moves.begin();
+  await pass(4000);
+  assert.ok(isFilled());
+  assert.equal(me.fences.kept(0, 3), { promise: 70n, watermark: 0n });
   await close();
 });
 

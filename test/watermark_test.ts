@@ -222,6 +222,18 @@ test("G4: a round that anything befalls raises nothing, and its promises stay", 
   assert.equal(await changed.run(), { why: "the topology has changed" });
 });
 
+test("G2: where its leader cannot keep its promise nobody else makes one: it would lead no round for that", async () => {
+  const { all, run } = round();
+  const [own] = all as [FakeReplica];
+  const { ask } = own;
+  own.ask = async (adopt, promise) => {
+    if (promise > 0n) throw new Error("its disk is full");
+    return ask.call(own, adopt, promise);
+  };
+  assert.match(((await run()) as { why: string }).why, "n1 does not take part");
+  for (const { fence } of all) assert.equal(fence, noFence);
+});
+
 test("G5: before they compare all adopt the highest watermark that one of them has", async () => {
   const { all, asked, run } = round();
   const watermark = hlcAt(startMs - 5000);
