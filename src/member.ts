@@ -6,7 +6,8 @@
  * What it is told is checked as the settings of `quorate serve` are, by the same table.
  *
  * Invariants
- * 1. Until the returned promise resolves nothing is left behind when it rejects: no port, no lock.
+ * 1. Until the returned promise resolves nothing is left behind when it rejects: no port, no lock. Neither
+ *    does `close`.
  * 2. The others can reach it until its last checkpoint is written.
  *
  * Effects: builds a node from the real capabilities; listens on a port.
@@ -87,8 +88,12 @@ export async function openMember(
   });
   let server: Server | undefined;
   const close = async (): Promise<void> => {
-    await node.close();
-    await server?.close();
+    try {
+      await node.close();
+    } finally {
+      // A store that has failed says so at its end, and the port is free all the same.
+      await server?.close();
+    }
   };
   try {
     const { host, port, insecure } = config;

@@ -5,15 +5,21 @@
  */
 
 import { existsSync } from "node:fs";
+import { createServer } from "node:net";
 import * as path from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { freePort } from "../bench/free_port.ts";
 import { TcpProxy } from "../chaos/proxy.ts";
 import { type Database, type OpenOptions, open } from "../mod.ts";
+import { silentReport } from "../src/capability.ts";
+import { openMember } from "../src/member.ts";
+import { openDisk, realClock, realRandom } from "../src/runtime.ts";
+import { MemoryTableDisk } from "../src/table_memory.ts";
 import { withFolder } from "./cli_harness.ts";
 import { pause } from "./real_cluster_harness.ts";
 import { rejectsSlug } from "./samples.ts";
+import { smallSettings } from "./store_harness.ts";
 
 const test = suite("member");
 const clusterSecret = "0123456789abcdef";
@@ -111,6 +117,36 @@ test("one that finds nobody says what it waits for, and leaves folder and port f
       const error = await rejectsSlug("not-ready", open(options));
       assert.match(error.detail, /does not serve after 300ms/);
     }
+  }));
+
+test("a member whose end fails leaves its port free", () =>
+  withFolder(async (folder) => {
+    const port = await freePort();
+    const openOne = async () =>
+      openMember(
+        { peers: [`127.0.0.1:${port}`], port, clusterSecret, bootstrapExpect: 1 },
+        async () => ({
+          ...{ clock: realClock, random: realRandom, report: silentReport },
+          disk: await openDisk(folder),
+          openTable: async () => {
+            const table = await new MemoryTableDisk().open();
+            table.close = () => Promise.reject(new Error("the table cannot be closed"));
+            return table;
+          },
+          settings: smallSettings,
+        }),
+      );
+    const member = await openOne();
+    await member.close().then(
+      () => assert.unreachable("its table cannot be closed"),
+      (error: Error) => assert.match(error.message, "cannot be closed"),
+    );
+    const next = createServer();
+    await new Promise<void>((resolve, reject) => {
+      next.once("error", reject);
+      next.listen(port, "127.0.0.1", resolve);
+    });
+    await new Promise((resolve) => next.close(resolve));
   }));
 
 test("what a member is told is checked before anything is made", () =>
