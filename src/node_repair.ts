@@ -136,7 +136,6 @@ export class RepairRounds {
   #keepingMarks: Promise<void> | undefined;
   /** That all is whole is being written down, or is. */
   #tellingWhole: Promise<void> | undefined;
-  #isRetryNext = false;
   /** Marks that are compared now. */
   readonly #marksUnderWay = new Set<Mark>();
   /** When those are tried again whose comparison was broken off. */
