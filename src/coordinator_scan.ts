@@ -112,7 +112,8 @@ export class ClusterScan {
     let asked = await this.#pages(partition, namespaceNumber, piece);
     for (let again = 0; again < asksAgainMax; again += 1) {
       if (asked.pages.length >= asked.needed || asked.document === undefined) break;
-      await this.#ports.learn(asked.document);
+      // Where it cannot be kept, they refuse once more, and that is what is told.
+      await this.#ports.learn(asked.document).catch(() => {});
       asked = await this.#pages(partition, namespaceNumber, piece);
     }
     const { pages } = asked;

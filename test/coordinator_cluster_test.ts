@@ -573,6 +573,20 @@ test("P1, T6: what goes on at a node that has left asks the one member that ther
   await cluster.close();
 });
 
+test("T2: a list whose newer document cannot be kept here fails as a read does", async () => {
+  const cluster = await Cluster.open(3);
+  for (const name of ["n2", "n3"]) {
+    Object.assign(cluster.node(name).state, { epoch: 2, changedAt: 2 });
+  }
+  const node = cluster.node("n1");
+  node.learn = () => {
+    throw new Error("ENOSPC");
+  };
+  await rejectsSlug("read-quorum-not-met", node.get("k"));
+  await rejectsSlug("read-quorum-not-met", node.keys());
+  await cluster.close();
+});
+
 test("L1, T3: a write that is no majority of the set to come is told as eventual", async () => {
   const cluster = await Cluster.open(3);
   for (const { state } of cluster.nodes) {
