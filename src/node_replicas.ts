@@ -41,7 +41,7 @@ import { TopologyView } from "./node_view.ts";
 import { markVote } from "./node_vote.ts";
 import { NodeWatermarks } from "./node_watermarks.ts";
 import type { DigestReply, ReadReply, ReplyFrom, ScanReply, WriteReply } from "./quorum_message.ts";
-import { Replica, type Replied } from "./replica.ts";
+import { Replica, type Replied, refusalOf } from "./replica.ts";
 import type { Ring } from "./ring.ts";
 import { Standings } from "./standing.ts";
 import type { Store } from "./store.ts";
@@ -457,6 +457,9 @@ export class NodeReplicas {
     try {
       const { from, ...reply } = await this.#ask(request);
       return { facts: factsOf(from), reply };
+    } catch (error) {
+      // In the words of a replica: whoever asks knows by them that nothing was written (P7).
+      return { facts: factsOf(this.replica.from(0, 1)), reply: refusalOf(error) };
     } finally {
       budget?.leave(bytes);
     }

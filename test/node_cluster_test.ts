@@ -802,7 +802,14 @@ test("T7: a cluster whose members all end while a node joins takes writes again,
   }
   for (const index of [0, 1, 2]) await town.start(index, 3);
   await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
-  await rejectsSlug("write-quorum-not-met", town.put(0, "k", "v"));
+  // P7: each of them has refused it.
+  const refused = await rejectsSlug("write-quorum-not-met", town.put(0, "k", "v"));
+  assert.is(refused.outcome, "none");
+  assert.equal(
+    refused.facts.replicas?.map(({ reason }) => reason?.includes("A node is joining")),
+    [true, true, true],
+  );
+  assert.is(town.at(0).hints().count, 0);
   await town.pass(20_000);
   await town.put(0, "k", "v");
   assert.is(await town.get(1, "k"), "v");
