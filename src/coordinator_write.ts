@@ -197,6 +197,12 @@ class OneWrite {
     return [replicas, other].every(({ length }) => this.#levelOf(length).isStrict);
   }
 
+  /** How many have to take it: of the set that needs more, while there are two (T3). */
+  get #needed(): number {
+    const { replicas, other = replicas } = this.#place;
+    return Math.max(this.#levelOf(replicas.length).needed, this.#levelOf(other.length).needed);
+  }
+
   /**
    * P1: a number is meant as it stands. Where fewer replicas than that are left, nothing is sent to them:
    * those of before refuse the epoch, and what is known by then is the outcome.
@@ -399,7 +405,7 @@ class OneWrite {
   }
 
   #error(decision: WriteDecision, outcome: Outcome): QuorateError {
-    const { needed } = this.#job.level;
+    const needed = this.#needed;
     const { acks } = this.#quorum;
     const slug = decision.kind === "failed" ? decision.slug : "write-quorum-not-met";
     const tookMs = Math.round(this.#ports.clock.monotonicMs() - this.#beganMs);

@@ -597,7 +597,9 @@ test("L1, T3: a write that is no majority of the set to come is told as eventual
   cluster.cut("n1");
   const { consistency } = await node.put("k", "w", { consistency: "one" });
   assert.is(consistency, "eventual", "two of three do not have it");
-  await rejectsSlug("write-quorum-not-met", node.put("k", "x"));
+  const { facts, detail } = await rejectsSlug("write-quorum-not-met", node.put("k", "x"));
+  assert.equal([facts.acks, facts.needed], [1, 2]);
+  assert.match(detail, "1 of 2 replicas");
   await cluster.close();
 });
 
