@@ -123,7 +123,11 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
   ];
   return {
     ...judgement,
-    segments: used.map((file) => ({ ...file, lastSequence: lastOf(scans, files, file.index) })),
+    segments: used.map((file) => {
+      // What was cut was given again, or will be: the segment is not needed for it.
+      const lastSequence = Math.min(lastOf(scans, files, file.index), judgement.last);
+      return { ...file, lastSequence };
+    }),
     nextIndex,
     tail: unmarkedTail(newest, judgement),
     applied,

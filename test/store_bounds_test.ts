@@ -69,6 +69,30 @@ for (const end of ["close", "kill"] as const) {
   });
 }
 
+test("a torn batch that was cut holds up no segment: there is no checkpoint after the other", async () => {
+  let world = newWorld();
+  const first = await openIn(world);
+  await put(first, "k");
+  await world.clock.advance(1000);
+  await Promise.all(Array.from({ length: 50 }, (_, number) => put(first, `k${number}`)));
+  world = after(world, "kill");
+  const path = world.disk.files().find((name) => name.endsWith(".wal")) as string;
+  const bytes = world.disk.bytesOf(path);
+  // The end of the body of the newest batch.
+  world.disk.flip(path, bytes.findLastIndex((byte) => byte !== 0) - 3);
+  for (let start = 0; start < 6; start += 1) {
+    const node = await openIn(world);
+    await world.clock.advance(1000);
+    const before = world.table.commitCount;
+    await world.clock.advance(10_000);
+    for (let turn = 0; turn < 10_000; turn += 1) await undefined;
+    const commits = world.table.commitCount - before;
+    assert.ok(commits <= 10, `${commits} commits while nothing was written`);
+    world = after(world, "kill");
+    void node;
+  }
+});
+
 test("the log of a node that holds nothing, and only covers the stamps that it gives, has a bound as well", async () => {
   const clock = new SimClock();
   const disk = new SimDisk({ isRecorded: false });
