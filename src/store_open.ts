@@ -22,7 +22,7 @@ import { type Recovered, recover } from "./store_recover.ts";
 import type { Table } from "./table.ts";
 import type { Origin } from "./version.ts";
 import { segmentBytesDefault, Wal } from "./wal.ts";
-import { removeBlank } from "./wal_open.ts";
+import { eraseUnread, removeBlank } from "./wal_open.ts";
 import { walFolder } from "./wal_segment.ts";
 
 const memtableBytesDefault = 16 * 1024 * 1024;
@@ -133,6 +133,7 @@ export async function beginStore(
   }
   // A log that goes on behind it hides the cut from the next start.
   if (wal.torn !== undefined && owner.isOnlyCopy === false) await owner.cut?.();
+  await eraseUnread(disk, wal.unread);
   // Not before the marks are durable: they may tell of a segment that is gone.
   await removeBlank(disk, wal.blank);
   // The table's file may be new: its name has to be durable before the log forgets anything.

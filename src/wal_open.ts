@@ -6,7 +6,7 @@
  *
  * Invariants
  * 1. An entry is handed on only from a batch whose header and body have good checksums.
- * 2. Nothing is changed on the disk, except that a torn tail is copied to `aside/` and unfinished
+ * 2. `recoverWal` changes nothing on the disk, except that a torn tail is copied to `aside/` and unfinished
  *    spare segments are removed. So a loss is found by every start until its marks are durable.
  * 3. Memory: one segment's bytes, and a copy of each batch from which an entry was handed on.
  *
@@ -55,6 +55,13 @@ export interface Recovery extends Judgement {
   readonly missing: readonly string[];
   /** Segments that were made ready and never used: for `removeBlank`, when what is missing is marked. */
   readonly blank: readonly { readonly name: string }[];
+  /** Blocks of the torn end that could not be read: for `eraseUnread`, before the log goes on behind them. */
+  readonly unread: readonly BlockPlace[];
+}
+
+interface BlockPlace {
+  readonly name: string;
+  readonly offset: number;
 }
 
 interface BatchBody {
@@ -69,6 +76,7 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
   const scans: SegmentScan[] = [];
   const files: { readonly index: number; readonly name: string }[] = [];
   const cut: { readonly at: number; readonly bytes: number }[] = [];
+  const unread: BlockPlace[] = [];
   const slab = new Slab();
   let buffer = emptyBytes;
   let applied = 0;
@@ -80,7 +88,7 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
       await disk.remove(path);
       continue;
     }
-    const bytes = await readFile(disk, path, buffer);
+    const bytes = await readFile(disk, path, { buffer, unread });
     if (bytes.buffer !== buffer.buffer) buffer = bytes;
     const scan = scanSegment(bytes, (batch, body) => {
       const last = batch.first + batch.count - 1;
@@ -133,6 +141,12 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
     applied,
     missing,
     blank,
+    unread:
+      torn === undefined
+        ? []
+        : unread.filter(({ name, offset }) => {
+            return name === files[torn.segment]?.name && offset >= torn.offset;
+          }),
   };
 }
 
@@ -157,6 +171,22 @@ export async function removeBlank(
 }
 
 /**
+ * What was cut because it could not be read must not come back as it was: the sequences in it are given again,
+ * and it would be taken for what has them. @throws what the disk does
+ */
+export async function eraseUnread(disk: Disk, blocks: readonly BlockPlace[]): Promise<void> {
+  for (const { name, offset } of blocks) {
+    const file = await disk.open(name, "write");
+    try {
+      await file.write(new Uint8Array(blockBytes), offset);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+/**
  * A segment is only made ready while the one before it is in use: an unused one behind all others, without
  * the one before it, tells that the newest segment of the log is gone. (One among them was in use as
  * well: its batches were not durable, were copied by the next start, and went with the power.)
@@ -170,11 +200,11 @@ function missingBefore(
     .map(({ index }) => `The log's segment '${segmentName(index - 1)}', its newest, is missing.`);
 }
 
-/** The bytes of a whole file, in `buffer` where it is large enough. */
-export async function readFile(
+/** The bytes of a whole file, in `buffer` where it is large enough; `unread` gets the blocks that it lacks. */
+async function readFile(
   disk: Disk,
   path: string,
-  buffer: Uint8Array = emptyBytes,
+  { buffer, unread }: { readonly buffer: Uint8Array; readonly unread: BlockPlace[] },
 ): Promise<Uint8Array> {
   const file = await disk.open(path, "read");
   try {
@@ -187,7 +217,7 @@ export async function readFile(
       );
     }
     const bytes = size <= buffer.length ? buffer.subarray(0, size) : new Uint8Array(size);
-    const read = await readBytes(file, bytes);
+    const read = await readBytes(file, bytes, (offset) => unread.push({ name: path, offset }));
     return bytes.subarray(0, read);
   } finally {
     await file.close();
@@ -199,7 +229,11 @@ export async function readFile(
  * damaged ones: what is in the others is believed, and a start is not refused for ever.
  * @throws EIO where none can be read
  */
-async function readBytes(file: DiskFile, bytes: Uint8Array): Promise<number> {
+async function readBytes(
+  file: DiskFile,
+  bytes: Uint8Array,
+  onUnread: (offset: number) => void,
+): Promise<number> {
   try {
     return await file.read(bytes, 0);
   } catch (error) {
@@ -211,8 +245,11 @@ async function readBytes(file: DiskFile, bytes: Uint8Array): Promise<number> {
       const count = await file.read(block, at).catch((why: unknown) => {
         if (systemErrorCode(why) !== "EIO") throw why;
       });
-      if (count === undefined) block.fill(unreadableByte);
-      else whole += 1;
+      if (count !== undefined) whole += 1;
+      else {
+        block.fill(unreadableByte);
+        onUnread(at);
+      }
       read = at + (count ?? block.length);
     }
     if (whole === 0) throw error;
@@ -252,7 +289,8 @@ function unmarkedTail(newest: BatchBody | undefined, judgement: Judgement): read
 /** Copies a torn tail to a file of its own before the segment is used again (D2). */
 async function keepAside(options: RecoveryOptions, name: string, offset: number): Promise<void> {
   const { disk, report } = options;
-  const bytes = (await readFile(disk, name)).subarray(offset);
+  const whole = await readFile(disk, name, { buffer: emptyBytes, unread: [] });
+  const bytes = whole.subarray(offset);
   report.sometimes("wal: torn tail cut");
   report.log(
     "warn",

@@ -11,6 +11,7 @@ import * as assert from "uvu/assert";
 import { type CallFault, SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
 import { equal, utf8Bytes } from "../src/bytes.ts";
+import type { DiskFile } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
 import type { QuorateNode } from "../src/node.ts";
 import { Ring } from "../src/ring.ts";
@@ -330,6 +331,57 @@ fault("P8: a block of the log that cannot be read costs no more than a damaged o
   }
   assert.ok((told["marked"] ?? 0) > 0 && (told["whole"] ?? 0) > 0, JSON.stringify(told));
 });
+
+/** A disk that cannot read one block of a file for now. */
+function without(disk: SimDisk, path: string, block: number): SimDisk {
+  const open = async (name: string, mode: "read" | "write" | "create"): Promise<DiskFile> => {
+    const file = await disk.open(name, mode);
+    const read: DiskFile["read"] = async (target, position) => {
+      const end = position + target.length;
+      if (name === path && position < (block + 1) * blockBytes && end > block * blockBytes) {
+        throw Object.assign(new Error("EIO: read"), { code: "EIO" });
+      }
+      return file.read(target, position);
+    };
+    return new Proxy(file, {
+      get: (of, key) => (key === "read" ? read : boundOf(of, key)),
+    });
+  };
+  return new Proxy(disk, { get: (of, key) => (key === "open" ? open : boundOf(of, key)) });
+}
+
+function boundOf(of: object, key: string | symbol): unknown {
+  const value: unknown = Reflect.get(of, key, of);
+  return typeof value === "function" ? value.bind(of) : value;
+}
+
+fault(
+  "D2: what a start could not read, and cut, does not come back over what was written since",
+  async () => {
+    const world = newWorld({ seed: 8 });
+    const ledger = new Ledger();
+    const first = await openIn(world);
+    for (const key of ["a", "b", "c"]) await write(first, key, ledger.attempt(key, "put", 20));
+    const dead = world.disk.kill();
+    const path = dead.files().find((name) => name.endsWith(".wal")) as string;
+    const block = batchBlocks(dead.bytesOf(path)).at(-1) as number;
+    const nowMs = world.clock.nowMs() + 1000;
+    const image = world.table.image;
+    const cut = newWorld({ seed: 9, nowMs, disk: without(dead, path, block), image });
+    const second = await openIn(cut);
+    for (const key of ["d", "e", "f"]) {
+      const attempt = ledger.attempt(key, "put", 20);
+      await write(second, key, attempt);
+      ledger.acknowledge(key, attempt.number);
+    }
+    const later = { seed: 10, nowMs: nowMs + 1000, image: cut.table.image };
+    const third = await openIn(newWorld({ ...later, disk: cut.disk.kill() }));
+    for (const key of ["d", "e", "f"]) {
+      assert.equal(await read(third, key), ledger.attempts.get(key)?.[0]?.value, key);
+    }
+    await third.close();
+  },
+);
 
 /** A disk of its own with the same files. */
 async function copyOf(disk: SimDisk): Promise<SimDisk> {
