@@ -289,16 +289,12 @@ async function replay(
   { meta, reached, empty }: Omit<Reached, "isRecounted">,
 ): Promise<Recovery> {
   const { disk, report, storeIdBytes, isOnlyCopy } = options;
-  let appliedSequence = meta.sequence;
   return recoverWal({
     disk,
     report,
     storeId: storeIdBytes,
     checkpointSequence: meta.sequence,
     apply: ({ partition, payload }, sequence) => {
-      // The tail that no mark covered stands twice in the log after the next start (D4).
-      if (sequence <= appliedSequence) return;
-      appliedSequence = sequence;
       if (sequence <= (reached[partition] ?? 0)) return;
       const change = parseChange(payload);
       const before = change && applyChange(index, empty, change, sequence);

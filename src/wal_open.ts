@@ -5,7 +5,9 @@
  * handed on as they are met, in order; the judgement over torn and lost comes when all were seen.
  *
  * Invariants
- * 1. An entry is handed on only from a batch whose header and body have good checksums.
+ * 1. An entry is handed on only from a batch whose header and body have good checksums; a copy of a batch is
+ *    not, but another one with the same sequences is: a process that stood still, and lost the folder
+ *    meanwhile, may have written to its segment when the next one had begun its own.
  * 2. `recoverWal` changes nothing on the disk, except that a torn tail is copied to `aside/` and unfinished
  *    spare segments are removed. So a loss is found by every start until its marks are durable.
  * 3. Memory: one segment's bytes, and a copy of each batch from which an entry was handed on.
@@ -40,7 +42,7 @@ export interface RecoveryOptions {
   readonly storeId: Uint8Array;
   /** Up to here the table has everything. */
   readonly checkpointSequence: number;
-  /** Gets every entry above the checkpoint; its payload is not written to again. */
+  /** Gets every entry above the checkpoint, once; its payload is not written to again. */
   readonly apply: (entry: WalEntry, sequence: number) => void;
 }
 
@@ -77,6 +79,8 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
   const files: { readonly index: number; readonly name: string }[] = [];
   const cut: { readonly at: number; readonly bytes: number }[] = [];
   const unread: BlockPlace[] = [];
+  /** By their first sequence: what tells the batches that were handed on. */
+  const given = new Map<number, number>();
   const slab = new Slab();
   let buffer = emptyBytes;
   let applied = 0;
@@ -95,8 +99,11 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
       if (batch.count === 0 || last <= checkpointSequence) return;
       // The buffer is used again; one copy of a batch costs less than one of each entry.
       const copy = slab.copy(body);
+      // The tail that no mark covered stands twice in the log after the next start (D4).
+      const isTwice = given.get(batch.first) === batch.bodyCrc;
+      given.set(batch.first, batch.bodyCrc);
       visitEntries(copy, (entry, at) => {
-        if (batch.first + at <= checkpointSequence) return;
+        if (isTwice || batch.first + at <= checkpointSequence) return;
         options.apply(entry, batch.first + at);
         applied += 1;
       });

@@ -38,6 +38,8 @@ export interface Batch {
   readonly count: number;
   readonly synced: number;
   readonly ceiling: bigint;
+  /** Tells a copy of a batch from another one with its sequences. */
+  readonly bodyCrc: number;
 }
 
 /** A batch whose header can be believed and whose body cannot. */
@@ -93,8 +95,8 @@ export function scanSegment(
       const partitions = batchPartitions(bytes, offset);
       bad.push({ offset, first: found.firstSequence, last, partitions });
     } else {
-      const { firstSequence: first, count, syncedSequence: synced, ceiling } = found;
-      intact.push({ batch: { offset, first, count, synced, ceiling }, body });
+      const { firstSequence: first, count, syncedSequence: synced, ceiling, bodyCrc } = found;
+      intact.push({ batch: { offset, first, count, synced, ceiling, bodyCrc }, body });
     }
     // Where a body is damaged, a disk may have put another batch: its blocks are looked at one by one.
     offset += body === undefined ? blockBytes : batchBytes(found.bodyBytes);
