@@ -50,13 +50,13 @@ export class TopologyView implements ReplicaTopology {
 
   /**
    * Whether this node is read, or written, for a partition: while that moves, others are written too, and what
-   * is left of a set that is lost is read by those who copy it.
+   * is left of a set that is lost is compared with by those who copy it, in both directions.
    */
   isReplica(partition: number, n: number, use: "read" | "write"): boolean {
     const isOwn = ({ nodeId }: Member): boolean => nodeId === this.#ownNodeId;
     if (this.members(partition, n).some(isOwn)) return true;
-    if (use === "read") return leftOf(this.topology, partition, n).some(isOwn);
-    return this.#otherSet(partition, n)?.some(isOwn) === true;
+    if (use === "write" && this.#otherSet(partition, n)?.some(isOwn) === true) return true;
+    return leftOf(this.topology, partition, n).some(isOwn);
   }
 
   document(): unknown {
@@ -105,10 +105,9 @@ export class TopologyView implements ReplicaTopology {
     let others = this.#others.get(partition);
     if (others === undefined) {
       const all = this.members(partition, 15).map(({ nodeId }) => nodeId);
-      const hasPart = (["read", "write"] as const).some((use) =>
-        this.isReplica(partition, 15, use),
-      );
-      others = hasPart ? all.filter((nodeId) => nodeId !== this.#ownNodeId) : [];
+      others = this.isReplica(partition, 15, "write")
+        ? all.filter((nodeId) => nodeId !== this.#ownNodeId)
+        : [];
       this.#others.set(partition, others);
     }
     return others;
