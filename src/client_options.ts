@@ -81,7 +81,7 @@ export interface ClientOptions extends ReadChoices, WriteChoices {
 }
 
 const requestKinds: kinds.KindsOf<RequestChoices> = {
-  namespace: kinds.text,
+  namespace: kinds.namespace,
   timeoutMs: kinds.whole(1, timeoutMsMax),
   consistency: kinds.consistency,
   signal: {
@@ -157,6 +157,16 @@ const operationTable: kinds.OptionTable = {
   call: "an operation of a batch",
   kinds: { kind: kinds.oneOf(Object.keys(operationTables)) },
 };
+
+const nameTable: kinds.OptionTable = {
+  call: "this call",
+  kinds: { namespace: kinds.namespace },
+};
+
+/** @throws `invalid-request` for a name that no namespace can have */
+export function checkNamespace(namespace: string): void {
+  kinds.checkOptions(nameTable, { namespace: namespace ?? null });
+}
 
 /** @throws `invalid-request` for an operation that says what it cannot */
 export function checkOperations(operations: readonly BatchOperation[]): void {

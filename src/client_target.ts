@@ -16,7 +16,7 @@
  */
 
 import { toBase64url, utf8OrUndefined } from "./bytes.ts";
-import type { Key, ListChoices } from "./client_options.ts";
+import { checkNamespace, type Key, type ListChoices } from "./client_options.ts";
 import { bytesField } from "./client_shapes.ts";
 import type { BytesName } from "./option_kinds.ts";
 
@@ -67,6 +67,8 @@ export function queryText(query: Query = {}): string {
   return parts.length === 0 ? "" : `?${parts.join("&")}`;
 }
 
+/** @throws `invalid-request` */
 export function namespacePath(name: string): string {
+  checkNamespace(name);
   return `/v1/namespaces/${encodeURIComponent(name)}`;
 }

@@ -95,6 +95,13 @@ export const text: OptionKind = {
   fits: (value) => typeof value === "string" && value !== "",
 };
 
+/** In the path of a URL any other name is another path: `..` is the one above. */
+const namespacePattern = /^[a-z0-9_-]{1,64}$/;
+export const namespace: OptionKind = {
+  what: "1 to 64 of a-z, 0-9, '-' and '_'",
+  fits: (value) => typeof value === "string" && namespacePattern.test(value),
+};
+
 export const flag: OptionKind = {
   what: "true or false",
   fits: (value) => typeof value === "boolean",

@@ -505,6 +505,30 @@ test("the caller's own signal ends a request, with its own reason", () =>
     },
   ));
 
+test("a namespace that a URL would take for a way up is refused before anything is sent", () =>
+  withEdge(async (client, edge) => {
+    await client.putNamespace("prod");
+    for (const namespace of ["..", ".", "a/b", "A", "a".repeat(65)]) {
+      for (const call of [
+        () => client.delete("namespaces/prod", { namespace }),
+        () => client.put("k", "v", { namespace }),
+        () => client.explain("k", { namespace }),
+        () => client.count({ namespace }),
+        () => client.putNamespace(namespace),
+        () => client.deleteNamespace(namespace),
+        async () => new QuorateClient({ namespace }),
+      ]) {
+        const error = await failureOf(call, "invalid-request");
+        assert.is(error.outcome, "none");
+      }
+    }
+    assert.equal(
+      (await client.namespaces()).map(({ name }) => name),
+      ["default", "prod"],
+    );
+    assert.is(edge.api.requests.length, 0);
+  }));
+
 test("what no header or key can carry is refused before anything is sent", () =>
   withEdge(async (client, edge) => {
     const bad: readonly (() => Promise<unknown>)[] = [
