@@ -42,7 +42,7 @@ export function errorDetail(failure: QuorateError, requestId: string): error.Err
     slug: failure.slug,
     title: failure.title,
     detail: failure.detail,
-    hint: facts.hint ?? "",
+    hint: facts.hint ?? slugTable[failure.slug].about,
     requestId,
     status: failure.status,
     ...(facts.outcome !== undefined && { outcome: outcomes[facts.outcome] }),

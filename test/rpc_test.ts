@@ -113,6 +113,7 @@ everywhere("an absent key is not_found with an ErrorDetail", async (kv) => {
   assert.is(detail.namespace, "default");
   assert.is(detail.requestId, "trace-7");
   assert.is(detail.status, 404);
+  assert.match(detail.hint, "never written", "what to do next, as a problem document says it");
   assert.is(error.metadata.get("quorate-request-id"), "trace-7");
 });
 
