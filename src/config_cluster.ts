@@ -48,7 +48,7 @@ export const clusterSettings: { readonly [K in ClusterField]: Setting<Config[K]>
   peers: {
     flag: "peers",
     ...cluster,
-    kind: kinds.list(kinds.address),
+    kind: kinds.someOf(kinds.address),
     default: [],
     defaultText: "none",
     meaning: "Members of the cluster to join, or those that begin it; this node may be among them.",

@@ -207,6 +207,18 @@ export function list<T>(item: Kind<T>): Kind<readonly T[]> {
   };
 }
 
+/** The same, and at least one of them: an empty one is a variable that was never filled. */
+export function someOf<T>(item: Kind<T>): Kind<readonly T[]> {
+  const any = list(item);
+  return {
+    ...any,
+    parse(given) {
+      const parsed = any.parse(given);
+      return "value" in parsed && parsed.value.length === 0 ? { error: "names nobody" } : parsed;
+    },
+  };
+}
+
 /** `64MiB`, `1000B`: the largest binary unit in which the number is whole. */
 export function showSize(bytes: number): string {
   for (const [unit, factor] of sizeUnits) {

@@ -95,7 +95,8 @@ test("every default is allowed by its own kind, and fits with the others", () =>
   const { config } = resolveConfig(nothing, "all");
   for (const name of settingNames) {
     const text = valueText(name, config[name]);
-    if (text === undefined) continue;
+    // Nobody is who there is without the setting, and not what it may say.
+    if (text === undefined || name === "peers") continue;
     const again = resolveConfig({ flags: { [settings[name].flag]: text }, environment: {} }, "all");
     assert.equal(again.config[name], config[name], name);
   }
@@ -223,6 +224,16 @@ test("validate() refuses limits that do not fit together, and says what would", 
   validate(configWith({ host: "0.0.0.0", insecure: true }));
   const small = { segmentBytes: 256 * KiB, memtableBytesMax: 128 * KiB, valueBytesMax: 128 * KiB };
   validate(configWith({ ...small, diskReserveBytes: 512 * KiB }));
+});
+
+test("peers that name nobody are refused: the node would be a cluster of its own", () => {
+  for (const peers of ["", " ", ","]) {
+    const refusal = refusalOf(() => resolveConfig({ ...nothing, flags: { peers } }, "serve"));
+    assert.is(refusal.detail, `--peers: '${peers}' names nobody.`);
+  }
+  const environment = { QUORATE_PEERS: "" };
+  const { config } = resolveConfig({ ...nothing, environment }, "serve");
+  assert.equal(config.peers, [], "a variable that is set to nothing is not set");
 });
 
 test("a secret is never shown: not as a value, not in the error about it", () => {
