@@ -263,11 +263,14 @@ function otherMethod(allow: string): Operation {
   };
 }
 
+const allMethods = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
+
 function unknownRoute(_context: HttpContext, exchange: Exchange): Reply {
   if (exchange.path === "*" && exchange.method === "OPTIONS") {
-    const allow = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
-    return { status: 204, headers: ["Allow", allow, "Cache-Control", "no-store"] };
+    return { status: 204, headers: ["Allow", allMethods, "Cache-Control", "no-store"] };
   }
+  // It names a host and no path, and no host is reached through a node.
+  if (exchange.method === "CONNECT") throw methodNotAllowed("CONNECT", exchange.path, allMethods);
   throw noSuchRoute(exchange.path);
 }
 

@@ -93,6 +93,9 @@ export function createHttp2(
     },
     onRequest,
   );
+  // These two node:http2 would refuse by itself, with an empty answer.
+  server.on("checkExpectation", onRequest);
+  server.on("connect", onRequest);
   server.on("session", onSession);
   // A broken session ends itself, with a GOAWAY that says why.
   server.on("sessionError", () => {});

@@ -3,6 +3,7 @@
  * and nothing else. Frames are written by hand, and time stands still unless a test moves it.
  */
 
+import * as http2 from "node:http2";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { eventually, RawConnection } from "./http_harness.ts";
@@ -152,5 +153,39 @@ for (const [name, bytes] of brokenFrames) {
     }, timeouts),
   );
 }
+
+server(
+  "server: what node:http2 would answer by itself, without a body, is answered as any request",
+  withServer(async ({ url, api }) => {
+    const ask = (headers: http2.OutgoingHttpHeaders, body?: string) =>
+      new Promise<{ readonly status: number; readonly text: string }>((resolve, reject) => {
+        const session = http2.connect(url);
+        session.on("error", reject);
+        const stream = session.request(headers, { endStream: body === undefined });
+        let status = 0;
+        let text = "";
+        stream.on("response", (head) => {
+          status = Number(head[":status"]);
+        });
+        stream.on("data", (chunk: Buffer) => {
+          text += chunk.toString();
+        });
+        stream.on("error", reject);
+        stream.on("close", () => {
+          session.destroy();
+          resolve({ status, text });
+        });
+        if (body !== undefined) stream.end(body);
+      });
+    // An expectation that nobody knows is not met, and does no harm, as over HTTP/1.1.
+    const path = "/v1/kv/default/expected";
+    const put = await ask({ ":method": "PUT", ":path": path, expect: "coffee" }, "v");
+    assert.is(put.status, 204, put.text);
+    assert.is(api.requests.length, 1);
+    const tunnel = await ask({ ":method": "CONNECT", ":authority": "localhost:1" });
+    assert.is(tunnel.status, 405);
+    assert.is(JSON.parse(tunnel.text).type, "/problems/method-not-allowed");
+  }),
+);
 
 server.run();
