@@ -43,6 +43,8 @@ const fillingShare = 0.5;
 /** Of its changes, how many delete one, and how many write in one. */
 const dropShare = 0.15;
 const fillShare = 0.25;
+/** A run may go on for minutes until its members have changed often enough. */
+const makesMax = 100;
 const keysAtOnceMax = 4;
 /** It is one of the last that are deleted or written in. */
 const madeLately = 5;
@@ -61,6 +63,7 @@ export class Changes {
   readonly #changes: Change[] = [];
   readonly #clients: Clients;
   readonly #isFilling: boolean;
+  #makes = 0;
   /** Namespaces whose making was acknowledged. */
   readonly #made: Made[] = [];
   /** Names of which somebody has asked that they be deleted. */
@@ -146,12 +149,13 @@ export class Changes {
       const { name } = chance.pick(this.#made.slice(-madeLately));
       if (at < dropShare) this.#drop(place, name);
       else this.#fill(name);
-    } else if (chance.happens(setShare)) {
+    } else if (chance.happens(setShare) || this.#makes >= makesMax) {
       const setting = settingLeast + number;
       this.#ask(place, "set", String(setting), (node) =>
         node.putNamespace(simNamespace, { valueBytesMax: setting }),
       );
     } else {
+      this.#makes += 1;
       const made = { name: `made-${number}`, n: this.#isFilling ? chance.pick([1, n]) : 1 };
       this.#ask(place, "make", made.name, async (node) => {
         await node.putNamespace(made.name, { n: made.n });

@@ -89,18 +89,20 @@ class Run {
 
   /** Never rejects. */
   async #operate(operation: BatchOperation): Promise<BatchResult> {
-    const { operations: _, ...shared } = this.#request;
+    const { operations: _operations, ...shared } = this.#request;
     try {
       const options = { ...shared, timeoutMs: this.#timeLeftMs(operation) };
       if (operation.kind === "put") {
         return { kind: "put", answer: await this.#requests.put({ ...options, ...operation }) };
       }
-      const asked = { ...options, key: operation.key };
+      const { key } = operation;
       if (operation.kind === "delete") {
-        return { kind: "delete", answer: await this.#requests.delete(asked) };
+        return { kind: "delete", answer: await this.#requests.delete({ ...options, key }) };
       }
-      if (this.#answeredBytes >= batchBytesMax) throw tooMuch(operation.key);
-      const answer = await this.#requests.get(asked);
+      if (this.#answeredBytes >= batchBytesMax) throw tooMuch(key);
+      // How durable writes have to be says nothing of what is read: only what stays is (W2).
+      const { durability: _durability, ...asked } = options;
+      const answer = await this.#requests.get({ ...asked, key });
       this.#answeredBytes += answer.record?.value.length ?? 0;
       return { kind: "get", answer };
     } catch (error) {

@@ -41,6 +41,7 @@ import type { Store } from "./store.ts";
 import { removeAll } from "./store_pieces.ts";
 import {
   isIn,
+  isSamePair,
   joinedAt,
   leftOf,
   type Member,
@@ -418,8 +419,8 @@ export class NodeMoves {
     let isDone = true;
     for (let partition = 0; partition < topology.partitions; partition += 1) {
       for (const n of sizesInUse(topology)) {
-        // What it would offer is not removed under another document: the round begins again under that.
-        if (topology !== this.#parts.topology()) return false;
+        // Where another document has others hold it, the round begins again under that.
+        if (!this.#isStill(topology, { partition, n })) return false;
         const sets = writeSetsOf(topology, partition, n);
         if (sets.some((set) => isIn(set, ownNodeId))) continue;
         // Those who come in the place of a set that is lost copy it from here first.
@@ -429,6 +430,12 @@ export class NodeMoves {
       }
     }
     return isDone;
+  }
+
+  /** A document that changes something else breaks nothing off: else policies that change often would, each time. */
+  #isStill(topology: Topology, pair: Pick<Holding, "partition" | "n">): boolean {
+    const present = this.#parts.topology();
+    return present === topology || isSamePair(topology, present, pair);
   }
 
   #holdsAny({ namespaces }: Topology, partition: number, n: number): boolean {
@@ -446,7 +453,7 @@ export class NodeMoves {
     for (const { number, policy } of topology.namespaces) {
       if (policy.n !== n) continue;
       // Under another document it may be this node's again.
-      if (topology !== this.#parts.topology()) return false;
+      if (!this.#isStill(topology, { partition, n })) return false;
       if (!(await this.#removeUnlessWanted(partition, number))) return false;
     }
     return true;

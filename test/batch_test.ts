@@ -1,6 +1,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { SimClock } from "../sim/clock.ts";
 import { type BatchOperation, batchBytesMax } from "../src/api.ts";
+import { type BatchPort, runBatch } from "../src/batch.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import type { QuorateError } from "../src/errors.ts";
 import { newWorld, openIn, requestId } from "./store_harness.ts";
@@ -72,6 +74,29 @@ test("an operation that begins after the batch's deadline is refused with outcom
   const { slug, outcome } = second.error as QuorateError;
   assert.equal([slug, outcome], ["timeout", "none"]);
   await node.close();
+});
+
+test("W2: what a batch reads is what stays, however durable its writes are asked to be", async () => {
+  const asked: unknown[] = [];
+  const note = (kind: string) => async (request: { readonly durability?: string }) => {
+    asked.push([kind, request.durability]);
+    throw new Error("nothing is kept here");
+  };
+  const requests = {
+    ...{ namespace: () => ({}), get: note("get"), put: note("put"), delete: note("delete") },
+  } as unknown as BatchPort;
+  const operations: BatchOperation[] = [
+    put("k", utf8Bytes("1")),
+    get("k"),
+    { kind: "delete", key: utf8Bytes("k") },
+  ];
+  const clock = new SimClock();
+  await runBatch({ clock, requests }, { ...shared, durability: "memory", operations });
+  assert.equal(asked, [
+    ["put", "memory"],
+    ["get", undefined],
+    ["delete", "memory"],
+  ]);
 });
 
 test.run();
