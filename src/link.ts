@@ -80,6 +80,8 @@ export class Link {
   /** In the order in which they are tried. */
   #addresses: readonly string[];
   #attempt = 0;
+  /** The one of the last attempt. */
+  #dialled: string | undefined;
   #stream: PeerStream | undefined;
   #channel: Channel | undefined;
   #other: Hello | undefined;
@@ -126,13 +128,18 @@ export class Link {
     if (isSame) return;
     this.#addresses = addresses;
     this.#attempt = 0;
+    // Where nobody is any more an attempt may hang for seconds.
+    const isElsewhere = this.#dialled === undefined || !addresses.includes(this.#dialled);
+    if (this.#other === undefined && isElsewhere) {
+      this.#channel?.end(new Error("it is reached elsewhere"));
+    }
     this.#hurry();
   }
 
   /**
-   * The node has come by itself, and so is there: the next attempt is made now. A stream to an earlier
-   * start of it leads nowhere, however open it looks: the machine or the way to it may have vanished
-   * without a word.
+   * The node has come by itself, and so is there, at the places that it tells: the next attempt is made
+   * now, or as soon as the one under way is over. A stream to an earlier start of it leads nowhere, however
+   * open it looks: the machine or the way to it may have vanished without a word.
    */
   met(other: Hello): void {
     if (this.#isClosed) return;
@@ -140,6 +147,7 @@ export class Link {
       this.#parts.report.sometimes("link: redialled to a later start");
       this.#channel?.end(new Error("the node was started again"));
     }
+    if (!this.isOpen && other.addresses.length > 0) this.reach(other.addresses);
     this.#hurry();
   }
 
@@ -198,6 +206,7 @@ export class Link {
     }
     const { clock, random, network, limits } = this.#parts;
     this.#attempt += 1;
+    this.#dialled = address;
     const nonce = random.bytes(nonceBytes);
     let nonces: Nonces | undefined;
     const cancelLate = clock.after(handshakeMsMax, () =>
@@ -275,10 +284,10 @@ export class Link {
     return startOf(this.#other) === this.#leaving;
   }
 
-  /** Whoever waits between two attempts makes the next one now. */
+  /** Whoever waits between two attempts makes the next one now; after one that is under way no long pause follows. */
   #hurry(): void {
-    if (this.#isClosed || this.#channel !== undefined) return;
     this.#pauseMs = pauseMsMin;
+    if (this.#isClosed || this.#channel !== undefined) return;
     this.#cancelPause();
     this.#dial();
   }

@@ -201,7 +201,6 @@ export class Peers {
     const accepted = new Accepted(this.#options, this.#limits, stream, {
       // A node that was away and dials can be dialled: requests to it need not wait for a pause.
       onProven: (other) => {
-        this.#found(other);
         this.#links.get(other.nodeId)?.met(other);
       },
       onLeaving: (other) => this.#links.get(other.nodeId)?.leave(startOf(other)),

@@ -7,7 +7,7 @@ import { SimClock } from "../sim/clock.ts";
 import { SimRandom } from "../sim/random.ts";
 import { silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
-import { type Hello, parseThird, provenFrame } from "../src/handshake.ts";
+import { type Hello, handshakeMsMax, parseThird, provenFrame } from "../src/handshake.ts";
 import type { Hlc } from "../src/hlc.ts";
 import type { PeerReply, PeerRequest } from "../src/message.ts";
 import { Peers } from "../src/peers.ts";
@@ -28,6 +28,8 @@ interface Given {
   readonly boot?: number;
   readonly start?: string;
   readonly program?: MemberProgram;
+  /** Where it listens, and says that it is reached. */
+  readonly address?: string;
 }
 
 const later: MemberProgram = { version: "2.0.0", lowest: 2, highest: 3, formats: {} };
@@ -53,7 +55,7 @@ class Node {
     letter: string,
     given: Given = {},
   ) {
-    this.address = `${letter}:1`;
+    this.address = given.address ?? `${letter}:1`;
     this.nodeId = letter.repeat(32);
     const own = "clusterId" in given ? given.clusterId : clusterId;
     this.peers = new Peers({
@@ -66,6 +68,7 @@ class Node {
       ports: {
         hello: () => ({
           ...helloOf(letter, own),
+          addresses: [this.address],
           boot: given.boot ?? 1,
           start: given.start ?? "first",
           protocol: given.program?.lowest ?? 1,
@@ -257,6 +260,62 @@ test("a node that was away for long and dials is dialled at once", async () => {
   await pass(clock, 20);
   assert.ok(b.peers.isOpen(a.nodeId));
   assert.ok(a.peers.isOpen(b.nodeId));
+});
+
+/** Takes connections, and says nothing: a machine that is gone, until TCP gives it up. */
+function listenSilently(network: MemoryNetwork, address: string): { readonly count: number } {
+  const dialled = { count: 0 };
+  network.listen(address, {
+    accept: () => {
+      dialled.count += 1;
+      const source = { next: () => new Promise<undefined>(() => {}) };
+      return { source, sink: { onFrame: () => {}, onEnd: () => {} } };
+    },
+  });
+  return dialled;
+}
+
+/** Passes time until somebody has just begun to dial an address where nobody answers. */
+async function passToDial(clock: SimClock, dialled: { readonly count: number }): Promise<void> {
+  const { count } = dialled;
+  for (let step = 0; step < 1000 && dialled.count === count; step += 1) await pass(clock, 20);
+  assert.is(dialled.count, count + 1);
+}
+
+test("a node that dials while an attempt to reach it hangs is dialled as soon as that is over", async () => {
+  const { clock, network, a, b } = await linked();
+  network.unlisten(b.address);
+  const dialled = listenSilently(network, b.address);
+  // The pauses have grown to seconds.
+  await pass(clock, 60_000);
+  await passToDial(clock, dialled);
+  network.listen(b.address, b.peers);
+  b.peers.setMembers([{ nodeId: a.nodeId, addresses: [a.address] }]);
+  await pass(clock, handshakeMsMax + 200);
+  assert.ok(b.peers.isOpen(a.nodeId));
+  assert.ok(a.peers.isOpen(b.nodeId));
+});
+
+test("a node that is elsewhere now is reached there at once, also while an attempt to the old place hangs", async () => {
+  const { clock, network, a, b } = await linked();
+  network.unlisten(b.address);
+  const dialled = listenSilently(network, b.address);
+  network.listen("b:2", b.peers);
+  await passToDial(clock, dialled);
+  a.peers.reach(b.nodeId, ["b:2"]);
+  await pass(clock, 20);
+  assert.ok(a.peers.isOpen(b.nodeId));
+});
+
+test("a later start that dials from elsewhere is reached there, also where the link to the old place looks open", async () => {
+  const { clock, network, a, b } = await linked();
+  network.vanish(b.address);
+  listenSilently(network, b.address);
+  const again = new Node({ clock, network }, "b", { boot: 2, start: "second", address: "b:2" });
+  again.peers.setMembers([{ nodeId: a.nodeId, addresses: [a.address] }]);
+  await pass(clock, 100);
+  const reply = await settled(clock, a.peers.request(b.nodeId, write(1), 1000), 20);
+  assert.equal([reply.kind, reply.from.boot], ["took", 2]);
 });
 
 /** Both have a link to the other. */
