@@ -71,6 +71,8 @@ export class Peers {
   readonly #deadlines: Deadlines;
   readonly #limits: ChannelLimits;
   readonly #links = new Map<string, Link>();
+  /** By node id: where `setMembers` was told last that it is reached. */
+  readonly #places = new Map<string, string>();
   /** By address: who is asked before its id is known. */
   readonly #seeds = new Map<string, { readonly link: Link; users: number; other?: Hello }>();
   readonly #accepted = new Set<Accepted>();
@@ -100,11 +102,20 @@ export class Peers {
       if (wanted.has(nodeId)) continue;
       link.close();
       this.#links.delete(nodeId);
+      this.#places.delete(nodeId);
       this.#begunMs.delete(nodeId);
     }
     for (const { nodeId, addresses } of members) {
       if (nodeId === this.#options.ports.hello().nodeId) continue;
-      if (this.#links.has(nodeId)) continue;
+      const place = addresses.join();
+      const isMoved = this.#places.get(nodeId) !== place;
+      this.#places.set(nodeId, place);
+      const link = this.#links.get(nodeId);
+      if (link !== undefined) {
+        // Only what is new: what was told before may be older than what the node itself has told since.
+        if (isMoved && addresses.length > 0) link.reach(addresses);
+        continue;
+      }
       this.#begunMs.set(nodeId, this.#options.clock.monotonicMs());
       this.#links.set(nodeId, this.#newLink(addresses, nodeId));
     }

@@ -318,6 +318,17 @@ test("a later start that dials from elsewhere is reached there, also where the l
   assert.equal([reply.kind, reply.from.boot], ["took", 2]);
 });
 
+test("a member of which the topology tells another place is reached there", async () => {
+  const { clock, network, a, b } = await linked();
+  network.unlisten(b.address);
+  network.listen("b:2", b.peers);
+  await pass(clock, 3000);
+  assert.not.ok(a.peers.isOpen(b.nodeId));
+  a.peers.setMembers([{ nodeId: b.nodeId, addresses: ["b:2"] }]);
+  await pass(clock, 100);
+  assert.ok(a.peers.isOpen(b.nodeId));
+});
+
 /** Both have a link to the other. */
 async function linkedBoth() {
   const world = await linked();
