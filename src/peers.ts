@@ -212,6 +212,7 @@ export class Peers {
     const accepted = new Accepted(this.#options, this.#limits, stream, {
       // A node that was away and dials can be dialled: requests to it need not wait for a pause.
       onProven: (other) => {
+        for (const before of this.#accepted) if (before.isBefore(other)) before.close();
         this.#links.get(other.nodeId)?.met(other);
       },
       onLeaving: (other) => this.#links.get(other.nodeId)?.leave(startOf(other)),

@@ -7,6 +7,7 @@
  * 1. Nothing of another cluster, of a node without the secret, or of this node itself is heard.
  * 2. Requests under way from one node are at most `underWayMax`; more are told `overloaded`.
  * 3. A reply goes out on the stream that its request came on, or not at all.
+ * 4. What an earlier start of a node has opened is ended when a later one has come (I2).
  *
  * Effects: Clock, Random, Report. Source: design, "Peer links"; rules I1 to I3.
  *
@@ -18,6 +19,7 @@ import { Channel, type ChannelLimits } from "./channel.ts";
 import {
   type Hello,
   handshakeMsMax,
+  isLaterStart,
   lastWordsMs,
   leavingWhy,
   type Nonces,
@@ -127,6 +129,11 @@ export class Accepted {
   /** Who has opened it; undefined until that is proven. */
   get nodeId(): string | undefined {
     return this.#hello?.nodeId;
+  }
+
+  /** Whether an earlier start than the one that speaks now has opened it (I2). */
+  isBefore(now: Hello): boolean {
+    return this.#hello !== undefined && isLaterStart(now, this.#hello);
   }
 
   get isIdle(): boolean {

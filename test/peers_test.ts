@@ -329,6 +329,24 @@ test("a member of which the topology tells another place is reached there", asyn
   assert.ok(a.peers.isOpen(b.nodeId));
 });
 
+test("I2: what an earlier start says on a stream that it has is not heard once a later one has come", async () => {
+  let boot = 0;
+  const whyNot = (other: Hello): string | undefined => {
+    if (other.boot < boot) return "a later start is known";
+    boot = other.boot;
+    return undefined;
+  };
+  const { clock, network, a, b } = await linked({ whyNot }, {});
+  b.peers.setMembers([{ nodeId: a.nodeId, addresses: [a.address] }]);
+  await pass(clock, 100);
+  const copy = new Node({ clock, network }, "b", { boot: 2, start: "second", address: "b:2" });
+  copy.peers.setMembers([{ nodeId: a.nodeId, addresses: [a.address] }]);
+  await pass(clock, 100);
+  await rejectsSlug("not-ready", settled(clock, b.peers.request(a.nodeId, write(1), 1000), 1000));
+  assert.equal(a.heard, []);
+  assert.is((await settled(clock, copy.peers.request(a.nodeId, write(1), 1000))).kind, "took");
+});
+
 /** Both have a link to the other. */
 async function linkedBoth() {
   const world = await linked();
