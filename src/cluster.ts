@@ -18,7 +18,7 @@
  */
 
 import { isCount, isFields } from "./agreed.ts";
-import { Agreement, agreementTopics, voteTopic } from "./agreement.ts";
+import { Agreement, agreementTopics, documentTopic, voteTopic } from "./agreement.ts";
 import { Boots } from "./boots.ts";
 import { toHex } from "./bytes.ts";
 import { askMs } from "./cluster_asking.ts";
@@ -412,6 +412,7 @@ export class Cluster {
       this.#remembered.note(hello.storeId, lifeOf(hello), body["sequence"]);
     }
     if (topic === foundingTopic) return this.#sayFounding(body);
+    if (topic === documentTopic) return this.#handOut(body, hello);
     if (isOneOf(agreementTopics, topic)) return this.agreement.handle(topic, body);
     if (isOneOf(joinTopics, topic)) return this.#entering.admission.handle(topic, body);
     if (!this.#isMember(hello.nodeId)) {
@@ -430,6 +431,14 @@ export class Cluster {
       outcome: "none",
       hint: "Run the same version of Quorate on all nodes.",
     });
+  }
+
+  /** Who looks for the members has no gossip yet: it is told where they are now, which the document may not say. */
+  async #handOut(question: unknown, { nodeId }: Hello): Promise<unknown> {
+    const said = await this.agreement.handle(documentTopic, question);
+    const isAsked = isFields(question) && question["wantsPlaces"] === true;
+    if (!isAsked || !isFields(said) || !this.#isMember(nodeId)) return said;
+    return { ...said, places: this.peers.places() };
   }
 
   /** A member answers a founding with its document, whether it ever founded one itself or not. */

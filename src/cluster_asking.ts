@@ -18,12 +18,12 @@
  * @module
  */
 
-import { isFields } from "./agreed.ts";
+import { type Fields, isAddresses, isFields, isId } from "./agreed.ts";
 import { documentTopic } from "./agreement.ts";
 import type { Clock } from "./capability.ts";
 import type { Slug } from "./errors.ts";
 import { type JoinerParts, joinRetryMs } from "./join.ts";
-import type { Peers } from "./peers.ts";
+import type { Peers, Place } from "./peers.ts";
 import type { Topology } from "./topology.ts";
 
 /** How long an answer is waited for that needs nobody else. */
@@ -86,20 +86,36 @@ function isNotReady(reply: unknown): boolean {
   return reply["slug"] === slug;
 }
 
-/** The documents above an epoch that whoever is at these addresses has. */
-export async function documentsAt(
+/** What a member knows of the others. */
+export interface News {
+  /** Above the epoch that it was asked for; undefined: it has none. */
+  readonly document: unknown;
+  /** Those that it reaches; a member of an earlier version does not tell. */
+  readonly places: readonly Place[];
+}
+
+/** What whoever is at these addresses knows: a document above an epoch, and where the members are. */
+export async function newsAt(
   peers: Pick<Peers, "askAt">,
   addresses: readonly string[],
   epoch: number,
   timeoutMs: number,
-): Promise<readonly unknown[]> {
+): Promise<readonly News[]> {
+  const question = { above: epoch, wantsPlaces: true };
   const asked = addresses.map((address) =>
-    peers.askAt(address, documentTopic, { above: epoch }, timeoutMs),
+    peers.askAt(address, documentTopic, question, timeoutMs),
   );
-  const found: unknown[] = [];
-  for (const reply of await Promise.allSettled(asked)) {
-    if (reply.status === "rejected" || !isFields(reply.value)) continue;
-    if (isFields(reply.value["document"])) found.push(reply.value["document"]);
-  }
-  return found;
+  const replies = await Promise.allSettled(asked);
+  return replies.flatMap((reply) =>
+    reply.status === "fulfilled" && isFields(reply.value) ? [readNews(reply.value)] : [],
+  );
+}
+
+function readNews({ document, places }: Fields): News {
+  const told: readonly unknown[] = Array.isArray(places) ? places : [];
+  return { document: isFields(document) ? document : undefined, places: told.filter(isPlace) };
+}
+
+function isPlace(raw: unknown): raw is Place {
+  return isFields(raw) && isId(raw["nodeId"]) && isAddresses(raw["addresses"]);
 }

@@ -22,7 +22,7 @@
 
 import type { AskNode } from "./agreed.ts";
 import type { Agreement } from "./agreement.ts";
-import { askInTurn, askMs, documentsAt } from "./cluster_asking.ts";
+import { askInTurn, askMs, newsAt } from "./cluster_asking.ts";
 import type { ClusterOptions } from "./cluster_options.ts";
 import { Waiting } from "./cluster_waiting.ts";
 import { QuorateError } from "./errors.ts";
@@ -43,7 +43,7 @@ import {
 
 export interface EnteringParts {
   readonly options: ClusterOptions;
-  readonly peers: Pick<Peers, "askAt" | "status">;
+  readonly peers: Pick<Peers, "askAt" | "status" | "found">;
   readonly agreement: Pick<Agreement<Topology>, "propose" | "learn">;
   readonly ports: {
     readonly ask: AskNode;
@@ -190,7 +190,7 @@ export class ClusterEntering {
     };
   }
 
-  /** T9: where members are not reached, `--peers` may name one that is, and knows the newest document. */
+  /** T9: where members are not reached, `--peers` may name one that is, and knows where they are. */
   async findMembers(isOver: () => boolean): Promise<void> {
     const { options, peers, agreement } = this.#parts;
     const { clock, document } = options;
@@ -198,8 +198,9 @@ export class ClusterEntering {
     while (!isOver() && !this.#isClosed) {
       const isAway = peers.status().some(({ isOpen }) => !isOpen);
       const epoch = document()?.present.epoch ?? 0;
-      for (const found of isAway ? await documentsAt(peers, others, epoch, askMs) : []) {
-        await agreement.learn(found).catch(() => {});
+      for (const news of isAway ? await newsAt(peers, others, epoch, askMs) : []) {
+        if (news.document !== undefined) await agreement.learn(news.document).catch(() => {});
+        for (const place of news.places) peers.found(place);
       }
       await new Promise<void>((resolve) => clock.after(findMs, resolve));
     }

@@ -51,6 +51,9 @@ export interface PeersOptions {
   readonly limits?: Partial<ChannelLimits>;
 }
 
+/** Where a node is reached. */
+export type Place = Pick<Hello, "nodeId" | "addresses">;
+
 export interface LinkStatus {
   readonly nodeId: string;
   readonly isOpen: boolean;
@@ -93,9 +96,7 @@ export class Peers {
   }
 
   /** Keeps a link to each of these nodes, and to no others. */
-  setMembers(
-    members: readonly { readonly nodeId: string; readonly addresses: readonly string[] }[],
-  ): void {
+  setMembers(members: readonly Place[]): void {
     if (this.#isClosed) return;
     const wanted = new Set(members.map(({ nodeId }) => nodeId));
     for (const [nodeId, link] of this.#links) {
@@ -124,6 +125,20 @@ export class Peers {
   /** A member is to be found elsewhere. */
   reach(nodeId: string, addresses: readonly string[]): void {
     this.#links.get(nodeId)?.reach(addresses);
+  }
+
+  /** A member that is not reached may be where it says itself that it is, or said to another one. */
+  found({ nodeId, addresses }: Place): void {
+    const link = this.#links.get(nodeId);
+    if (link === undefined || link.isOpen || addresses.length === 0) return;
+    link.reach(addresses);
+  }
+
+  /** Where the members that are reached say that they are. */
+  places(): readonly Place[] {
+    return [...this.#links].flatMap(([nodeId, { other }]) =>
+      other === undefined ? [] : [{ nodeId, addresses: other.addresses }],
+    );
   }
 
   isOpen(nodeId: string): boolean {
@@ -282,13 +297,6 @@ export class Peers {
     for (const accepted of this.#accepted) accepted.close();
   }
 
-  /** A member that is not reached may be where it says itself that it is. */
-  #found({ nodeId, addresses }: Hello): void {
-    const link = this.#links.get(nodeId);
-    if (link === undefined || link.isOpen || addresses.length === 0) return;
-    link.reach(addresses);
-  }
-
   #newLink(addresses: readonly string[], nodeId: string | undefined): Link {
     let told: string | undefined;
     const { clock, random, report, network, secret, ports } = this.#options;
@@ -306,7 +314,7 @@ export class Peers {
         onOpen: (other) => {
           told = undefined;
           if (nodeId !== undefined) this.#begunMs.delete(nodeId);
-          else this.#found(other);
+          else this.found(other);
           report.log("info", `Linked to node '${other.name}'.`, { nodeId: other.nodeId });
           ports.onMet(other);
         },
