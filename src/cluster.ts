@@ -308,9 +308,13 @@ export class Cluster {
     };
   }
 
-  /** I1, I2: another store under a known name, or an older start of a node. */
+  /** I1, I2, T9: another store under a known name, an older start of a node, or another cluster than the one to enter. */
   #whyNot(other: Hello): string | undefined {
     const present = this.#options.document()?.present;
+    const only = present === undefined ? this.#entering.clusterId : undefined;
+    if (only !== undefined && other.clusterId !== undefined && other.clusterId !== only) {
+      return `it belongs to the cluster ${other.clusterId}, and this node enters ${only} alone`;
+    }
     const member = present === undefined ? undefined : memberById(present, other.nodeId);
     if (member !== undefined && member.storeId !== other.storeId) {
       return `node '${other.name}' comes with another store than the cluster knows: its folder was lost, or is another one`;

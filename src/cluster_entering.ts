@@ -13,7 +13,8 @@
  * 1. A document is made durable (`create`) before this node is told to have entered.
  * 2. A node is taken in at once only into a cluster that holds no record (T7), and with `autoJoin` by a move;
  *    any other waits.
- * 3. What this node tells of itself is proposed again until the topology has it.
+ * 3. A node that was given a cluster's id, or has promised to found one, asks no other to take it in.
+ * 4. What this node tells of itself is proposed again until the topology has it.
  *
  * Effects: Clock; nodes are asked through the peers, changes go through the agreement. Source: rules T3, T7, T9, I1.
  *
@@ -68,6 +69,7 @@ export class ClusterEntering {
   #founding: Founding<Topology> | undefined;
   #waitingFor = "The node is starting.";
   #takingIn: string | undefined;
+  #clusterId: string | undefined;
   #cancelTelling: () => void = () => {};
   #isClosed = false;
 
@@ -99,6 +101,11 @@ export class ClusterEntering {
   /** The command that has this node taken in, at a member; undefined: it does not wait for that. */
   get takingIn(): string | undefined {
     return this.#takingIn;
+  }
+
+  /** Once it is found: the one cluster that this node may enter; undefined: any that is at the same places. */
+  get clusterId(): string | undefined {
+    return this.#clusterId;
   }
 
   /** While this node founds a cluster with others: what answers them. */
@@ -138,6 +145,7 @@ export class ClusterEntering {
     const found = await this.#founding.run(() => this.#isClosed);
     if (found === undefined) return false;
     // What it waited for until now is there.
+    this.#clusterId = this.#founding.clusterId;
     this.#founding = undefined;
     if (found.kind === "join") await this.#join(found.address, found.document);
     return !this.#isClosed;

@@ -131,6 +131,11 @@ export class Founding<Document extends AgreedDocument> {
     return this.#waitingFor;
   }
 
+  /** The one cluster that this node may enter; undefined: any. */
+  get clusterId(): string | undefined {
+    return this.#promised?.clusterId ?? this.#parts.settings.clusterId;
+  }
+
   /** Searches until there is a cluster; undefined when `isEnded` says that the node is closing. */
   async run(isEnded: () => boolean): Promise<Found<Document> | undefined> {
     const { clock, report } = this.#parts;
@@ -219,8 +224,8 @@ export class Founding<Document extends AgreedDocument> {
 
   /** There is a cluster. */
   async #meet(address: string, document: Document): Promise<Found<Document> | string> {
-    const { self, adopt, settings } = this.#parts;
-    const other = this.#promised?.clusterId ?? settings.clusterId ?? document.clusterId;
+    const { self, adopt } = this.#parts;
+    const other = this.clusterId ?? document.clusterId;
     if (other !== document.clusterId) {
       const why =
         this.#promised === undefined ? "was started with --cluster-id" : "has promised to found";

@@ -294,7 +294,8 @@ async function askOnce<Document extends AgreedDocument>({
   const { at } = asked;
   if ("error" in asked) {
     const { error: cause } = asked;
-    const error = new QuorateError("unreachable", "It does not answer.", { cause });
+    const { detail } = QuorateError.from(cause);
+    const error = new QuorateError("unreachable", detail, { cause });
     return { at, error, isMember: false };
   }
   const answer = isFields(asked.reply) ? asked.reply : {};
@@ -310,7 +311,7 @@ async function askOnce<Document extends AgreedDocument>({
 
 /** Why a node has to wait: in the words of whoever said it, and with what an operator can do about it. */
 function saidBy({ at, error, isMember }: Refused, takingIn: string): string {
-  if (error.slug === "unreachable" && !isMember) return `Nobody answers at ${at}.`;
+  if (error.slug === "unreachable" && !isMember) return `Nobody answers at ${at}: ${error.detail}`;
   const said = `${at} says: ${error.detail}`;
   const canPlan = isMember && error.slug === "not-ready";
   return canPlan

@@ -278,7 +278,7 @@ test("join: what a member says counts before what those say that wait themselves
   const facts = candidate(3);
   await cluster.join(facts, 0, (said) => why.push(said), [7, 9, 0, 7, 9, 7]);
   assert.match(why[0] ?? "", /^host:7 says: This node is in no cluster yet/);
-  assert.is(why[1], "Nobody answers at host:9.");
+  assert.match(why[1] ?? "", /^Nobody answers at host:9: ./);
   const said =
     "host:0 says: A node is taken in at once only while all members answer, and 'n1' does not. An operator's plan takes this node in: quorate cluster plan --join it, at a member.";
   assert.ok(why.length > 8);

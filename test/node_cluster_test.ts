@@ -756,6 +756,32 @@ test("a fourth node joins an empty cluster, and waits where there are records un
   await town.close();
 });
 
+test("a node that is to enter one cluster alone enters no other that is found at the same addresses", async () => {
+  const town = new Town(4);
+  const founders = town.places.slice(0, 3).map(({ address }) => address);
+  for (const place of town.places) place.clusterId = "c1".repeat(16);
+  for (const index of [0, 1, 2]) await town.start(index, 3, founders);
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  await town.put(0, "k", "v");
+  const late = await town.start(3, undefined);
+  const waits = (): string =>
+    late.readiness().find(({ name }) => name === "cluster")?.detail ?? "it serves";
+  await town.until(() => /holds \d+ records/.test(waits()));
+  for (const index of [0, 1, 2]) {
+    town.kill(index);
+    const place = town.places[index] as Place;
+    place.disk = new SimDisk();
+    place.table = new MemoryTableDisk({});
+    place.clusterId = "c2".repeat(16);
+    await town.start(index, 3, founders);
+  }
+  await town.until(() => [0, 1, 2].every((index) => town.isReady(index)));
+  await town.pass(90_000);
+  assert.is(town.at(0).ring().members.length, 3);
+  assert.match(waits(), /belongs to the cluster c2c2/);
+  await town.close();
+});
+
 test("T7, P4: a cluster that has dropped all it had is not empty: who joins has to learn its watermarks", async () => {
   const town = quickTown(4);
   const founders = town.places.slice(0, 3).map(({ address }) => address);

@@ -40,6 +40,8 @@ export interface Place {
   acceptDataLoss?: boolean;
   diskReserveBytes?: number;
   partitions?: number;
+  /** `--cluster-id`. */
+  clusterId?: string;
 }
 
 /** Nodes that know each other's addresses. */
@@ -108,6 +110,7 @@ export class Town {
           addresses: [place.address],
           ...(place.host === undefined ? {} : { host: place.host }),
           ...(expect === undefined ? {} : { expect }),
+          ...(place.clusterId === undefined ? {} : { clusterId: place.clusterId }),
           ...(place.autoJoin === true ? { autoJoin: true } : {}),
         },
       },
