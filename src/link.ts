@@ -11,7 +11,8 @@
  * 1. A request settles once: with its reply, at its deadline, or when the stream ends. Its error has
  *    outcome `none` exactly when it was certainly not sent.
  * 2. Between two attempts lies a pause that doubles up to `pauseMsMax`, with chance in it, so that nodes
- *    that lost each other together do not come back together. It ends when the other has come by itself.
+ *    that lost each other together do not come back together. It ends when the other has come by itself, and
+ *    begins anew when a stream has lasted; one that is cut as soon as it is open is an attempt that failed.
  * 3. A node that leaves is sent nothing more, and its stream ends when it owes no reply.
  *
  * Effects: Clock, Random, Network, Report. Source: design, "Peer links".
@@ -71,6 +72,8 @@ interface Pending {
 
 const pauseMsMin = 100;
 const pauseMsMax = 5000;
+/** A stream that was open for so long has done well: the next pause is the shortest again. */
+const steadyMs = 1000;
 /** Deadlines are rounded up to these: waits of the same length share a timer. */
 const longStepMs = 100;
 const shortStepMs = 10;
@@ -85,6 +88,10 @@ export class Link {
   #stream: PeerStream | undefined;
   #channel: Channel | undefined;
   #other: Hello | undefined;
+  /** Since when it is open, or was. */
+  #openMs = 0;
+  /** The start of the node to which the last stream was cut as soon as it was open; undefined: none was. */
+  #unsteady: string | undefined;
   #pauseMs = pauseMsMin;
   #cancelPause: () => void = () => {};
   #isClosed = false;
@@ -143,12 +150,14 @@ export class Link {
    */
   met(other: Hello): void {
     if (this.#isClosed) return;
+    const isUnsteady = this.#other === undefined && this.#unsteady === startOf(other);
     if (this.#other !== undefined && isLaterStart(other, this.#other)) {
       this.#parts.report.sometimes("link: redialled to a later start");
       this.#channel?.end(new Error("the node was started again"));
     }
     if (!this.isOpen && other.addresses.length > 0) this.reach(other.addresses);
-    this.#hurry();
+    // It is not for want of it that there is no stream, and two that hurried each other would never pause.
+    if (!isUnsteady) this.#hurry();
   }
 
   /** The node, in this start of it, wants no more requests. */
@@ -256,7 +265,7 @@ export class Link {
     }
     channel.open();
     this.#other = other;
-    this.#pauseMs = pauseMsMin;
+    this.#openMs = this.#parts.clock.monotonicMs();
     this.#why = "";
     this.#parts.onOpen(other);
     this.#endIfLeft();
@@ -305,7 +314,8 @@ export class Link {
   #onEnd(channel: Channel, reason: Error | undefined): void {
     if (this.#channel !== channel) return;
     this.#why = reason?.message ?? "it ended the connection";
-    const wasOpen = this.#other !== undefined;
+    const before = this.#other;
+    const wasOpen = before !== undefined;
     const isOrderly = this.#isLeaving && this.#pending.size === 0;
     this.#channel = undefined;
     this.#other = undefined;
@@ -319,6 +329,9 @@ export class Link {
       const detail = `The connection was lost: ${this.#why}.`;
       reject(new QuorateError("unreachable", detail, { outcome: "unknown" }));
     }
+    const isSteady = this.#parts.clock.monotonicMs() - this.#openMs >= steadyMs;
+    if (wasOpen && isSteady) this.#pauseMs = pauseMsMin;
+    this.#unsteady = wasOpen && !isSteady ? startOf(before) : undefined;
     if (wasOpen && !isOrderly) this.#parts.report.count("links_cut");
     this.#parts.onCut(this.#why, isOrderly);
     this.#dialLater();

@@ -357,6 +357,26 @@ async function linkedBoth() {
   return { ...world, members };
 }
 
+test("links that are cut each time as soon as they are open are dialled after pauses that grow", async () => {
+  const { clock, network, a, b, members } = await linkedBoth();
+  let dialled = 0;
+  for (const { address, peers } of [a, b]) {
+    network.unlisten(address);
+    network.listen(address, {
+      accept: (stream) => {
+        dialled += 1;
+        // As what is between them may do, or who cannot read what it is sent first.
+        const proven = (): void => void clock.after(20, () => stream.close());
+        return peers.accept({ ...stream, proven });
+      },
+    });
+  }
+  b.peers.setMembers(members);
+  for (let seconds = 0; seconds < 60; seconds += 1) await pass(clock, 1000);
+  assert.ok(dialled > 16 && dialled < 80, `they were dialled ${dialled} times in a minute`);
+  assert.ok(a.met.length > 8 && b.met.length > 8, "and they opened");
+});
+
 for (const [name, boot, start] of [
   ["a higher boot", 2, "second"],
   ["the boot of before, because it has not counted this start yet", 1, "second"],
