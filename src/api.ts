@@ -63,6 +63,10 @@ export type Replicas = number | "quorum" | "all";
 export type Resolve = "lww" | "siblings";
 
 export const defaultNamespace = "default";
+/** The name of a namespace. In the path of a URL any other is another path: `..` is the one above. */
+export const namespacePattern: RegExp = /^[a-z0-9_-]{1,64}$/;
+/** The same in words; follows "has to be". */
+export const namespaceForm = "1 to 64 of a-z, 0-9, '-' and '_'";
 export const keyBytesMax = 1024;
 export const metaBytesMax = 2048;
 /** A name of user metadata: the end of a header's name (RFC 9110, "token"), in lower case. */

@@ -10,6 +10,7 @@
  * @module
  */
 
+import { namespaceForm, namespacePattern } from "./api.ts";
 import type { Io } from "./cli_io.ts";
 import type { Resolved } from "./config.ts";
 import { choice, duration, type Kind, size, text, whole } from "./config_kinds.ts";
@@ -381,7 +382,7 @@ export const commands: readonly CommandRow[] = [
       },
       {
         name: "of",
-        kind: text("<namespace>", "1 to 64 of a-z, 0-9, '-' and '_'", /^[a-z0-9_-]{1,64}$/),
+        kind: text("<namespace>", namespaceForm, namespacePattern),
         meaning: "With run: only namespaces with the n of this one.",
       },
     ],

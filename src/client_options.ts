@@ -165,6 +165,7 @@ const nameTable: kinds.OptionTable = {
 
 /** @throws `invalid-request` for a name that no namespace can have */
 export function checkNamespace(namespace: string): void {
+  // Undefined would pass for an option that is left out.
   kinds.checkOptions(nameTable, { namespace: namespace ?? null });
 }
 

@@ -17,7 +17,13 @@
  */
 
 import type { Consistency, Durability } from "./api.ts";
-import { timeoutMsDefault, timeoutMsMax, valueBytesMaxLimit } from "./api.ts";
+import {
+  namespaceForm,
+  namespacePattern,
+  timeoutMsDefault,
+  timeoutMsMax,
+  valueBytesMaxLimit,
+} from "./api.ts";
 import type { LogLevel } from "./capability.ts";
 import { clusterSettings } from "./config_cluster.ts";
 import * as kinds from "./config_kinds.ts";
@@ -256,7 +262,7 @@ export const settings: SettingTable = {
     flag: "namespace",
     short: "n",
     ...request,
-    kind: kinds.text("<name>", "1 to 64 of a-z, 0-9, '-' and '_'", /^[a-z0-9_-]{1,64}$/),
+    kind: kinds.text("<name>", namespaceForm, namespacePattern),
     default: "default",
     meaning: "The namespace of the keys.",
   },

@@ -14,6 +14,7 @@
  */
 
 import { OpenAPIHono, z } from "@hono/zod-openapi";
+import { namespacePattern } from "./api.ts";
 import { slugTable } from "./errors.ts";
 import type { Operation } from "./exchange.ts";
 import {
@@ -79,7 +80,7 @@ const problemSchema = z
 export const problemContent: Content = { "application/problem+json": { schema: problemSchema } };
 
 const pathParameters: Readonly<Record<string, z.ZodType>> = {
-  namespace: z.string().regex(/^[a-z0-9_-]{1,64}$/),
+  namespace: z.string().regex(namespacePattern),
   key: z.string().openapi({ description: "The key: the rest of the path, '/' included." }),
   slug: z.enum(Object.keys(slugTable) as [string, ...string[]]),
 };

@@ -17,7 +17,7 @@
  * @module
  */
 
-import type { Consistency, Durability } from "./api.ts";
+import { type Consistency, type Durability, namespaceForm, namespacePattern } from "./api.ts";
 import { isWellFormed, utf8Bytes } from "./bytes.ts";
 import { QuorateError, type Slug } from "./errors.ts";
 import { grouped } from "./figures.ts";
@@ -95,10 +95,8 @@ export const text: OptionKind = {
   fits: (value) => typeof value === "string" && value !== "",
 };
 
-/** In the path of a URL any other name is another path: `..` is the one above. */
-const namespacePattern = /^[a-z0-9_-]{1,64}$/;
 export const namespace: OptionKind = {
-  what: "1 to 64 of a-z, 0-9, '-' and '_'",
+  what: namespaceForm,
   fits: (value) => typeof value === "string" && namespacePattern.test(value),
 };
 

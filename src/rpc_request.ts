@@ -63,10 +63,8 @@ export function parseKey(key: Uint8Array): Uint8Array {
   return key;
 }
 
-const namespacePattern = /^[a-z0-9_-]{1,64}$/;
-
 export function parseNamespace(name: string): string {
-  if (namespacePattern.test(name)) return name;
+  if (api.namespacePattern.test(name)) return name;
   const shown = JSON.stringify(name.slice(0, 80));
   throw new QuorateError("invalid-request", `${shown} cannot be the name of a namespace.`, {
     hint: "A name has 1 to 64 characters of a-z, 0-9, '-' and '_'.",

@@ -16,6 +16,7 @@
  * @module
  */
 
+import { namespacePattern } from "./api.ts";
 import { checkKey } from "./api_limit.ts";
 import { fromBase64url, isWellFormed, utf8Bytes } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
@@ -39,7 +40,6 @@ export interface KeyPath {
 const keyHint =
   "Give any key at all as ?key= (percent-encoded) or ?key64= (base64url without padding).";
 const textKeyHint = "Give any key at all as key64 (base64url without padding).";
-const namespacePattern = /^[a-z0-9_-]{1,64}$/;
 const absoluteForm = /^https?:\/\/([^/?#]*)/i;
 const queryParametersMax = 64;
 

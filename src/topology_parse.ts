@@ -17,7 +17,7 @@
  * @module
  */
 
-import { type Namespace, ttlSecondsMax, valueBytesMaxLimit } from "./api.ts";
+import { type Namespace, namespacePattern, ttlSecondsMax, valueBytesMaxLimit } from "./api.ts";
 import { QuorateError } from "./errors.ts";
 import { isVersion, parseProgram, protocolRange, protocolTooNew, speaks } from "./protocol.ts";
 import { isPartitionCount } from "./ring.ts";
@@ -48,7 +48,6 @@ const namePattern = /^[^\p{C}]{1,64}$/u;
 const placePattern = /^[^\p{C}]{1,255}$/u;
 const addressPattern = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})$/;
 const urlPattern = /^https?:\/\/[\x21-\x7e]{1,255}$/;
-const namespacePattern = /^[a-z0-9_-]{1,64}$/;
 
 type Fields = Readonly<Record<string, unknown>>;
 
