@@ -6,8 +6,7 @@
  * What it is told is checked as the settings of `quorate serve` are, by the same table.
  *
  * Invariants
- * 1. Until the returned promise resolves nothing is left behind when it rejects: no port, no lock. Neither
- *    does `close`.
+ * 1. Where opening fails nothing is left behind, no port and no lock; nor after `close`, also where that fails.
  * 2. The others can reach it until its last checkpoint is written.
  *
  * Effects: builds a node from the real capabilities; listens on a port.

@@ -441,8 +441,18 @@ export class Wal {
     if (this.#next === ready) this.#next = { ...ready, bytes };
   }
 
+  /** Made of a segment that is not needed any more, where there is one; on a full disk of one that is long enough. */
   async #create(bytes: number): Promise<void> {
-    this.#next = await this.#createOfAny(bytes);
+    for (;;) {
+      const retired = this.#retired.shift();
+      try {
+        this.#next = await createSegment(this.#options, this.#active.index + 1, bytes, retired);
+        return;
+      } catch (error) {
+        // One that was too short is gone, and its space is free.
+        if (retired === undefined || systemErrorCode(error) !== "ENOSPC") throw error;
+      }
+    }
   }
 
   /**
@@ -460,19 +470,6 @@ export class Wal {
       const oldest = this.#retired.shift() as SegmentFile;
       // One that stays is retired by the next start again.
       await this.#options.disk.remove(oldest.name).catch(() => {});
-    }
-  }
-
-  /** Of a segment that is not needed any more, where there is one; on a full disk of one that is long enough. */
-  async #createOfAny(bytes: number): Promise<PreparedSegment> {
-    for (;;) {
-      const retired = this.#retired.shift();
-      try {
-        return await createSegment(this.#options, this.#active.index + 1, bytes, retired);
-      } catch (error) {
-        // One that was too short is gone, and its space is free.
-        if (retired === undefined || systemErrorCode(error) !== "ENOSPC") throw error;
-      }
     }
   }
 

@@ -18,8 +18,7 @@
  */
 
 import { emptyBytes } from "./bytes.ts";
-import type { Disk, DiskFile, Report } from "./capability.ts";
-import { systemErrorCode } from "./capability.ts";
+import { type Disk, type DiskFile, type Report, systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { Slab } from "./slab.ts";
 import { blockBytes, bodyEntries, visitEntries, type WalEntry } from "./wal_format.ts";
@@ -148,13 +147,17 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
     applied,
     missing,
     blank,
-    unread:
-      torn === undefined
-        ? []
-        : unread.filter(({ name, offset }) => {
-            return name === files[torn.segment]?.name && offset >= torn.offset;
-          }),
+    unread: torn === undefined ? [] : behind(unread, files[torn.segment]?.name, torn.offset),
   };
+}
+
+/** Those blocks of one segment that lie at an offset, or behind it. */
+function behind(
+  blocks: readonly BlockPlace[],
+  segment: string | undefined,
+  from: number,
+): readonly BlockPlace[] {
+  return blocks.filter(({ name, offset }) => name === segment && offset >= from);
 }
 
 /** Whether the table has all of a segment: the next one begins at or below where the table ends. */
