@@ -9,10 +9,11 @@
 
 import type { Consistency } from "../src/api.ts";
 import type { Chance } from "./chance.ts";
-import type { Ask, Clients } from "./client.ts";
+import type { Clients } from "./client.ts";
 import type { Operation, OperationKind } from "./history.ts";
 import type { WorkloadKnobs } from "./knobs.ts";
 import type { Place } from "./place.ts";
+import type { Ask } from "./request.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 const retryMsMax = 200;
