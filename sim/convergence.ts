@@ -69,6 +69,11 @@ export class Convergence {
     return this.whole.every(({ node, isReady }) => isReady && !this.#hasHints(node));
   }
 
+  /** What each place keeps for others, in words. */
+  get hintsText(): string {
+    return this.#parts.places.map((place) => `${place.name}: ${hintsText(place)}`).join(", ");
+  }
+
   /** G2, G4: a hint below a promise waits for the watermark, and one that has lost its data holds it back. */
   get areHintsHeldBack(): boolean {
     const isHeldBack = ({ node }: Place): boolean => (node?.repair().heldBack.length ?? 0) > 0;
@@ -160,5 +165,15 @@ export class Convergence {
       const replicas = node?.place(namespace, utf8Bytes(key)).replicas;
       return replicas?.some((replica) => replica.node === name) === true;
     });
+  }
+}
+
+/** What a place keeps for others, in words; one that waits to be taken in tells nothing. */
+function hintsText({ node, waitsFor }: Place): string {
+  try {
+    const { count, targets } = node?.hints() ?? { count: 0, targets: [] };
+    return `${count} ${JSON.stringify(targets)}`;
+  } catch {
+    return waitsFor;
   }
 }

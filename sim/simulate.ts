@@ -25,6 +25,7 @@ import { checkHistory, type Violation } from "./check.ts";
 import { checkTables, type LeftTable } from "./check_tables.ts";
 import { Clients, type SimKey, simNamespace } from "./client.ts";
 import { Convergence } from "./convergence.ts";
+import { FinalAsks } from "./final.ts";
 import { type Focus, type FocusName, focuses } from "./focus.ts";
 import { drive } from "./guard.ts";
 import type { Operation } from "./history.ts";
@@ -34,7 +35,6 @@ import type { Mutation } from "./mutation.ts";
 import { Nemesis } from "./nemesis.ts";
 import { SimNetwork } from "./network.ts";
 import { Place } from "./place.ts";
-import type { Ask } from "./request.ts";
 import { Scheduler } from "./scheduler.ts";
 import { drawTroubles, isDeadly, type Trouble, type TroubleKind } from "./trouble_list.ts";
 import { Workload } from "./workload.ts";
@@ -77,9 +77,6 @@ export interface Run {
   readonly moves: number;
 }
 
-/** Undefined: it was never answered. */
-type Final = Operation | undefined;
-
 const eventsMax = 1_000_000;
 const readyMsMax = 120_000;
 const hintMsMax = 240_000;
@@ -92,9 +89,6 @@ const movesMin = 3;
 const lateWriteMsMax = 5000;
 const pollMs = 100;
 const boundsEveryEvents = 32;
-const finalTimeoutMs = 5000;
-/** A link that was long away is tried again after 7.5 s at most. */
-const finalTries = 12;
 
 /**
  * Runs a cluster of real nodes, with the faults that a seed draws, and checks every promise.
@@ -151,6 +145,7 @@ class World {
   readonly #changes: Changes;
   readonly #members: Members;
   readonly #convergence: Convergence;
+  readonly #finalAsks: FinalAsks;
   readonly #findings: Violation[] = [];
   readonly #sometimes = new Map<string, number>();
   /** When a process died that was not closed. */
@@ -239,6 +234,12 @@ class World {
       members: () => this.#members.places,
       keys: () => [...this.#workloadKeys, ...this.#changes.keys],
       areHintsEnough: () => this.#areHintsEnough,
+    });
+    this.#finalAsks = new FinalAsks({
+      scheduler,
+      whole: () => this.#whole,
+      isWhole: () => this.#isWhole,
+      onFinding: (detail) => this.#find("other", detail),
     });
   }
 
@@ -341,8 +342,7 @@ class World {
     const convergence = this.#convergence;
     const noHints = (): boolean => convergence.isWithoutHints;
     if (!(await this.#until(noHints, hintMsMax)) && !convergence.areHintsHeldBack) {
-      const left = this.#places.map((place) => `${place.name}: ${hintsText(place)}`);
-      this.#find("P5", `hints are left: ${left.join(", ")}`);
+      this.#find("P5", `hints are left: ${convergence.hintsText}`);
       return;
     }
     if (!(await this.#until(() => this.#isPurged, purgeMsMax))) {
@@ -361,10 +361,11 @@ class World {
     if (!(await this.#converged("before anything was read"))) return;
     // What still lacks data then cannot be read at `all`, and is found by that.
     await this.#until(() => this.#isFilled, fillMsMax);
-    for (const place of this.#whole) await this.#finalWrite(place);
-    const finals = await this.#finalReads(this.#clients, this.#workload.keys);
-    const madeKeys = this.#changes.keys.map(({ key }) => key);
-    const madeFinals = await this.#finalReads(this.#changes.clients, madeKeys);
+    const [key] = this.#workload.keys;
+    if (key !== undefined) await this.#finalAsks.write(this.#clients, key);
+    const finals = await this.#finalAsks.read(this.#clients, this.#workload.keys);
+    const madeKeys = this.#changes.keys.map((made) => made.key);
+    const madeFinals = await this.#finalAsks.read(this.#changes.clients, madeKeys);
     const around = {
       deaths: this.#deaths,
       losses: this.#losses,
@@ -380,19 +381,6 @@ class World {
     }
     if (!this.#isWhole) return;
     if (await this.#converged("after all was read")) await this.#compareDisks();
-  }
-
-  /** Every key through every node; what all replicas were asked for. */
-  async #finalReads(clients: Clients, keys: readonly string[]): Promise<readonly Operation[]> {
-    const finals: Operation[] = [];
-    for (const key of keys) {
-      for (const [index, place] of this.#whole.entries()) {
-        const level = index === 0 && this.#isWhole ? "all" : "quorum";
-        const read = await this.#finalRead(clients, { place, key, level });
-        if (read !== undefined && level === "all") finals.push(read);
-      }
-    }
-    return finals;
   }
 
   /** All nodes end in order; what is on their disks then is compared byte by byte. */
@@ -467,34 +455,6 @@ class World {
     return this.#workload.keys.map((key) => ({ namespace: simNamespace, key }));
   }
 
-  /** In a world that is well, every key can be read. */
-  #finalRead(clients: Clients, of: Pick<Ask, "place" | "key" | "level">): Promise<Final> {
-    return this.#finalAsk(clients, { ...of, kind: "get" });
-  }
-
-  /** And written, through every node. */
-  async #finalWrite(place: Place): Promise<void> {
-    const [key] = this.#workload.keys;
-    if (key === undefined) return;
-    await this.#finalAsk(this.#clients, { place, key, level: "quorum", kind: "put" });
-  }
-
-  async #finalAsk(
-    clients: Clients,
-    of: Pick<Ask, "place" | "key" | "level" | "kind">,
-  ): Promise<Final> {
-    let last: Final;
-    for (let tried = 0; tried < finalTries; tried += 1) {
-      last = await clients.ask({ ...of, client: "final", timeoutMs: finalTimeoutMs });
-      if (last.told.kind !== "failed" && last.told.kind !== "nothing") return last;
-      await this.#scheduler.sleep(1000);
-    }
-    const { kind, key, level, place } = of;
-    const told = JSON.stringify(last?.told);
-    this.#find("other", `no ${kind} of '${key}' at ${level} through ${place.name}: ${told}`);
-    return undefined;
-  }
-
   async #makeNamespace(): Promise<void> {
     const [place] = this.#places;
     await place?.node?.putNamespace(simNamespace, { n: this.#knobs.n });
@@ -532,15 +492,5 @@ class World {
   #find(promise: Violation["promise"], detail: string): void {
     this.#scheduler.trace(`finding: ${detail}`);
     this.#findings.push({ promise, detail });
-  }
-}
-
-/** What a place keeps for others, in words; one that waits to be taken in tells nothing. */
-function hintsText({ node, waitsFor }: Place): string {
-  try {
-    const { count, targets } = node?.hints() ?? { count: 0, targets: [] };
-    return `${count} ${JSON.stringify(targets)}`;
-  } catch {
-    return waitsFor;
   }
 }
