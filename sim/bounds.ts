@@ -28,9 +28,10 @@ export interface Sizes {
 
 /** Those that hold more than they may. */
 export function overBounds(queues: readonly Queue[], sizes: Sizes): readonly Queue[] {
-  return queues.filter(
-    (queue) => queue.held > queue.max && queue.held > queue.max + slackOf(queue, sizes),
-  );
+  // Few hold more than their bound at all: only of those the slack is worked out, which asks nodes.
+  return queues
+    .filter(({ held, max }) => held > max)
+    .filter((queue) => queue.held > queue.max + slackOf(queue, sizes));
 }
 
 /** Hints and budgets are counted before they are taken; the others have taken one when they are full. */
@@ -45,6 +46,7 @@ export class Bounds {
   readonly #valueBytesMax: number;
   /** The highest that was seen of each kind, as a share of what it may be. */
   readonly highest = new Map<string, number>();
+
   constructor(places: readonly Place[], valueBytesMax: number) {
     this.#places = places;
     this.#valueBytesMax = valueBytesMax;

@@ -174,20 +174,20 @@ function checkLists(
     if (keys.some((key, index) => index > 0 && (keys[index - 1] ?? "") >= key)) {
       found.push(violation("P8", "a list is not in order, or names a key twice", list));
     }
-    if (keys.some((key) => !isOf(list, key))) {
+    if (keys.some((key) => !isInRange(list, key))) {
       found.push(violation("P8", "a list names a key that is not of its range", list));
     }
     if (!isWhole || !isStrict(list)) continue;
     const listed = new Map(items.map(({ key, version }) => [key, version]));
     for (const [key, operations] of byKey) {
-      if (!isOf(list, key)) continue;
+      if (!isInRange(list, key)) continue;
       found.push(...checkListed(list, listed.get(key), operations, around));
     }
   }
   return found;
 }
 
-function isOf({ range }: Operation, key: string): boolean {
+function isInRange({ range }: Operation, key: string): boolean {
   return (
     (range?.start === undefined || key >= range.start) &&
     (range?.end === undefined || key < range.end)
@@ -209,9 +209,11 @@ function checkCounts(
     const most = all.filter((operations) =>
       operations.some(({ kind, begun }) => kind === "put" && begun < ended),
     );
-    if (keys > most.length)
+    if (keys > most.length) {
       found.push(violation("P8", "more keys are counted than ever were", count));
+    }
     if (!isStrict(count)) continue;
+    // Of a key that has to be there, a list that lacks it would be a violation.
     const least = all.filter((one) => checkListed(count, undefined, one, around).length > 0);
     if (keys < least.length) found.push(violation("P2", "a count misses a key", count));
   }

@@ -57,7 +57,7 @@ export const changeBy: Readonly<Record<Habit, Change>> = {
   unaware: keepUnaware,
   late: keepLate,
   away: sendAway,
-  shrink,
+  shrink: shrinkSets,
 };
 
 /**
@@ -138,7 +138,7 @@ async function sendAway(parts: HabitParts, ring: Ring): Promise<void> {
 }
 
 /** Two are sent away together, when two of the others have missed what was written just before; or back. */
-async function shrink(parts: HabitParts, ring: Ring): Promise<void> {
+async function shrinkSets(parts: HabitParts, ring: Ring): Promise<void> {
   const { scheduler, chance, carryOut, moves } = parts;
   const gone = ring.filter(({ weight }) => weight === 0);
   if (gone.length > 0) {

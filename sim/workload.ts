@@ -20,14 +20,19 @@ const retryMsMax = 200;
 /** A client that reads back what it wrote does so so often, and pauses so long in between. */
 const readBacksMax = 12;
 const readBackMsMax = 40;
+/** So many operations a batch has at most. */
+const batchOperationsMax = 6;
+/** How many of the lists are counts instead; how many begin, or end, at some key, and go backwards. */
+const countShare = 0.2;
+const startShare = 0.3;
+const endShare = 0.2;
+const reverseShare = 0.3;
 
 /** What a client reads back, and how often it still will. */
 interface ReadBack {
   readonly key: string;
   readonly left: number;
 }
-/** So many operations a batch has at most. */
-const batchMax = 6;
 const noReadBack: ReadBack = { key: "", left: 0 };
 
 export interface WorkloadParts {
@@ -116,12 +121,12 @@ export class Workload {
     }
   }
 
-  /** The first of some operations in one batch, which tells what becomes of it. */
-  async #batch(chance: Chance, first: Ask): Promise<Operation> {
+  /** Some operations in one batch, with the place, level and durability of one; answers the first of them. */
+  async #batch(chance: Chance, ask: Ask): Promise<Operation> {
     const { clients, knobs } = this.#parts;
-    const { client, place, level, timeoutMs, durability } = first;
+    const { client, place, level, timeoutMs, durability } = ask;
     const shared = { client, place, level, timeoutMs, ...(durability && { durability }) };
-    const asks = Array.from({ length: chance.whole(1, batchMax) }, (): Ask => {
+    const asks = Array.from({ length: chance.whole(1, batchOperationsMax) }, (): Ask => {
       const kind = this.#kind(chance);
       const { ttlSeconds } = this.#keeping(chance, kind);
       return {
@@ -141,7 +146,9 @@ export class Workload {
     const at = chance.fraction();
     if (at < putShare) return "put";
     if (at < putShare + deleteShare) return "delete";
-    if (at < putShare + deleteShare + listShare) return chance.happens(0.8) ? "list" : "count";
+    if (at < putShare + deleteShare + listShare) {
+      return chance.happens(1 - countShare) ? "list" : "count";
+    }
     return "get";
   }
 
@@ -149,13 +156,13 @@ export class Workload {
   #listing(chance: Chance, kind: OperationKind): Pick<Ask, "range" | "limit"> {
     if (kind !== "list") return {};
     const { keys, pageKeys } = this.#parts.knobs;
-    const start = chance.happens(0.3) ? `k${chance.below(keys)}` : undefined;
-    const end = chance.happens(0.2) ? `k${chance.below(keys)}` : undefined;
+    const start = chance.happens(startShare) ? `k${chance.below(keys)}` : undefined;
+    const end = chance.happens(endShare) ? `k${chance.below(keys)}` : undefined;
     const isOrdered = start === undefined || end === undefined || start < end;
     const range = {
       ...(start === undefined ? {} : { start }),
       ...(end === undefined || !isOrdered ? {} : { end }),
-      isReverse: chance.happens(0.3),
+      isReverse: chance.happens(reverseShare),
     };
     return { range, limit: pageKeys };
   }
