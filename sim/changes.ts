@@ -46,8 +46,8 @@ const fillShare = 0.25;
 /** A run may go on for minutes until its members have changed often enough. */
 const makesMax = 100;
 const keysAtOnceMax = 4;
-/** It is one of the last that are deleted or written in. */
-const madeLately = 5;
+/** Only so many of the last are deleted or written in. */
+const madeLatelyMax = 5;
 const valueBytesMax = 300;
 const timeoutMsMax = 2000;
 /** So many keys are looked at in the end, each on all its replicas. */
@@ -146,7 +146,7 @@ export class Changes {
     const isOfOne = this.#isFilling && this.#made.length > 0;
     const at = isOfOne ? chance.fraction() : 1;
     if (at < dropShare + fillShare) {
-      const { name } = chance.pick(this.#made.slice(-madeLately));
+      const { name } = chance.pick(this.#made.slice(-madeLatelyMax));
       if (at < dropShare) this.#drop(place, name);
       else this.#fill(name);
     } else if (chance.happens(setShare) || this.#makes >= makesMax) {

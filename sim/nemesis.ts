@@ -48,6 +48,15 @@ const flippedMs = 50;
 /** A clock that is behind by so much is still behind when it meets what it has missed. */
 const behindMs = 8000;
 
+/** A node whose disk is put back, and the others. */
+interface PutBack {
+  readonly place: Place;
+  /** Who is left with it, and has missed everything where `isMissing`. */
+  readonly other: Place;
+  readonly rest: readonly Place[];
+  readonly isMissing: boolean;
+}
+
 export class Nemesis {
   readonly #parts: NemesisParts;
   #isOver = false;
@@ -227,7 +236,8 @@ export class Nemesis {
    * with the one that has missed it all; where nobody has missed anything it now and then
    * reaches one other alone, which is not enough to fill (G6). Nothing else goes wrong until then.
    */
-  #rollBack(place: Place, other: Place, { lastsMs, much }: Trouble): void {
+  #rollBack(place: Place, other: Place, trouble: Trouble): void {
+    const { lastsMs, much } = trouble;
     const { places, network } = this.#parts;
     if (!this.#mayLose(place) || network.hasBlocks) return;
     if (places.some(({ isReady, isWanted }) => isWanted && !isReady)) return;
@@ -241,32 +251,6 @@ export class Nemesis {
     if (isMissing) for (const each of [place, ...rest]) this.#block(other, each);
     // What it writes later is below what it has missed, and one that forgot that could take it.
     if (isMissing && much < 0.3) other.wall.set(-behindMs, worldStartMs);
-    const told = (): void => {
-      // Now and then it dies while it fills, and begins with what it had kept of that.
-      const dies = lastsMs % 3 === 0;
-      const aloneMs = dies ? 2 * withoutMs : withoutMs;
-      // Or it reaches one other alone, which is not enough to fill, and that one compares with it (G6).
-      const isApart = !isMissing && lastsMs % 2 === 1;
-      if (isApart) this.#blockFor(place, other, aloneMs);
-      if (dies) {
-        this.#later(withoutMs / 4, () => {
-          place.isKept = false;
-          place.powerLoss();
-          this.#later(flippedMs, () => place.start());
-        });
-      }
-      this.#later(aloneMs - withoutMs / 2, () => this.#parts.readNow(other));
-      const [third] = rest;
-      if (isMissing && third !== undefined && much < 0.5) {
-        third.isKept = false;
-        third.kill();
-        this.#later(aloneMs, () => third.start());
-      }
-      this.#later(aloneMs, () => {
-        this.#toBeTold = undefined;
-        for (const each of rest) this.#unblock(other, each);
-      });
-    };
     const giveUpMs = this.#parts.scheduler.nowMs + missedMs + hearMsMax;
     const putBack = (): void => {
       const mayLose = this.#mayLose(place);
@@ -284,9 +268,37 @@ export class Nemesis {
       }
       place.rollBack();
       place.start();
-      this.#whenTold(place, told);
+      this.#whenTold(place, () => this.#leaveAlone({ place, other, rest, isMissing }, trouble));
     };
     this.#later(missedMs, putBack);
+  }
+
+  /** What befalls the one that was put back, and that has been told so, while it is alone with another one. */
+  #leaveAlone({ place, other, rest, isMissing }: PutBack, { lastsMs, much }: Trouble): void {
+    // Now and then it dies while it fills, and begins with what it had kept of that.
+    const dies = lastsMs % 3 === 0;
+    const aloneMs = dies ? 2 * withoutMs : withoutMs;
+    // Or it reaches one other alone, which is not enough to fill, and that one compares with it (G6).
+    const isApart = !isMissing && lastsMs % 2 === 1;
+    if (isApart) this.#blockFor(place, other, aloneMs);
+    if (dies) {
+      this.#later(withoutMs / 4, () => {
+        place.isKept = false;
+        place.powerLoss();
+        this.#later(flippedMs, () => place.start());
+      });
+    }
+    this.#later(aloneMs - withoutMs / 2, () => this.#parts.readNow(other));
+    const [third] = rest;
+    if (isMissing && third !== undefined && much < 0.5) {
+      third.isKept = false;
+      third.kill();
+      this.#later(aloneMs, () => third.start());
+    }
+    this.#later(aloneMs, () => {
+      this.#toBeTold = undefined;
+      for (const each of rest) this.#unblock(other, each);
+    });
   }
 
   get #mustRest(): boolean {
