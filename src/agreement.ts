@@ -8,6 +8,8 @@
  *     propose(step)   present e -> next e+1 -> prepare, accept at the voters of e
  *       ours chosen     -> adopt, tell everyone, { kind: "won" }
  *       another chosen  -> adopt that one,       { kind: "lost" }: the caller decides anew
+ *     change(step)    the same for a client; where nothing is to be changed the voters of e are asked whether
+ *                     e is the newest first (T1)
  *
  * A voter that is behind is given the document; one that is ahead makes us take its. Proposers that
  * meet begin again after a random while that grows, so that one of them gets through.

@@ -3,7 +3,8 @@
  *
  * Messages are encoded when they are given, and everything that is there when the stream has room
  * for a frame goes out in it: the operations of one turn of the event loop travel together. A message
- * that is large travels in pieces, one a frame, so that those behind it do not wait for it.
+ * that is large travels in pieces, one a frame, so that those behind it do not wait for it; where these fill
+ * frames without an end, the two take turns.
  *
  *     frame     message*     message = length u32, bytes
  *                            piece   = length u32 with the top bit set, group u32, last u8, bytes

@@ -5,10 +5,11 @@
  * writes, count for nothing, and answer no read. For each such partition:
  *
  *     who has data?     n-m+1 of the other replicas, or it waits and says so
- *     one watermark     the highest that any of them has: they adopt it, then this one, durably
+ *     one watermark     the highest that any of them has: they adopt it, then this one, durably, and what
+ *                       they promise (G2)
  *     count again       what is damaged goes, and the sums are those of what is there
  *     compare           with each of them: what they have and this one lacks comes, and what is below the
- *                       watermark and they lack goes
+ *                       watermark and they lack, or have an older version of, goes
  *     confirm           they still have data, and all are still at that watermark
  *     sync, mark        from now on it counts
  *
@@ -23,7 +24,8 @@
  * 3. A copy believes only replicas that have data, at its watermark, at the moment of each answer (G6).
  * 4. One partition is filled at a time, no faster than `bytesPerSecond`; one that cannot be filled holds up no other.
  *
- * Effects: Clock, Report; the store and the peers. Source: rules I4, G6, D2, D5; promises P5, P9.
+ * Effects: Clock, Report; the store and the peers. Source: rules I4, G2, G6, T8, D2, D5; promises P5,
+ * P9.
  *
  * @module
  */

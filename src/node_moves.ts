@@ -19,8 +19,10 @@
  * 4. Nothing is taken for a partition under a join before what an older one has left is removed (T6).
  * 5. The others are told up to which document nothing is here that is not this node's: until then no
  *    watermark rises over what it may still give to them (G4).
+ * 6. Who comes in the place of a set that is lost lacks data until it has copied what is left of that (I4).
  *
- * Effects: Clock, Report; the store, the disk and the peers. Source: rules T4 to T6, T8, G1, G4, G6, R4.
+ * Effects: Clock, Report; the store, the disk and the peers.
+ * Source: rules T3 to T6, T8, I4, G1, G2, G4, G6, R4.
  *
  * @module
  */

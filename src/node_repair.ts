@@ -375,7 +375,7 @@ export class RepairRounds {
 
   /**
    * Only a replica can compare. All others of the partition are told, for nobody knows here which of them has
-   * what was missed; until all have the mark it stays here too.
+   * what was missed; until all have the mark it stays here too. Answers whether all can be told now.
    */
   #handOn(mark: Mark, others: readonly Member[]): boolean {
     const { isUp, report, handOn } = this.#parts;

@@ -3,7 +3,7 @@
  *
  * What they ask for at every request (who holds this partition?) is worked out once.
  *
- * Effects: none. Source: rules T2, T3, W1.
+ * Effects: none. Source: rules T2, T3, T5, W1.
  *
  * @module
  */

@@ -3,7 +3,8 @@
  *
  * The instance named (cluster, e) chooses the document that follows document e. A proposer asks the
  * voters to promise its ballot; a majority of promises tells it which value it must propose: the one
- * accepted under the highest ballot, or its own where none was. A majority that accepts it chooses it.
+ * accepted under the highest ballot, or its own where none was. A majority that accepts it chooses it. One
+ * that has no value of its own only asks: where none was accepted it proposes nothing.
  *
  *     prepare(3,n1) ->  voter: promised (3,n1), accepted (1,n2) "x"
  *                   <-  promised, accepted (1,n2) "x"

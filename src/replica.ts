@@ -9,7 +9,8 @@
  *       -> below a promise? -> store -> the epoch still? -> answer
  *
  * Invariants
- * 1. What is refused before the store was not written; what is refused after it says `mayHold`.
+ * 1. What is refused before the store was not written; what is refused after
+ *    the store took it says `mayHold`.
  * 2. A version is named only when it is synced, unless the request asked for `memory` (W2).
  * 3. `counts` is asked after the store has answered: what was lost meanwhile does not count.
  *

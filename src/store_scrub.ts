@@ -7,8 +7,9 @@
  * differ, is marked: "nothing found" is no answer there any more.
  *
  * Invariants
- * 1. A walk is compared only with the summary that was in the table throughout. A commit that changes
- *    the partition changes its summary's sequence too, and makes the walk begin again.
+ * 1. A walk is compared only with the summary that was in the table throughout, and where no newer one is
+ *    due. A commit that changes the partition changes its summary's sequence too, and makes the walk begin
+ *    again.
  * 2. It reads at most the bytes a second that it was given, in small pieces.
  *
  * Effects: Clock, Table, Report. Source: rule D6; promise P8.
