@@ -24,8 +24,8 @@
  * 3. A copy believes only replicas that have data, at its watermark, at the moment of each answer (G6).
  * 4. One partition is filled at a time, no faster than `bytesPerSecond`; one that cannot be filled holds up no other.
  *
- * Effects: Clock, Report; the store and the peers. Source: rules I4, G2, G6, T8, D2, D5; promises P5,
- * P9.
+ * Effects: Clock, Report; the store and the peers.
+ * Source: rules I4, G2, G6, T8, D2, D5; promises P5, P9.
  *
  * @module
  */

@@ -190,7 +190,7 @@ function method<In, Out>(
           throw failure;
         });
       }
-      const known = failure instanceof ConnectError ? failure : knownOf(failure, context.method);
+      const known = knownOf(failure, context.method);
       const error = connectError(known, requestId);
       status = noteFailure(tools, known, requestId);
       throw error;
@@ -206,9 +206,12 @@ function method<In, Out>(
   };
 }
 
-/** A failure as one of ours. One that nobody foresaw says nothing about a write that was under way. */
+/**
+ * A failure as one of ours, but for what Connect says itself and a broken assert. One that nobody foresaw says
+ * nothing about a write that was under way.
+ */
 function knownOf(failure: unknown, { name }: CallContext["method"]): unknown {
-  if (failure instanceof AssertionError) return failure;
+  if (failure instanceof ConnectError || failure instanceof AssertionError) return failure;
   return QuorateError.from(failure, writing.has(name) ? { outcome: "unknown" } : {});
 }
 
