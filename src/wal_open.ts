@@ -60,6 +60,14 @@ export interface Recovery extends Judgement {
   readonly unread: readonly BlockPlace[];
 }
 
+/** A segment's file that is shorter than its header says. */
+interface ShortFile {
+  /** Its place among the segments. */
+  readonly at: number;
+  readonly name: string;
+  readonly bytes: number;
+}
+
 interface BlockPlace {
   readonly name: string;
   readonly offset: number;
@@ -76,7 +84,7 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
   const names = await disk.list(walFolder);
   const scans: SegmentScan[] = [];
   const files: { readonly index: number; readonly name: string }[] = [];
-  const cut: { readonly at: number; readonly bytes: number }[] = [];
+  const short: ShortFile[] = [];
   const unread: BlockPlace[] = [];
   /** By their first sequence: what tells the batches that were handed on. */
   const given = new Map<number, number>();
@@ -112,8 +120,9 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
     refuseOtherStore(scan, options.storeId, path);
     scans.push(scan);
     files.push({ index, name: path });
-    if (bytes.length < (scan.header?.bytes ?? 0))
-      cut.push({ at: scans.length - 1, bytes: bytes.length });
+    if (bytes.length < (scan.header?.bytes ?? 0)) {
+      short.push({ at: scans.length - 1, name: path, bytes: bytes.length });
+    }
   }
   const judgement = judge(scans, checkpointSequence);
   const { torn } = judgement;
@@ -125,11 +134,9 @@ export async function recoverWal(options: RecoveryOptions): Promise<Recovery> {
   const used = files.filter((_, at) => scans[at]?.blank !== true);
   const nextIndex = (used.at(-1)?.index ?? 0) + 1;
   const missing = [
-    ...cut
+    ...short
       .filter(({ at }) => !isCovered(scans, at, checkpointSequence))
-      .map(
-        ({ at, bytes }) => `The log's segment '${files[at]?.name}' was cut: it has ${bytes} bytes.`,
-      ),
+      .map(({ name, bytes }) => `The log's segment '${name}' was cut: it has ${bytes} bytes.`),
     ...missingBefore(
       blank.filter(({ index }) => index >= nextIndex),
       files,

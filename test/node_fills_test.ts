@@ -598,7 +598,7 @@ test("I4: of an n that no namespace has nothing is lost: one that comes later co
   fills.begin();
   await pass(3000);
   assert.ok(isWhole());
-  // A namespace that comes now has an n that none had; another one's data may be lost.
+  // Of n = 2, which no namespace had, nothing can be lost; of n = 1 what 'alone' had here may be.
   assert.is(lacking(2), 0);
   assert.ok(lacking(1) > 0, "what only this node had of 'alone' nobody else has");
   known.topology = withoutNamespace(alone, "alone") as Topology;
