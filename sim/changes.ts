@@ -43,8 +43,9 @@ const fillingShare = 0.5;
 /** Of its changes, how many delete one, and how many write in one. */
 const dropShare = 0.15;
 const fillShare = 0.25;
-/** A run may go on for minutes until its members have changed often enough. */
-const makesMax = 100;
+/** So many namespaces are made. Where members change, a run may go on for minutes, and each move looks at all of them. */
+const makesMax = 400;
+const makesMaxMoving = 100;
 const keysAtOnceMax = 4;
 /** Only so many of the last are deleted or written in. */
 const madeLatelyMax = 5;
@@ -78,6 +79,10 @@ export class Changes {
     const { scheduler, chance, places, world } = parts;
     this.#isFilling = chance.happens(fillingShare);
     this.#clients = new Clients(scheduler, chance.fork(), { ...world, places, namespaceOf });
+  }
+
+  get #makesMax(): number {
+    return this.#parts.world.isMoving ? makesMaxMoving : makesMax;
   }
 
   get clients(): Clients {
@@ -149,7 +154,7 @@ export class Changes {
       const { name } = chance.pick(this.#made.slice(-madeLatelyMax));
       if (at < dropShare) this.#drop(place, name);
       else this.#fill(name);
-    } else if (chance.happens(setShare) || this.#makes >= makesMax) {
+    } else if (chance.happens(setShare) || this.#makes >= this.#makesMax) {
       const setting = settingLeast + number;
       this.#ask(place, "set", String(setting), (node) =>
         node.putNamespace(simNamespace, { valueBytesMax: setting }),
