@@ -64,6 +64,8 @@ export interface NodeFillsParts {
   readonly ownNodeId: string;
   readonly peers: Pick<Peers, "request">;
   readonly isUp: (nodeId: string) => boolean;
+  /** What a member has told in this run; epoch 0: nothing yet. */
+  readonly newsOf: (nodeId: string) => { readonly epoch: number; readonly isUp: boolean };
   /** How fast is copied, in bytes a second. */
   readonly bytesPerSecond: number;
 }
@@ -204,13 +206,14 @@ export class NodeFills {
   }
 
   /**
-   * Where anything was filled, the topology here was no older than that of those who had it. So of an n that no
-   * namespace has now nothing is lost, and one that comes later begins with nothing (T8).
+   * Of an n that no namespace has nothing is lost, and one that comes later begins with nothing (T8): where every
+   * other member has told that it knows no newer topology. A few of them, by which this node was filled for one n,
+   * may have missed a namespace of another n as it has.
    */
   async #fillUnused(): Promise<void> {
     const { losses, topology } = this.#parts;
-    if (!losses.hasFilled) return;
     const present = topology();
+    if (!losses.hasFilled || !this.#isNewest(present)) return;
     const used = sizesInUse(present);
     const unused: Pair[] = [];
     for (let partition = 0; partition < present.partitions; partition += 1) {
@@ -219,6 +222,15 @@ export class NodeFills {
       }
     }
     if (unused.length > 0) await losses.fill(unused);
+  }
+
+  #isNewest({ epoch, members }: Topology): boolean {
+    const { newsOf, ownNodeId } = this.#parts;
+    return members.every(({ nodeId }) => {
+      if (nodeId === ownNodeId) return true;
+      const told = newsOf(nodeId);
+      return told.isUp && told.epoch > 0 && told.epoch <= epoch;
+    });
   }
 
   /** What is damaged for no n that could be filled: its mark goes, or that of what the store keeps there for itself. */

@@ -143,6 +143,7 @@ export class NodeReplicas {
       ownNodeId: nodeId,
       peers: cluster.peers,
       isUp: (other) => cluster.isUp(other),
+      newsOf: (other) => cluster.newsOf(other),
     });
     this.#repair = new RepairRounds({
       clock,

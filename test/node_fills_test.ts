@@ -124,6 +124,10 @@ async function stand(
       },
     },
     isUp: (nodeId) => others.some((one) => one.nodeId === nodeId && one.state.isUp),
+    newsOf: (nodeId) => {
+      const state = others.find((one) => one.nodeId === nodeId)?.state;
+      return { epoch: state?.epoch ?? 0, isUp: state?.isUp === true };
+    },
     bytesPerSecond: 2 ** 30,
   });
   const isWhole = (): boolean =>
@@ -607,6 +611,34 @@ test("I4: of an n that no namespace has nothing is lost: one that comes later co
   // After another loss it is not known any more which namespaces there were.
   await losses.recognise(2000);
   assert.is(lacking(2), partitions);
+  await close();
+});
+
+test("I4: while a member may know a newer topology, one of an n that none has here may have been lost", async () => {
+  const founded = genesisOf(ids.slice(0, 3), { expect: 3, partitions });
+  // What has n = 2 is filled by one other, which may know as little as this node.
+  const topology = { ...(withNamespace(founded, "two", { n: 2 }) as Topology), epoch: 1 };
+  const { fills, others, pass, close } = await stand(topology);
+  const [, third] = others;
+  const lacking = (): number =>
+    Array.from({ length: partitions }, (_, partition) => partition).filter(
+      (partition) => !fills.hasData(partition, 5),
+    ).length;
+  // It and this node had taken writes of a namespace with n = 5, of which the second has not heard.
+  for (const state of [
+    { isUp: false, epoch: 1 },
+    { isUp: true, epoch: 0 },
+    { isUp: true, epoch: 2 },
+  ]) {
+    Object.assign(third.state, state);
+    if (state.epoch === 1) fills.begin();
+    await pass(3000);
+    assert.ok(fills.status().filled > 0);
+    assert.is(lacking(), partitions, JSON.stringify(state));
+  }
+  third.state.epoch = 1;
+  await pass(3000);
+  assert.is(lacking(), 0);
   await close();
 });
 
