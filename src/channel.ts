@@ -14,8 +14,9 @@
  * Invariants
  * 1. Where `queueBytesMax` wait to be sent, no message is taken: what waits is less than that and one.
  * 2. What is put together of pieces is at most `messageBytesMax`, of at most `groupsMax` messages with
- *    `groupBytesMax` in all; who sends begins no more than that, so the rest waits whole for its turn. Both
- *    are the same at all nodes, however much each lets wait to be sent.
+ *    `groupBytesMax` in all, which is the same at all nodes, however much each lets wait to be sent. Who sends
+ *    begins no more than that, so the rest waits whole for its turn; and no more than `queueBytesMax`, by which
+ *    an older program goes at both ends: one with the same settings is understood, and understands.
  * 3. A frame that is none ends the channel: nothing after it could be understood.
  *
  * Effects: Clock; the stream asks for frames and gives them. Source: design, "Peer links".
@@ -207,7 +208,8 @@ export class Channel implements FrameSource, FrameSink {
   #beginLarge(): void {
     for (let next = this.#large[0]; next !== undefined; next = this.#large[0]) {
       const bytes = this.#begunBytes + next.bytes.length;
-      const isRoom = this.#begun.length < groupsMax && bytes <= groupBytesMax;
+      const bytesMax = Math.min(groupBytesMax, this.#limits.queueBytesMax);
+      const isRoom = this.#begun.length < groupsMax && bytes <= bytesMax;
       if (this.#begun.length > 0 && !isRoom) return;
       this.#large.shift();
       this.#begun.push(next);
@@ -266,9 +268,9 @@ export class Channel implements FrameSource, FrameSink {
     group.pieces.push(piece);
     group.bytes += piece.length;
     this.#groupBytes += piece.length;
-    if (group.bytes > this.#limits.messageBytesMax || this.#groupBytes > groupBytesMax) {
-      return false;
-    }
+    const { messageBytesMax, queueBytesMax } = this.#limits;
+    const bytesMax = Math.max(groupBytesMax, queueBytesMax);
+    if (group.bytes > messageBytesMax || this.#groupBytes > bytesMax) return false;
     if (bytes[4] === 0) {
       this.#groups.set(id, group);
       return this.#groups.size <= groupsMax;

@@ -87,4 +87,54 @@ test("a large message gets through although small ones wait all the time for mor
   assert.ok(heard.length > 50, "and the small ones do not wait for it");
 });
 
+/** The most bytes that the other end holds of messages which have not come to their end. */
+async function openBytesOf(queueBytesMax: number, bytes: number): Promise<number> {
+  const limits = { queueBytesMax, messageBytesMax: 2 * bytes };
+  const source = new Channel(
+    new HandClock(),
+    { onRaw: () => {}, onMessage: () => {}, onEnd: () => {} },
+    limits,
+  );
+  source.open();
+  const groups = new Map<number, number>();
+  let most = 0;
+  for (let frames = 0; frames < 100; frames += 1) {
+    const request = { kind: "cold", topic: "t", body: "x".repeat(bytes) } as const;
+    while (source.send({ is: "request", id: 1, timeoutMs: 1, request }));
+    const frame = (await source.next()) as Uint8Array;
+    const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+    const group = view.getUint32(4);
+    const piece = (view.getUint32(0) & 0x7fff_ffff) - 5;
+    groups.set(group, (groups.get(group) ?? 0) + piece);
+    most = Math.max(
+      most,
+      Array.from(groups.values()).reduce((sum, one) => sum + one, 0),
+    );
+    if (view.getUint8(8) === 1) groups.delete(group);
+  }
+  return most;
+}
+
+test("what is put together at a time is no more than an older program with the same settings takes", async () => {
+  const queueBytesMax = 1024 * 1024;
+  const open = await openBytesOf(queueBytesMax, 600_000);
+  assert.ok(open > 500_000 && open <= queueBytesMax, `${open} bytes`);
+});
+
+test("an older program with the same settings may put together more than 64 MiB at a time", () => {
+  const ends: (Error | undefined)[] = [];
+  const channel = new Channel(
+    new HandClock(),
+    { onRaw: () => {}, onMessage: () => {}, onEnd: (reason) => ends.push(reason) },
+    { queueBytesMax: 128 * 1024 * 1024, messageBytesMax: 34 * 1024 * 1024 },
+  );
+  channel.open();
+  const frame = piecesFrame(1, 1024 * 1024);
+  for (let number = 0; number < 80; number += 1) {
+    new DataView(frame.buffer).setUint32(4, number % 4);
+    channel.onFrame(frame);
+  }
+  assert.equal(ends, []);
+});
+
 test.run();
