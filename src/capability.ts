@@ -143,6 +143,12 @@ export function isDiskFull(error: unknown): boolean {
   return code === "ENOSPC" || code === "EDQUOT";
 }
 
+/** The space of a disk; undefined where it does not say: some file systems tell a size of nothing. */
+export async function knownSpace(disk: Pick<Disk, "space">): Promise<DiskSpace | undefined> {
+  const space = await disk.space().catch(() => undefined);
+  return space === undefined || space.totalBytes === 0 ? undefined : space;
+}
+
 /** The system's error code (`ENOSPC`, `EIO` …) of an unknown error, or undefined. */
 export function systemErrorCode(error: unknown): string | undefined {
   if (typeof error !== "object" || error === null) return undefined;

@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { Clock, Disk, Report } from "./capability.ts";
+import { type Clock, type Disk, knownSpace, type Report } from "./capability.ts";
 
 const pollMs = 1000;
 
@@ -51,8 +51,7 @@ export class SpaceWatch {
   async #look(): Promise<void> {
     const { disk, report, reserveBytes } = this.#options;
     if (reserveBytes === 0) return;
-    // A disk that does not say is not taken for full.
-    const space = await disk.space().catch(() => undefined);
+    const space = await knownSpace(disk);
     if (space === undefined) return;
     const isLow = space.freeBytes < reserveBytes;
     if (isLow === this.#isLow) return;

@@ -31,8 +31,7 @@
 import { open } from "lmdb";
 import { assert } from "./assert.ts";
 import { compare } from "./bytes.ts";
-import type { Disk } from "./capability.ts";
-import { systemErrorCode } from "./capability.ts";
+import { type Disk, knownSpace, systemErrorCode } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { pageBytesNew, tableFileState, tableLossHint } from "./table_file.ts";
 
@@ -340,7 +339,7 @@ class LmdbTable implements Table {
   }
 
   async #isDiskFull(): Promise<boolean> {
-    const space = await this.#options.disk.space().catch(() => undefined);
+    const space = await knownSpace(this.#options.disk);
     return space !== undefined && space.freeBytes < fullBelowBytes;
   }
 }

@@ -138,7 +138,7 @@ export class Wal {
       // On a full disk what there is can still be read, and deletes and a checkpoint make room.
       if (systemErrorCode(error) !== "ENOSPC") throw error;
       options.report.sometimes("wal: begun on a full disk");
-      return createSegment(options, start.nextIndex, bytesMin);
+      return createSegment(options, start.nextIndex, bytesMin, { isTried: true });
     });
     const firstSequence = start.nextSequence - start.tail.length;
     const wal = new Wal(options, start, activate(options.random, prepared));
@@ -446,7 +446,9 @@ export class Wal {
     for (;;) {
       const retired = this.#retired.shift();
       try {
-        this.#next = await createSegment(this.#options, this.#active.index + 1, bytes, retired);
+        this.#next = await createSegment(this.#options, this.#active.index + 1, bytes, {
+          retired,
+        });
         return;
       } catch (error) {
         // One that was too short is gone, and its space is free.

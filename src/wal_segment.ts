@@ -10,14 +10,14 @@
  * Invariants
  * 1. A segment under its own name is all zeros but for what the writer wrote.
  * 2. A retired segment leaves its name, durably, before a byte of it is overwritten.
- * 3. Where a segment has no room, none of what is free is taken for it.
+ * 3. Where a segment has no room, none of what is free is taken for it; but for that of a start, which is small.
  *
  * Effects: Disk, Random, Clock (to let syncs of the log pass in between). Source: rule D1.
  *
  * @module
  */
 
-import type { Clock, Disk, DiskFile, Random } from "./capability.ts";
+import { type Clock, type Disk, type DiskFile, knownSpace, type Random } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { alignUp } from "./wal_format.ts";
 
@@ -67,12 +67,20 @@ export function segmentIndex(name: string): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
-/** A segment of zeros under its final name, all of it durable; made of a retired one if given. */
+/** How a segment comes to be. */
+export interface SegmentOrigin {
+  /** It is made of this one, which is not needed any more. */
+  readonly retired?: SegmentFile | undefined;
+  /** Without asking the disk for its space: of little, only the attempt tells. */
+  readonly isTried?: boolean;
+}
+
+/** A segment of zeros under its final name, all of it durable. */
 export async function createSegment(
   options: SegmentOptions,
   index: number,
   bytes: number,
-  retired?: SegmentFile,
+  { retired, isTried = false }: SegmentOrigin = {},
 ): Promise<PreparedSegment> {
   const { disk } = options;
   let file: DiskFile;
@@ -87,7 +95,7 @@ export async function createSegment(
   try {
     const size = await file.size();
     const whole = alignUp(Math.max(bytes, size));
-    await requireSpace(disk, whole - size);
+    if (!isTried) await requireSpace(disk, whole - size);
     await zeroFile(options, file, 0, whole);
     const name = segmentName(index);
     await disk.rename(spareName, name);
@@ -111,7 +119,7 @@ export function activate(random: Random, prepared: PreparedSegment): ActiveSegme
  * attempt. @throws with the code ENOSPC; a disk that does not say is not taken for full
  */
 export async function requireSpace(disk: Disk, bytes: number): Promise<void> {
-  const space = await disk.space().catch(() => undefined);
+  const space = await knownSpace(disk);
   if (space === undefined || space.freeBytes >= bytes) return;
   const said = `ENOSPC: ${space.freeBytes} bytes are free, and ${bytes} are needed for a segment`;
   throw Object.assign(new Error(said), { code: "ENOSPC" });

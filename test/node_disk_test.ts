@@ -271,6 +271,15 @@ test("a full disk: puts are told 507, deletes and reads go on, and it clears by 
   await node.close();
 });
 
+test("a disk that does not say how large it is, is not taken for a full one", async () => {
+  const disk = new SimDisk();
+  disk.space = async () => ({ freeBytes: 0, totalBytes: 0 });
+  const world = newWorld({ disk });
+  const node = await openIn(world, { diskReserveBytes: 4096 });
+  for (let number = 0; number < 100; number += 1) await put(node, `k${number}`, "v");
+  await node.close();
+});
+
 test("a disk without a byte left: deletes go on in the segments of the log that a checkpoint frees", async () => {
   const disk = new SimDisk();
   const world = newWorld({ disk });

@@ -340,6 +340,33 @@ test("Wal: a segment for which there is no space takes none of what is left: a c
   await wal.close();
 });
 
+/** A disk that takes what is written, whatever it says of its space. */
+function saying(freeBytes: number, totalBytes: number): SimDisk {
+  const disk = new SimDisk();
+  disk.space = async () => ({ freeBytes, totalBytes });
+  return disk;
+}
+
+test("Wal: it begins where the disk says that nothing is free, and takes the little that it needs", async () => {
+  // The file system may keep some for root, or others may give some back in this moment.
+  const { disk, wal } = await begin(saying(0, 1024 * 1024 * 1024));
+  assert.is(wal.ended, undefined);
+  assert.ok(!wal.hasRoom(1, false));
+  await rejectsSlug("disk-full", wal.makeRoom(1, true));
+  await wal.close();
+  assert.equal((await readBack(disk)).entries, []);
+});
+
+test("Wal: a disk that does not say how large it is, is not taken for full", async () => {
+  const { disk, wal } = await begin(saying(0, 0));
+  for (let number = 1; number <= 20; number += 1) {
+    if (!wal.hasRoom(20_000, true)) await wal.makeRoom(20_000, true);
+    await wal.append(entry(number, 20_000)).synced;
+  }
+  await wal.close();
+  assert.equal((await readBack(disk)).entries, upTo(20));
+});
+
 test("Wal: what was taken when there was room is written, however full the disk is", async () => {
   const anyStep = fc.oneof(
     { weight: 6, arbitrary: fc.record({ kind: fc.constant("append"), bytes: fc.nat(9000) }) },
