@@ -326,7 +326,7 @@ export class RepairRounds {
 
   #counts(partition: number, n: number): boolean {
     const { standings, hasData } = this.#parts;
-    return standings.of(partition) === "whole" && hasData(partition, n);
+    return standings.counts(partition, n) && hasData(partition, n);
   }
 
   /** All namespaces that both hold of a partition. */

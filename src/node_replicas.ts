@@ -391,7 +391,7 @@ export class NodeReplicas {
   }
 
   #counts(partition: number, n: number): boolean {
-    const isWhole = this.standings.of(partition) === "whole" && this.#hasData(partition, n);
+    const isWhole = this.standings.counts(partition, n) && this.#hasData(partition, n);
     return isWhole && !this.moves.lacks(partition, n);
   }
 

@@ -114,11 +114,14 @@ export class TopologyView implements ReplicaTopology {
   }
 
   /** The other replicas of a partition for each n in use of which this node is one, where there are others. */
-  othersByN(partition: number): readonly (readonly string[])[] {
-    return sizesInUse(this.topology)
-      .filter((n) => this.isReplica(partition, n, "write"))
-      .map((n) => this.members(partition, n).map(({ nodeId }) => nodeId))
-      .map((nodeIds) => nodeIds.filter((nodeId) => nodeId !== this.#ownNodeId))
-      .filter((nodeIds) => nodeIds.length > 0);
+  othersByN(partition: number): ReadonlyMap<number, readonly string[]> {
+    const found = new Map<number, readonly string[]>();
+    for (const n of sizesInUse(this.topology)) {
+      if (!this.isReplica(partition, n, "write")) continue;
+      const nodeIds = this.members(partition, n).map(({ nodeId }) => nodeId);
+      const others = nodeIds.filter((nodeId) => nodeId !== this.#ownNodeId);
+      if (others.length > 0) found.set(n, others);
+    }
+    return found;
   }
 }

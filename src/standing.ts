@@ -7,6 +7,7 @@
  * its answers do not count.
  *
  *     start --told by every other replica that is up, and one--> told --compared likewise, for each n--> whole
+ *       |                                                          \--for one n: counts for that
  *       \--one remembers more than the store opened with: `isLost`, it was rolled back
  *
  * Whether what a store that was rolled back holds is worth anything is told by `losses`: it fills.
@@ -25,7 +26,7 @@
 export type Standing =
   /** It must not answer: who remembers it has not told yet. */
   | "asked"
-  /** It takes writes; nothing of it counts yet, which is more careful than D3 asks for. */
+  /** It takes writes; what was not compared yet does not count: no writes either, which D3 does not ask for. */
   | "told"
   /** Reads and writes count, where it has data. */
   | "whole";
@@ -44,10 +45,10 @@ export interface StandingOptions {
   /** The other replicas of a partition, by node id. */
   readonly othersOf: (partition: number) => readonly string[];
   /**
-   * The same for each n in use: who holds it for a larger n alone has nothing to compare for the smaller
-   * one. Default: one n.
+   * The same for each n in use for which there are some: who holds it for a larger n alone has nothing to
+   * compare for the smaller one. Default: one n.
    */
-  readonly othersByN?: (partition: number) => readonly (readonly string[])[];
+  readonly othersByN?: (partition: number) => ReadonlyMap<number, readonly string[]>;
   /** Whether a node has not answered a handshake within 2 s of the first attempt. */
   readonly isDown: (nodeId: string) => boolean;
   /** A peer remembers more than the store opened with. */
@@ -62,6 +63,8 @@ export class Standings {
   readonly #compared = new Map<number, Set<string>>();
   /** By partition; only what has risen. */
   readonly #reached: Standing[];
+  /** By partition: each n for which enough of the others were compared. */
+  readonly #comparedFor = new Map<number, Set<number>>();
   /** Partitions that had no other replica when they were looked at: nothing of them was cut. */
   readonly #wasFree = new Set<number>();
   #isLost = false;
@@ -135,6 +138,16 @@ export class Standings {
     return now;
   }
 
+  /** Whether its answers count for namespaces with this n: of a cut end, what was compared for it (D3). */
+  counts(partition: number, n: number): boolean {
+    const standing = this.of(partition);
+    if (standing !== "told") return standing === "whole";
+    const byN = this.#options.othersByN?.(partition);
+    if (byN === undefined) return false;
+    const others = byN.get(n);
+    return others === undefined || this.#isCompared(partition, n, others);
+  }
+
   /** The nodes with which a partition has yet to be compared. */
   toCompare(partition: number): readonly string[] {
     if (!this.#options.wasCut || this.of(partition) !== "told") return [];
@@ -147,12 +160,18 @@ export class Standings {
       return "asked";
     }
     if (!this.#options.wasCut || this.#wasFree.has(partition)) return "whole";
-    const compared = this.#compared.get(partition);
-    const sets = this.#options.othersByN?.(partition) ?? [others];
-    const isCompared = sets.every((set) =>
-      this.#isAnsweredBy(set, (nodeId) => compared?.has(nodeId) === true),
-    );
+    const byN = this.#options.othersByN?.(partition) ?? new Map([[0, others]]);
+    const isCompared = [...byN].every(([n, set]) => this.#isCompared(partition, n, set));
     return isCompared ? "whole" : "told";
+  }
+
+  #isCompared(partition: number, n: number, others: readonly string[]): boolean {
+    const done = this.#comparedFor.get(partition) ?? new Set();
+    if (done.has(n)) return true;
+    const compared = this.#compared.get(partition);
+    if (!this.#isAnsweredBy(others, (nodeId) => compared?.has(nodeId) === true)) return false;
+    this.#comparedFor.set(partition, done.add(n));
+    return true;
   }
 
   /** Every one that is up, and at least one. */

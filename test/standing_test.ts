@@ -19,12 +19,13 @@ function standings(
 ) {
   const { wasCut = false, others = ["b", "c"], down = [], onLost = () => {} } = change;
   const { sets = [others] } = change;
+  const byN = new Map(sets.map((set) => [set.length + 1, set]));
   return new Standings({
     openedSequence: 100,
     wasCut,
     partitions: 1,
     othersOf: () => others,
-    othersByN: () => sets,
+    othersByN: () => byN,
     isDown: (nodeId) => down.includes(nodeId),
     onLost,
   });
@@ -142,6 +143,24 @@ test("D3: for each n one of its replicas was compared: another one's may be up a
   assert.is(cut.of(0), "told", "a majority of the first three may know more than it does");
   cut.compare(0, "b");
   assert.is(cut.of(0), "whole");
+});
+
+test("D3: what was compared for one n counts for it, though nobody of another n is up", () => {
+  const down = ["b"];
+  const sets = [["b"], ["b", "c"]];
+  const cut = standings({ wasCut: true, others: sets[1] as string[], sets, down });
+  const counts = (): boolean[] => [1, 2, 3].map((n) => cut.counts(0, n));
+  assert.equal(counts(), [false, false, false]);
+  cut.tell("c", 0);
+  assert.equal(counts(), [true, false, false], "what it alone has is compared with nobody");
+  cut.compare(0, "c");
+  assert.is(cut.of(0), "told");
+  assert.equal(counts(), [true, false, true]);
+  down.pop();
+  assert.equal(counts(), [true, false, true], "what has risen stays");
+  cut.tell("b", 0);
+  cut.compare(0, "b");
+  assert.equal([cut.of(0), ...counts()], ["whole", true, true, true]);
 });
 
 test("a standing never falls, whoever tells, is compared or comes back", () => {
