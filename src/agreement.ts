@@ -123,6 +123,8 @@ export class Agreement<Document extends AgreedDocument> {
   #last: Promise<unknown> = Promise.resolve();
   /** Resolves when the members have heard of what this node had chosen last, or do not answer. */
   #told: Promise<unknown> = Promise.resolve();
+  /** The highest ballot that this node knows of in the instance of an epoch: one begins above it at once. */
+  #tried = { epoch: 0, round: 0 };
 
   constructor(parts: AgreementParts<Document>) {
     this.#parts = parts;
@@ -313,7 +315,7 @@ export class Agreement<Document extends AgreedDocument> {
   async #choose(attempt: Attempt<Document>): Promise<Proposed<Document>> {
     const { ports, nodeId, clock, report } = this.#parts;
     const { base, next, endMs } = attempt;
-    let round = 0;
+    let round = this.#tried.epoch === base.epoch ? this.#tried.round : 0;
     for (let ballots = 0; ; ballots += 1) {
       const present = ports.present() ?? base;
       if (present.epoch > base.epoch) return verdict(attempt, present);
@@ -321,6 +323,7 @@ export class Agreement<Document extends AgreedDocument> {
       const proposer = new Proposer({ round: round + 1, nodeId }, base.voters, next);
       const decided = await this.#ballot(attempt, proposer);
       round = Math.max(round + 1, proposer.roundSeen);
+      this.#tried = { epoch: base.epoch, round };
       if (decided?.kind === "open") return { kind: "unchanged", document: base };
       if (decided?.kind === "chosen") {
         const document = this.#parts.rules.parse(decided.value);

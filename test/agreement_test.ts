@@ -231,6 +231,25 @@ test("Agreement: T1: that there is nothing to change is told of the newest docum
   assert.equal([changed.epoch, changed.text], [3, "again"]);
 });
 
+test("Agreement: who asks again and again whether there is something newer is answered in one ballot", async () => {
+  const cluster = await Cluster.of(3);
+  let prepares = 0;
+  cluster.exchange.attach(idOf(0), (topic, body) => {
+    if (JSON.stringify(body).includes('"kind":"prepare"')) prepares += 1;
+    return cluster.node(0).agreement.handle(topic, body);
+  });
+  const { agreement } = cluster.node(2);
+  for (let time = 1; time <= 5; time += 1) {
+    await settled(cluster.clock, agreement.change(saysLater("again")));
+    assert.is(prepares, time);
+  }
+  // So is the next change here, which finds what was asked in its way otherwise.
+  assert.is((await cluster.propose(2, "second")).kind, "won");
+  assert.is(prepares, 6);
+  await settled(cluster.clock, agreement.change(says("third")));
+  assert.is(prepares, 7);
+});
+
 test("Agreement: T1: nor is it told so beside a document that was chosen, and that nobody has heard of", async () => {
   const cluster = await Cluster.of(3);
   const { exchange } = cluster;
