@@ -44,6 +44,7 @@ import { RepairPeer } from "./repair_peer.ts";
 import type { Store } from "./store.ts";
 import {
   isIn,
+  leftOf,
   type Member,
   numbersOf,
   replicasMax,
@@ -172,9 +173,12 @@ export class NodeFills {
     return open;
   }
 
+  /** Also as one of those that a lost set has left: until others have copied it, it is nowhere else. */
   #holds(partition: number, n: number): boolean {
     const { topology, ownNodeId } = this.#parts;
-    return writeSetsOf(topology(), partition, n).some((set) => isIn(set, ownNodeId));
+    const present = topology();
+    const sets = [...writeSetsOf(present, partition, n), leftOf(present, partition, n)];
+    return sets.some((set) => isIn(set, ownNodeId));
   }
 
   async #round(): Promise<void> {

@@ -21,7 +21,7 @@ import { Replica } from "../src/replica.ts";
 import { Ring } from "../src/ring.ts";
 import type { Store } from "../src/store.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
-import { replicasOf, type Topology } from "../src/topology.ts";
+import { leftOf, replicasOf, type Topology } from "../src/topology.ts";
 import { withMove, withNextPhase } from "../src/topology_move.ts";
 import { withNamespace, withoutNamespace } from "../src/topology_namespaces.ts";
 import { genesisOf } from "../src/topology_steps.ts";
@@ -395,6 +395,35 @@ for (const lost of [
     await again.close();
   });
 }
+
+test("I4: what is damaged of the last that is left of a lost set stays so: it is copied from here alone", async () => {
+  const founded = genesisOf(ids, { expect: 4, partitions });
+  const pair = { ...(withNamespace(founded, "pair", { n: 2 }) as Topology), epoch: 1 };
+  const [, gone] = ids;
+  const by = { nodeId: "5".repeat(32), storeId: "5".repeat(32), name: "n5" };
+  const lost = gone?.nodeId ?? "";
+  const begun = withMove(pair, {
+    ...{ join: [by], leave: [lost, own], sites: [], isLossAccepted: true },
+    replace: [{ nodeId: lost, by: by.nodeId }],
+  }) as Topology;
+  const { move } = begun;
+  assert.ok(move !== undefined);
+  const topology = withNextPhase(begun, move as NonNullable<typeof move>) as Topology;
+  const left = Array.from(ring.all()).filter((partition) =>
+    leftOf(topology, partition, 2).some(({ nodeId }) => nodeId === own),
+  );
+  assert.ok(left.length > 0);
+  const { store, fills, losses, pass, close } = await stand(topology);
+  await losses.accept(partitions);
+  for (const partition of left) store.markLost(partition, [2], "a test");
+  fills.begin();
+  await pass(3000);
+  // An operator decides: those who copy it would take what is left of it for all.
+  for (const partition of left) assert.not.ok(fills.hasData(partition, 2), `${partition}`);
+  const waiting = fills.status().open.map(({ partition, n }) => `${partition} ${n}`);
+  for (const partition of left) assert.ok(waiting.includes(`${partition} 2`), waiting.join());
+  await close();
+});
 
 /** The first node joins the sets of two others, which are read, and of one that is not reached. */
 async function joining(after: (nodeId: string, request: PeerRequest) => Promise<void>) {
