@@ -78,6 +78,8 @@ export class Peers {
   readonly #places = new Map<string, string>();
   /** By address: who is asked before its id is known. */
   readonly #seeds = new Map<string, { readonly link: Link; users: number; other?: Hello }>();
+  /** By address: the start of who was found there last. */
+  readonly #foundAt = new Map<string, string>();
   readonly #accepted = new Set<Accepted>();
   /** By node id: when its links were begun; and whether one has been open since. */
   readonly #begunMs = new Map<string, number>();
@@ -297,6 +299,14 @@ export class Peers {
     for (const accepted of this.#accepted) accepted.close();
   }
 
+  /** Whoever waits for a cluster asks the same addresses every second, each time over a new link. */
+  #isNewAt([address = ""]: readonly string[], other: Hello): boolean {
+    const start = `${other.nodeId} ${startOf(other)}`;
+    if (this.#foundAt.get(address) === start) return false;
+    this.#foundAt.set(address, start);
+    return true;
+  }
+
   #newLink(addresses: readonly string[], nodeId: string | undefined): Link {
     let told: string | undefined;
     const { clock, random, report, network, secret, ports } = this.#options;
@@ -315,7 +325,9 @@ export class Peers {
           told = undefined;
           if (nodeId !== undefined) this.#begunMs.delete(nodeId);
           else this.found(other);
-          report.log("info", `Linked to node '${other.name}'.`, { nodeId: other.nodeId });
+          if (nodeId !== undefined || this.#isNewAt(addresses, other)) {
+            report.log("info", `Linked to node '${other.name}'.`, { nodeId: other.nodeId });
+          }
           ports.onMet(other);
         },
         onUnfit: (why) => {

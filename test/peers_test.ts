@@ -631,6 +631,26 @@ test("whoever is at an address answers a question, also without a cluster; its f
   await rejectsSlug("not-ready", settled(world.clock, a.peers.askAt("z:1", "x", 1, 2000), 3000));
 });
 
+test("whoever is asked at an address again and again is told of once in the log, until it is another", async () => {
+  const world = newWorld();
+  const a = new Node(world, "a", { clusterId: undefined });
+  let there = new Node(world, "b");
+  const ask = async (): Promise<void> => {
+    const answer = a.peers.askAt(there.address, "x", {}, 1000);
+    await pass(world.clock, 1000);
+    await answer;
+  };
+  for (let time = 0; time < 5; time += 1) await ask();
+  const linked = () => a.said.filter(({ line }) => line.startsWith("Linked to"));
+  assert.is(linked().length, 1);
+
+  there.peers.close();
+  there = new Node(world, "b", { boot: 2, start: "second" });
+  await pass(world.clock, 1000);
+  for (let time = 0; time < 5; time += 1) await ask();
+  assert.is(linked().length, 2);
+});
+
 test("a node's own address is no other node", async () => {
   const world = newWorld();
   const a = new Node(world, "a");
