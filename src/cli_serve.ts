@@ -27,7 +27,7 @@ import { StopSignals } from "./cli_signals.ts";
 import { programVersion } from "./cli_version.ts";
 import type { Resolved } from "./config.ts";
 import { showDuration } from "./config_kinds.ts";
-import { admissionLimitsOf, clientUrlOf, peerSettingsOf, urlOf } from "./config_parts.ts";
+import { admissionLimitsOf, clientUrlOf, namesOf, peerSettingsOf, urlOf } from "./config_parts.ts";
 import type { Config } from "./config_table.ts";
 import { exitCode, QuorateError } from "./errors.ts";
 import { grouped } from "./figures.ts";
@@ -252,7 +252,7 @@ async function listen(config: Config, node: QuorateNode, watched: Watched): Prom
     host: config.host,
     port: config.port,
     insecure: config.insecure,
-    advertisedNames: config.advertisedAddresses,
+    advertisedNames: namesOf(config),
     corsOrigins: config.corsOrigins,
     valueBytesMax: config.valueBytesMax,
     connectionsMax: await connectionsMaxOf(config, report),
@@ -279,7 +279,7 @@ async function listenForPeers(
     host,
     port: gossipPort,
     insecure,
-    advertisedNames: config.advertisedAddresses,
+    advertisedNames: namesOf(config),
     closeTimeoutMs: farewellMs,
     accept: node.accept,
     isForPeers: true,

@@ -7,6 +7,7 @@
  */
 
 import type { AdmissionLimits } from "./admission.ts";
+import { isEveryAddress } from "./config_rules.ts";
 import type { Config } from "./config_shape.ts";
 
 /** What a node is to others: all but the secret, which may lie in a file, and where clients find it. */
@@ -30,6 +31,14 @@ export function peerSettingsOf(config: Config) {
   };
 }
 
+/** The names that requests to this node may carry: those for clients, and that for other nodes. */
+export function namesOf({ advertisedAddresses, advertisedPeerAddress }: Config): readonly string[] {
+  return [
+    ...advertisedAddresses,
+    ...(advertisedPeerAddress === undefined ? [] : [advertisedPeerAddress]),
+  ];
+}
+
 /** Where others reach this node; undefined where the port is any free one. */
 function peerAddressOf(config: Config): string | undefined {
   if (config.advertisedPeerAddress !== undefined) return config.advertisedPeerAddress;
@@ -47,7 +56,10 @@ export function clientUrlOf(config: Config): string {
 function hostOf({ advertisedAddresses, host }: Config): string {
   const advertised = advertisedAddresses[0];
   if (advertised === undefined) return usableHost(host);
-  return advertised.replace(/:\d+$/, "");
+  // A bare address of IPv6 has no port, and ends like one.
+  return /:.*:/.test(advertised.replace(/^\[.*\]/, ""))
+    ? advertised
+    : advertised.replace(/:\d+$/, "");
 }
 
 /** `http://127.0.0.1:8080`; an address that means "all" is shown as one that can be used. */
@@ -57,7 +69,7 @@ export function urlOf(host: string, port: number): string {
 
 /** An address that means "all" is none to connect to. */
 function usableHost(host: string): string {
-  return host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+  return isEveryAddress(host) ? "127.0.0.1" : host;
 }
 
 /** A host and a port; an address of IPv6 stands in brackets. */

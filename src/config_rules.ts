@@ -32,6 +32,11 @@ export function isLoopback(host: string): boolean {
   );
 }
 
+/** Whether an address means every one of this machine, and so is none to connect to. */
+export function isEveryAddress(host: string): boolean {
+  return host === "0.0.0.0" || host === "::" || host === "[::]";
+}
+
 type Rule = (config: Config) => { readonly detail: string; readonly hint: string } | undefined;
 
 const nodeRules: readonly Rule[] = [
@@ -115,6 +120,17 @@ const clusterRules: readonly Rule[] = [
           detail:
             "--peers needs a --cluster-secret: without one, whoever reaches the port could join.",
           hint: "Set QUORATE_CLUSTER_SECRET or --cluster-secret-file, the same on all nodes (openssl rand -hex 32).",
+        },
+  // Others would look for it on their own machine, and a cluster that they found so has no links.
+  ({ peers, host, advertisedPeerAddress, advertisedAddresses }) =>
+    !isEveryAddress(host) ||
+    advertisedPeerAddress !== undefined ||
+    advertisedAddresses.length > 0 ||
+    peers.every((peer) => isLoopback(peer.replace(/:\d+$/, "")))
+      ? undefined
+      : {
+          detail: `--host ${host} is no address to connect to, and --peers are on other machines: they would not find this node.`,
+          hint: "Say where others reach this one: --advertise-address n1.example:8080.",
         },
   ({ peerRoutes }) => {
     const named = peerRoutes.map(({ advertised }) => advertised);

@@ -91,7 +91,8 @@ export const settings: SettingTable = {
     default: [],
     defaultText: "none",
     meaning: "Names under which clients reach this node, besides localhost.",
-    tradeOff: "On loopback a request for any other name is refused, so that no web page gets in.",
+    tradeOff:
+      "On loopback a request for any other name than these and the node's addresses is refused, so that no web page gets in.",
   },
   corsOrigins: {
     flag: "cors-origin",

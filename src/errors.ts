@@ -187,7 +187,7 @@ export const slugTable = {
     "invalid_argument",
     failed,
     "The request was meant for another host",
-    "A node that listens on loopback only answers to the names localhost, 127.0.0.1 and [::1] and to its advertised names, so that a web page cannot reach it under a name of its own.",
+    "A node that listens on loopback only answers to the names localhost, 127.0.0.1 and [::1], to its --host and to its advertised names, so that a web page cannot reach it under a name of its own.",
   ),
   "rate-limited": row(
     429,

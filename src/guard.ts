@@ -71,7 +71,7 @@ function checkHost(settings: HttpSettings, host: string | undefined): void {
   const whole = host.toLowerCase();
   const name = whole.replace(/:\d+$/, "");
   if (loopbackNames.includes(name)) return;
-  const names = settings.advertisedNames.map((text) => text.toLowerCase());
+  const names = settings.advertisedNames.map(asHost);
   if (names.includes(name) || names.includes(whole)) return;
   throw new QuorateError(
     "misdirected-request",
@@ -81,6 +81,12 @@ function checkHost(settings: HttpSettings, host: string | undefined): void {
       hint: "Use localhost, 127.0.0.1 or [::1], or start the node with an advertised name.",
     },
   );
+}
+
+/** As a Host says it: an address of IPv6 in brackets. */
+function asHost(name: string): string {
+  const text = name.toLowerCase();
+  return text.startsWith("[") || !/:.*:/.test(text) ? text : `[${text}]`;
 }
 
 function checkOrigin(settings: HttpSettings, request: Guarded): void {

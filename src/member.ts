@@ -18,7 +18,7 @@ import { Admission } from "./admission.ts";
 import type { Clock } from "./capability.ts";
 import { resolveConfig, validate } from "./config.ts";
 import { showDuration } from "./config_kinds.ts";
-import { admissionLimitsOf, clientUrlOf, peerSettingsOf } from "./config_parts.ts";
+import { admissionLimitsOf, clientUrlOf, namesOf, peerSettingsOf } from "./config_parts.ts";
 import type { Config } from "./config_shape.ts";
 import { QuorateError } from "./errors.ts";
 import { type NodeOptions, openNode, type QuorateNode } from "./node.ts";
@@ -98,6 +98,7 @@ export async function openMember(
     const { host, port, insecure } = config;
     server = await startServer({
       ...{ api: node, clock, random, report, admission, host, port, insecure },
+      advertisedNames: namesOf(config),
       accept: node.accept,
       closeTimeoutMs: farewellMs,
       isForPeers: !serveClients,

@@ -70,6 +70,7 @@ export interface ServerOptions extends Partial<ServerLimits> {
   readonly insecure?: boolean;
   /** Whether Host headers are checked; default: when `host` is loopback. */
   readonly loopback?: boolean;
+  /** Under which Host it answers as well, besides the names of loopback and `host`. */
   readonly advertisedNames?: readonly string[];
   readonly corsOrigins?: readonly string[];
   /** Takes streams of other nodes; undefined: the node is in no cluster. */
@@ -156,7 +157,7 @@ class PortServer implements Server {
       valueBytesMax: options.valueBytesMax ?? valueBytesMaxDefault,
       corsOrigins: options.corsOrigins ?? [],
       loopback: options.loopback ?? isLoopback(host),
-      advertisedNames: options.advertisedNames ?? [],
+      advertisedNames: [host, ...(options.advertisedNames ?? [])],
       bodyTimeoutMs: this.#limits.bodyTimeoutMs,
       bodies: this.#load.clients,
       ...(options.traffic === undefined ? {} : { traffic: options.traffic }),

@@ -4,6 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs";
+import * as http from "node:http";
 import * as http2 from "node:http2";
 import * as net from "node:net";
 import * as path from "node:path";
@@ -174,6 +175,22 @@ test("a port that is taken is refused, and the folder is free again", () =>
       assert.is((await second.ended).code, 2);
       assert.match(second.err, `Cannot listen on 127.0.0.1 port ${port}: another program listens`);
       assert.not.ok(fs.existsSync(path.join(other, "LOCK")));
+    }),
+  ));
+
+test("on loopback a node answers under the address that it tells the others, too", () =>
+  withFolder((folder) =>
+    withServe(folder, ["--advertise-address", "n1.test:4711"], async (_, url) => {
+      const statusFor = (host: string): Promise<number | undefined> =>
+        new Promise((settle, fail) => {
+          const request = http.get(`${url}/livez`, { headers: { host } }, (answer) => {
+            answer.resume();
+            settle(answer.statusCode);
+          });
+          request.on("error", fail);
+        });
+      assert.is(await statusFor("n1.test:4711"), 200);
+      assert.is(await statusFor("n2.test:4711"), 421);
     }),
   ));
 

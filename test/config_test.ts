@@ -11,6 +11,7 @@ import {
   valueText,
 } from "../src/config.ts";
 import * as kinds from "../src/config_kinds.ts";
+import { clientUrlOf, peerSettingsOf } from "../src/config_parts.ts";
 import { type Config, settingNames, settings, variableOf } from "../src/config_table.ts";
 import { QuorateError } from "../src/errors.ts";
 import { configurationFile, configurationText } from "./reference.ts";
@@ -329,6 +330,43 @@ test("what a kind shows, it reads again", () => {
 test("a way to a peer is two addresses", () => {
   for (const text of ["n2:8080", "n2:8080=", "n2=127.0.0.1:1", "n2:1=n3:1=n4:1", "=n2:1"]) {
     assert.ok("error" in kinds.route.parse(text), text);
+  }
+});
+
+test("where others reach a node: an address of IPv6 keeps its end, whatever stands beside it", () => {
+  for (const [name, authority] of [
+    ["n1.example", "n1.example:8080"],
+    ["n1.example:9000", "n1.example:8080"],
+    ["10.0.0.1", "10.0.0.1:8080"],
+    ["fd00::1", "[fd00::1]:8080"],
+    ["::1", "[::1]:8080"],
+    ["2001:db8:0:0:0:0:0:1", "[2001:db8:0:0:0:0:0:1]:8080"],
+    ["[fd00::1]", "[fd00::1]:8080"],
+    ["[fd00::1]:9000", "[fd00::1]:8080"],
+  ] as const) {
+    const config = configWith({ advertisedAddresses: [name] });
+    assert.is(clientUrlOf(config), `http://${authority}`);
+    assert.equal(peerSettingsOf(config).addresses, [authority]);
+  }
+});
+
+test("a node with peers elsewhere that would say that it is reached on loopback is refused", () => {
+  const peers = ["n1.example:8080", "127.0.0.1:8080"];
+  const given = { insecure: true, clusterSecret: "0123456789abcdef", peers };
+  for (const host of ["0.0.0.0", "::", "[::]"]) {
+    const { hint = "" } = refusalOf(() => validate(configWith({ ...given, host })));
+    assert.match(hint, /--advertise-address/);
+    validate(configWith({ ...given, host, advertisedPeerAddress: "n1.example:8080" }));
+    validate(configWith({ ...given, host, advertisedAddresses: ["10.0.0.1"] }));
+    validate(configWith({ ...given, host, peers: ["127.0.0.1:8080", "[::1]:1", "localhost:2"] }));
+    validate(configWith({ host, insecure: true }));
+  }
+  validate(configWith({ ...given, host: "10.0.0.1" }));
+});
+
+test("an address that means all is none to be reached at, in whichever form it is given", () => {
+  for (const host of ["0.0.0.0", "::", "[::]"]) {
+    assert.is(clientUrlOf(configWith({ host })), "http://127.0.0.1:8080");
   }
 });
 

@@ -110,12 +110,14 @@ everyWay(
       "[::1]:9",
       "db.lan",
       "n1:8080",
+      "[fd00::1]:8080",
+      "[fd00::2]",
     ]) {
       assert.is((await ask(host)).status, 200, host);
     }
     problemIn(await ask("n1:8081"), 421, "misdirected-request");
   },
-  { advertisedNames: ["db.lan", "N1:8080"] },
+  { advertisedNames: ["db.lan", "N1:8080", "FD00::1", "[fd00::2]"] },
 );
 
 everyWay(

@@ -207,8 +207,8 @@ export class RawConnection {
   #watchers: (() => void)[] = [];
   #isClosed = false;
 
-  constructor(port: number) {
-    this.socket = net.connect(port, "127.0.0.1");
+  constructor(port: number, host = "127.0.0.1") {
+    this.socket = net.connect(port, host);
     this.socket.on("data", (chunk: Uint8Array) => {
       this.#text += Buffer.from(chunk).toString("latin1");
       this.#wake();

@@ -480,6 +480,19 @@ server("server: a host that others can reach needs to be allowed by name", async
 });
 
 server(
+  "server: on loopback it answers under the address that it listens on, whichever that is",
+  withServer(
+    async ({ port }) => {
+      const raw = new RawConnection(port, "127.0.0.2");
+      raw.send(`GET /livez HTTP/1.1\r\nHost: 127.0.0.2:${port}\r\n\r\n`);
+      assert.match(await raw.until("\r\n\r\n"), /200 OK/);
+      raw.socket.destroy();
+    },
+    { host: "127.0.0.2" },
+  ),
+);
+
+server(
   "server: a port that is taken is an error that says so",
   withServer(async ({ port }) => {
     const error = await failure({ port });
