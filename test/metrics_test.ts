@@ -145,6 +145,32 @@ test("every name that the sources count or observe has a row with its help and u
   for (const name of observed) assert.ok(histogramTable[name] !== undefined, name);
 });
 
+/** The names in the table of the documentation; a brace after `_` stands for several of them. */
+function documentedNames(): ReadonlySet<string> {
+  const text = readFileSync(new URL("../docs/operations.md", import.meta.url), "utf8");
+  const rows = text.split("\n").filter((line) => line.startsWith("| `quorate_"));
+  const written = rows.flatMap((row) => {
+    const cell = row.slice(0, row.indexOf(" | "));
+    return [...cell.matchAll(/`(quorate_(?:[a-z_]|(?<=_)\{[a-z_,]+\})+)/g)].map(
+      ([, name = ""]) => name,
+    );
+  });
+  return new Set(
+    written.flatMap((name) => {
+      const [before = "", parts, after = ""] = name.split(/[{}]/);
+      return parts === undefined ? [name] : parts.split(",").map((part) => before + part + after);
+    }),
+  );
+}
+
+test("docs/operations.md has every number of the node, and no other", async () => {
+  const opened = open();
+  fill(opened);
+  const text = await opened.metrics.text();
+  const shown = [...text.matchAll(/^# TYPE (quorate_\w+)/gm)].map(([, name = ""]) => name);
+  assert.equal([...documentedNames()].sort(), shown.sort());
+});
+
 test("promtool check metrics has nothing against any of it", async () => {
   const opened = open(true);
   fill(opened);
