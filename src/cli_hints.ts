@@ -135,7 +135,10 @@ async function lookAt(config: Config, before: Look | undefined): Promise<Look> {
       const url = member.self ? config.url : urlOf(member);
       try {
         if (url === undefined) throw new Error("its address is not known");
-        asked.push(await clientOf({ ...config, url }).hints({ timeoutMs }));
+        const answer = await clientOf({ ...config, url }).hints({ timeoutMs });
+        // An address that means another machine there than here says nothing of the member.
+        if (answer.node !== member.node) throw new Error("another node is there");
+        asked.push(answer);
       } catch {
         unreachable.push(member.node);
       }

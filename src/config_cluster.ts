@@ -128,7 +128,7 @@ export const clusterSettings: { readonly [K in ClusterField]: Setting<Config[K]>
     defaultText: "the first --advertise-ip, else --host, with --gossip-port or --port",
     meaning: "Where other nodes reach this one.",
     formula:
-      "Needed when --host is 0.0.0.0 or ::, which is no address to connect to, and --peers are elsewhere.",
+      "Needed when --host is 0.0.0.0 or ::, which is no address to connect to, and --peers are elsewhere; clients are told it then, too, unless there is an --advertise-ip.",
     tradeOff: "A name outlives a change of address; it has to resolve on every node.",
   },
   peerRoutes: {

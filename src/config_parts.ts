@@ -49,6 +49,11 @@ function peerAddressOf(config: Config): string | undefined {
 
 /** Where clients reach this node. */
 export function clientUrlOf(config: Config): string {
+  const { host, advertisedAddresses, advertisedPeerAddress: told, gossipPort, port } = config;
+  // Whoever listens on every address is known elsewhere by what it tells the other nodes.
+  if (told !== undefined && advertisedAddresses.length === 0 && isEveryAddress(host)) {
+    return gossipPort === undefined ? `http://${told}` : urlOf(told.replace(/:\d+$/, ""), port);
+  }
   return urlOf(hostOf(config), config.port);
 }
 

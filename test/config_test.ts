@@ -350,6 +350,19 @@ test("where others reach a node: an address of IPv6 keeps its end, whatever stan
   }
 });
 
+test("clients find a node that listens on every address where it tells other nodes that it is", () => {
+  const told = { advertisedPeerAddress: "n1.example:9000" };
+  const every = { host: "0.0.0.0", ...told };
+  assert.is(clientUrlOf(configWith(every)), "http://n1.example:9000");
+  const ports = { ...every, gossipPort: 7000 };
+  assert.is(clientUrlOf(configWith(ports)), "http://n1.example:8080");
+  const both = { ...every, advertisedAddresses: ["db.example"] };
+  assert.is(clientUrlOf(configWith(both)), "http://db.example:8080");
+  const v6 = { host: "::", advertisedPeerAddress: "[fd00::1]:8080" };
+  assert.is(clientUrlOf(configWith(v6)), "http://[fd00::1]:8080");
+  assert.is(clientUrlOf(configWith({ host: "10.0.0.1", ...told })), "http://10.0.0.1:8080");
+});
+
 test("a node with peers elsewhere that would say that it is reached on loopback is refused", () => {
   const peers = ["n1.example:8080", "127.0.0.1:8080"];
   const given = { insecure: true, clusterSecret: "0123456789abcdef", peers };
