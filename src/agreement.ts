@@ -56,6 +56,9 @@ export const documentTopic = "document";
 /** What nodes ask each other for here. */
 export const agreementTopics = [voteTopic, documentTopic, "learn", "boot"] as const;
 
+/** How often a start that waits for voters says so. */
+const sayMs = 10_000;
+
 export interface AgreementPorts<Document extends AgreedDocument> {
   /** The durable document; undefined while this node is in no cluster. */
   present(): Document | undefined;
@@ -220,27 +223,30 @@ export class Agreement<Document extends AgreedDocument> {
    * @throws `data-folder-in-use` when a later start, or a copy of the folder, is registered
    */
   async registerStart(start: Start, isEnded: () => boolean = () => false): Promise<void> {
+    const { clock, report, ports, nodeId } = this.#parts;
+    let saidMs = clock.monotonicMs();
     for (let attempt = 0; !isEnded(); attempt += 1) {
-      const present = this.#parts.ports.present();
+      const present = ports.present();
+      let silent: readonly string[] = [];
       if (present !== undefined) {
-        if (await this.#registerOnce(start, present.voters)) return;
+        silent = await this.#registerOnce(start, present.voters);
+        if (present.voters.length - silent.length >= majority(present.voters.length)) return;
         // The voters may be others by now, and this node no member: any member may know.
-        const ids = present.members.map(({ nodeId }) => nodeId);
+        const ids = present.members.map((member) => member.nodeId);
         const known = [...new Set([...present.voters, ...ids])];
         const one = known[attempt % known.length];
-        if (one !== undefined && one !== this.#parts.nodeId)
-          await this.catchUp(one).catch(() => {});
-        if (this.#isGone) throw gone(this.#parts.ports.present()?.epoch ?? 0);
+        if (one !== undefined && one !== nodeId) await this.catchUp(one).catch(() => {});
+        if (this.#isGone) throw gone(ports.present()?.epoch ?? 0);
       }
-      if (attempt % 5 === 4) {
-        this.#parts.report.log(
-          "warn",
-          "Waiting for a majority of the voters to register this start.",
-          {
-            voters: present?.voters.length ?? 0,
-            boot: start.boot,
-          },
-        );
+      if (clock.monotonicMs() - saidMs >= sayMs) {
+        saidMs = clock.monotonicMs();
+        const nameOf = (id: string): string =>
+          present?.members.find((member) => member.nodeId === id)?.name ?? id;
+        report.log("warn", "Not ready: a majority of the voters has to register this start.", {
+          boot: start.boot,
+          voters: present?.voters.map(nameOf) ?? [],
+          silent: silent.map(nameOf),
+        });
       }
       await this.#pause(attempt);
     }
@@ -252,16 +258,18 @@ export class Agreement<Document extends AgreedDocument> {
     return members?.some(({ nodeId }) => nodeId === this.#parts.nodeId) === false;
   }
 
-  async #registerOnce(start: Start, voters: readonly string[]): Promise<boolean> {
+  /** The voters that did not answer. */
+  async #registerOnce(start: Start, voters: readonly string[]): Promise<readonly string[]> {
     const asks = voters.map(async (voter) => {
       if (voter === this.#parts.nodeId) return this.#registered(start);
       return parseBootReply(await this.#askInTime(voter, "boot", start));
     });
-    const replies = (await Promise.allSettled(asks)).filter((one) => one.status === "fulfilled");
-    for (const { value } of replies) {
-      if (value.kind === "outdated") throw startedTwice(start, value.boot);
+    const replies = await Promise.allSettled(asks);
+    for (const reply of replies) {
+      if (reply.status === "rejected") continue;
+      if (reply.value.kind === "outdated") throw startedTwice(start, reply.value.boot);
     }
-    return replies.length >= majority(voters.length);
+    return voters.filter((_, index) => replies[index]?.status === "rejected");
   }
 
   #registered(start: Start): Promise<BootReply> {

@@ -61,6 +61,8 @@ class Cluster {
   readonly clock = new SimClock();
   readonly exchange: TestExchange;
   readonly nodes: TestNode[] = [];
+  /** What was logged. */
+  readonly said: { readonly line: string; readonly silent?: unknown }[] = [];
   /** What marks a vote. */
   voted = async (): Promise<void> => {};
   /** What has to be ready before a document is adopted. */
@@ -93,7 +95,7 @@ class Cluster {
       boots: await Boots.open(disk),
       clock: this.exchange.clockOf(nodeId),
       random: this.#random,
-      report: silentReport,
+      report: { ...silentReport, log: (_, line, fields) => this.said.push({ line, ...fields }) },
       ports: {
         present: () => node.present,
         voted: () => this.voted(),
@@ -503,8 +505,10 @@ test("Agreement: I2: a start is registered with a majority, and waits for one", 
   const registering = agreement.registerStart(start).then(() => {
     isRegistered = true;
   });
-  await cluster.clock.advance(20_000);
+  await cluster.clock.advance(65_000);
   assert.not(isRegistered);
+  assert.is(cluster.said.length, 6, "every ten seconds, for as long as it lasts");
+  assert.equal(cluster.said[0]?.silent, ["n1", "n2"]);
   cluster.exchange.attach(idOf(2), (topic, body) => cluster.node(2).agreement.handle(topic, body));
   await settled(cluster.clock, registering);
 });
