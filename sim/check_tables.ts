@@ -38,6 +38,8 @@ export interface TablesWorld {
   readonly nOf: (namespaceNumber: number) => number;
   /** The names of the replicas of a partition, for the namespaces of one n. */
   readonly replicasOf: (partition: number, n: number) => readonly string[];
+  /** Whether it was waited for that all replicas hold the same of a key. */
+  readonly isCompared: (namespaceNumber: number, key: string) => boolean;
   /** The latest that any clock shows. */
   readonly nowMs: number;
 }
@@ -53,9 +55,9 @@ export function checkTables(tables: readonly LeftTable[], world: TablesWorld): V
     for (const { node, isMember, table } of tables) {
       const summary = emptySummary();
       const range = { ...partitionRange(partition), limit: entriesMax, bytesMax: 2 ** 40 };
-      for (const { key, value } of table.range(range)) {
-        const { namespaceNumber, key: own } = parseTableKey(key);
-        if (!addRecord(summary, world, partition, { key, value })) {
+      for (const { key: tableKey, value } of table.range(range)) {
+        const { namespaceNumber, key: own } = parseTableKey(tableKey);
+        if (!addRecord(summary, world, partition, { key: tableKey, value })) {
           found.push(
             broken(`the table of ${node} holds a damaged record of partition ${partition}`),
           );
@@ -69,7 +71,9 @@ export function checkTables(tables: readonly LeftTable[], world: TablesWorld): V
         // What is deleted or over below a watermark is dropped by one before another (G5).
         const watermark = watermarks.get(`${partition} ${n}`) ?? (0n as Hlc);
         if (isDroppable(headOf(value), watermark, world.nowMs + guardMs)) continue;
-        const name = `${namespaceNumber} ${n} ${Buffer.from(own).toString()}`;
+        const key = Buffer.from(own).toString();
+        if (!world.isCompared(namespaceNumber, key)) continue;
+        const name = `${namespaceNumber} ${n} ${key}`;
         const holders = held.get(name) ?? new Map<string, Uint8Array>();
         held.set(name, holders.set(node, value));
       }

@@ -391,8 +391,11 @@ class World {
     const { clusterId, partitions } = node.ring();
     const ring = new Ring(clusterId, partitions);
     const namespaces = new Map(node.namespaces().map(({ number, policy }) => [number, policy.n]));
+    const numbers = new Map(node.namespaces().map(({ name, number }) => [name, number]));
+    const compared = new Set<string>();
     const rows = new Map<string, readonly string[]>();
     for (const { namespace, key } of [...this.#workloadKeys, ...this.#changes.keys]) {
+      compared.add(`${numbers.get(namespace)} ${key}`);
       const place = node.place(namespace, utf8Bytes(key));
       rows.set(
         `${place.partition} ${place.n}`,
@@ -410,6 +413,7 @@ class World {
       ring,
       nOf: (number) => namespaces.get(number) ?? 0,
       replicasOf: (partition, n) => rows.get(`${partition} ${n}`) ?? [],
+      isCompared: (number, key) => compared.has(`${number} ${key}`),
       nowMs: this.#convergence.latestMs,
     });
     for (const { promise, detail } of found) this.#find(promise, detail);

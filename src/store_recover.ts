@@ -91,6 +91,7 @@ export async function recover(options: RecoverOptions): Promise<Recovered> {
   const lostInTable = index.damaged.size;
   const unreadable = acceptDataLoss ? takeTableAsFinal(options, index) : [];
   const wal = await replay(options, index, { meta, reached, empty });
+  refuseUnread(options, wal);
   const highest = Math.max(wal.last, options.sequence, ...reached);
   const isShort = refuseLoss(options, meta, wal, highest);
   for (const said of wal.missing) {
@@ -327,6 +328,22 @@ function applyChange(
     : index.lookup(spot);
   index.apply(spot, { record, sequence }, before);
   return before;
+}
+
+/**
+ * What is cut because the disk cannot read it may have been acknowledged, and the fault may pass. Where this is
+ * the only copy it is not given up unasked.
+ */
+function refuseUnread({ acceptDataLoss, isOnlyCopy }: RecoverOptions, { unread }: Recovery): void {
+  const [first] = unread;
+  if (first === undefined || acceptDataLoss || !isOnlyCopy) return;
+  throw new QuorateError(
+    "corruption",
+    `The disk cannot read ${unread.length} blocks at the end of the log, from byte ${first.offset} of '${first.name}': what they hold may have been acknowledged.`,
+    {
+      hint: "Start it again, or on a copy of the folder: the fault may pass. To go on without what cannot be read, start with --accept-data-loss.",
+    },
+  );
 }
 
 /**
