@@ -36,12 +36,16 @@ export interface TablesWorld {
   readonly ring: Ring;
   /** The n of a namespace; 0: it is none. */
   readonly nOf: (namespaceNumber: number) => number;
-  /** The names of the replicas of a partition, for the namespaces of one n. */
-  readonly replicasOf: (partition: number, n: number) => readonly string[];
-  /** Whether it was waited for that all replicas hold the same of a key. */
-  readonly isCompared: (namespaceNumber: number, key: string) => boolean;
+  /** The names of a key's replicas; undefined: it was not waited for that they hold the same of it. */
+  readonly replicasOf: (namespaceNumber: number, key: string) => readonly string[] | undefined;
   /** The latest that any clock shows. */
   readonly nowMs: number;
+}
+
+/** A key, and what each node has of it. */
+interface Held {
+  readonly replicas: readonly string[];
+  readonly holders: Map<string, Uint8Array>;
 }
 
 const entriesMax = 1_000_000;
@@ -51,7 +55,7 @@ export function checkTables(tables: readonly LeftTable[], world: TablesWorld): V
   const { ring, nOf, replicasOf } = world;
   const watermarks = watermarksOf(tables, ring);
   for (const partition of ring.all()) {
-    const held = new Map<string, Map<string, Uint8Array>>();
+    const held = new Map<string, Held>();
     for (const { node, isMember, table } of tables) {
       const summary = emptySummary();
       const range = { ...partitionRange(partition), limit: entriesMax, bytesMax: 2 ** 40 };
@@ -72,10 +76,12 @@ export function checkTables(tables: readonly LeftTable[], world: TablesWorld): V
         const watermark = watermarks.get(`${partition} ${n}`) ?? (0n as Hlc);
         if (isDroppable(headOf(value), watermark, world.nowMs + guardMs)) continue;
         const key = Buffer.from(own).toString();
-        if (!world.isCompared(namespaceNumber, key)) continue;
+        const replicas = replicasOf(namespaceNumber, key);
+        if (replicas === undefined) continue;
         const name = `${namespaceNumber} ${n} ${key}`;
-        const holders = held.get(name) ?? new Map<string, Uint8Array>();
-        held.set(name, holders.set(node, value));
+        const one = held.get(name) ?? { replicas, holders: new Map() };
+        one.holders.set(node, value);
+        held.set(name, one);
       }
       const meta = table.get(partitionMetaKey(partition));
       const written = (meta && decodePartitionMeta(meta)?.summary) ?? emptySummary();
@@ -87,8 +93,7 @@ export function checkTables(tables: readonly LeftTable[], world: TablesWorld): V
         );
       }
     }
-    for (const [name, holders] of held) {
-      const replicas = replicasOf(partition, Number(name.split(" ")[1]));
+    for (const [name, { replicas, holders }] of held) {
       const bytes = tables
         .filter(({ node }) => replicas.includes(node))
         .map(({ node }) => holders.get(node));

@@ -53,7 +53,7 @@ export async function request(
   operation: Operation,
   ask: Ask & { readonly namespace: string },
 ): Promise<Told> {
-  const { namespace, level, timeoutMs, kind, valueBytes = 0, ttlSeconds } = ask;
+  const { namespace, level, timeoutMs, kind } = ask;
   const common = {
     namespace,
     requestId: `#${operation.number}`,
@@ -63,12 +63,8 @@ export async function request(
   const key = utf8Bytes(operation.key);
   const kept = ask.durability === undefined ? {} : { durability: ask.durability };
   switch (kind) {
-    case "put": {
-      const value = writtenValue(operation, valueBytes);
-      const put = { ...common, ...kept, key, value, contentType: "text/plain", meta: [] };
-      const living = ttlSeconds === undefined ? put : { ...put, ttlSeconds };
-      return written(await node.put(living));
-    }
+    case "put":
+      return written(await node.put({ ...common, ...kept, ...putOf(operation, ask) }));
     case "delete":
       return written(await node.delete({ ...common, ...kept, key }));
     case "get":
@@ -132,12 +128,9 @@ export async function requestAll(
   return results.map((result) => toldOf(result));
 }
 
-function batched(operation: Operation, { valueBytes = 0, ttlSeconds }: Ask): BatchOperation {
-  const key = utf8Bytes(operation.key);
-  if (operation.kind !== "put") return { kind: operation.kind === "get" ? "get" : "delete", key };
-  const value = writtenValue(operation, valueBytes);
-  const put = { kind: "put", key, value, contentType: "text/plain", meta: [] } as const;
-  return ttlSeconds === undefined ? put : { ...put, ttlSeconds };
+function batched(operation: Operation, ask: Ask): BatchOperation {
+  if (operation.kind === "put") return { kind: "put", ...putOf(operation, ask) };
+  return { kind: operation.kind === "get" ? "get" : "delete", key: utf8Bytes(operation.key) };
 }
 
 function toldOf(result: BatchResult): Told {
@@ -145,9 +138,14 @@ function toldOf(result: BatchResult): Told {
   return result.kind === "get" ? seen(result.answer) : written(result.answer);
 }
 
-/** Which write it is, and then what makes it long. */
-function writtenValue({ value }: Operation, bytes: number): Uint8Array {
-  return utf8Bytes(`${value}|`.padEnd(bytes, "."));
+/** Its value tells which write it is, and is then as long as was asked. */
+function putOf({ key, value }: Operation, { valueBytes = 0, ttlSeconds }: Ask) {
+  return {
+    key: utf8Bytes(key),
+    value: utf8Bytes(`${value}|`.padEnd(valueBytes, ".")),
+    ...{ contentType: "text/plain", meta: [] },
+    ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
+  };
 }
 
 function written({ version, expiresAtMs }: WriteAnswer): Told {

@@ -232,7 +232,7 @@ class World {
       knobs,
       places: this.#places,
       members: () => this.#members.places,
-      keys: () => [...this.#workloadKeys, ...this.#changes.keys],
+      keys: () => this.#keys,
       areHintsEnough: () => this.#areHintsEnough,
     });
     this.#finalAsks = new FinalAsks({
@@ -391,15 +391,13 @@ class World {
     const { clusterId, partitions } = node.ring();
     const ring = new Ring(clusterId, partitions);
     const namespaces = new Map(node.namespaces().map(({ number, policy }) => [number, policy.n]));
-    const numbers = new Map(node.namespaces().map(({ name, number }) => [name, number]));
-    const compared = new Set<string>();
     const rows = new Map<string, readonly string[]>();
-    for (const { namespace, key } of [...this.#workloadKeys, ...this.#changes.keys]) {
-      compared.add(`${numbers.get(namespace)} ${key}`);
-      const place = node.place(namespace, utf8Bytes(key));
+    for (const { namespace, key } of this.#keys) {
+      const { replicas } = node.place(namespace, utf8Bytes(key));
+      const { number } = node.namespace(namespace);
       rows.set(
-        `${place.partition} ${place.n}`,
-        place.replicas.map(({ node: name }) => name),
+        `${number} ${key}`,
+        replicas.map(({ node: name }) => name),
       );
     }
     const members = new Set(this.#members.places);
@@ -412,8 +410,7 @@ class World {
     const found = checkTables(tables, {
       ring,
       nOf: (number) => namespaces.get(number) ?? 0,
-      replicasOf: (partition, n) => rows.get(`${partition} ${n}`) ?? [],
-      isCompared: (number, key) => compared.has(`${number} ${key}`),
+      replicasOf: (number, key) => rows.get(`${number} ${key}`),
       nowMs: this.#convergence.latestMs,
     });
     for (const { promise, detail } of found) this.#find(promise, detail);
@@ -455,8 +452,10 @@ class World {
     );
   }
 
-  get #workloadKeys(): readonly SimKey[] {
-    return this.#workload.keys.map((key) => ({ namespace: simNamespace, key }));
+  /** All that is looked at in the end. */
+  get #keys(): readonly SimKey[] {
+    const keys = this.#workload.keys.map((key) => ({ namespace: simNamespace, key }));
+    return [...keys, ...this.#changes.keys];
   }
 
   async #makeNamespace(): Promise<void> {

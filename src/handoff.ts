@@ -211,8 +211,8 @@ export class Handoff {
       target.bytes += moreBytes;
     };
     try {
-      // Before it waits for room, too.
-      change();
+      // Before it waits for room, too; below the bound there is nothing to look up.
+      if (target.bytes + bytes > limits.bytesMax) change();
       await store.write({
         namespaceNumber: hintNamespace,
         key,

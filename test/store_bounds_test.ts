@@ -93,10 +93,9 @@ test("a torn batch that was cut holds up no segment: there is no checkpoint afte
   }
 });
 
-test("the log of a node that holds nothing, and only covers the stamps that it gives, has a bound as well", async () => {
-  const clock = new SimClock();
-  const disk = new SimDisk({ isRecorded: false });
-  const store = await Store.open({
+/** A store by itself, whose log is small. */
+async function storeOn(disk: SimDisk, clock: SimClock): Promise<Store> {
+  return Store.open({
     ...{ clock, disk, random: new SimRandom(1), report: silentReport },
     table: await new MemoryTableDisk().open(),
     ring: new Ring(storeId, 1),
@@ -106,6 +105,12 @@ test("the log of a node that holds nothing, and only covers the stamps that it g
       ...{ sequence: 0, needsLog: false, renewOrigin: async () => 1n, trusted: async () => {} },
     },
   });
+}
+
+test("the log of a node that holds nothing, and only covers the stamps that it gives, has a bound as well", async () => {
+  const clock = new SimClock();
+  const disk = new SimDisk({ isRecorded: false });
+  const store = await storeOn(disk, clock);
   for (let number = 0; number < 600; number += 1) {
     await clock.advance(1000);
     await store.coverStamp((await store.mint.mint()).hlc);
@@ -199,16 +204,7 @@ function longKey(number: number): Uint8Array {
 test("what is removed before the log has no more room is told, although the rest stays", async () => {
   const clock = new SimClock();
   const disk = new SimDisk();
-  const store = await Store.open({
-    ...{ clock, disk, random: new SimRandom(1), report: silentReport },
-    table: await new MemoryTableDisk().open(),
-    ring: new Ring(storeId, 1),
-    settings: { ...smallSettings, ...roomy },
-    owner: {
-      ...{ storeId, clusterId: storeId, storeIdBytes: new Uint8Array(16).fill(1), origin: 1n },
-      ...{ sequence: 0, needsLog: false, renewOrigin: async () => 1n, trusted: async () => {} },
-    },
-  });
+  const store = await storeOn(disk, clock);
   disk.totalBytes = 4 * segmentBytes;
   let refused: QuorateError | undefined;
   for (let number = 0; refused === undefined; number += 1) {
