@@ -40,6 +40,9 @@ export interface Focus {
 
 /** A copy is taken, put back, and filled within so long. */
 const copyGapMs = 8000;
+/** A link that is cut ends within so long, and is there again before the next is cut. */
+const cutLastsMs = 9000;
+const cutGapMs = 12_000;
 const cuts: readonly TroubleKind[] = ["cut pair", "one way", "isolate"];
 
 /** A late answer comes before a newer request. */
@@ -66,23 +69,22 @@ export const focuses = {
   },
   restarts: {
     meaning: "nodes are restarted in order and cut off, and hints alone bring what was missed",
-    knobs: (drawn) => {
-      const world = calm(drawn, 3);
-      const shares = { putShare: 0.35, deleteShare: 0.2, listShare: 0.1, weakShare: 0.2 };
-      return {
-        ...world,
-        ...{ repairPeriodMs: repairNeverMs, hintAgeMaxMs: undefined, hintBytesMax: undefined },
-        workload: {
-          ...world.workload,
-          ...{ ...shares, allShare: 0, memoryShare: 0, ttlShare: 0 },
-          ...{ clients: 6, keys: 40, pauseMsMax: 50 },
-        },
-      };
-    },
+    knobs: byHintsAlone,
     troubles: (chance, size) => {
       const kinds: readonly TroubleKind[] = ["restart", "cut pair", "isolate"];
       return drawList(chance, { ...size, kinds, gapMs: 500, lastsMsMax: 3000 });
     },
+  },
+  "closes of those cut off": {
+    meaning: "a node is closed while another has not answered what it has just written",
+    knobs: (drawn) => {
+      const world = byHintsAlone(drawn);
+      const patience = { timeoutMsMin: 5000, timeoutMsMax: 8000, readBackShare: 0 };
+      const workload = { ...world.workload, ...patience, keys: 400 };
+      // Nor do watermarks rise, for which all is compared.
+      return { ...world, workload, watermarkPeriodMs: repairNeverMs };
+    },
+    troubles: (chance, size) => drawCutCloses(chance, size),
   },
   "partial writes": {
     meaning: "writes reach one replica alone, are read there, and come to the others late",
@@ -295,6 +297,21 @@ function calm(drawn: Knobs, nodes: number): Knobs {
   };
 }
 
+/** Three nodes that nobody compares, and hints that are kept until they are delivered. */
+function byHintsAlone(drawn: Knobs): Knobs {
+  const world = calm(drawn, 3);
+  const shares = { putShare: 0.35, deleteShare: 0.2, listShare: 0.1, weakShare: 0.2 };
+  return {
+    ...world,
+    ...{ repairPeriodMs: repairNeverMs, hintAgeMaxMs: undefined, hintBytesMax: undefined },
+    workload: {
+      ...world.workload,
+      ...{ ...shares, allShare: 0, memoryShare: 0, ttlShare: 0 },
+      ...{ clients: 6, keys: 40, pauseMsMax: 50 },
+    },
+  };
+}
+
 function deleting({ workload }: Knobs): Knobs["workload"] {
   return {
     ...workload,
@@ -346,6 +363,20 @@ function drawCopies(
     const other = (one + 1 + chance.below(nodes - 1)) % nodes;
     const lastsMs = chance.whole(200, 1500);
     troubles.push({ kind: "roll back", atMs, lastsMs, one, other, much: much() });
+  }
+  return troubles;
+}
+
+/** One node cannot reach another for so long that its link ends, and is closed at the beginning of that. */
+function drawCutCloses(chance: Chance, { nodes, safetyMs }: TroubleScope): readonly Trouble[] {
+  const troubles: Trouble[] = [];
+  for (let atMs = 1000; atMs < safetyMs; atMs += cutGapMs) {
+    const one = chance.below(nodes);
+    const other = (one + 1 + chance.below(nodes - 1)) % nodes;
+    const [both, much] = [{ one, other }, 0];
+    troubles.push({ ...both, much, kind: "cut pair", atMs, lastsMs: cutLastsMs });
+    const closedAtMs = atMs + chance.whole(100, 600);
+    troubles.push({ ...both, much, kind: "restart", atMs: closedAtMs, lastsMs: 100 });
   }
   return troubles;
 }

@@ -16,8 +16,7 @@
  */
 
 import { Coordinator } from "../src/coordinator.ts";
-import { Handoff, type Hint } from "../src/handoff.ts";
-import { type Hlc, HybridClock, hlcAt, hlcNext } from "../src/hlc.ts";
+import { HybridClock, hlcAt, hlcNext } from "../src/hlc.ts";
 import { WriteQuorum } from "../src/quorum.ts";
 import { ReadQuorum } from "../src/quorum_read.ts";
 import { isTombstone, recordFormat, recordHeaderBytes } from "../src/record.ts";
@@ -36,13 +35,13 @@ import {
   boundFile,
   boundTable,
   getter,
-  handoffPort,
   type Mutation,
   method,
   withoutSync,
 } from "./mutation.ts";
 import { documentMutations } from "./mutations_documents.ts";
 import { fillMutations } from "./mutations_fill.ts";
+import { hintMutations } from "./mutations_hints.ts";
 import { lifeMutations } from "./mutations_life.ts";
 import { moveMutations } from "./mutations_moves.ts";
 import { protocolMutations } from "./mutations_protocol.ts";
@@ -64,6 +63,7 @@ const proposed = new WeakMap<object, unknown>();
 
 export const mutations: readonly Mutation[] = [
   ...fillMutations,
+  ...hintMutations,
   ...lifeMutations,
   ...protocolMutations,
   ...documentMutations,
@@ -400,59 +400,6 @@ export const mutations: readonly Mutation[] = [
     name: "the deadline is a success",
     rule: "W5",
     begin: method(WriteQuorum, "expire", () => () => ({ kind: "done", acks: 0 })),
-  },
-  {
-    name: "no hints are kept",
-    rule: "H1",
-    begin: getter(WriteQuorum, "hints", () => () => []),
-  },
-  {
-    name: "a hint is removed before its target has it",
-    rule: "H1",
-    begin: handoffPort((port) => ({ ...port, deliver: async () => "done" })),
-  },
-  {
-    name: "a hint that its target did not take is removed",
-    rule: "H1, G2",
-    begin: handoffPort((port) => ({
-      ...port,
-      deliver: async (hint) => {
-        await port.deliver(hint).catch(() => {});
-        return "done";
-      },
-    })),
-  },
-  {
-    name: "deletes are not kept as hints",
-    rule: "H1",
-    focus: "restarts",
-    begin: method(
-      Handoff,
-      "keep",
-      (old) =>
-        function (hint: Hint) {
-          return hint.record.tombstone ? Promise.resolve("kept") : old.call(this, hint);
-        },
-    ),
-  },
-  {
-    name: "the first version is kept as the hint",
-    rule: "H1: the last version minted",
-    begin: method(
-      Handoff,
-      "keep",
-      (old) =>
-        function (hint: Hint) {
-          const { version } = hint.record;
-          const older = { hlc: (version.hlc - 1n) as Hlc, origin: version.origin };
-          return old.call(this, { ...hint, record: { ...hint.record, version: older } });
-        },
-    ),
-  },
-  {
-    name: "a close does not wait for hints",
-    rule: "H1: durable before K forgets the write",
-    begin: method(Coordinator, "settle", () => async () => {}),
   },
   {
     name: "a replica answers before others have told what they remember",

@@ -1,12 +1,11 @@
 /**
- * Mutations of how long a value lives, how durable it is, and how much may be kept.
+ * Mutations of how long a value lives, and how durable it is.
  *
  * Effects: the prototypes of the program's classes, while a mutation is on.
  *
  * @module
  */
 
-import { Handoff, type HandoffOptions } from "../src/handoff.ts";
 import { ReadQuorum } from "../src/quorum_read.ts";
 import { Store } from "../src/store.ts";
 import { all, type Method, type Mutation, method } from "./mutation.ts";
@@ -30,20 +29,6 @@ export const lifeMutations: readonly Mutation[] = [
     name: "what may be in memory alone is nowhere",
     rule: "W1: a replica applies what it says that it took",
     begin: all(method(Store, "write", forgets), method(Store, "writeEncoded", forgets)),
-  },
-  {
-    name: "hints have no bound",
-    rule: "H2: hints are bounded in bytes for each target",
-    begin: () => {
-      const old = Handoff.open;
-      Handoff.open = (options: HandoffOptions) => {
-        const limits = { ...options.limits, bytesMax: Number.MAX_SAFE_INTEGER };
-        return old.call(Handoff, { ...options, limits });
-      };
-      return () => {
-        Handoff.open = old;
-      };
-    },
   },
 ];
 

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { Holdings } from "../src/holdings.ts";
+import { type Holding, Holdings } from "../src/holdings.ts";
 import { NodeMoves } from "../src/node_moves.ts";
 import { TopologyView } from "../src/node_view.ts";
 import { WatermarkRounds } from "../src/node_watermark_rounds.ts";
@@ -17,6 +17,19 @@ import { all, getter, type Mutation, method } from "./mutation.ts";
 
 /** Nobody moves anything in the other runs. */
 const suits = ({ memberGapMs, nodes }: Knobs): boolean => memberGapMs !== undefined && nodes >= 3;
+
+/** The oldest join under which a node has held each pair of partition and n since its start. */
+const firstJoins = new WeakMap<Holdings, Map<string, number>>();
+
+function joinsOf(holdings: Holdings): Map<string, number> {
+  const joins = firstJoins.get(holdings) ?? new Map<string, number>();
+  firstJoins.set(holdings, joins);
+  return joins;
+}
+
+function pairOf({ partition, n }: Holding): string {
+  return `${partition} ${n}`;
+}
 
 export const moveMutations: readonly Mutation[] = [
   {
@@ -99,12 +112,31 @@ export const moveMutations: readonly Mutation[] = [
     begin: method(NodeMoves, "isCovered", () => () => Promise.resolve(true)),
   },
   {
-    name: "what an older join has left is taken up again",
+    name: "what an older join has left counts as copied",
     rule: "T6: data kept under another join is no data",
     focus: "moves of those away",
-    // A watermark that waits for it would keep every delete until it has given on what it held.
     begin: all(
-      method(Holdings, "isKept", () => () => true),
+      method(
+        Holdings,
+        "isKept",
+        () =>
+          function (holding: Holding) {
+            const seen = joinsOf(this);
+            const pair = pairOf(holding);
+            seen.set(pair, Math.min(holding.join, seen.get(pair) ?? holding.join));
+            return true;
+          },
+      ),
+      method(
+        Holdings,
+        "isFilled",
+        (old) =>
+          function (holding: Holding) {
+            const first = joinsOf(this).get(pairOf(holding)) ?? holding.join;
+            return first < holding.join || old.call(this, holding);
+          },
+      ),
+      // A watermark that waits for it would keep every delete until it has given on what it held.
       method(WatermarkRounds, "formerOf", () => () => undefined),
     ),
   },
