@@ -11,11 +11,12 @@
  */
 
 import { join } from "node:path";
+import { Bare } from "./bare.ts";
 import { Etcd } from "./etcd.ts";
 import { buildEtcd } from "./etcd_module.ts";
 import { lacks, type Runtime, type Runtimes } from "./machine.ts";
 import { Quorate } from "./quorate.ts";
-import { QuorateCluster } from "./quorate_cluster.ts";
+import { nodeCount, QuorateCluster } from "./quorate_cluster.ts";
 import type { Peer, Plan } from "./sample.ts";
 import { Cast, type Throughput } from "./throughput.ts";
 
@@ -49,6 +50,8 @@ export async function measureCluster(
   const down = QuorateCluster.nameOn(main, true);
   const alone = aloneOn(main);
   const clusters = runtimes.all.map((runtime) => QuorateCluster.nameOn(runtime));
+  const bareSockets = Bare.nameOn(main, "socket", nodeCount);
+  const bareHttp2 = Bare.nameOn(main, "http2", nodeCount);
   const isOf =
     (...names: readonly string[]) =>
     ({ name }: Peer): boolean =>
@@ -71,11 +74,19 @@ export async function measureCluster(
       return node;
     });
     await addEtcds(cast, plan, folder);
-    const put = await cast.measure("put", plan, isOf(...clusters, down, ...etcdNames));
+    for (const kind of ["socket", "http2"] as const) {
+      const bare = { runtime: main, kind, count: nodeCount, folder };
+      await cast.add(Bare.nameOn(main, kind, nodeCount), undefined, () => Bare.start(bare));
+    }
+    const put = await cast.measure("put", plan, isOf(...clusters, down, ...etcdNames, bareSockets));
     failures.push(...put.failures);
-    const get = await cast.measure("get", plan, isOf(...clusters, ...etcdNames));
+    const get = await cast.measure("get", plan, isOf(...clusters, ...etcdNames, bareSockets));
     const one = await cast.measure("get one", plan, isOf(...clusters, alone));
-    const grpc = await cast.measure("put over gRPC", plan, isOf(...clusters, ...etcdNames));
+    const grpc = await cast.measure(
+      "put over gRPC",
+      plan,
+      isOf(...clusters, ...etcdNames, bareHttp2),
+    );
     return { put: { ...put, failures }, get, one, grpc };
   } finally {
     failures.push(...(await cast.stop()));

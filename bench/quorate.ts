@@ -94,7 +94,9 @@ export class Quorate implements Peer {
   }
 
   async run(operation: Operation, load: Load): Promise<Sample> {
-    const sample = await wrk(this.url, operation, load);
+    const before = this.program.cpuUs;
+    const loaded = await wrk(this.url, operation, load);
+    const sample = { ...loaded, cpuUs: (this.program.cpuUs - before) / loaded.requests };
     if (operation === "put") {
       const marked = await this.countMarked(load);
       const most = Math.min(load.keys, sample.requests + load.connections);

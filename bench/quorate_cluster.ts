@@ -31,9 +31,9 @@ import {
 import { beginnings, reached, shares, spread } from "./spread.ts";
 import { wrk } from "./wrk.ts";
 
-const nodeCount = 3;
+export const nodeCount = 3;
 const settleMsMax = 60_000;
-const callMethod = "/quorate.v1.KvService/Put";
+export const callMethod = "/quorate.v1.KvService/Put";
 
 export interface ClusterStart {
   readonly runtime: Runtime;
@@ -203,7 +203,7 @@ export class QuorateCluster implements Peer {
 }
 
 /** PutRequest { bytes key = 2; bytes value = 3; } */
-function putRequest(marker: string): Uint8Array {
+export function putRequest(marker: string): Uint8Array {
   const writer = new BinaryWriter().uint32((2 << 3) | 2).string(keyOf(0));
   return writer
     .uint32((3 << 3) | 2)

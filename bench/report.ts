@@ -259,6 +259,7 @@ export function reportOf(results: Results): string {
   if (put) lines.push(...throughputTable("Synced PUT", put, Quorate.nameOn(main)));
   if (get) lines.push(...throughputTable("GET", get, Quorate.nameOn(main)));
   if (cluster) lines.push(...clusterTables(cluster, QuorateCluster.nameOn(main)));
+  lines.push(...cpuTable(results));
   if (open) lines.push(...openTable(open));
   if (memory) lines.push(...memoryTable(memory));
   if (heal) lines.push(...healTable(heal));
@@ -305,18 +306,22 @@ function clusterTables({ put, get, one, grpc }: ClusterThroughput, own: string):
     ["GET with `consistency=one`", one],
     ["Quorum PUT over gRPC", grpc],
   ] as const;
-  return [
-    ...measured.flatMap(([title, group]) => throughputTable(title, group, own)),
-    ...cpuTable([
-      ["PUT", put],
-      ["GET", get],
-      ["PUT over gRPC", grpc],
-    ]),
-  ];
+  return measured.flatMap(([title, group]) => throughputTable(title, group, own));
 }
 
 /** What all servers of a system together use for one request. */
-function cpuTable(groups: readonly (readonly [head: string, group: Throughput])[]): string[] {
+function cpuTable({ put, get, cluster }: Results): string[] {
+  const measured = [
+    ["PUT", put],
+    ["GET", get],
+    ["quorum PUT", cluster?.put],
+    ["quorum GET", cluster?.get],
+    ["quorum PUT over gRPC", cluster?.grpc],
+  ] as const;
+  const groups = measured.flatMap(([head, group]) =>
+    group === undefined ? [] : [[head, group] as const],
+  );
+  if (groups.length === 0) return [];
   const all = groups.flatMap(([, { figures }]) => figures);
   const peers = [...new Set(all.map(({ peer }) => peer))];
   const rows = peers.map((peer) => {

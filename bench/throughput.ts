@@ -7,6 +7,7 @@
  */
 
 import { join } from "node:path";
+import { Bare } from "./bare.ts";
 import { Etcd } from "./etcd.ts";
 import { BareHono } from "./hono.ts";
 import { lacks, type Runtimes } from "./machine.ts";
@@ -106,6 +107,9 @@ export async function measureThroughput(
         await cast.add(BareHono.nameOn(runtime), undefined, () => BareHono.start(runtime));
       }
     }
+    const bare = { runtime: runtimes.main, kind: "socket", count: 1, folder } as const;
+    const bareName = Bare.nameOn(runtimes.main, "socket", 1);
+    await cast.add(bareName, undefined, () => Bare.start(bare));
     const throughput = await cast.measure(operation, plan);
     failures.push(...throughput.failures);
     return { ...throughput, failures };
