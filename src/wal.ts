@@ -95,6 +95,8 @@ interface Flush {
 export class Wal {
   readonly #options: WalOptions;
   #active: ActiveSegment;
+  /** Whether the active segment has a batch that is durable: before, a power loss may leave it blank. */
+  #isActiveBegun = false;
   #next: PreparedSegment | undefined;
   #preparing: Promise<boolean> | undefined;
   #prepareFailedAtMs = Number.NEGATIVE_INFINITY;
@@ -237,9 +239,13 @@ export class Wal {
     return sequence >= firstQueued ? this.#flush.promise : this.#underWay;
   }
 
-  /** Segments that hold nothing above `sequence` are not needed any more (D5 is the caller's). */
+  /**
+   * Segments that hold nothing above `sequence` are not needed any more (D5 is the caller's). The last one stays
+   * while the active one may still be blank: a log without any batch cannot be told from one that is gone (D2).
+   */
   release(sequence: number): void {
-    while (this.#segments.length > 0) {
+    const kept = this.#isActiveBegun ? 0 : 1;
+    while (this.#segments.length > kept) {
       const oldest = this.#segments[0] as SegmentFile;
       if (oldest.lastSequence > sequence) break;
       this.#segments.shift();
@@ -368,6 +374,7 @@ export class Wal {
     report.observe("wal_sync_ms", clock.monotonicMs() - beganMs);
     report.observe("wal_batch_entries", entries.length);
     report.observe("wal_batch_bytes", bytes);
+    this.#isActiveBegun = true;
     this.#syncedSequence = firstSequence + entries.length - 1;
     // Not the highest one: the batch that carried it may be in a segment that is released.
     this.#syncedCeiling = ceiling;
@@ -388,6 +395,7 @@ export class Wal {
     this.#segments.push({ index, name, lastSequence: this.#syncedSequence });
     this.#next = undefined;
     this.#active = activate(this.#options.random, next);
+    this.#isActiveBegun = false;
     this.#options.report.sometimes("wal: segment rolled");
     // All of it is synced: a failing close loses nothing.
     await file.close().catch(() => {});

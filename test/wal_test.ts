@@ -553,6 +553,54 @@ test("D2: power that fails while unused segments are removed leaves no trace of 
   assert.ok(states > 3, `${states} states`);
 });
 
+/** A log whose newest segment is blank on the disk: the sync of its first batch is held. */
+async function rolling(): Promise<Home & { readonly gate: Gate; readonly last: number }> {
+  const gate = new Gate();
+  let isNextHeld = false;
+  const disk = new SimDisk({
+    pause: async ({ method }) => {
+      await undefined;
+      if (method !== "file.sync" || !isNextHeld) return;
+      isNextHeld = false;
+      await gate.pause();
+    },
+  });
+  const home = await begin(disk);
+  const { wal } = home;
+  let last = 0;
+  while (wal.fullSegmentCount === 0) {
+    gate.open();
+    await turns(3000);
+    if (!wal.hasRoom(3900, true)) await wal.makeRoom(3900, true);
+    await turns(3000);
+    gate.shut();
+    isNextHeld = true;
+    last = wal.syncedSequence;
+    wal.append(entry(last + 1, 3900)).synced.catch(() => {});
+    await turns();
+  }
+  return { ...home, gate, last };
+}
+
+test("D2: a segment is not given up while the next one has nothing durable yet", async () => {
+  const { disk, wal, last } = await rolling();
+  wal.release(last);
+  // Where there is no other, the next one is made of what was given up.
+  void wal.makeRoom(3900, true);
+  await turns(3000);
+  const { recovery } = await readBack(disk.crash("durable"), last);
+  assert.ok(recovery.segments.length > 0, "the log is gone");
+});
+
+test("D2: and is given up when that has", async () => {
+  const { wal, gate, last } = await rolling();
+  gate.open();
+  await turns(3000);
+  wal.release(last);
+  assert.is(wal.fullSegmentCount, 0);
+  await wal.close();
+});
+
 test("Wal: a start goes on with the next sequence, and after it with that of the next start", async () => {
   let disk = new SimDisk();
   let start = fresh;
