@@ -21,7 +21,7 @@
  * @module
  */
 
-import type { Circumstances, Operation } from "./history.ts";
+import type { Circumstances, History, Operation } from "./history.ts";
 import { type Violation, violation } from "./violation.ts";
 
 /** What must be visible at a moment: at least this version; or, of one that is gone, above it. */
@@ -220,4 +220,13 @@ export function isStrict({ needed, replicas }: Operation): boolean {
 
 export function isWrite({ kind }: Operation): boolean {
   return kind === "put" || kind === "delete";
+}
+
+/** Whether a client was told of a version by a majority of those that held its key. */
+export function hadQuorum(history: History, version: string): boolean {
+  return history.some((operation) => {
+    const { told } = operation;
+    const isOfOne = told.kind === "written" || told.kind === "found";
+    return isOfOne && told.version === version && isStrict(operation);
+  });
 }

@@ -17,6 +17,7 @@
 import type { ExplainedReplica } from "../src/api.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import type { QuorateNode } from "../src/node.ts";
+import { versionText } from "../src/version.ts";
 import { checkReplicas } from "./check_replicas.ts";
 import type { SimKey } from "./client.ts";
 import { type Knobs, repairNeverMs } from "./knobs.ts";
@@ -34,6 +35,11 @@ export interface ConvergenceParts {
   readonly keys: () => readonly SimKey[];
   /** Whether nobody died and nothing was dropped, so that hints alone have to have brought everything. */
   readonly areHintsEnough: () => boolean;
+  /**
+   * Whether a version is among what they have to have brought to all. Who joins copies from n-m+1 of those that held
+   * the partition (T5), so that it may lack what no quorum had: nobody has a hint of that for it.
+   */
+  readonly isBroughtByHints: (version: string) => boolean;
 }
 
 /** What comparisons take beside their turns: at the slowest rate that is drawn. */
@@ -101,18 +107,22 @@ export class Convergence {
 
   /** H1: where nobody died and nothing was dropped, hints alone have brought everything. */
   async #missedByHints(): Promise<readonly Violation[]> {
-    const { scheduler, areHintsEnough } = this.#parts;
+    const { scheduler, areHintsEnough, isBroughtByHints } = this.#parts;
     if (!areHintsEnough()) return [];
     await scheduler.sleep(takenMs);
     for (let tried = 1; ; tried += 1) {
-      const found = await this.#differingNow("when all hints are delivered");
+      const found = await this.#differingNow("when all hints are delivered", isBroughtByHints);
       // A link may still be on its way.
       if (found.length === 0 || tried === hintTries) return found;
       await scheduler.sleep(lookMs);
     }
   }
 
-  async #differingNow(when: string): Promise<readonly Violation[]> {
+  /** @param isMeant whether replicas may not differ by the newest version that one of them holds */
+  async #differingNow(
+    when: string,
+    isMeant: (version: string) => boolean = () => true,
+  ): Promise<readonly Violation[]> {
     const { places, keys } = this.#parts;
     const lost = new Set(places.filter((one) => !one.mustServe).map(({ name }) => name));
     const found: Violation[] = [];
@@ -124,6 +134,9 @@ export class Convergence {
         continue;
       }
       const replicas = explained.filter(({ node }) => !lost.has(node));
+      const held = replicas.flatMap(({ version }) => (version ? [versionText(version)] : []));
+      // As text they sort as they do.
+      if (!isMeant(held.sort().at(-1) ?? "")) continue;
       found.push(...checkReplicas(key.key, replicas, when, this.latestMs));
     }
     return found;

@@ -22,6 +22,7 @@ import { Bounds } from "./bounds.ts";
 import { Chance } from "./chance.ts";
 import { Changes, deletedOf } from "./changes.ts";
 import { checkHistory, type Violation } from "./check.ts";
+import { hadQuorum } from "./check_order.ts";
 import { checkTables, type LeftTable } from "./check_tables.ts";
 import { Clients, type SimKey, simNamespace } from "./client.ts";
 import { Convergence } from "./convergence.ts";
@@ -234,6 +235,9 @@ class World {
       members: () => this.#members.places,
       keys: () => this.#keys,
       areHintsEnough: () => this.#areHintsEnough,
+      isBroughtByHints: (version) =>
+        !this.#sometimes.has("move: copied") ||
+        [this.#clients, this.#changes].some(({ history }) => hadQuorum(history, version)),
     });
     this.#finalAsks = new FinalAsks({
       scheduler,
