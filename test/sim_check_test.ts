@@ -11,7 +11,7 @@ import type { Promised } from "../sim/check.ts";
 import { checkReplicas, type Holding } from "../sim/check_replicas.ts";
 import { type Hlc, hlcAt } from "../src/hlc.ts";
 import type { Version } from "../src/version.ts";
-import { promisesBroken } from "./sim_history.ts";
+import { isQuorumOf, promisesBroken } from "./sim_history.ts";
 
 const test = suite("sim check");
 
@@ -509,6 +509,21 @@ test("P5: below the watermark of a replica, what is deleted or over may be there
   }
   assert.is(differ({ ...nothing, sameBeforeMs: 1001 }, holds), 1);
   assert.is(differ({ ...nothing, sameBeforeMs: 1001 }, { ...holds, expiresAtMs: 5001 }), 1);
+});
+
+test("H1: a quorum had what was acknowledged at a majority, or read from one, and of nothing else is that known", () => {
+  for (const line of ["1-2 put a 05", "1-2 delete@all 05", "1-2 get a 05"]) {
+    assert.is(isQuorumOf([line], "05"), true, line);
+    assert.is(isQuorumOf([line], "06"), false, line);
+  }
+  for (const line of [
+    "1-2 put@one a 05",
+    "1-2 get@one a 05",
+    "1-? put a lost",
+    "1-2 put a partial",
+  ]) {
+    assert.is(isQuorumOf([line], "05"), false, line);
+  }
 });
 
 test.run();

@@ -14,6 +14,7 @@
  */
 import * as assert from "uvu/assert";
 import { checkHistory, type Promised } from "../sim/check.ts";
+import { hadQuorum } from "../sim/check_order.ts";
 import type { Operation, Told } from "../sim/history.ts";
 
 type Options = Readonly<Record<string, number>>;
@@ -93,4 +94,9 @@ export function promisesBroken(
   const around = { deaths, losses, areClocksClose: !lines.includes("apart") };
   const found = checkHistory(operations.map(parse), final.map(parse), around);
   return [...new Set(found.map(({ promise }) => promise))].sort();
+}
+
+/** Whether a history tells that a quorum had a version. */
+export function isQuorumOf(lines: readonly string[], version: string): boolean {
+  return hadQuorum(lines.map(parse), version);
 }
