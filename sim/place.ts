@@ -71,6 +71,7 @@ export class Place {
   #disk: SimDisk;
   #table: MemoryTableDisk;
   #isTableDamaged = false;
+  #isPutBack = false;
   #backup: { readonly disk: SimDisk; readonly image: TableImage } | undefined;
   /** Since when a client has been told of a write by it which the copy does not have. */
   #backupLacksSinceMs: number | undefined;
@@ -218,7 +219,8 @@ export class Place {
     const { knobs, index } = this.#parts;
     if (this.disks > 0) return false;
     const isFirst = this.starts <= (knobs.earlierStarts[index] ?? 0);
-    return isFirst || this.starts === knobs.backAtStart[index];
+    // A disk that was put back has forgotten that there is no way back, and the others refuse an earlier program.
+    return isFirst || (this.starts === knobs.backAtStart[index] && !this.#isPutBack);
   }
 
   #program(): { readonly version: string; readonly protocolMax?: number } {
@@ -283,6 +285,7 @@ export class Place {
     this.kill();
     this.#disk = backup.disk.copy();
     this.#table = this.#newTable(backup.image);
+    this.#isPutBack = true;
     this.#lose("is rolled back");
   }
 
