@@ -52,7 +52,7 @@ async function main(): Promise<number> {
   }
   const behind = rows.filter(({ seeds, mutation }) => seeds === undefined && mutation.backs);
   for (const { mutation } of behind) {
-    console.log(`not to be noticed while ${mutation.backs} hold: ${mutation.name}`);
+    console.log(`need not be noticed while ${mutation.backs} hold: ${mutation.name}`);
   }
   const found = rows.map(({ seeds }) => seeds).filter((seeds) => seeds !== undefined);
   found.sort((a, b) => a - b);
