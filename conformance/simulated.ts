@@ -11,6 +11,8 @@ import { run } from "./processes.ts";
 import { type Runtime, root, runtimes } from "./tools.ts";
 
 const seedCount = 12;
+/** With 84 among them, which was another run where `finally` of promises takes fewer turns. */
+const firstSeed = 73;
 const limitMs = 120_000;
 
 const hashes = new Map<string, Promise<string>>();
@@ -31,7 +33,15 @@ function hashesOn(runtime: Runtime): Promise<string> {
   if (known !== undefined) return known;
   const { command, scriptWords, environment } = runtime;
   const script = join(root, "sim/main.ts");
-  const words = [...scriptWords, script, "--hashes", "--seeds", String(seedCount)];
+  const words = [
+    ...scriptWords,
+    script,
+    "--hashes",
+    "--seed",
+    String(firstSeed),
+    "--seeds",
+    String(seedCount),
+  ];
   const made = run(command, words, { folder: root, environment, limitMs }).then((ran) => {
     assert.equal(ran.code, 0, ran.err);
     const text = String(ran.out).trim();
