@@ -22,8 +22,6 @@ export interface Mutation {
   readonly name: string;
   /** The rule of the protocol that it breaks. */
   readonly rule: string;
-  /** Which rules have to fail before it matters, where no fault that there is here makes them: it need not be noticed. */
-  readonly backs?: string;
   /** Whether a run with these knobs can notice it at all; without it every one may. */
   readonly suits?: (knobs: Knobs) => boolean;
   /** The world that makes its moment common; without it that which the seed draws. */

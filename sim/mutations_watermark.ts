@@ -90,8 +90,6 @@ export const watermarkMutations: readonly Mutation[] = [
   {
     name: "a read takes no notice of watermarks",
     rule: "R2",
-    // A replica would have to count that holds what it has not dropped below another's watermark.
-    backs: "G2, G6, I3, T6",
     begin: method(
       ReadQuorum,
       "step",
