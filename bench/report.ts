@@ -319,7 +319,7 @@ function cpuTable({ put, get, cluster }: Results): string[] {
     ["quorum PUT over gRPC", cluster?.grpc],
   ] as const;
   const groups = measured.flatMap(([head, group]) =>
-    group === undefined ? [] : [[head, group] as const],
+    group?.figures.some(({ cpuUs }) => cpuUs !== undefined) ? [[head, group] as const] : [],
   );
   if (groups.length === 0) return [];
   const all = groups.flatMap(([, { figures }]) => figures);
