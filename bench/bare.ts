@@ -16,17 +16,9 @@ import type { Runtime } from "./machine.ts";
 import { Program } from "./process.ts";
 import { keyOf } from "./quorate.ts";
 import { callMethod, putRequest } from "./quorate_cluster.ts";
-import {
-  byCount,
-  expectBetween,
-  type Load,
-  type Operation,
-  type Peer,
-  type Sample,
-  valueBytes,
-} from "./sample.ts";
+import { byCount, type Load, type Operation, type Peer, type Sample } from "./sample.ts";
 import { beginnings, spread } from "./spread.ts";
-import { wrk } from "./wrk.ts";
+import { seeValue, wrk } from "./wrk.ts";
 
 const script = fileURLToPath(new URL("./bare_server.mjs", import.meta.url));
 
@@ -94,14 +86,8 @@ export class Bare implements Peer {
       });
     });
     const cpuUs = (this.#cpuUs - before) / requests;
-    if (operation === "get") await this.#seeValue();
+    if (operation === "get") await seeValue(this.#servers[0]?.url ?? "", keyOf(0));
     return { ...sample, cpuUs };
-  }
-
-  async #seeValue(): Promise<void> {
-    const response = await fetch(`${this.#servers[0]?.url}/v1/kv/default/${keyOf(0)}`);
-    const { byteLength } = await response.arrayBuffer();
-    expectBetween("bytes of a value", byteLength, valueBytes, valueBytes);
   }
 
   get #cpuUs(): number {

@@ -10,15 +10,8 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Runtime } from "./machine.ts";
 import { Program } from "./process.ts";
-import {
-  expectBetween,
-  type Load,
-  type Operation,
-  type Peer,
-  type Sample,
-  valueBytes,
-} from "./sample.ts";
-import { wrk } from "./wrk.ts";
+import type { Load, Operation, Peer, Sample } from "./sample.ts";
+import { seeValue, wrk } from "./wrk.ts";
 
 const script = fileURLToPath(new URL("./hono_server.mjs", import.meta.url));
 const manifest = new URL("../node_modules/hono/package.json", import.meta.url);
@@ -48,8 +41,7 @@ export class BareHono implements Peer {
   }
 
   async run(operation: Operation, load: Load): Promise<Sample> {
-    const body = await (await fetch(`${this.#url}/v1/kv/default/key:0`)).arrayBuffer();
-    expectBetween("bytes of a value", body.byteLength, valueBytes, valueBytes);
+    await seeValue(this.#url, "key:0");
     return wrk(this.#url, operation, load);
   }
 

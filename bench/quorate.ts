@@ -25,7 +25,7 @@ import {
   type Sample,
   valueBytes,
 } from "./sample.ts";
-import { wrk } from "./wrk.ts";
+import { seeValue, wrk } from "./wrk.ts";
 
 const batchOperations = 1_000;
 const batchesAtOnce = 4;
@@ -107,9 +107,7 @@ export class Quorate implements Peer {
 
   /** Throws unless a value has the length of all. */
   async seeValue({ keys }: Load): Promise<void> {
-    const response = await fetch(`${this.url}/v1/kv/default/${keyOf(keys - 1)}`);
-    const { byteLength } = await response.arrayBuffer();
-    expectBetween("bytes of a value", byteLength, valueBytes, valueBytes);
+    await seeValue(this.url, keyOf(keys - 1));
   }
 
   /** Writes the keys below a number, in batches; those below `from` are there. */

@@ -11,7 +11,7 @@
 
 import { fileURLToPath } from "node:url";
 import { runToEnd } from "./process.ts";
-import type { Load, Operation, Sample } from "./sample.ts";
+import { expectBetween, type Load, type Operation, type Sample, valueBytes } from "./sample.ts";
 
 const script = fileURLToPath(new URL("./load.lua", import.meta.url));
 const graceMs = 30_000;
@@ -60,4 +60,11 @@ export async function wrk(
     p50Ms: result.p50 / 1000,
     p99Ms: result.p99 / 1000,
   };
+}
+
+/** Throws unless a server answers a key with a value that has the length of all. */
+export async function seeValue(url: string, key: string): Promise<void> {
+  const response = await fetch(`${url}/v1/kv/default/${key}`);
+  const { byteLength } = await response.arrayBuffer();
+  expectBetween("bytes of a value", byteLength, valueBytes, valueBytes);
 }
