@@ -74,9 +74,12 @@ export async function measureCluster(
       return node;
     });
     await addEtcds(cast, plan, folder);
-    for (const kind of ["socket", "http2"] as const) {
+    for (const [kind, name] of [
+      ["socket", bareSockets],
+      ["http2", bareHttp2],
+    ] as const) {
       const bare = { runtime: main, kind, count: nodeCount, folder };
-      await cast.add(Bare.nameOn(main, kind, nodeCount), undefined, () => Bare.start(bare));
+      await cast.add(name, undefined, () => Bare.start(bare));
     }
     const put = await cast.measure("put", plan, isOf(...clusters, down, ...etcdNames, bareSockets));
     failures.push(...put.failures);
