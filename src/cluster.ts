@@ -32,7 +32,7 @@ import { memberAnswer } from "./founding_message.ts";
 import { Gossip, gossipOf, gossipTopics, type PeerView } from "./gossip.ts";
 import type { Hello } from "./handshake.ts";
 import { joinTopics } from "./join.ts";
-import type { PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
+import type { ColdRequest, PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
 import { Peers } from "./peers.ts";
 import { protocolTooNew, speaks } from "./protocol.ts";
 import { RegisterStore } from "./register_store.ts";
@@ -387,22 +387,25 @@ export class Cluster {
     throw notReady("The node is starting.");
   }
 
-  async #handle(
+  #handle(
     request: PeerRequest,
     hello: Hello,
   ): Promise<{ readonly facts: ReplyFacts; readonly reply: PeerReply }> {
-    if (request.kind === "cold") {
-      const body = await this.#say(request.topic, request.body, hello);
-      return { facts: this.#facts(), reply: { kind: "said", body } };
-    }
-    if (!this.#isMember(hello.nodeId) && !this.#former.has(hello.nodeId)) {
-      const detail = "the node that asks is no member";
-      return { facts: this.#facts(), reply: { kind: "refused", reason: "not-ready", detail } };
-    }
+    if (request.kind === "cold") return this.#handleCold(request, hello);
+    const isKnown = this.#isMember(hello.nodeId) || this.#former.has(hello.nodeId);
     const serving = this.#serving;
-    if (serving !== undefined) return serving.answer(request);
-    const detail = "the node is starting";
-    return { facts: this.#facts(), reply: { kind: "refused", reason: "not-ready", detail } };
+    if (isKnown && serving !== undefined) return serving.answer(request);
+    const detail = isKnown ? "the node is starting" : "the node that asks is no member";
+    const reply = { kind: "refused", reason: "not-ready", detail } as const;
+    return Promise.resolve({ facts: this.#facts(), reply });
+  }
+
+  async #handleCold(
+    { topic, body }: ColdRequest,
+    hello: Hello,
+  ): Promise<{ readonly facts: ReplyFacts; readonly reply: PeerReply }> {
+    const said = await this.#say(topic, body, hello);
+    return { facts: this.#facts(), reply: { kind: "said", body: said } };
   }
 
   /** A proposal tells the sequence of its proposer, whose own vote no reply tells of (I3). */

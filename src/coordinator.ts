@@ -67,7 +67,7 @@ export interface ReplicaPort {
     namespaceNumber: number,
     key: Uint8Array,
     durability: Durability,
-  ): Promise<StoredRecord | undefined>;
+  ): StoredRecord | undefined | Promise<StoredRecord | undefined>;
   write(write: {
     readonly namespaceNumber: number;
     readonly key: Uint8Array;
@@ -131,6 +131,11 @@ export class Coordinator {
   readonly #deadlines: Deadlines;
   readonly #writes: ClusterWrites | undefined;
   readonly #reads: ClusterReads | undefined;
+  /** The namespaces of the present topology by their names, in which every request looks. */
+  #named: {
+    readonly of: readonly Namespace[] | undefined;
+    readonly byName: ReadonlyMap<string, Namespace>;
+  } = { of: undefined, byName: new Map() };
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
@@ -144,7 +149,11 @@ export class Coordinator {
 
   /** @throws `namespace-not-found` */
   namespace(name: string): Namespace {
-    const found = this.#options.topology().namespaces.find((one) => one.name === name);
+    const { namespaces } = this.#options.topology();
+    if (this.#named.of !== namespaces) {
+      this.#named = { of: namespaces, byName: new Map(namespaces.map((one) => [one.name, one])) };
+    }
+    const found = this.#named.byName.get(name);
     if (found !== undefined) return found;
     throw new QuorateError("namespace-not-found", `There is no namespace '${name}'.`, {
       outcome: "none",
@@ -154,13 +163,14 @@ export class Coordinator {
   }
 
   get(request: GetRequest): Promise<GetAnswer> {
-    if (this.#isAlone) return this.withDeadline(request, undefined, this.#get(request));
-    return this.#getOfCluster(request);
+    return this.#isAlone ? this.#getAlone(request) : this.#getOfCluster(request);
   }
 
   put(request: PutRequest): Promise<WriteAnswer> {
-    if (this.#isAlone) return this.withDeadline(request, "unknown", this.#put(request));
-    return this.#put(request);
+    const { value, contentType, meta } = request;
+    const draft = { tombstone: false, contentType, meta, value };
+    const written = this.#write(request, draft, request.ttlSeconds);
+    return this.#isAlone ? this.withDeadline(request, "unknown", written) : written;
   }
 
   delete(request: DeleteRequest): Promise<WriteAnswer> {
@@ -227,13 +237,16 @@ export class Coordinator {
     return this.#deadlines.within(timeoutMs, work, () => timedOut(timeoutMs, outcome));
   }
 
-  async #get(request: GetRequest): Promise<GetAnswer> {
+  async #getAlone(request: GetRequest): Promise<GetAnswer> {
     assertKey(request.key);
     const { clock, replica, nodeName } = this.#options;
     const beganMs = clock.monotonicMs();
     const { number, policy } = this.namespace(request.namespace);
     const level = levelOf("r", request, policy, this.#replicaCount(policy));
-    const stored = await replica.get(number, request.key, request.durability ?? "fsync");
+    const found = replica.get(number, request.key, request.durability ?? "fsync");
+    // Mostly it is here: only what waits for the disk has a deadline, and costs one.
+    const isHere = !(found instanceof Promise);
+    const stored = isHere ? found : await this.withDeadline(request, undefined, found);
     const answer = this.#answer(level);
     const explain = request.explain
       ? explanation(nodeName, stored, clock.monotonicMs() - beganMs)
@@ -242,7 +255,11 @@ export class Coordinator {
     if (stored === undefined || stored.tombstone) return { ...whole, record: undefined };
     const { expiresAtMs } = stored;
     if (expiresAtMs !== undefined && expiresAtMs <= this.#nowMs) {
-      await replica.coverExpiry(expiresAtMs);
+      const { timeoutMs = timeoutMsDefault } = request;
+      const leftMs = Math.max(1, timeoutMs - (clock.monotonicMs() - beganMs));
+      await this.#deadlines.within(leftMs, replica.coverExpiry(expiresAtMs), () =>
+        timedOut(timeoutMs, undefined),
+      );
       return { ...whole, record: undefined };
     }
     return { ...whole, record: liveRecord(stored) };
@@ -262,30 +279,25 @@ export class Coordinator {
     return { ...whole, record: record === undefined ? undefined : liveRecord(record) };
   }
 
-  async #put(request: PutRequest): Promise<WriteAnswer> {
-    const { value, contentType, meta } = request;
-    const { policy } = this.namespace(request.namespace);
-    if (value.length > policy.valueBytesMax) {
-      throw valueTooLarge(value.length, policy.valueBytesMax);
-    }
-    const draft = { tombstone: false, contentType, meta, value };
-    return this.#write(request, draft, request.ttlSeconds ?? policy.ttlSeconds);
-  }
-
   async #write(
     request: PutRequest | DeleteRequest,
     draft: Draft,
-    ttlSeconds: number | undefined,
+    ttlGiven: number | undefined,
   ): Promise<WriteAnswer> {
     assertKey(request.key);
     const { number: namespaceNumber, policy } = this.namespace(request.namespace);
+    const { valueBytesMax } = policy;
+    const { length } = draft.value;
+    if (length > valueBytesMax) throw valueTooLarge(length, valueBytesMax);
+    // A delete is for good.
+    const ttlSeconds = draft.tombstone ? undefined : (ttlGiven ?? policy.ttlSeconds);
     const record = (version: Version): StoredRecord => {
       if (ttlSeconds === undefined) return { ...draft, version };
       // Not from the stamp: one above a stamp of the future (V3) says nothing about the time.
       return { ...draft, version, expiresAtMs: this.#nowMs + ttlSeconds * 1000 };
     };
     const write = { request, namespaceNumber, policy, record };
-    if (!this.#isAlone) return this.#writeOfCluster(write);
+    if (!this.#isAlone) return await this.#writeOfCluster(write);
     const { clock } = this.#options;
     const beganMs = clock.monotonicMs();
     const written = await this.#writeAlone(write);
@@ -294,7 +306,7 @@ export class Coordinator {
     const { timeoutMs = timeoutMsDefault } = request;
     const leftMs = timeoutMs - (clock.monotonicMs() - beganMs);
     if (leftMs <= 0) throw timedOut(timeoutMs, "none");
-    return this.#writeOfCluster({ ...write, request: { ...request, timeoutMs: leftMs } });
+    return await this.#writeOfCluster({ ...write, request: { ...request, timeoutMs: leftMs } });
   }
 
   async #writeOfCluster({

@@ -193,8 +193,9 @@ class OneWrite {
   }
 
   get #isStrict(): boolean {
-    const { replicas, other = replicas } = this.#place;
-    return [replicas, other].every(({ length }) => this.#levelOf(length).isStrict);
+    const { replicas, other } = this.#place;
+    if (other !== undefined && !this.#levelOf(other.length).isStrict) return false;
+    return this.#levelOf(replicas.length).isStrict;
   }
 
   /** How many have to take it: of the set that needs more, while there are two (T3). */
@@ -246,7 +247,8 @@ class OneWrite {
     const sendOthers = (): void => {
       // Its stamp was waited for, and meanwhile the own copy or a newer document has begun another round.
       if (round !== this.#quorum.round) return;
-      for (const [replica, { nodeId }] of replicas.entries()) {
+      for (let replica = 0; replica < replicas.length; replica += 1) {
+        const { nodeId } = replicas[replica] as ReplicaNode;
         if (nodeId !== own) this.#send(replica, round, nodeId, request);
       }
     };

@@ -73,6 +73,8 @@ export interface HttpContext {
   /** The dates of versions: a second line of memory, so that the two do not displace each other. */
   readonly versionDates: HttpDates;
   readonly bodies: Budget;
+  /** Who may ask, which is told before anything else; throws for the others. */
+  readonly guard: (request: Pick<Source, "method" | "host" | "header">) => void;
   readonly traffic: Traffic;
   /** Where the requests of an operation are counted. */
   readonly cells: ReadonlyMap<Operation, TrafficCell>;
@@ -104,8 +106,11 @@ export interface Source {
   header(name: string): string | undefined;
   /** All header names, in lower case. */
   headerNames(): Iterable<string>;
-  /** The whole body; rejects with the limit's error, `request-timeout`, or when it was cut short. */
-  readBody(limit: BodyLimit, clock: Clock): Promise<Uint8Array>;
+  /**
+   * The whole body, at once where it is at hand; throws or rejects with the limit's error,
+   * `request-timeout`, or when it was cut short.
+   */
+  readBody(limit: BodyLimit, clock: Clock): Uint8Array | Promise<Uint8Array>;
 }
 
 /** A body in pieces. When it throws, the connection is cut after what it yielded before. */
@@ -172,7 +177,7 @@ export class Exchange {
   }
 
   /** The whole body, within its bound, its time and what all requests together may hold. */
-  readBody(context: HttpContext, bound: BodyBound): Promise<Uint8Array> {
+  readBody(context: HttpContext, bound: BodyBound): Uint8Array | Promise<Uint8Array> {
     const limit: BodyLimit = {
       ...bound,
       timeoutMs: context.settings.bodyTimeoutMs,

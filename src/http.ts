@@ -36,7 +36,7 @@ import {
   type Source,
   trafficOf,
 } from "./exchange.ts";
-import { checkGuards, corsHeaders } from "./guard.ts";
+import { corsHeaders, Guards } from "./guard.ts";
 import { FetchSource, toResponse } from "./http_fetch.ts";
 import {
   hotOperation,
@@ -82,6 +82,7 @@ export interface HttpEdge {
 /** The HTTP edge over a node. */
 export function createHttp(api: Api, settings: HttpSettings & HttpParts): HttpEdge {
   const traffic = trafficOf(settings);
+  const guards = new Guards(settings);
   const context: HttpContext = {
     api,
     settings,
@@ -91,6 +92,7 @@ export function createHttp(api: Api, settings: HttpSettings & HttpParts): HttpEd
     dates: new HttpDates(),
     versionDates: new HttpDates(),
     bodies: bodiesOf(settings),
+    guard: (request) => guards.check(request),
     traffic,
     cells: cellsOf(traffic),
     otherCell: traffic.cell("http", "other"),
@@ -191,7 +193,7 @@ export async function answer(
 ): Promise<Reply> {
   let reply: Reply;
   try {
-    checkGuards(context.settings, guardedOf(exchange));
+    context.guard(guardedOf(exchange));
     exchange.checkRequestId();
     reply = await operation(context, exchange);
   } catch (thrown) {

@@ -199,7 +199,7 @@ function readJsonBytes(
   context: HttpContext,
   exchange: Exchange,
   bytesMax: number,
-): Promise<Uint8Array> {
+): Uint8Array | Promise<Uint8Array> {
   refuseEncodings(exchange);
   const tooLarge = (bytes: number | undefined) => bodyTooLarge(bytes, bytesMax);
   return exchange.readBody(context, { bytesMax, tooLarge });

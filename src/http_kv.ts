@@ -95,7 +95,8 @@ export async function putKey(context: HttpContext, exchange: Exchange): Promise<
   const contentType = parseContentType(exchange.header("content-type"));
   const meta = parseMeta(exchange);
   const { policy } = context.api.namespace(asked.namespace);
-  const value = await exchange.readBody(context, valueBound(policy));
+  const body = exchange.readBody(context, valueBound(policy));
+  const value = body instanceof Promise ? await body : body;
   const request: PutRequest = {
     ...(parsed === undefined ? noOptions : writeOptions(parsed)),
     ...asked,

@@ -172,29 +172,62 @@ class WireSource implements Source {
     return this.#headers.keys();
   }
 
-  readBody(limit: BodyLimit): Promise<Uint8Array> {
+  readBody(limit: BodyLimit): Uint8Array {
     const { body } = this;
     assert(body !== undefined, "http_wire: the body is at hand");
     if (body.length > limit.bytesMax) throw limit.tooLarge(body.length);
     limit.reserve(body.length);
-    return Promise.resolve(new Uint8Array(body.buffer, body.byteOffset, body.length));
+    return new Uint8Array(body.buffer, body.byteOffset, body.length);
   }
 }
 
-/** The bytes of a reply: one text, and a body that is too large to be joined with it. */
-export function wireReply(
-  { status, headers, body }: Reply,
-  method: string,
-  isLast: boolean,
-): { readonly text: string; readonly body?: Uint8Array } {
-  let text = `HTTP/1.1 ${status} ${statusReasons[status] ?? "Unknown"}\r\n`;
-  for (let index = 0; index < headers.length; index += 2) {
-    text += `${headers[index]}: ${headers[index + 1]}\r\n`;
+/** What a reply is on the wire: one text, and a body that is too large to be joined with it. */
+export interface WireText {
+  readonly text: string;
+  readonly body?: Uint8Array;
+}
+
+/**
+ * Writes replies down. Most lines of a header are those of the reply before, at the same place: they are kept,
+ * because to join their four parts again, and to flatten these for the socket, costs more than all else here.
+ */
+export class WireWriter {
+  readonly #names: string[] = [];
+  readonly #values: string[] = [];
+  readonly #lines: string[] = [];
+
+  write({ status, headers, body }: Reply, method: string, isLast: boolean): WireText {
+    let text = statusLine(status);
+    for (let index = 0; index < headers.length; index += 2) {
+      text += this.#line(index >> 1, headers[index] as string, headers[index + 1] as string);
+    }
+    text += isLast ? "Connection: close\r\n\r\n" : "Connection: keep-alive\r\n\r\n";
+    if (body === undefined || method === "HEAD") return { text };
+    assert(body instanceof Uint8Array, "http_wire: the reply for one key is whole");
+    if (body.length > joinedBytesMax) return { text, body };
+    const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
+    return { text: text + bytes.toString("latin1") };
   }
-  text += isLast ? "Connection: close\r\n\r\n" : "Connection: keep-alive\r\n\r\n";
-  if (body === undefined || method === "HEAD") return { text };
-  assert(body instanceof Uint8Array, "http_wire: the reply for one key is whole");
-  if (body.length > joinedBytesMax) return { text, body };
-  const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
-  return { text: text + bytes.toString("latin1") };
+
+  #line(place: number, name: string, value: string): string {
+    if (this.#values[place] === value && this.#names[place] === name) {
+      return this.#lines[place] as string;
+    }
+    const line = `${name}: ${value}\r\n`;
+    this.#names[place] = name;
+    this.#values[place] = value;
+    this.#lines[place] = line;
+    return line;
+  }
+}
+
+const statusLines = new Map<number, string>();
+
+function statusLine(status: number): string {
+  let line = statusLines.get(status);
+  if (line === undefined) {
+    line = `HTTP/1.1 ${status} ${statusReasons[status] ?? "Unknown"}\r\n`;
+    statusLines.set(status, line);
+  }
+  return line;
 }

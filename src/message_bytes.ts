@@ -191,8 +191,14 @@ export class ByteReader {
 
   text(): string {
     const bytes = this.short();
-    if (bytes.length <= 32 && bytes.every(isAscii)) return String.fromCharCode(...bytes);
-    return this.#decode(bytes);
+    if (bytes.length > 32) return this.#decode(bytes);
+    let text = "";
+    for (let index = 0; index < bytes.length; index += 1) {
+      const byte = bytes[index] as number;
+      if (byte > 0x7f) return this.#decode(bytes);
+      text += String.fromCharCode(byte);
+    }
+    return text;
   }
 
   /** The last field, as JSON. */
@@ -233,8 +239,4 @@ export class ByteReader {
     this.#at = at + length;
     return at;
   }
-}
-
-function isAscii(byte: number): boolean {
-  return byte < 0x80;
 }

@@ -104,6 +104,10 @@ export class NodeMoves {
   readonly #parts: NodeMovesParts;
   readonly #patient: RepairPeer;
   readonly #pace: RepairPace;
+  #joins: {
+    readonly topology: Topology | undefined;
+    readonly byPair: Map<number, number | undefined>;
+  } = { topology: undefined, byPair: new Map() };
   #cancel: () => void = () => {};
   #cancelLook: () => void = () => {};
   #running: Promise<void> | undefined;
@@ -171,10 +175,20 @@ export class NodeMoves {
 
   /** Why nothing of a partition may be taken yet: what an older join has left is still there (T6). */
   notReady(partition: number, n: number): string | undefined {
-    const { topology, ownNodeId, holdings } = this.#parts;
-    const join = joinedAt(topology(), partition, n, ownNodeId);
-    if (join === undefined || holdings.isKept({ partition, n, join })) return undefined;
+    const join = this.#joinOf(partition, n);
+    if (join === undefined || this.#parts.holdings.isKept({ partition, n, join })) return undefined;
     return "it removes what it held of the partition before";
+  }
+
+  /** The join of this node under the present topology; every request asks for it. */
+  #joinOf(partition: number, n: number): number | undefined {
+    const { topology, ownNodeId } = this.#parts;
+    const present = topology();
+    if (this.#joins.topology !== present) this.#joins = { topology: present, byPair: new Map() };
+    const { byPair } = this.#joins;
+    const at = pairNumber(partition, n);
+    if (!byPair.has(at)) byPair.set(at, joinedAt(present, partition, n, ownNodeId));
+    return byPair.get(at);
   }
 
   /**

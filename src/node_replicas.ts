@@ -262,8 +262,8 @@ export class NodeReplicas {
       replicasOf: (partition, n) => this.#topology().replicasOf(partition, n),
       local: { scan: (request) => this.replica.scan(request) },
       peers: {
-        scan: async (nodeId, request, { timeoutMs }) =>
-          replyAs<ScanReply>(await this.#parts.cluster.peers.request(nodeId, request, timeoutMs)),
+        scan: (nodeId, request, { timeoutMs }) =>
+          this.#parts.cluster.peers.request(nodeId, request, timeoutMs).then(replyAs<ScanReply>),
         isUp: (nodeId) => this.#parts.cluster.isUp(nodeId),
       },
       learn: (document) => this.#learn(document),
@@ -275,7 +275,7 @@ export class NodeReplicas {
     const { store, clock } = this.#parts;
     return {
       answer: (request) => this.#answer(request),
-      facts: () => factsOf(this.replica.from(0, 1)),
+      facts: () => this.replica.from(0, 1),
       told: (nodeId, remembered) => this.standings.tell(nodeId, remembered),
       // T7: whoever joins an empty cluster begins without a watermark, so there must be none.
       records: async () => store.recordCount + this.#fences.count,
@@ -440,10 +440,10 @@ export class NodeReplicas {
   };
 
   readonly #peerPort: PeerPort = {
-    write: async (nodeId, request, { timeoutMs }) =>
-      replyAs<WriteReply>(await this.#parts.cluster.peers.request(nodeId, request, timeoutMs)),
-    read: async (nodeId, request, { timeoutMs }) =>
-      replyAs<ReadReply>(await this.#parts.cluster.peers.request(nodeId, request, timeoutMs)),
+    write: (nodeId, request, { timeoutMs }) =>
+      this.#parts.cluster.peers.request(nodeId, request, timeoutMs).then(replyAs<WriteReply>),
+    read: (nodeId, request, { timeoutMs }) =>
+      this.#parts.cluster.peers.request(nodeId, request, timeoutMs).then(replyAs<ReadReply>),
     isUp: (nodeId) => this.#parts.cluster.isUp(nodeId),
   };
 
@@ -456,11 +456,12 @@ export class NodeReplicas {
     const refusal = budget?.admit(bytes);
     if (refusal !== undefined) return this.#overloaded(refusal.detail);
     try {
-      const { from, ...reply } = await this.#ask(request);
-      return { facts: factsOf(from), reply };
+      // What it says of this node goes with it; the codec takes from both what the other has to know.
+      const reply = await this.#ask(request);
+      return { facts: reply.from, reply };
     } catch (error) {
       // In the words of a replica: whoever asks knows by them that nothing was written (P7).
-      return { facts: factsOf(this.replica.from(0, 1)), reply: refusalOf(error) };
+      return { facts: this.replica.from(0, 1), reply: refusalOf(error) };
     } finally {
       budget?.leave(bytes);
     }
@@ -468,7 +469,7 @@ export class NodeReplicas {
 
   #overloaded(detail: string): { readonly facts: ReplyFacts; readonly reply: PeerReply } {
     this.#parts.report.count("peer_requests_refused");
-    const facts = factsOf(this.replica.from(0, 1));
+    const facts = this.replica.from(0, 1);
     return { facts, reply: { kind: "refused", reason: "overloaded", detail } };
   }
 
@@ -495,10 +496,6 @@ export class NodeReplicas {
 /** What a node sends to make up for what was missed, and nobody waits for. */
 function isCatchingUp(request: PeerRequest): boolean {
   return request.kind === "write" && (request.source === "hint" || request.source === "repair");
-}
-
-function factsOf({ epoch, syncedSequence, clockHlc, counts }: ReplyFrom): ReplyFacts {
-  return { epoch, syncedSequence, clockHlc, counts };
 }
 
 /** A reply of the kind that was asked for; a node that answers otherwise runs something else. */

@@ -138,16 +138,11 @@ export class RunningNode implements QuorateNode {
             },
           }),
     });
-    const acknowledged = async (answer: Promise<WriteAnswer>): Promise<WriteAnswer> => {
-      const written = await answer;
-      options.report.count("write_acknowledgements", written.replies);
-      return written;
-    };
     const requests: Pick<Api, "get" | "put" | "delete" | "namespace"> = {
       namespace: (name) => coordinator.namespace(name),
       get: (request) => coordinator.get(request),
-      put: (request) => acknowledged(this.#written(() => coordinator.put(request))),
-      delete: (request) => acknowledged(this.#written(() => coordinator.delete(request))),
+      put: (request) => this.#written(() => coordinator.put(request)),
+      delete: (request) => this.#written(() => coordinator.delete(request)),
     };
     this.#coordinator = coordinator;
     this.moves =
@@ -224,11 +219,13 @@ export class RunningNode implements QuorateNode {
   }
 
   /** A write, unless a node is joining, for which writes wait (T7). */
-  #written<Value>(run: () => Promise<Value>): Promise<Value> {
-    const { among, document } = this.#parts;
+  async #written(run: () => Promise<WriteAnswer>): Promise<WriteAnswer> {
+    const { among, document, options } = this.#parts;
     // With others, the replica counts what it takes.
     const isAlone = among !== undefined && document.present.members.length === 1;
-    return isAlone ? among.replicas.counted(run) : run();
+    const written = await (isAlone ? among.replicas.counted(run) : run());
+    options.report.count("write_acknowledgements", written.replies);
+    return written;
   }
 
   replicas(key: Uint8Array, count: number): readonly string[] {

@@ -29,6 +29,8 @@ export class TopologyView implements ReplicaTopology {
   readonly #replicas = new Map<number, readonly Member[]>();
   readonly #otherSets = new Map<number, readonly Member[] | undefined>();
   readonly #others = new Map<number, readonly string[]>();
+  readonly #isRead = new Map<number, boolean>();
+  readonly #isWritten = new Map<number, boolean>();
 
   constructor(topology: Topology, ring: Ring, ownNodeId: string) {
     this.topology = topology;
@@ -53,6 +55,17 @@ export class TopologyView implements ReplicaTopology {
    * is left of a set that is lost is compared with by those who copy it, in both directions.
    */
   isReplica(partition: number, n: number, use: "read" | "write"): boolean {
+    const known = use === "read" ? this.#isRead : this.#isWritten;
+    const at = pairNumber(partition, n);
+    let isOne = known.get(at);
+    if (isOne === undefined) {
+      isOne = this.#isReplica(partition, n, use);
+      known.set(at, isOne);
+    }
+    return isOne;
+  }
+
+  #isReplica(partition: number, n: number, use: "read" | "write"): boolean {
     const isOwn = ({ nodeId }: Member): boolean => nodeId === this.#ownNodeId;
     if (this.members(partition, n).some(isOwn)) return true;
     if (use === "write" && this.#otherSet(partition, n)?.some(isOwn) === true) return true;

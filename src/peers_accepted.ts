@@ -209,16 +209,15 @@ export class Accepted {
       return;
     }
     this.#underWay += 1;
-    void this.#parts.ports
-      .handle(request, { hello, timeoutMs })
-      .then(
-        ({ facts, reply }) => this.#reply(id, facts, reply),
-        (error: unknown) => this.#reply(id, this.#parts.ports.facts(), failureReply(error)),
-      )
-      .finally(() => {
-        this.#underWay -= 1;
-        if (this.#underWay === 0) this.#events.onIdle();
-      });
+    const done = (facts: ReplyFacts, reply: PeerReply): void => {
+      this.#reply(id, facts, reply);
+      this.#underWay -= 1;
+      if (this.#underWay === 0) this.#events.onIdle();
+    };
+    this.#parts.ports.handle(request, { hello, timeoutMs }).then(
+      ({ facts, reply }) => done(facts, reply),
+      (error: unknown) => done(this.#parts.ports.facts(), failureReply(error)),
+    );
   }
 
   #refusalOf(request: PeerRequest): PeerReply | undefined {

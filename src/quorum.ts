@@ -109,12 +109,9 @@ export class WriteQuorum {
 
   /** How many replicas acknowledged the last version. */
   get acks(): number {
-    return this.#sets.reduce((least, set) => {
-      return Math.min(
-        least,
-        this.#count(set, (said) => this.#isAck(said)),
-      );
-    }, this.#replicas);
+    let least = this.#replicas;
+    for (const set of this.#sets) least = Math.min(least, this.#acksOf(set));
+    return least;
   }
 
   /** Whether every replica has answered the round under way. */
@@ -179,13 +176,11 @@ export class WriteQuorum {
   }
 
   /** The replicas that have not answered the last version in a way that it may be forgotten (H1). */
-  get hints(): number[] {
+  get hints(): readonly number[] {
+    const { said } = this.#round;
+    if (said.every(isForgotten)) return [];
     if (this.#last.kind === "failed" && this.outcome === "none") return [];
-    const needing: number[] = [];
-    for (const [replica, said] of this.#round.said.entries()) {
-      if (said !== "took" && said !== "passed" && said !== "covered") needing.push(replica);
-    }
-    return needing;
+    return said.flatMap((one, replica) => (isForgotten(one) ? [] : [replica]));
   }
 
   get #round(): Round {
@@ -217,29 +212,37 @@ export class WriteQuorum {
     return said === "took" || (said === "passed" && this.#round.isSecond);
   }
 
-  #count({ members, isStrict }: QuorumSet, fits: (said: Said) => boolean): number {
+  #acksOf({ members, isStrict }: QuorumSet): number {
     const { said, counts } = this.#round;
-    let found = 0;
+    let acks = 0;
     for (const replica of members) {
       if (isStrict && counts[replica] !== true) continue;
-      if (fits(said[replica] as Said)) found += 1;
+      if (this.#isAck(said[replica] as Said)) acks += 1;
     }
-    return found;
+    return acks;
   }
 
   #decide(): WriteDecision {
     if (this.#isMinting) return wait;
-    const { isSecond, said } = this.#round;
+    const { isSecond, said, counts } = this.#round;
     let isDone = true;
     let isAnswered = true;
     let isLost = false;
-    for (const set of this.#sets) {
-      const acks = this.#count(set, (one) => this.#isAck(one));
-      const answered = isSecond ? acks : this.#count(set, isAnswer);
-      const open = set.members.reduce((sum, one) => (said[one] === "open" ? sum + 1 : sum), 0);
-      if (acks < set.needed) isDone = false;
-      if (answered < set.needed) isAnswered = false;
-      if (answered + open < set.needed) isLost = true;
+    for (const { members, needed, isStrict } of this.#sets) {
+      let acks = 0;
+      let answers = 0;
+      let open = 0;
+      for (const replica of members) {
+        const one = said[replica] as Said;
+        if (one === "open") open += 1;
+        if (isStrict && counts[replica] !== true) continue;
+        if (this.#isAck(one)) acks += 1;
+        if (isAnswer(one)) answers += 1;
+      }
+      const answered = isSecond ? acks : answers;
+      if (acks < needed) isDone = false;
+      if (answered < needed) isAnswered = false;
+      if (answered + open < needed) isLost = true;
     }
     if (isDone) {
       this.#last = { kind: "done", acks: this.acks };
@@ -269,12 +272,25 @@ export class WriteQuorum {
 }
 
 function setsOf({ replicas, sets, needed, isStrict }: WriteQuorumOptions): readonly QuorumSet[] {
-  const all = Array.from({ length: replicas }, (_, replica) => replica);
-  const found = sets ?? [{ members: all, needed, isStrict }];
+  const found = sets ?? [{ members: firstNumbers(replicas), needed, isStrict }];
   for (const { members, needed: least } of found) {
     assert(least >= 1 && least <= members.length, "quorum: 1 <= w <= replicas");
   }
   return found;
+}
+
+/** By how many there are; every write asks for one of a few. */
+const numbers: (readonly number[])[] = [];
+
+/** 0, 1 and so on, so many. */
+function firstNumbers(count: number): readonly number[] {
+  numbers[count] ??= Array.from({ length: count }, (_, number) => number);
+  return numbers[count];
+}
+
+/** H1: it has the version, or something newer, durably. */
+function isForgotten(said: Said): boolean {
+  return said === "took" || said === "passed" || said === "covered";
 }
 
 /** A refusal below a promise names a stamp and is an answer; `covered` names none (W3). */

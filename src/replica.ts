@@ -150,7 +150,12 @@ export class Replica {
   async write(request: WriteRequest, isOwn = false): Promise<Replied<WriteReply>> {
     const { namespaceNumber, n, key } = request;
     const partition = this.#options.topology().partitionOf(namespaceNumber, key);
-    const reply = await this.#write(request, partition, isOwn).catch(refusalOf);
+    let reply: WriteReply;
+    try {
+      reply = await this.#write(request, partition, isOwn);
+    } catch (error) {
+      reply = refusalOf(error);
+    }
     if (reply.kind === "refused") this.#options.report.count(`replica_refused_${reply.reason}`);
     return { ...reply, from: this.from(partition, n) };
   }
@@ -158,7 +163,12 @@ export class Replica {
   async read(request: ReadRequest): Promise<Replied<ReadReply>> {
     const { namespaceNumber, n, key } = request;
     const partition = this.#options.topology().partitionOf(namespaceNumber, key);
-    const reply = await this.#read(request, partition).catch(refusalOf);
+    let reply: ReadReply;
+    try {
+      reply = await this.#read(request, partition);
+    } catch (error) {
+      reply = refusalOf(error);
+    }
     return { ...reply, from: this.from(partition, n) };
   }
 

@@ -47,6 +47,10 @@ export class Ring {
   readonly #bits: number;
   readonly #seed: bigint;
   readonly #scratch = new Uint8Array(4 + keyBytesMax + 64);
+  /** Who was asked for last: on its way through a node a request asks several times in a row. */
+  #lastKey: Uint8Array | undefined;
+  #lastNamespace = 0;
+  #lastPlace: Place | undefined;
 
   /** `clusterId` is 32 hex digits; its first 16 are the seed. */
   constructor(clusterId: string, partitions: number) {
@@ -62,7 +66,20 @@ export class Ring {
     return Array.from({ length: this.partitions }, (_, partition) => partition);
   }
 
+  /** The place of a key, whose bytes do not change as long as it is used. */
   place(namespaceNumber: number, key: Uint8Array): Place {
+    const last = this.#lastPlace;
+    if (last !== undefined && key === this.#lastKey && namespaceNumber === this.#lastNamespace) {
+      return last;
+    }
+    const place = this.#place(namespaceNumber, key);
+    this.#lastKey = key;
+    this.#lastNamespace = namespaceNumber;
+    this.#lastPlace = place;
+    return place;
+  }
+
+  #place(namespaceNumber: number, key: Uint8Array): Place {
     const scratch = this.#scratch;
     scratch[0] = namespaceNumber >>> 24;
     scratch[1] = namespaceNumber >>> 16;

@@ -42,7 +42,7 @@ import { ServerReflection as ReflectionV1Alpha } from "./gen/grpc/reflection/v1a
 import { KVStore } from "./gen/kv/kv_pb.ts";
 import { PeerService } from "./gen/quorate/peer/v1/peer_pb.ts";
 import { KvService } from "./gen/quorate/v1/kv_pb.ts";
-import { checkGuards, corsHeaders, type Guarded } from "./guard.ts";
+import { corsHeaders, type Guarded, Guards } from "./guard.ts";
 import { methodNotAllowed } from "./problem.ts";
 import { acceptCompression, BoundedBody, checkDeclared, readMaxBytes } from "./rpc_body.ts";
 import { createHealth } from "./rpc_health.ts";
@@ -166,6 +166,7 @@ class Edge {
   readonly #prefixes: ReadonlySet<string>;
   readonly #ids: RequestIds;
   readonly #bodies: Budget;
+  readonly #guards: Guards;
   readonly #traffic: Traffic;
 
   constructor(settings: HttpSettings & RpcParts, { handlers, hot, traffic }: EdgeParts) {
@@ -175,6 +176,7 @@ class Edge {
     this.#prefixes = new Set(handlers.map(({ service }) => `/${service.typeName}/`));
     this.#ids = new RequestIds(settings.random);
     this.#bodies = bodiesOf(settings);
+    this.#guards = new Guards(settings);
     this.#traffic = traffic;
   }
 
@@ -187,7 +189,7 @@ class Edge {
     const requestId = this.#begin(request, response);
     try {
       const guarded = guardedOf(request);
-      checkGuards(this.#settings, guarded);
+      this.#guards.check(guarded);
       this.#addCors(guarded, response);
       const path = pathOf(request);
       const handler = this.#handlers.get(path);

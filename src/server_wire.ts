@@ -22,7 +22,7 @@
 import type { Socket } from "node:net";
 import type { Clock } from "./capability.ts";
 import type { Operation, Reply, Source } from "./exchange.ts";
-import { WireReader, wireReply } from "./http_wire.ts";
+import { WireReader, WireWriter } from "./http_wire.ts";
 
 export interface WireEvents {
   /** Whether a request may be taken; else node:http has it, and refuses it. */
@@ -42,6 +42,7 @@ export interface WireEvents {
  * at the answers before is awake.
  */
 export class WireOutbox {
+  readonly writer = new WireWriter();
   readonly #clock: Clock;
   #writes: (() => void)[] = [];
 
@@ -137,7 +138,7 @@ export class ServerWire {
     const socket = this.#socket;
     if (socket.destroyed) return;
     const isLast = this.#isLast && this.#pending === undefined;
-    const { text, body } = wireReply(reply, source.method, isLast);
+    const { text, body } = this.#outbox.writer.write(reply, source.method, isLast);
     let isTaken: boolean;
     if (body === undefined) isTaken = socket.write(text, "latin1");
     else {

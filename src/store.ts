@@ -241,23 +241,23 @@ export class Store {
   }
 
   /**
-   * The record under a key, tombstones and expired ones included; undefined when there is none.
+   * The record under a key, tombstones and expired ones included; undefined when there is none. A
+   * promise of it where it has to become durable first.
    *
    * @throws `corruption` when it is damaged, or may be missing because something was lost
    */
-  async get(
+  get(
     namespaceNumber: number,
     key: Uint8Array,
     durability: Durability,
-  ): Promise<StoredRecord | undefined> {
+  ): StoredRecord | undefined | Promise<StoredRecord> {
     const held = this.#found(namespaceNumber, key);
     if (held === undefined) return undefined;
     // The table's bytes are overwritten by its next call; a memtable's never change.
     const record = decodeRecord(held.sequence === 0 ? held.record.slice() : held.record);
-    if (held.sequence > this.#wal.syncedSequence && durability !== "memory") {
-      await this.whenSynced(held.sequence);
-    }
-    return record;
+    const isDurable = held.sequence <= this.#wal.syncedSequence;
+    if (isDurable || durability === "memory") return record;
+    return this.whenSynced(held.sequence).then(() => record);
   }
 
   /** Takes a write unless something newer is there (W1). */

@@ -124,10 +124,9 @@ export class Mint {
     const nowMs = this.#options.clock.nowMs();
     // The stamps too: a node that mints nothing would else go by them until the wall clock is there.
     const soonMs = nowMs + guardMs + ceilingAheadMs;
-    const known = [this.#judgedMs, hlcWallMs(this.#hlc.last)].filter(
-      (knownMs) => knownMs <= soonMs,
-    );
-    this.#judgedMs = Math.max(nowMs, ...known);
+    const stampMs = hlcWallMs(this.#hlc.last);
+    const judgedMs = this.#judgedMs <= soonMs ? Math.max(nowMs, this.#judgedMs) : nowMs;
+    this.#judgedMs = stampMs <= soonMs ? Math.max(judgedMs, stampMs) : judgedMs;
     return this.#judgedMs;
   }
 

@@ -19,7 +19,7 @@ import type { StoreSettings } from "../src/store_open.ts";
 import { ownNamespaces } from "../src/store_own.ts";
 import type { TableChange } from "../src/table.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
-import { rejectsSlug } from "./samples.ts";
+import { throwsSlug } from "./samples.ts";
 import { smallSettings } from "./store_harness.ts";
 
 const test = suite("store recount");
@@ -183,7 +183,7 @@ test("I4: a write over a damaged record marks its partition: it cannot be known 
   assert.equal(store.damagedPartitions, []);
   await write(store, wide, spoiled[0] as string, 1);
   assert.equal(store.damagedPartitions, [partition]);
-  await rejectsSlug("corruption", store.get(wide, utf8Bytes(spoiled[1] as string), "fsync"));
+  throwsSlug("corruption", () => store.get(wide, utf8Bytes(spoiled[1] as string), "fsync"));
   await store.close();
 });
 
