@@ -95,8 +95,6 @@ interface Flush {
 export class Wal {
   readonly #options: WalOptions;
   #active: ActiveSegment;
-  /** Whether the active segment has a batch that is durable: before, a power loss may leave it blank. */
-  #isActiveBegun = false;
   #next: PreparedSegment | undefined;
   #preparing: Promise<boolean> | undefined;
   #prepareFailedAtMs = Number.NEGATIVE_INFINITY;
@@ -110,6 +108,8 @@ export class Wal {
   /** What the queued entries would take if each went out alone. */
   #queuedRoom = 0;
   #flush = newFlush();
+  /** Resolves with the batches that are being written. */
+  #underWay: Promise<void> = Promise.resolve();
   /** A batch is due although no entry is queued. */
   #forced = false;
   #running: Promise<void> | undefined;
@@ -244,7 +244,7 @@ export class Wal {
    * while the active one may still be blank: a log without any batch cannot be told from one that is gone (D2).
    */
   release(sequence: number): void {
-    const kept = this.#isActiveBegun ? 0 : 1;
+    const kept = this.#active.isBegun ? 0 : 1;
     while (this.#segments.length > kept) {
       const oldest = this.#segments[0] as SegmentFile;
       if (oldest.lastSequence > sequence) break;
@@ -272,8 +272,6 @@ export class Wal {
     await this.#active.file.close().catch(() => {});
     await this.#next?.file.close().catch(() => {});
   }
-
-  #underWay: Promise<void> = Promise.resolve();
 
   #freeBytes(): number {
     return this.#next === undefined
@@ -374,7 +372,7 @@ export class Wal {
     report.observe("wal_sync_ms", clock.monotonicMs() - beganMs);
     report.observe("wal_batch_entries", entries.length);
     report.observe("wal_batch_bytes", bytes);
-    this.#isActiveBegun = true;
+    active.isBegun = true;
     this.#syncedSequence = firstSequence + entries.length - 1;
     // Not the highest one: the batch that carried it may be in a segment that is released.
     this.#syncedCeiling = ceiling;
@@ -395,7 +393,6 @@ export class Wal {
     this.#segments.push({ index, name, lastSequence: this.#syncedSequence });
     this.#next = undefined;
     this.#active = activate(this.#options.random, next);
-    this.#isActiveBegun = false;
     this.#options.report.sometimes("wal: segment rolled");
     // All of it is synced: a failing close loses nothing.
     await file.close().catch(() => {});

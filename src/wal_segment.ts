@@ -50,6 +50,8 @@ export interface ActiveSegment {
   /** The bytes that are on the disk. */
   readonly bytes: number;
   offset: number;
+  /** Whether a batch in it is durable: before, a power loss may leave it blank. */
+  isBegun: boolean;
 }
 
 interface SegmentOptions {
@@ -111,7 +113,7 @@ export async function createSegment(
 /** A salt of its own tells the batches of this segment from what may lie in its blocks. */
 export function activate(random: Random, prepared: PreparedSegment): ActiveSegment {
   const salt = new DataView(random.bytes(8).buffer).getBigUint64(0);
-  return { ...prepared, salt, offset: 0 };
+  return { ...prepared, salt, offset: 0, isBegun: false };
 }
 
 /**
