@@ -11,13 +11,13 @@
 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { h2load } from "./h2load.ts";
 import type { Runtime } from "./machine.ts";
 import { Program } from "./process.ts";
 import { keyOf } from "./quorate.ts";
 import { callMethod, putRequest } from "./quorate_cluster.ts";
-import { byCount, type Load, type Operation, type Peer, type Sample } from "./sample.ts";
-import { beginnings, spread } from "./spread.ts";
+import type { Load, Operation, Peer, Sample } from "./sample.ts";
+import { type Server, Servers } from "./servers.ts";
+import { beginnings } from "./spread.ts";
 import { seeValue, wrk } from "./wrk.ts";
 
 const script = fileURLToPath(new URL("./bare_server.mjs", import.meta.url));
@@ -32,22 +32,16 @@ export interface BareStart {
   readonly folder: string;
 }
 
-interface Server {
-  readonly program: Program;
-  readonly url: string;
-}
-
-export class Bare implements Peer {
+export class Bare extends Servers<Server> implements Peer {
   readonly name: string;
   readonly version: string;
   readonly #folder: string;
-  readonly #servers: readonly Server[];
 
   private constructor({ runtime, kind, count, folder }: BareStart, servers: readonly Server[]) {
+    super(servers);
     this.name = Bare.nameOn(runtime, kind, count);
     this.version = runtime.version;
     this.#folder = folder;
-    this.#servers = servers;
   }
 
   static nameOn(runtime: Runtime, kind: BareKind, count: number): string {
@@ -68,41 +62,16 @@ export class Bare implements Peer {
   }
 
   async run(operation: Operation, load: Load): Promise<Sample> {
-    const before = this.#cpuUs;
-    const begun = beginnings(load.keys, this.#servers.length);
-    let requests = 0;
-    const sample = await spread(load, this.#servers.length, async (part, index) => {
-      const url = this.#servers[index]?.url ?? "";
-      if (operation !== "put over gRPC") {
-        const own = await wrk(url, operation, part, begun[index]);
-        requests += own.requests;
-        return own;
-      }
-      return byCount(part, (count) => {
-        requests += count;
-        const file = join(this.#folder, `bare${index}`);
-        const message = putRequest(load.marker);
-        return h2load({ url: `${url}${callMethod}`, file, message, keyOf }, part, count);
-      });
-    });
-    const cpuUs = (this.#cpuUs - before) / requests;
-    if (operation === "get") await seeValue(this.#servers[0]?.url ?? "", keyOf(0));
-    return { ...sample, cpuUs };
-  }
-
-  get #cpuUs(): number {
-    return this.#servers.reduce((sum, { program }) => sum + program.cpuUs, 0);
-  }
-
-  freeze(): void {
-    for (const { program } of this.#servers) program.freeze();
-  }
-
-  thaw(): void {
-    for (const { program } of this.#servers) program.thaw();
-  }
-
-  async stop(): Promise<void> {
-    await Promise.all(this.#servers.map(({ program }) => program.stop()));
+    if (operation === "put over gRPC") {
+      const file = join(this.#folder, "bare");
+      const call = { path: callMethod, file, message: putRequest(load.marker), keyOf };
+      return (await this.call(load, call)).sample;
+    }
+    const begun = beginnings(load.keys, this.servers.length);
+    const sample = await this.spread(load, (url, part, index) =>
+      wrk(url, operation, part, begun[index]),
+    );
+    if (operation === "get") await seeValue(this.servers[0]?.url ?? "", keyOf(0));
+    return sample;
   }
 }

@@ -19,10 +19,8 @@ import { connect } from "node:http2";
 import { join } from "node:path";
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { freePort } from "./free_port.ts";
-import { h2load } from "./h2load.ts";
 import { Program } from "./process.ts";
 import {
-  byCount,
   expectBetween,
   type Load,
   type Operation,
@@ -30,7 +28,7 @@ import {
   type Sample,
   valueBytes,
 } from "./sample.ts";
-import { spread } from "./spread.ts";
+import { type Server, Servers } from "./servers.ts";
 
 const quotaBytes = 8 * 1024 ** 3;
 /** etcd takes 128 operations a transaction. */
@@ -47,24 +45,18 @@ export interface EtcdStart {
   readonly members?: number;
 }
 
-interface Member {
-  readonly program: Program;
-  readonly url: string;
-}
-
-export class Etcd implements Peer {
+export class Etcd extends Servers<Server> implements Peer {
   readonly name: string;
   readonly version: string;
-  readonly #members: readonly Member[];
   readonly #folder: string;
 
   private constructor(
     { name = "etcd", folder }: EtcdStart,
-    members: readonly Member[],
+    members: readonly Server[],
     version: string,
   ) {
+    super(members);
     this.name = name;
-    this.#members = members;
     this.#folder = folder;
     this.version = version;
   }
@@ -98,16 +90,12 @@ export class Etcd implements Peer {
 
   /** Of the member that is asked for what all know. */
   get #url(): string {
-    return this.#members[0]?.url ?? "";
-  }
-
-  get #cpuUs(): number {
-    return this.#members.reduce((sum, { program }) => sum + program.cpuUs, 0);
+    return this.servers[0]?.url ?? "";
   }
 
   /** Every member answers, and knows who leads. */
   async settle(): Promise<void> {
-    for (const { program, url } of this.#members) {
+    for (const { program, url } of this.servers) {
       await program.answers(async () => {
         const health = (await (await fetch(`${url}/health`)).json()) as { health?: unknown };
         return health.health === "true";
@@ -119,24 +107,12 @@ export class Etcd implements Peer {
     const put = operation !== "get";
     const method = put ? "Put" : "Range";
     const before = await this.#counted(method);
-    const beforeUs = this.#cpuUs;
-    let requests = 0;
-    const sample = await spread(load, this.#members.length, (part, index) =>
-      byCount(part, async (count) => {
-        requests += count;
-        return h2load(
-          {
-            url: `${this.#members[index]?.url}/etcdserverpb.KV/${method}`,
-            file: join(this.#folder, `body${index}`),
-            message: put ? putRequest(keyOf(0), load.marker) : rangeRequest(keyOf(0)),
-            keyOf,
-          },
-          part,
-          count,
-        );
-      }),
-    );
-    const cpuUs = (this.#cpuUs - beforeUs) / requests;
+    const { sample, requests } = await this.call(load, {
+      path: `/etcdserverpb.KV/${method}`,
+      file: join(this.#folder, "body"),
+      message: put ? putRequest(keyOf(0), load.marker) : rangeRequest(keyOf(0)),
+      keyOf,
+    });
     const after = await this.#counted(method);
     expectBetween("calls that etcd counts", after.good - before.good, requests, requests);
     expectBetween("calls that failed", after.bad - before.bad, 0, 0);
@@ -145,7 +121,7 @@ export class Etcd implements Peer {
     } else {
       expectBetween("bytes of a value", await this.#valueLength(keyOf(1)), valueBytes, valueBytes);
     }
-    return { ...sample, cpuUs };
+    return sample;
   }
 
   async #counted(method: string): Promise<{ good: number; bad: number; revision: number }> {
@@ -153,7 +129,7 @@ export class Etcd implements Peer {
     let bad = 0;
     const pattern =
       /^grpc_server_handled_total\{grpc_code="(\w+)",grpc_method="(\w+)".*\} (\S+)$/gm;
-    for (const { url } of this.#members) {
+    for (const { url } of this.servers) {
       const metrics = await (await fetch(`${url}/metrics`)).text();
       for (const [, code, itsMethod, count] of metrics.matchAll(pattern)) {
         if (itsMethod !== method) continue;
@@ -232,18 +208,6 @@ export class Etcd implements Peer {
     } finally {
       session.destroy();
     }
-  }
-
-  freeze(): void {
-    for (const { program } of this.#members) program.freeze();
-  }
-
-  thaw(): void {
-    for (const { program } of this.#members) program.thaw();
-  }
-
-  async stop(): Promise<void> {
-    await Promise.all(this.#members.map(({ program }) => program.stop()));
   }
 }
 

@@ -15,12 +15,10 @@ import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { freePort } from "./free_port.ts";
-import { h2load } from "./h2load.ts";
 import type { Runtime } from "./machine.ts";
 import { pause } from "./process.ts";
 import { keyOf, Quorate } from "./quorate.ts";
 import {
-  byCount,
   expectBetween,
   type Load,
   type Operation,
@@ -28,7 +26,8 @@ import {
   type Sample,
   valueBytes,
 } from "./sample.ts";
-import { beginnings, reached, shares, spread } from "./spread.ts";
+import { Servers } from "./servers.ts";
+import { beginnings, reached, shares } from "./spread.ts";
 import { wrk } from "./wrk.ts";
 
 export const nodeCount = 3;
@@ -43,18 +42,16 @@ export interface ClusterStart {
   readonly isOneDown?: boolean;
 }
 
-export class QuorateCluster implements Peer {
+export class QuorateCluster extends Servers<Quorate> implements Peer {
   readonly name: string;
   readonly version: string;
   readonly #folder: string;
-  /** Those that serve. */
-  #nodes: readonly Quorate[];
 
   private constructor(name: string, folder: string, nodes: readonly Quorate[]) {
+    super(nodes);
     this.name = name;
     this.version = nodes[0]?.version ?? "";
     this.#folder = folder;
-    this.#nodes = nodes;
   }
 
   static nameOn(runtime: Runtime, isOneDown = false): string {
@@ -89,22 +86,22 @@ export class QuorateCluster implements Peer {
   }
 
   get #first(): Quorate {
-    const [first] = this.#nodes;
+    const [first] = this.servers;
     if (first === undefined) throw new Error("a cluster has a node");
     return first;
   }
 
   async #endLast(): Promise<void> {
-    await this.#nodes.at(-1)?.program.kill();
-    this.#nodes = this.#nodes.slice(0, -1);
+    await this.servers.at(-1)?.program.kill();
+    this.servers = this.servers.slice(0, -1);
     await this.settle();
   }
 
   /** Each node that serves takes a write that all of them have to acknowledge. */
   async settle(): Promise<void> {
     const endMs = performance.now() + settleMsMax;
-    for (const { url, name, program } of this.#nodes) {
-      const put = `${url}/v1/kv/default/${keyOf(0)}?w=${this.#nodes.length}`;
+    for (const { url, name, program } of this.servers) {
+      const put = `${url}/v1/kv/default/${keyOf(0)}?w=${this.servers.length}`;
       const body = "-".repeat(valueBytes);
       let said = "";
       for (;;) {
@@ -124,50 +121,35 @@ export class QuorateCluster implements Peer {
 
   async run(operation: Operation, load: Load): Promise<Sample> {
     if (operation === "put over gRPC") return this.#runGrpc(load);
-    const begun = beginnings(load.keys, this.#nodes.length);
+    const begun = beginnings(load.keys, this.servers.length);
     const requests: number[] = [];
-    const before = this.#cpuUs;
-    const sample = await spread(load, this.#nodes.length, async (part, index) => {
-      const url = this.#nodes[index]?.url ?? "";
+    const sample = await this.spread(load, async (url, part, index) => {
       const own = await wrk(url, operation, part, begun[index]);
       requests[index] = own.requests;
       return own;
     });
-    const cpuUs = (this.#cpuUs - before) / sample.requests;
     if (operation === "put") {
-      const underWay = shares(load.connections, this.#nodes.length);
+      const underWay = shares(load.connections, this.servers.length);
       const most = requests.map((count, index) => count + (underWay[index] ?? 0));
       const marked = await this.#first.countMarked(load);
       const least = reached(load.keys, begun, requests);
       expectBetween("keys written", marked, least, reached(load.keys, begun, most));
     } else await this.#first.seeValue(load);
-    return { ...sample, cpuUs };
+    return sample;
   }
 
   async #runGrpc(load: Load): Promise<Sample> {
     const before = await this.#counted();
-    const beforeUs = this.#cpuUs;
-    let requests = 0;
-    const sample = await spread(load, this.#nodes.length, (part, index) =>
-      byCount(part, async (count) => {
-        requests += count;
-        return h2load(
-          {
-            url: `${this.#nodes[index]?.url}${callMethod}`,
-            file: join(this.#folder, `body${index}`),
-            message: putRequest(load.marker),
-            keyOf,
-          },
-          part,
-          count,
-        );
-      }),
-    );
-    const cpuUs = (this.#cpuUs - beforeUs) / requests;
+    const { sample, requests } = await this.call(load, {
+      path: callMethod,
+      file: join(this.#folder, "body"),
+      message: putRequest(load.marker),
+      keyOf,
+    });
     const after = await this.#counted();
     expectBetween("calls that the nodes count", after.good - before.good, requests, requests);
     expectBetween("calls that failed", after.bad - before.bad, 0, 0);
-    return { ...sample, cpuUs };
+    return sample;
   }
 
   /** The puts over gRPC that the nodes have answered, by how. */
@@ -175,7 +157,7 @@ export class QuorateCluster implements Peer {
     let good = 0;
     let bad = 0;
     const pattern = /^quorate_requests_total\{edge="rpc",operation="put",status="(\w+)"\} (\d+)$/gm;
-    for (const { url } of this.#nodes) {
+    for (const { url } of this.servers) {
       const metrics = await (await fetch(`${url}/metrics`)).text();
       for (const [, status, count] of metrics.matchAll(pattern)) {
         if (status === "200") good += Number(count);
@@ -185,20 +167,9 @@ export class QuorateCluster implements Peer {
     return { good, bad };
   }
 
-  get #cpuUs(): number {
-    return this.#nodes.reduce((sum, { program }) => sum + program.cpuUs, 0);
-  }
-
-  freeze(): void {
-    for (const node of this.#nodes) node.freeze();
-  }
-
-  thaw(): void {
-    for (const node of this.#nodes) node.thaw();
-  }
-
-  async stop(): Promise<void> {
-    await Promise.all(this.#nodes.map((node) => node.stop()));
+  /** Each with an exit code of 0. */
+  override async stop(): Promise<void> {
+    await Promise.all(this.servers.map((node) => node.stop()));
   }
 }
 
