@@ -126,10 +126,6 @@ export class TcpProxy {
     return (this.#server.address() as net.AddressInfo).port;
   }
 
-  get connectionCount(): number {
-    return this.#connections.size;
-  }
-
   /** Hands on what was held. */
   release(): void {
     this.there.isHeld = false;

@@ -4,8 +4,8 @@
  *
  * The search of Wing and Gong, with what Lowe added: where the same operations were already put in an
  * order that left the same state, the search does not go on a second time. An operation without an
- * end may have happened at any time after its beginning, or never. Objects that have nothing to do
- * with each other are searched apart (`byObject`): a whole history is linearizable when each is.
+ * end may have happened at any time after its beginning, or never. Each object is asked by itself: a
+ * whole history is linearizable when that of each object is.
  *
  * It is asked of the document on which a cluster agrees (T1), whose changes each take effect at one
  * moment. It is not asked of the keys: a write that was overtaken while it was under way counts as up
@@ -18,8 +18,8 @@
  *
  * Effects: none.
  * Source: Wing and Gong, "Testing and verifying concurrent objects" (1993); Lowe, "Testing for
- * linearizability" (2017); Horn and Kroening, "Faster linearizability checking via P-compositionality"
- * (2015).
+ * linearizability" (2017); Herlihy and Wing, "Linearizability: A Correctness Condition for Concurrent
+ * Objects" (1990), theorem 1, for each object by itself.
  *
  * @module
  */
@@ -90,21 +90,6 @@ export function findUnordered<State, Call>(
   const ordered = best.map((index) => operations[index] as Timed<Call>);
   const left = operations.filter((each) => each.ended !== undefined && !ordered.includes(each));
   return { ordered, left };
-}
-
-/** The operations of each object, apart. */
-export function byObject<Call>(
-  history: readonly Timed<Call>[],
-  objectOf: (call: Call) => string,
-): ReadonlyMap<string, readonly Timed<Call>[]> {
-  const apart = new Map<string, Timed<Call>[]>();
-  for (const operation of history) {
-    const name = objectOf(operation.call);
-    const before = apart.get(name);
-    if (before === undefined) apart.set(name, [operation]);
-    else before.push(operation);
-  }
-  return apart;
 }
 
 export type RegisterCall =

@@ -72,7 +72,6 @@ export class SimNetwork {
   readonly #connections = new Set<Connection>();
   /** Whether no message takes longer than usual. */
   #isWell = true;
-  frames = 0;
 
   constructor(scheduler: Scheduler, chance: Chance, knobs: NetworkKnobs) {
     this.#scheduler = scheduler;
@@ -384,7 +383,6 @@ class Connection {
     }
     switch (item.kind) {
       case "frame":
-        this.#parts.network.frames += 1;
         // As over a wire: the other end has bytes of its own.
         party.sink.onFrame(item.bytes.slice());
         return;

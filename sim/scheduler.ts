@@ -65,10 +65,6 @@ export class Scheduler {
     return this.#order;
   }
 
-  get isEmpty(): boolean {
-    return this.#heap.length === 0;
-  }
-
   after(delayMs: number, run: () => void, owner?: EventOwner): () => void {
     // In steps that add up without an error: a timer is never early, and one set again moves on.
     const atMs = this.#nowMs + (delayMs > 0 ? Math.ceil(delayMs * stepsPerMs) / stepsPerMs : 0);

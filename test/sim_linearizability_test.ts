@@ -15,7 +15,6 @@ import {
   type SeenDocument,
 } from "../sim/check_documents.ts";
 import {
-  byObject,
   findUnordered,
   type Model,
   numbers,
@@ -144,20 +143,17 @@ test("writes that were never answered, and whose value nobody has read, cost not
   }
 });
 
-test("objects are searched apart, and what could not be put in an order is told", () => {
-  const calls: readonly Timed<{ readonly of: string; readonly given: number }>[] = [
-    { call: { of: "a", given: 1 }, begun: 1, ended: 2 },
-    { call: { of: "b", given: 1 }, begun: 1, ended: 2 },
-    { call: { of: "b", given: 1 }, begun: 3, ended: 4 },
+test("what could not be put in an order is told, and how far the best one came", () => {
+  const [one, again, next] = [
+    { call: 1, begun: 1, ended: 2 },
+    { call: 1, begun: 3, ended: 4 },
+    { call: 2, begun: 5, ended: 6 },
   ];
-  const left = [...byObject(calls, ({ of }) => of)].map(([name, each]) => {
-    const timed = each.map((one) => ({ ...one, call: one.call.given }));
-    return [name, findUnordered(numbers(1), timed)?.left.length];
+  assert.is(findUnordered(numbers(1), [one, next]), undefined);
+  assert.equal(findUnordered(numbers(1), [one, again, next]), {
+    ordered: [one],
+    left: [again, next],
   });
-  assert.equal(left, [
-    ["a", undefined],
-    ["b", 1],
-  ]);
 });
 
 /** `make a@2-4 done`, `drop a@5-6 none`, or `set 7@2-? unknown`. */
