@@ -5,7 +5,7 @@
  * and not only what is left of it. A message or a change is taken where there is room, however little:
  * so one may be beyond the bound, and no more than one.
  *
- * Effects: none. Source: style, "a limit on everything".
+ * Effects: none. Source: docs/simulator.md, "What is checked".
  *
  * @module
  */

@@ -18,7 +18,7 @@
  *    after its beginning, over newer ones, or never, unless its outcome was `none`.
  * 2. One that asked for `memory` may be gone once a process has died.
  *
- * Effects: none. Source: design, section 2; rules L1, L2, W3.
+ * Effects: none. Source: docs/simulator.md, "What is checked"; rules L1, L2, W3.
  *
  * @module
  */

@@ -16,7 +16,7 @@
  * Invariants
  * 1. A bound never goes back, but for one in memory when somebody dies.
  *
- * Effects: none. Source: design, section 2; rules L1, W2, R1, R3.
+ * Effects: none. Source: docs/simulator.md, "What is checked"; rules L1, W2, R1, R3.
  *
  * @module
  */

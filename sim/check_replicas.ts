@@ -1,7 +1,7 @@
 /**
  * Check replicas: whether all replicas of a key hold the same, in a world that is well again (P5).
  *
- * Effects: none. Source: design, P5.
+ * Effects: none. Source: docs/simulator.md, P5.
  *
  * @module
  */

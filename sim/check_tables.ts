@@ -5,7 +5,7 @@
  * `explain` tells versions; this looks at the bytes. A version has one value, so replicas that agree
  * about it agree about these too, unless a record was damaged, encoded otherwise, or a sum went wrong.
  *
- * Effects: none. Source: design, P5 and section 8.
+ * Effects: none. Source: docs/simulator.md, P5; rules G5 and T8.
  *
  * @module
  */

@@ -9,7 +9,7 @@
  * Invariants
  * 1. Each wait ends: with what was waited for, or with what differs still.
  *
- * Effects: none; requests reach the nodes. Source: design, P5 and H1.
+ * Effects: none; requests reach the nodes. Source: docs/simulator.md, P5; rule H1.
  *
  * @module
  */

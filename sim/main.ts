@@ -1,9 +1,9 @@
 /**
  * Main: the simulator's command line.
  *
- *     npm run sim -- [--seeds 100] [--seed 1] [--time 10m] [--fault kill,isolate]
- *                    [--mutation NAME] [--schedule FILE] [--replay] [--hashes] [--no-shrink] [--paths]
- *                    [--nightly]
+ *     npm run sim -- [--seeds 100] [--seed 1] [--time 10m] [--fault kill,isolate] [--moves many]
+ *                    [--focus NAME] [--mutation NAME] [--schedule FILE] [--replay] [--hashes]
+ *                    [--no-shrink] [--paths] [--nightly]
  *
  * Effects: the command's arguments, stdout, the exit code.
  *

@@ -11,7 +11,7 @@
  * 1. The same seed, focus, troubles and mutation give the same run, event for event.
  * 2. A run ends: with its findings, when nothing is left to happen, or after `eventsMax` events.
  *
- * Effects: those of the guard. Source: design, section 9.
+ * Effects: those of the guard. Source: docs/simulator.md, "A run".
  *
  * @module
  */
