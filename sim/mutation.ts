@@ -13,7 +13,6 @@
  */
 
 import type { Disk, DiskFile } from "../src/capability.ts";
-import { Handoff, type HandoffOptions } from "../src/handoff.ts";
 import type { Table } from "../src/table.ts";
 import type { FocusName } from "./focus.ts";
 import type { Knobs } from "./knobs.ts";
@@ -76,13 +75,16 @@ export function all(...begins: readonly (() => () => void)[]): () => () => void 
   };
 }
 
-/** A static method, for which the class itself is the place. */
-export function handoffPort(change: (port: HandoffOptions["port"]) => HandoffOptions["port"]) {
+/** Has a class open its objects with other options. */
+export function opening<Options, Opened>(
+  of: { open: (options: Options) => Opened },
+  change: (options: Options) => Options,
+) {
   return (): (() => void) => {
-    const old = Handoff.open;
-    Handoff.open = (options) => old.call(Handoff, { ...options, port: change(options.port) });
+    const old = of.open;
+    of.open = (options) => old.call(of, change(options));
     return () => {
-      Handoff.open = old;
+      of.open = old;
     };
   };
 }

@@ -139,17 +139,15 @@ export const mutations: readonly Mutation[] = [
   {
     name: "an entry counts as durable when it was written",
     rule: "W2",
-    begin: all(
-      method(
-        Wal,
-        "append",
-        (old) =>
-          function (entry) {
-            const { sequence, synced } = old.call(this, entry);
-            synced.catch(() => {});
-            return { sequence, synced: Promise.resolve() };
-          },
-      ),
+    begin: method(
+      Wal,
+      "append",
+      (old) =>
+        function (entry) {
+          const { sequence, synced } = old.call(this, entry);
+          synced.catch(() => {});
+          return { sequence, synced: Promise.resolve() };
+        },
     ),
   },
   {

@@ -9,10 +9,9 @@
 import { Agreement } from "../src/agreement.ts";
 import { NodePurge } from "../src/node_purge.ts";
 import { Store } from "../src/store.ts";
-import type { StoreOptions } from "../src/store_open.ts";
 import type { Topology } from "../src/topology.ts";
 import type { Knobs } from "./knobs.ts";
-import { type Mutation, method } from "./mutation.ts";
+import { type Mutation, method, opening } from "./mutation.ts";
 
 const suits = ({ changeGapMs }: Knobs): boolean => changeGapMs !== undefined;
 
@@ -47,13 +46,6 @@ export const documentMutations: readonly Mutation[] = [
     name: "a store takes what is for a deleted namespace",
     rule: "T8: a number is never used again",
     focus: "namespaces",
-    begin: () => {
-      const old = Store.open;
-      Store.open = (options: StoreOptions) =>
-        old.call(Store, { ...options, isDeleted: () => false });
-      return () => {
-        Store.open = old;
-      };
-    },
+    begin: opening(Store, (options) => ({ ...options, isDeleted: () => false })),
   },
 ];

@@ -7,10 +7,11 @@
  */
 
 import { Coordinator } from "../src/coordinator.ts";
-import { Handoff, type HandoffOptions, type Hint } from "../src/handoff.ts";
+import { Handoff, type Hint } from "../src/handoff.ts";
 import type { Hlc } from "../src/hlc.ts";
+import { NodeHints } from "../src/node_hints.ts";
 import { WriteQuorum } from "../src/quorum.ts";
-import { all, getter, handoffPort, type Mutation, method } from "./mutation.ts";
+import { all, getter, type Mutation, method, opening } from "./mutation.ts";
 
 /** Whose process is gone, and keeps nothing more. */
 const closed = new WeakSet<Handoff>();
@@ -24,18 +25,21 @@ export const hintMutations: readonly Mutation[] = [
   {
     name: "a hint is removed before its target has it",
     rule: "H1",
-    begin: handoffPort((port) => ({ ...port, deliver: async () => "done" })),
+    focus: "restarts",
+    begin: method(NodeHints, "deliver", () => async () => "done"),
   },
   {
     name: "a hint that its target did not take is removed",
     rule: "H1, G2",
-    begin: handoffPort((port) => ({
-      ...port,
-      deliver: async (hint) => {
-        await port.deliver(hint).catch(() => {});
-        return "done";
-      },
-    })),
+    begin: method(
+      NodeHints,
+      "deliver",
+      (old) =>
+        async function (hint: Hint) {
+          await old.call(this, hint).catch(() => {});
+          return "done";
+        },
+    ),
   },
   {
     name: "deletes are not kept as hints",
@@ -93,15 +97,9 @@ export const hintMutations: readonly Mutation[] = [
   {
     name: "hints have no bound",
     rule: "H2: hints are bounded in bytes for each target",
-    begin: () => {
-      const old = Handoff.open;
-      Handoff.open = (options: HandoffOptions) => {
-        const limits = { ...options.limits, bytesMax: Number.MAX_SAFE_INTEGER };
-        return old.call(Handoff, { ...options, limits });
-      };
-      return () => {
-        Handoff.open = old;
-      };
-    },
+    begin: opening(Handoff, (options) => ({
+      ...options,
+      limits: { ...options.limits, bytesMax: Number.MAX_SAFE_INTEGER },
+    })),
   },
 ];

@@ -55,7 +55,7 @@ export const repairMutations: readonly Mutation[] = [
   },
   {
     name: "an overwritten record stays in the sums",
-    rule: "design 8: the sums are those of what is held",
+    rule: "P5: the sums are those of what is held",
     begin: method(
       StoreIndex,
       "apply",
@@ -68,7 +68,7 @@ export const repairMutations: readonly Mutation[] = [
   },
   {
     name: "a checkpoint leaves the sums out",
-    rule: "design 8: in the same commit as the records",
+    rule: "P5: the sums are kept in the same commit as the records",
     table: (table) => ({
       ...boundTable(table),
       commit: (changes) =>

@@ -14,6 +14,7 @@
 
 import { parseArgs } from "node:util";
 import type { WorkloadKind } from "./knobs.ts";
+import { parseSeedRange, type SeedRange, seedRangeUsage } from "./seed_range.ts";
 import { type SimulateOptions, simulate } from "./simulate.ts";
 import type { TroubleKind } from "./trouble_list.ts";
 
@@ -29,20 +30,20 @@ async function main(): Promise<number> {
   const { values } = parseArgs({
     options: { seeds: { type: "string", default: "20" }, seed: { type: "string", default: "1" } },
   });
-  const [count, first] = [Number(values.seeds), Number(values.seed)];
-  if (![count, first].every((value) => Number.isSafeInteger(value) && value > 0)) {
-    console.error("--seeds and --seed take a whole number above 0.");
+  const range = parseSeedRange(values);
+  if (range === undefined) {
+    console.error(seedRangeUsage);
     return 2;
   }
   let passed = 0;
   let failed = 0;
   for (const workload of workloads) {
     for (const names of subsets(Object.keys(kinds))) {
-      const bad = await failing(workload, names, { count, first });
+      const bad = await failing(workload, names, range);
       const told = bad.length === 0 ? "ok" : `FAIL: seeds ${bad.join(", ")}`;
       console.log(`${workload.padEnd(8)}  ${(names.join(" ") || "nothing").padEnd(46)}  ${told}`);
       failed += bad.length;
-      passed += count - bad.length;
+      passed += range.count - bad.length;
     }
   }
   console.log(`${passed} passed, ${failed} failed`);
@@ -53,7 +54,7 @@ async function main(): Promise<number> {
 async function failing(
   workload: WorkloadKind,
   names: readonly string[],
-  { count, first }: { readonly count: number; readonly first: number },
+  { count, first }: SeedRange,
 ): Promise<readonly number[]> {
   const only = names.flatMap((name) => kinds[name] ?? []);
   const moves = names.includes("reconfiguration") ? "many" : "none";
