@@ -53,18 +53,21 @@ test("a nightly run fails for the paths that it did not meet, by name", async ()
   assert.is(lines.at(-1), `1 passed, ${unmet.length} failed`);
 });
 
-test("what the simulator does not know is refused before anything runs", async () => {
-  for (const choices of [{ seed: "x" }, { time: "1" }, { fault: "no" }, { mutation: "no" }]) {
-    const error = await runSim(choices, () => {}).then(
-      () => undefined,
-      (reason: unknown) => reason,
-    );
-    assert.instance(error, SimUsage);
-  }
-});
+/** Why a run is refused; fails where it is not. */
+async function refusalOf(run: Promise<unknown>): Promise<Error> {
+  const error = await run.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  assert.instance(error, Error);
+  return error as Error;
+}
 
-test("what cannot be run is refused, with what there is", async () => {
+test("what cannot be run is refused before anything runs, with what there is", async () => {
   for (const [choices, why] of [
+    [{ seed: "x" }, /--seed is a whole number, not 'x'/],
+    [{ time: "1" }, /--time is a duration such as 30s or 10m, not '1'/],
+    [{ fault: "no" }, /--fault takes none, or some of: kill, .*; not 'no'/],
     [
       { focus: "nothing" },
       /--focus takes no 'nothing', but one of:\n {2}one key: all write and read one key/,
@@ -77,34 +80,26 @@ test("what cannot be run is refused, with what there is", async () => {
     [{ seeds: "0" }, /--seeds 0 would run nothing/],
     [{ replay: true, seeds: "3" }, /--replay runs one seed, that of --seed: leave out --seeds/],
   ] as const) {
-    const error = await runSim(choices, () => {}).then(
-      () => undefined,
-      (thrown: unknown) => thrown,
-    );
+    const error = await refusalOf(runSim(choices, assert.unreachable));
     assert.instance(error, SimUsage);
-    assert.match((error as Error).message, why);
+    assert.match(error.message, why);
   }
 });
 
 test("a focus beside troubles or moves of one's own is refused, as a command and as a call", async () => {
-  const refusal = async (run: Promise<unknown>): Promise<unknown> =>
-    run.then(
-      () => undefined,
-      (thrown: unknown) => thrown,
-    );
   for (const other of [
     { fault: "kill" },
     { fault: "none" },
     { moves: "none" },
     { moves: "many" },
   ]) {
-    const error = await refusal(runSim({ focus: "one key", ...other }, () => {}));
+    const error = await refusalOf(runSim({ focus: "one key", ...other }, assert.unreachable));
     assert.instance(error, SimUsage);
-    assert.match((error as Error).message, /leave out --fault and --moves/);
+    assert.match(error.message, /leave out --fault and --moves/);
   }
   for (const other of [{ only: [] }, { moves: "none" }] as const) {
-    const error = await refusal(simulate({ seed: 1, focus: "one key", ...other }));
-    assert.match((error as Error).message, /leave out `only` and `moves`/);
+    const error = await refusalOf(simulate({ seed: 1, focus: "one key", ...other }));
+    assert.match(error.message, /leave out `only` and `moves`/);
   }
 });
 

@@ -264,6 +264,19 @@ test("network: a reset loses what is on the wire, and both ends hear one end", a
   ]);
 });
 
+test("shrink: leaves out what a failure does not need", async () => {
+  const mutation = mutations.find(({ name }) => name === "the last to arrive wins");
+  assert.ok(mutation !== undefined);
+  const seed = 3;
+  const failed = await simulate({ seed, mutation });
+  assert.ok(
+    failed.troubles.length > 1 && failed.violations.some(({ promise }) => promise === "P2"),
+  );
+  const least = await shrink(failed, { mutation });
+  assert.equal(least.troubles, [], "the rule is broken without any trouble");
+  assert.ok(least.violations.some(({ promise }) => promise === "P2"));
+});
+
 test("shrink: leaves what a failure needs", async () => {
   const run = await simulate({ seed: 66 });
   const broken = { ...run, violations: [{ promise: "P1", detail: "made up" }] as const };
