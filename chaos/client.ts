@@ -15,6 +15,7 @@
  */
 
 import type { Operation, OperationKind, Told } from "../sim/history.ts";
+import { nameOf, valueText, valueType } from "../sim/value.ts";
 import type { Consistency } from "../src/api.ts";
 import { QuorateClient, QuorateError } from "../src/client.ts";
 import { majority } from "../src/level.ts";
@@ -67,10 +68,11 @@ export class ChaosClients {
   async ask(ask: Ask, { history }: Recorder): Promise<Operation> {
     const { node, kind, key, level, client } = ask;
     this.#number += 1;
+    const value = `v${this.#number}`;
     const operation: Operation = {
       ...{ number: this.#number, client, kind, level, durability: "fsync", ttlMs: undefined },
       key: kind === "list" ? "" : key,
-      value: kind === "put" ? `v${this.#number}` : undefined,
+      ...(kind === "put" ? { value, bytes: textOf(value, ask).length } : { value: undefined }),
       needed: { one: 1, quorum: majority(this.#replicas), all: this.#replicas }[level],
       replicas: this.#replicas,
       node: this.#targets[node]?.name ?? "",
@@ -90,11 +92,11 @@ export class ChaosClients {
     const client = this.#clients[ask.node];
     const target = this.#targets[ask.node];
     if (client === undefined || target === undefined) throw new Error("there is no such node");
-    const { kind, key, level: consistency, timeoutMs, valueBytes = 0 } = ask;
+    const { kind, key, level: consistency, timeoutMs } = ask;
     const choices = { consistency, timeoutMs };
     switch (kind) {
       case "put":
-        return put(client, key, `${operation.value}|`.padEnd(valueBytes, "."), choices);
+        return put(client, key, textOf(operation.value ?? "", ask), choices);
       case "delete":
         return remove(client, key, choices);
       case "get":
@@ -110,6 +112,10 @@ export class ChaosClients {
   }
 }
 
+function textOf(value: string, { valueBytes = 0 }: Ask): string {
+  return valueText(value, valueBytes);
+}
+
 interface Choices {
   readonly consistency: Consistency;
   readonly timeoutMs: number;
@@ -121,7 +127,7 @@ async function put(
   value: string,
   choices: Choices,
 ): Promise<Told> {
-  const { version } = await client.put(key, value, choices);
+  const { version } = await client.put(key, value, { ...choices, contentType: valueType });
   if (version === undefined) throw new Error("a write was answered without its version");
   return { kind: "written", version };
 }
@@ -144,7 +150,8 @@ async function get(url: string, key: string, choices: Choices): Promise<Told> {
   if (answer.status === 200) {
     const version = /^(?:W\/)?"(.*)"$/.exec(answer.headers.get("etag") ?? "")?.[1];
     if (version === undefined) throw new Error("a record was answered without its version");
-    return { kind: "found", version, value: body.slice(0, Math.max(0, body.indexOf("|"))) };
+    const value = nameOf(body, answer.headers.get("content-type") ?? "");
+    return { kind: "found", version, value, bytes: body.length };
   }
   const problem = JSON.parse(body) as { readonly type?: string };
   if (answer.status !== 404) {
@@ -153,6 +160,7 @@ async function get(url: string, key: string, choices: Choices): Promise<Told> {
   }
   const explained = JSON.parse(answer.headers.get("quorate-explain") ?? "") as Explained;
   const named = explained.replicas
+    .filter(({ ignored }) => ignored === undefined)
     .map(({ version }) => version)
     .filter((version) => version !== undefined && version !== "nothing")
     .sort();
@@ -160,7 +168,7 @@ async function get(url: string, key: string, choices: Choices): Promise<Told> {
 }
 
 interface Explained {
-  readonly replicas: readonly { readonly version?: string }[];
+  readonly replicas: readonly { readonly version?: string; readonly ignored?: string }[];
 }
 
 async function list(client: QuorateClient, prefix: string, choices: Choices): Promise<Told> {

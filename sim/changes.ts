@@ -262,13 +262,14 @@ function documentOf({
   if (running === undefined) return undefined;
   // One that has lost its disk may go back with it: each of its lives is somebody else.
   const node = hasLost ? `${name}, start ${starts}` : `${name}, disk ${disks}`;
-  const namespaces = running.namespaces();
+  const [namespaces, ring] = [running.namespaces(), running.ring()];
   const setting = namespaces.find(({ name }) => name === simNamespace)?.policy.valueBytesMax;
   return {
     node,
-    epoch: running.ring().epoch,
+    epoch: ring.epoch,
     namespaces: namespaces.map(({ name, number }) => ({ name, number })),
     setting: String(setting),
     deleted: deletedOf(running),
+    rest: JSON.stringify([ring.members, namespaces.map(({ policy }) => policy)]),
   };
 }

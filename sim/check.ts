@@ -24,7 +24,7 @@
  */
 
 import { checkOrder, clockSlackMs, isStrict, isWrite, mayBeGone } from "./check_order.ts";
-import { type Circumstances, calm, type History, type Operation } from "./history.ts";
+import { type Circumstances, calm, type History, type Operation, type Told } from "./history.ts";
 import { type Violation, violation } from "./violation.ts";
 
 export type { Promised, Violation } from "./violation.ts";
@@ -43,14 +43,17 @@ export function checkHistory(
     else before.push(operation);
   }
   const found: Violation[] = [];
-  for (const operations of byKey.values()) {
-    found.push(...checkValues(operations), ...checkOrder(operations, around));
+  const writers = writersOf(history);
+  for (const [key, operations] of byKey) {
+    const looks = looksOf(history, key);
+    found.push(...checkValues(operations), ...checkOrder([...operations, ...looks], around));
+    found.push(...checkNamed([...operations, ...looks], writers));
   }
   found.push(
     ...checkVersions(history),
     ...checkExpired(history),
     ...checkFinal(byKey, final, around),
-    ...checkLists(history, byKey, around),
+    ...checkLists(history, byKey),
     ...checkCounts(history, byKey, around),
   );
   return found;
@@ -72,6 +75,8 @@ function checkValues(operations: readonly Operation[]): Violation[] {
       found.push(
         violation("P7", "a write that was told to have done nothing is read", write, read),
       );
+    } else if (read.told.bytes !== write.bytes) {
+      found.push(violation("P8", "a value is not as long as it was written", write, read));
     } else if (!isLifeOf(write, read.told.expiresAtMs)) {
       found.push(violation("P8", "a value has another life than it was given", write, read));
     }
@@ -99,6 +104,59 @@ function checkVersions(history: History): Violation[] {
     if (before === undefined) seen.set(told.version, { what, by });
     else if (before.what !== what) {
       found.push(violation("P8", "one version stands for two writes", before.by, by));
+    }
+  }
+  return found;
+}
+
+/** The write of each version that is known. */
+function writersOf(history: History): ReadonlyMap<string, Operation> {
+  const values = new Map<string, Operation>();
+  const writers = new Map<string, Operation>();
+  for (const operation of history) {
+    if (operation.kind === "put") values.set(operation.value ?? "", operation);
+    if (operation.told.kind === "written") writers.set(operation.told.version, operation);
+  }
+  for (const { told } of history) {
+    const write = told.kind === "found" ? values.get(told.value) : undefined;
+    if (write !== undefined && told.kind === "found") writers.set(told.version, write);
+  }
+  return writers;
+}
+
+/** What lists tell of one key: a read of it, which does not say the value. */
+function looksOf(history: History, key: string): Operation[] {
+  const looks: Operation[] = [];
+  for (const list of history) {
+    if (list.told.kind !== "listed" || !isInRange(list, key)) continue;
+    const { items, isWhole } = list.told;
+    const item = items.find((each) => each.key === key);
+    if (item === undefined && !isWhole) continue;
+    const told: Told =
+      item === undefined
+        ? { kind: "absent", named: undefined }
+        : { ...item, kind: "found", value: "(listed)" };
+    looks.push({ ...list, key, told });
+  }
+  return looks;
+}
+
+/** P4 and P8: a version stands for what was written by it, where something is listed and where nothing is found. */
+function checkNamed(
+  operations: readonly Operation[],
+  writers: ReadonlyMap<string, Operation>,
+): Violation[] {
+  const found: Violation[] = [];
+  for (const read of operations) {
+    const { told, kind, key } = read;
+    const isListed = kind === "list" && told.kind === "found";
+    const version = isListed ? told.version : told.kind === "absent" ? told.named : undefined;
+    const write = version === undefined ? undefined : writers.get(version);
+    if (write === undefined) continue;
+    if (write.key !== key) {
+      found.push(violation("P8", "a version is told of another key", write, read));
+    } else if (isListed && write.kind === "delete") {
+      found.push(violation("P4", "a deleted key is listed", write, read));
     }
   }
   return found;
@@ -159,16 +217,15 @@ function isKept(write: Operation, read: Operation, { deaths, losses }: Circumsta
   return write.durability === "fsync" || !deaths.some(isMeanwhile);
 }
 
-/** A key that was there throughout is listed once, in order, and nothing that was denied. */
+/** What is listed is in order, of the range, and has been written; `checkOrder` says what may be left out. */
 function checkLists(
   history: History,
   byKey: ReadonlyMap<string, readonly Operation[]>,
-  around: Circumstances,
 ): Violation[] {
   const found: Violation[] = [];
   for (const list of history) {
     if (list.kind !== "list" || list.told.kind !== "listed") continue;
-    const { items, isWhole } = list.told;
+    const { items } = list.told;
     const keys = items.map(({ key }) => key);
     if (list.range?.isReverse === true) keys.reverse();
     if (keys.some((key, index) => index > 0 && (keys[index - 1] ?? "") >= key)) {
@@ -177,11 +234,10 @@ function checkLists(
     if (keys.some((key) => !isInRange(list, key))) {
       found.push(violation("P8", "a list names a key that is not of its range", list));
     }
-    if (!isWhole || !isStrict(list)) continue;
-    const listed = new Map(items.map(({ key, version }) => [key, version]));
-    for (const [key, operations] of byKey) {
-      if (!isInRange(list, key)) continue;
-      found.push(...checkListed(list, listed.get(key), operations, around));
+    const ended = list.ended ?? Number.POSITIVE_INFINITY;
+    const isPut = ({ kind, begun }: Operation): boolean => kind === "put" && begun < ended;
+    if (keys.some((key) => byKey.get(key)?.some(isPut) !== true)) {
+      found.push(violation("P8", "a list names a key that nobody had written", list));
     }
   }
   return found;
@@ -194,7 +250,7 @@ function isInRange({ range }: Operation, key: string): boolean {
   );
 }
 
-/** Every key that was there throughout is counted, and none that nobody can have written. */
+/** Every key that was there throughout is counted, and none that nobody can have written, or that is deleted. */
 function checkCounts(
   history: History,
   byKey: ReadonlyMap<string, readonly Operation[]>,
@@ -213,35 +269,58 @@ function checkCounts(
       found.push(violation("P8", "more keys are counted than ever were", count));
     }
     if (!isStrict(count)) continue;
-    // Of a key that has to be there, a list that lacks it would be a violation.
-    const least = all.filter((one) => checkListed(count, undefined, one, around).length > 0);
+    if (keys > most.filter((one) => !isDeleted(one, count, around)).length) {
+      found.push(violation("P4", "a deleted key is counted", count));
+    }
+    const least = all.filter((one) => isThere(one, count, around));
     if (keys < least.length) found.push(violation("P2", "a count misses a key", count));
   }
   return found;
 }
 
-function checkListed(
-  list: Operation,
-  version: string | undefined,
+/** Whether a key was there when a count began, and nothing explains that it is not counted. */
+function isThere(
   operations: readonly Operation[],
+  count: Operation,
   around: Circumstances,
-): Violation[] {
-  const least = operations
+): boolean {
+  const least = newestBefore(operations, count, around);
+  // Not there: a delete explains it, or an end of its life, of a write whose own end need not be known.
+  return least !== undefined && !mayBeGone(operations, versionOf(least), count);
+}
+
+/** Whether a key was deleted when a count began, and nobody can have written it since. */
+function isDeleted(
+  operations: readonly Operation[],
+  count: Operation,
+  around: Circumstances,
+): boolean {
+  const newest = newestBefore(operations, count, around);
+  if (newest?.kind !== "delete") return false;
+  const ended = count.ended ?? Number.POSITIVE_INFINITY;
+  return operations.every(
+    ({ kind, begun, told }) =>
+      kind !== "put" ||
+      begun > ended ||
+      (told.kind === "written" && told.version < versionOf(newest)) ||
+      (told.kind === "failed" && told.outcome === "none"),
+  );
+}
+
+/** The newest strict write that was acknowledged before something began. */
+function newestBefore(
+  operations: readonly Operation[],
+  later: Operation,
+  around: Circumstances,
+): Operation | undefined {
+  return operations
     .filter((write) => isWrite(write) && isStrict(write) && write.told.kind === "written")
-    .filter((write) => write.ended !== undefined && write.ended < list.begun)
-    .filter((write) => isKept(write, list, around))
+    .filter((write) => write.ended !== undefined && write.ended < later.begun)
+    .filter((write) => isKept(write, later, around))
     .reduce<Operation | undefined>(
       (most, write) => (versionOf(write) > versionOf(most) ? write : most),
       undefined,
     );
-  if (least === undefined) return [];
-  if (version !== undefined) {
-    if (version >= versionOf(least)) return [];
-    return [violation("P2", "a list has an older version", least, list)];
-  }
-  // Not there: a delete explains it, or an end of its life, of a write whose own end need not be known.
-  const isGone = mayBeGone(operations, versionOf(least), list);
-  return isGone ? [] : [violation("P2", "a list misses a key", least, list)];
 }
 
 function versionOf(write: Operation | undefined): string {

@@ -44,6 +44,8 @@ export interface SeenDocument {
   readonly setting: string;
   /** How many deleted namespaces are not forgotten yet. */
   readonly deleted: number;
+  /** All else that it says, as a text: the members, what they hold, and the policies. */
+  readonly rest?: string;
 }
 
 export interface DocumentHistory {
@@ -71,9 +73,9 @@ function checkEpochs(seen: readonly SeenDocument[]): Violation[] {
   const found: Violation[] = [];
   const byEpoch = new Map<number, { readonly text: string; readonly node: string }>();
   const highest = new Map<string, number>();
-  for (const { node, epoch, namespaces, setting, deleted } of seen) {
+  for (const { node, epoch, namespaces, setting, deleted, rest } of seen) {
     const names = namespaces.map(({ name, number }) => [name, number]);
-    const text = JSON.stringify([setting, deleted, names]);
+    const text = JSON.stringify([setting, deleted, names, rest]);
     const before = byEpoch.get(epoch);
     if (before === undefined) byEpoch.set(epoch, { text, node });
     else if (before.text !== text) {

@@ -98,7 +98,8 @@ function momentsOf(operations: readonly Operation[], deaths: readonly number[]):
 function checkOne(operation: Operation, at: Bounds, all: readonly Operation[]): Violation[] {
   const { told } = operation;
   const bound = isStrict(operation) ? at.strict : at.all;
-  if (operation.kind === "get") return bound === undefined ? [] : checkRead(operation, bound, all);
+  if (operation.kind === "get" || operation.kind === "list")
+    return bound === undefined ? [] : checkRead(operation, bound, all);
   if (told.kind !== "written" || !isStrict(operation) || bound === undefined) return [];
   // Else the write would be hidden from the start.
   if (told.version > bound.version) return [];
@@ -122,7 +123,9 @@ function checkRead(read: Operation, bound: Bound, all: readonly Operation[]): Vi
     return [violation(promise, "a read returns an older version", because, read)];
   }
   if (told.kind !== "absent") return [];
-  const { named } = told;
+  // What came too late to count is named too: above the bound, a value that lives on explains nothing.
+  const isBeside = told.named !== undefined && told.named > bound.version && lives(told.named, all);
+  const named = isBeside ? undefined : told.named;
   // Below a watermark a delete is named no more: that there was one is enough (R2, G5).
   const isDropped = gone !== undefined || mayBeGone(all, bound.version, read);
   if (named === undefined && isDropped) return [];
@@ -139,6 +142,15 @@ function checkRead(read: Operation, bound: Bound, all: readonly Operation[]): Vi
   const isValue = named === bound.version && because.kind !== "delete" && gone === undefined;
   if (!isValue || bound.expiresAtMs <= read.clocks.mostMs + clockSlackMs) return [];
   return [violation("R3", "a value that lives on is called over", because, read)];
+}
+
+/** Whether a version is known to be of a value that never ends. */
+function lives(version: string, all: readonly Operation[]): boolean {
+  return all.some(({ kind, ttlMs, told }) => {
+    if (told.kind === "found") return told.version === version && told.expiresAtMs === undefined;
+    const isWritten = told.kind === "written" && told.version === version;
+    return kind === "put" && ttlMs === undefined && isWritten;
+  });
 }
 
 /** Whether some write that is not older explains that nothing is found: a delete, or one that is over. */
@@ -176,7 +188,8 @@ function boundAfter(
   areClocksClose: boolean,
 ): Bound | undefined {
   const { told } = operation;
-  if (!isStrict(operation)) return undefined;
+  // What was listed need not be on a quorum: nothing is written back for it.
+  if (!isStrict(operation) || operation.kind === "list") return undefined;
   if (told.kind === "written" || told.kind === "found") {
     const expiresAtMs = told.expiresAtMs ?? Number.POSITIVE_INFINITY;
     return { version: told.version, expiresAtMs, because: operation };

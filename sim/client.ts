@@ -18,6 +18,7 @@ import type { Operation, Told } from "./history.ts";
 import type { Place } from "./place.ts";
 import { type Ask, failure, request, requestAll } from "./request.ts";
 import type { Scheduler } from "./scheduler.ts";
+import { valueText } from "./value.ts";
 
 export const simNamespace = "sim";
 
@@ -132,12 +133,15 @@ export class Clients {
   #begin(ask: Ask): Operation {
     const { place, kind, key, level, client, range } = ask;
     const number = this.history.length + 1;
+    const value = `v${number}`;
     const operation: Operation = {
       ...{ number, client, kind, key, level },
       durability: ask.durability ?? "fsync",
       ttlMs: ask.ttlSeconds === undefined ? undefined : ask.ttlSeconds * 1000,
       clocks: { leastMs: Number.NEGATIVE_INFINITY, mostMs: Number.POSITIVE_INFINITY },
-      value: kind === "put" ? `v${number}` : undefined,
+      ...(kind === "put"
+        ? { value, bytes: valueText(value, ask.valueBytes ?? 0).length }
+        : { value: undefined }),
       needed: { one: 1, quorum: majority(this.#replicas), all: this.#replicas }[level],
       replicas: this.#replicas,
       ...(this.#isMoving ? { isMoving: true } : {}),

@@ -24,6 +24,8 @@ export type Told =
       readonly kind: "found";
       readonly version: string;
       readonly value: string;
+      /** How long it was. */
+      readonly bytes?: number;
       readonly expiresAtMs?: number;
     }
   /** There is no such key; the highest version that any replica named, of a delete it must be. */
@@ -67,6 +69,8 @@ export interface Operation {
   readonly range?: KeyRange;
   /** Of a put: what no other write has. */
   readonly value: string | undefined;
+  /** Of a put: how long the value is that it gives. */
+  readonly bytes?: number;
   readonly level: Consistency;
   /** Of a write: what was asked for. */
   readonly durability: Durability;

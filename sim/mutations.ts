@@ -15,11 +15,12 @@
  * @module
  */
 
+import type { GetAnswer } from "../src/api.ts";
 import { Coordinator } from "../src/coordinator.ts";
 import { HybridClock, hlcAt, hlcNext } from "../src/hlc.ts";
 import { WriteQuorum } from "../src/quorum.ts";
 import { ReadQuorum } from "../src/quorum_read.ts";
-import { isTombstone, recordFormat, recordHeaderBytes } from "../src/record.ts";
+import { isTombstone, recordFormat, recordHeaderBytes, type StoredRecord } from "../src/record.ts";
 import { Proposer } from "../src/register.ts";
 import { RegisterStore } from "../src/register_store.ts";
 import { Remembered } from "../src/remembered.ts";
@@ -502,6 +503,33 @@ export const mutations: readonly Mutation[] = [
           if (job === undefined) return undefined;
           const { word: _, ...rest } = job;
           return { ...rest, needed: 1 };
+        },
+    ),
+  },
+  {
+    name: "lists and counts take a delete for a key",
+    rule: "P4: what is deleted is not there",
+    begin: method(
+      Coordinator,
+      "isLive",
+      (old) =>
+        function (record: StoredRecord) {
+          return record.tombstone || old.call(this, record);
+        },
+    ),
+  },
+  {
+    name: "what is read ends after sixteen bytes",
+    rule: "P8: what is read was written",
+    begin: method(
+      Coordinator,
+      "get",
+      (old) =>
+        async function (request) {
+          const answer: GetAnswer = await old.call(this, request);
+          const { record } = answer;
+          if (record === undefined) return answer;
+          return { ...answer, record: { ...record, value: record.value.subarray(0, 16) } };
         },
     ),
   },

@@ -15,6 +15,7 @@ import type {
   Durability,
   GetAnswer,
   ListRequest,
+  LiveRecord,
   WriteAnswer,
 } from "../src/api.ts";
 import { utf8Bytes } from "../src/bytes.ts";
@@ -23,6 +24,7 @@ import type { QuorateNode } from "../src/node.ts";
 import { versionText } from "../src/version.ts";
 import type { KeyRange, ListedKey, Operation, OperationKind, Told } from "./history.ts";
 import type { Place } from "./place.ts";
+import { nameOf, valueText, valueType } from "./value.ts";
 
 /** The most keys of a page, and the most pages of a list. */
 const keysMax = 1000;
@@ -142,8 +144,8 @@ function toldOf(result: BatchResult): Told {
 function putOf({ key, value }: Operation, { valueBytes = 0, ttlSeconds }: Ask) {
   return {
     key: utf8Bytes(key),
-    value: utf8Bytes(`${value}|`.padEnd(valueBytes, ".")),
-    ...{ contentType: "text/plain", meta: [] },
+    value: utf8Bytes(valueText(value ?? "", valueBytes)),
+    ...{ contentType: valueType, meta: [] },
     ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
   };
 }
@@ -160,12 +162,10 @@ interface Explained {
 
 function seen({ record, explain }: GetAnswer): Told {
   if (record !== undefined) {
-    const text = new TextDecoder().decode(record.value);
-    const end = text.indexOf("|");
     return {
       kind: "found",
       version: versionText(record.version),
-      value: text.slice(0, Math.max(0, end)),
+      ...{ value: writtenIn(record), bytes: record.value.length },
       ...expiry(record.expiresAtMs),
     };
   }
@@ -176,6 +176,10 @@ function seen({ record, explain }: GetAnswer): Told {
     .filter((version) => version !== undefined && version !== "nothing")
     .sort();
   return { kind: "absent", named: named.at(-1) };
+}
+
+function writtenIn({ value, contentType, meta }: LiveRecord): string {
+  return nameOf(new TextDecoder().decode(value), [contentType, ...meta].join(" "));
 }
 
 function expiry(expiresAtMs: number | undefined): { readonly expiresAtMs?: number } {

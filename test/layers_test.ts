@@ -207,7 +207,13 @@ const simCommand = { from: "src/cli_sim.ts", to: "sim/command.ts" };
  * What of the simulator real clusters are judged by: it knows nothing of simulated nodes, and is
  * published with `chaos/`.
  */
-const simShared = ["sim/chance.ts", "sim/check.ts", "sim/history.ts", "sim/trouble.ts"];
+const simShared = [
+  "sim/chance.ts",
+  "sim/check.ts",
+  "sim/history.ts",
+  "sim/trouble.ts",
+  "sim/value.ts",
+];
 
 /** The one module that loads what stands on the program, and only when its command runs. */
 const chaosCommand = "src/cli_chaos.ts";

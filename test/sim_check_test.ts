@@ -194,6 +194,46 @@ const bad: readonly Case[] = [
     lines: ["1-2 put a 05", "3-4 list k:05 k:05"],
     breaks: ["P8"],
   },
+  {
+    what: "a list misses what was read before",
+    lines: ["1-? put a lost", "2-3 get a 05", "4-5 list"],
+    breaks: ["P3"],
+  },
+  {
+    what: "a list has an older version than what was read before",
+    lines: ["1-2 put a 05", "3-? put b lost", "4-5 get b 06", "6-7 list k:05"],
+    breaks: ["P3"],
+  },
+  {
+    what: "a list of one replica misses what all took",
+    lines: ["1-2 put@all a 05", "3-4 list@one"],
+    breaks: ["L1"],
+  },
+  {
+    what: "a list names what was deleted, by the delete",
+    lines: ["1-2 put a 05", "3-4 delete 06", "5-6 list@one k:06"],
+    breaks: ["P4"],
+  },
+  {
+    what: "a list names a key that nobody has written yet",
+    lines: ["1-2 list k:05", "3-4 put a 05"],
+    breaks: ["P8"],
+  },
+  {
+    what: "a deleted key is counted",
+    lines: ["1-2 put a 05", "3-? put x none", "3-4 delete 06", "5-6 count 1"],
+    breaks: ["P4"],
+  },
+  {
+    what: "nothing is found, and what is named is a newer value that lives on",
+    lines: ["1-2 put a 05", "3-4 put@one b 06", "5-6 get nothing 06"],
+    breaks: ["P2"],
+  },
+  {
+    what: "a value is shorter than it was written",
+    lines: ["1-2 put a 05 long:9", "3-4 get a 05 long:8"],
+    breaks: ["P8"],
+  },
 ];
 
 for (const { what, lines, final, breaks } of bad) {
@@ -309,7 +349,7 @@ good.push(
       "3-4 list from:l",
       "3-4 list to:k",
       "3-4 list from:k to:l k:05",
-      "3-4 list rev k:05 j:04",
+      "3-4 list rev k:05",
     ],
   },
   {
@@ -322,6 +362,33 @@ good.push(
       "9-12 put b 07",
       "10-11 count 1",
     ],
+  },
+  {
+    what: "counts of a deleted key that a write without an answer may have brought back",
+    lines: ["1-? put a lost", "2-3 delete 04", "5-6 count 1", "7-8 list k:05", "9-10 count 0"],
+  },
+  {
+    what: "a list of one replica that lacks what a majority took, and a later one that has it",
+    lines: ["1-2 put a 05", "3-4 list@one", "5-6 list@one k:05", "7-8 list@one"],
+  },
+  {
+    what: "a list that ended before a write, and one that began before it",
+    lines: ["1-2 list", "3-6 put a 05", "4-5 list k:05", "5-7 list"],
+  },
+  {
+    what: "nothing is found, and a value is named that came too late to count",
+    lines: [
+      "1-2 put@one a 05",
+      "3-4 get nothing 05",
+      "5-6 put b 06",
+      "7-? delete lost",
+      "8-9 put@one c 08",
+      "10-11 get nothing 08",
+    ],
+  },
+  {
+    what: "a value is as long as it was written",
+    lines: ["1-2 put a 05 long:9", "3-4 get a 05 long:9"],
   },
   {
     what: "a put without a life of its own ends the one before",
@@ -410,6 +477,8 @@ const ways: Readonly<Partial<Record<Promised, readonly Omit<Case, "what" | "brea
       ],
     },
     { lines: ["9-10 put a 04", `11-12 delete${first} 05 mem`, `13-14 get${second} a 04`] },
+    { lines: ["9-10 put a 04", `11-12 delete${first} 05`, `13-14 list${second} k:05`] },
+    { lines: ["9-10 put a 04", `11-12 get${first} nothing`, `13-14 list${second} k:04`] },
   ]),
   P7: crossed(allLevels, allLevels).map(([write, read]) => ({
     lines: [`11-12 put${write} a none`, `13-14 get${read} a 05`],

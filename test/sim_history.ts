@@ -9,6 +9,7 @@
  *     1-2 put a 05 mem             asked for memory
  *     1-2 put a 05 ttl:9 over:19   is to live for 9 ms, and is over at 19
  *     3-4 get a 05 over:19 at:12   read by clocks that said 12; without it, 0
+ *     1-2 put a 05 long:9          a value of 9 bytes
  *     5 dies                       a process dies
  *     apart                        the clocks are further apart than the guard
  */
@@ -25,16 +26,18 @@ function parse(line: string, number: number): Operation {
   const [, begun, ended, kind, at, rest = ""] = match as unknown as string[];
   const level = (at ?? "@quorum").slice(1) as Operation["level"];
   const all = rest.split(" ").filter((word) => word !== "");
-  const words = all.filter((word) => !/^(mem|rev|(ttl|over|at):\d+|(from|to):\w+)$/.test(word));
+  const words = all.filter(
+    (word) => !/^(mem|rev|(ttl|over|at|long):\d+|(from|to):\w+)$/.test(word),
+  );
   const edge = (name: string): string | undefined =>
     all.find((word) => word.startsWith(`${name}:`))?.slice(name.length + 1);
   const [start, end] = [edge("from"), edge("to")];
   const options: Options = Object.fromEntries(
     all
-      .filter((word) => /^(ttl|over|at):/.test(word))
+      .filter((word) => /^(ttl|over|at|long):/.test(word))
       .map((word) => [word.replace(/:.*/, ""), Number(word.replace(/.*:/, ""))]),
   );
-  const { at: nowMs = 0, ttl: ttlMs } = options;
+  const { at: nowMs = 0, ttl: ttlMs, long: bytes } = options;
   return {
     number,
     client: "c1",
@@ -46,6 +49,7 @@ function parse(line: string, number: number): Operation {
       isReverse: all.includes("rev"),
     },
     value: kind === "put" ? words[0] : undefined,
+    ...(kind === "put" && bytes !== undefined ? { bytes } : {}),
     level,
     durability: all.includes("mem") ? "memory" : "fsync",
     ttlMs,
@@ -62,9 +66,10 @@ function parse(line: string, number: number): Operation {
 function toldOf(
   kind: Operation["kind"],
   [first, second]: readonly (string | undefined)[],
-  { over }: Options,
+  { over, long: bytes }: Options,
 ): Told {
   const expiry = over === undefined ? {} : { expiresAtMs: over };
+  const length = bytes === undefined ? {} : { bytes };
   if (first === "lost") return { kind: "nothing" };
   if (first === "none" || first === "partial" || first === "unknown") {
     return { kind: "failed", slug: "write-quorum-not-met", outcome: first };
@@ -75,7 +80,7 @@ function toldOf(
   if (kind === "count") return { kind: "counted", keys: Number(first) };
   if (kind === "get" && first === "nothing") return { kind: "absent", named: second };
   if (kind === "get")
-    return { kind: "found", value: first ?? "", version: second ?? "", ...expiry };
+    return { kind: "found", value: first ?? "", version: second ?? "", ...expiry, ...length };
   const items = [first, second]
     .filter((item) => item !== undefined)
     .map((item) => ({ key: item.slice(0, 1), version: item.slice(2), ...expiry }));

@@ -266,4 +266,15 @@ test("at least twenty histories of documents that break P6, and as many that bre
   assert.ok(counts.P6 >= 20 && counts.P7 >= 20, JSON.stringify(counts));
 });
 
+test("two documents of an epoch that differ in what is no namespace are rejected", () => {
+  const one = { node: "n1", epoch: 5, namespaces: [], setting: "0", deleted: 0, rest: "n1, n2" };
+  const told = (...seen: readonly SeenDocument[]): readonly string[] => {
+    const history = { changes: [], seen, final: [], finalTick: 100, settingFirst: "0" };
+    return checkDocuments(history).map(({ promise }) => promise);
+  };
+  assert.equal(told(one, { ...one, node: "n2" }), []);
+  assert.equal(told(one, { ...one, node: "n2", rest: "n1, n3" }), ["P6"]);
+  assert.equal(told(one, { ...one, epoch: 6, rest: "n1, n3" }), []);
+});
+
 test.run();
