@@ -89,13 +89,7 @@ export async function runSim(choices: SimChoices, print: Print): Promise<number>
     print(`hash ${run.hash}, ${run.events} events, ${Math.round(run.simulatedMs)} ms simulated`);
     return run.violations.length === 0 ? 0 : 1;
   }
-  if (options.isHashed) {
-    for (let index = 0; index < options.count; index += 1) {
-      const seed = options.first + index;
-      print(`${seed} ${(await simulate({ seed, ...worldOf(options) })).hash}`);
-    }
-    return 0;
-  }
+  if (options.isHashed) return tellHashes(options, print);
   const sums = new Sums();
   let toldMs = realNow();
   for (let index = 0; index < options.count; index += 1) {
@@ -116,6 +110,19 @@ export async function runSim(choices: SimChoices, print: Print): Promise<number>
   sums.failed += unmet.length;
   print(`${sums.passed} passed, ${sums.failed} failed`);
   return sums.failed === 0 ? 0 : 1;
+}
+
+async function tellHashes(options: Options, print: Print): Promise<number> {
+  const endMs = realNow() + options.timeMs;
+  let code = 0;
+  for (let index = 0; index < options.count; index += 1) {
+    const seed = options.first + index;
+    const { hash, violations } = await simulate({ seed, ...worldOf(options) });
+    print(`${seed} ${hash}`);
+    if (violations.length > 0) code = 1;
+    if (realNow() >= endMs) break;
+  }
+  return code;
 }
 
 /** What all runs came to. */
@@ -259,6 +266,10 @@ function readOptions(choices: SimChoices): Options {
   const isNightly = choices["nightly"] === true;
   const time = given("time") ?? (isNightly ? "1h" : undefined);
   const [fault, file] = ["fault", "schedule"].map(given);
+  const beside = ["seed", "seeds", "fault", "mutation"].find((name) => given(name) !== undefined);
+  if (file !== undefined && beside !== undefined) {
+    return usage(`--schedule says by itself what is run: leave out --${beside}.`);
+  }
   const [focus, moves] = [focusOf(given("focus")), movesOf(given("moves"))];
   if (focus !== undefined && (fault !== undefined || moves !== undefined)) {
     return usage("--focus draws its own troubles and members: leave out --fault and --moves.");
@@ -266,6 +277,9 @@ function readOptions(choices: SimChoices): Options {
   const isReplay = choices["replay"] === true;
   if (isReplay && given("seeds") !== undefined) {
     return usage("--replay runs one seed, that of --seed: leave out --seeds.");
+  }
+  if (isReplay && choices["hashes"] === true) {
+    return usage("--replay tells the hash of its run as well: leave out --hashes.");
   }
   const schedule = file === undefined ? undefined : scheduleIn(file);
   const seed = schedule === undefined ? given("seed") : String(schedule.seed);

@@ -79,6 +79,42 @@ test("the file of a failure breaks the same promise again, with the troubles in 
   }
 });
 
+test("hashes are printed for the time that is given, and a promise that breaks is in the exit code", async () => {
+  const mutation = "the last to arrive wins";
+  for (const [choices, code] of [
+    [{ time: "0s" }, 0],
+    [{ seeds: "1", mutation }, 1],
+  ] as const) {
+    const told: string[] = [];
+    assert.is(
+      await runSim({ seed: "1", hashes: true, ...choices }, (line) => told.push(line)),
+      code,
+    );
+    assert.is(told.length, 1);
+    assert.match(told[0] ?? "", /^1 [0-9a-f]{16}$/);
+  }
+});
+
+test("what a schedule says itself, or a replay does not do, is refused beside it", async () => {
+  const folder = fs.mkdtempSync(join(os.tmpdir(), "quorate-schedule-"));
+  try {
+    const schedule = join(folder, "kept.json");
+    fs.writeFileSync(schedule, scheduleText({ seed: 1, troubles: [] }));
+    for (const choices of [
+      { schedule, seed: "2" },
+      { schedule, seeds: "2" },
+      { schedule, fault: "kill" },
+      { schedule, mutation: "no hints are kept" },
+      { replay: true, hashes: true },
+    ]) {
+      const error = await runSim(choices, () => {}).catch((reason: unknown) => reason);
+      assert.instance(error, SimUsage, JSON.stringify(choices));
+    }
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+});
+
 test("a file that is not there, or holds something else, is told by name", async () => {
   const error = await runSim({ schedule: "/nowhere/kept.json" }, () => {}).then(
     () => undefined,
