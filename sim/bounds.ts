@@ -70,10 +70,17 @@ export class Bounds {
         });
       }
       for (const { name, held, max } of queues) {
-        const kind = name.replace(/^(link|hints) .*$/, "$1");
+        const kind = kindOf(name);
         this.highest.set(kind, Math.max(this.highest.get(kind) ?? 0, held / max));
       }
     }
     return found;
   }
+}
+
+/** Links and hints are named after whom they lead to. */
+function kindOf(name: string): string {
+  const end = name.indexOf(" ");
+  const first = end === -1 ? name : name.slice(0, end);
+  return first === "link" || first === "hints" ? first : name;
 }

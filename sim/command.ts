@@ -25,6 +25,7 @@ import { type Trouble, type TroubleKind, troubleKinds, troubleText } from "./tro
 
 const traceLinesMax = 40;
 const tellEveryMs = 10_000;
+const stackLinesMax = 3;
 /** Instead of a list of troubles. */
 const noTroubles = "none";
 const realNow = performance.now.bind(performance);
@@ -90,6 +91,8 @@ export async function runSim(choices: SimChoices, print: Print): Promise<number>
     return run.violations.length === 0 ? 0 : 1;
   }
   if (options.isHashed) return tellHashes(options, print);
+  // A run throws thousands of errors that are part of it, and to trace each of them far takes its time.
+  Error.stackTraceLimit = stackLinesMax;
   const sums = new Sums();
   let toldMs = realNow();
   for (let index = 0; index < options.count; index += 1) {

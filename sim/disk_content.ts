@@ -128,6 +128,7 @@ function blockHash(block: Uint8Array | undefined): bigint {
 }
 
 function blockWith(block: Uint8Array | undefined, offset: number, part: Uint8Array): Uint8Array {
+  if (part.length === blockBytes) return part.slice();
   const next = new Uint8Array(blockBytes);
   // A block that could not be read can be once all of it is written again; until then it is zeros.
   if (block !== undefined && block !== unreadableBlock) next.set(block);
