@@ -1,8 +1,9 @@
 /**
- * Bare: servers of bare_server.mjs as a peer, which answer constant bytes and do nothing besides.
+ * Bare: servers of bare_server.mjs and bare_log.mjs as a peer, which answer constant bytes: those of the log
+ * when what they were sent is on as many disks as a quorum needs, the others at once.
  *
- * What one of them takes for a request, the runtime takes of every server: a figure that is below it cannot
- * be reached on the same machine.
+ * What one of them takes for a request, the runtime takes of every server that does as much: a figure that is
+ * below it cannot be reached on the same machine.
  *
  * Effects: processes, files of the folder.
  *
@@ -11,6 +12,7 @@
 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { freePort } from "./free_port.ts";
 import type { Runtime } from "./machine.ts";
 import { Program } from "./process.ts";
 import { keyOf } from "./quorate.ts";
@@ -21,8 +23,11 @@ import { beginnings } from "./spread.ts";
 import { seeValue, wrk } from "./wrk.ts";
 
 const script = fileURLToPath(new URL("./bare_server.mjs", import.meta.url));
+const logScript = fileURLToPath(new URL("./bare_log.mjs", import.meta.url));
 
-export type BareKind = "socket" | "http2";
+export type BareKind = keyof typeof names;
+
+const names = { socket: "bare socket", http2: "bare node:http2", log: "bare log" } as const;
 
 export interface BareStart {
   readonly runtime: Runtime;
@@ -45,20 +50,16 @@ export class Bare extends Servers<Server> implements Peer {
   }
 
   static nameOn(runtime: Runtime, kind: BareKind, count: number): string {
-    const what = kind === "socket" ? "bare socket" : "bare node:http2";
-    return `${what}, ${runtime.name}${count === 1 ? "" : `, ${count} processes`}`;
+    return `${names[kind]}, ${runtime.name}${count === 1 ? "" : `, ${count} processes`}`;
   }
 
   static async start(start: BareStart): Promise<Bare> {
-    const { runtime, kind, count } = start;
-    const servers = await Promise.all(
-      Array.from({ length: count }, async () => {
-        const program = new Program({ command: runtime.path, arguments: [script, kind] });
-        const [, url = ""] = await program.says(/listening on (\S+)\n/);
-        return { program, url };
-      }),
-    );
-    return new Bare(start, servers);
+    const servers = (await argumentsOf(start)).map(async (words) => {
+      const program = new Program({ command: start.runtime.path, arguments: words });
+      const [, url = ""] = await program.says(/listening on (\S+)\n/);
+      return { program, url };
+    });
+    return new Bare(start, await Promise.all(servers));
   }
 
   async run(operation: Operation, load: Load): Promise<Sample> {
@@ -74,4 +75,16 @@ export class Bare extends Servers<Server> implements Peer {
     if (operation === "get") await seeValue(this.servers[0]?.url ?? "", keyOf(0));
     return sample;
   }
+}
+
+/** Those of each process. */
+async function argumentsOf({ kind, count, folder }: BareStart): Promise<readonly string[][]> {
+  if (kind !== "log") return Array.from({ length: count }, () => [script, kind]);
+  // Where the others reach each.
+  const ports = await Promise.all(Array.from({ length: count }, freePort));
+  return ports.map((port, index) => [
+    logScript,
+    join(folder, `bare-log-${count}-${index}`),
+    ...[port, ...ports.filter((other) => other !== port)].map(String),
+  ]);
 }

@@ -51,6 +51,7 @@ export async function measureCluster(
   const alone = aloneOn(main);
   const clusters = runtimes.all.map((runtime) => QuorateCluster.nameOn(runtime));
   const bareSockets = Bare.nameOn(main, "socket", nodeCount);
+  const bareLogs = Bare.nameOn(main, "log", nodeCount);
   const bareHttp2 = Bare.nameOn(main, "http2", nodeCount);
   const isOf =
     (...names: readonly string[]) =>
@@ -76,12 +77,17 @@ export async function measureCluster(
     await addEtcds(cast, plan, folder);
     for (const [kind, name] of [
       ["socket", bareSockets],
+      ["log", bareLogs],
       ["http2", bareHttp2],
     ] as const) {
       const bare = { runtime: main, kind, count: nodeCount, folder };
       await cast.add(name, undefined, () => Bare.start(bare));
     }
-    const put = await cast.measure("put", plan, isOf(...clusters, down, ...etcdNames, bareSockets));
+    const put = await cast.measure(
+      "put",
+      plan,
+      isOf(...clusters, down, ...etcdNames, bareLogs, bareSockets),
+    );
     failures.push(...put.failures);
     const get = await cast.measure("get", plan, isOf(...clusters, ...etcdNames, bareSockets));
     const one = await cast.measure("get one", plan, isOf(...clusters, alone));

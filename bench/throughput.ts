@@ -107,9 +107,10 @@ export async function measureThroughput(
         await cast.add(BareHono.nameOn(runtime), undefined, () => BareHono.start(runtime));
       }
     }
-    const bare = { runtime: runtimes.main, kind: "socket", count: 1, folder } as const;
-    const bareName = Bare.nameOn(runtimes.main, "socket", 1);
-    await cast.add(bareName, undefined, () => Bare.start(bare));
+    for (const kind of operation === "put" ? (["log", "socket"] as const) : (["socket"] as const)) {
+      const bare = { runtime: runtimes.main, kind, count: 1, folder };
+      await cast.add(Bare.nameOn(runtimes.main, kind, 1), undefined, () => Bare.start(bare));
+    }
     const throughput = await cast.measure(operation, plan);
     failures.push(...throughput.failures);
     return { ...throughput, failures };

@@ -396,6 +396,15 @@ export class QuorateError extends Error {
     return slugTable[this.slug].exit;
   }
 
+  /** One that says how a request went and is thrown by nobody: to trace its calls would cost more than the request. */
+  static untraced(slug: Slug, detail: string, facts: ErrorFacts): QuorateError {
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
+    const error = new QuorateError(slug, detail, facts);
+    Error.stackTraceLimit = stackTraceLimit;
+    return error;
+  }
+
   /** Any thrown thing as a QuorateError: ours as they are, the rest as `internal`. */
   static from(error: unknown, facts: ErrorFacts = {}): QuorateError {
     if (error instanceof QuorateError) return error;

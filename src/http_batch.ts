@@ -322,7 +322,7 @@ function resultOf(
   if (result.kind === "get") {
     const { record } = result.answer;
     if (record === undefined) {
-      const error = new QuorateError("key-not-found", "There is no such key.");
+      const error = QuorateError.untraced("key-not-found", "There is no such key.", {});
       return failedResult(exchange, op, about, error);
     }
     return { op, ...about, status: 200, ...valueField(record.value), ...recordFields(record) };

@@ -188,7 +188,7 @@ export function keyNotFound(
   headers: string[],
   members: Readonly<Record<string, unknown>> = {},
 ): Reply {
-  const error = new QuorateError(
+  const error = QuorateError.untraced(
     "key-not-found",
     `There is no such key in '${exchange.namespace}'; ${answer.replies} of ${answer.replicas} replicas answered.`,
     { hint: "It was never written, was deleted, or has expired.", epoch: answer.epoch },

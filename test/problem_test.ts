@@ -87,4 +87,15 @@ test("problemReply() is never cached, and its length is that of its bytes", () =
   assert.is(JSON.parse(utf8OrUndefined(body) ?? "").detail, "Zu spät: 5 s.");
 });
 
+test("errors: one that is untraced says the same, and the next one is traced again", () => {
+  const facts = { namespace: "default", hint: "It was never written." };
+  const plain = QuorateError.untraced("key-not-found", "There is no such key.", facts);
+  const traced = new QuorateError("key-not-found", "There is no such key.", facts);
+  assert.is(plain.message, traced.message);
+  assert.is(plain.slug, traced.slug);
+  assert.is(plain.facts, facts);
+  assert.not.match(plain.stack ?? "", "problem_test");
+  assert.match(traced.stack ?? "", "problem_test");
+});
+
 test.run();
