@@ -175,9 +175,10 @@ class OneRead {
     this.#cancelHedge();
     const { ports, asks } = this.#shared;
     let waitMs = 0;
-    for (const [replica, note] of this.#notes.replicas.entries()) {
-      if (note.status !== "asked") continue;
-      waitMs = Math.max(waitMs, asks.hedgeMs(this.#place.replicas[replica] as ReplicaNode));
+    const { replicas } = this.#place;
+    for (let replica = 0; replica < replicas.length; replica += 1) {
+      if (this.#notes.replicas[replica]?.status !== "asked") continue;
+      waitMs = Math.max(waitMs, asks.hedgeMs(replicas[replica] as ReplicaNode));
     }
     const hasNext = this.#order.some((replica) => !this.#quorum.hasAsked(replica));
     if (waitMs === 0 || !hasNext) return;
@@ -313,7 +314,9 @@ class OneRead {
   async #settle(decision: AnswerDecision): Promise<void> {
     this.#isSettling = true;
     try {
-      const whole = await this.#withRecord(decision);
+      const whole = isWhole(decision)
+        ? { record: decision.found?.record, decided: decision }
+        : await this.#withRecord(decision);
       if (this.#isOver) return;
       if (whole === undefined) {
         this.#isSettling = false;
@@ -369,8 +372,7 @@ class OneRead {
     const failed = new Set<number>();
     for (;;) {
       const { found, holders } = decided;
-      const isNeeded = found !== undefined && !(found.tombstone && !isWriteBack(decided));
-      if (!isNeeded || found.record !== undefined) return { record: found?.record, decided };
+      if (isWhole(decided)) return { record: found?.record, decided };
       const holder = holders.find((replica) => !failed.has(replica));
       if (this.#isOver) throw this.#quorumError();
       if (holder === undefined) {
@@ -458,6 +460,7 @@ class OneRead {
 
   /** What nobody waits for: the others get the version that was answered. */
   #repairLater(behind: readonly number[], record: Uint8Array): void {
+    if (behind.length === 0) return;
     const { repairs, ports } = this.#shared;
     const bytes = record.slice();
     for (const replica of behind) {
@@ -529,4 +532,11 @@ class OneRead {
 /** Whether anybody has to take the version before it is answered (R1, T3). */
 function isWriteBack({ writeBack, writeBackOther = 0 }: AnswerDecision): boolean {
   return writeBack > 0 || writeBackOther > 0;
+}
+
+/** Whether it has the bytes that it needs: of a delete that nobody has to take the version is enough. */
+function isWhole(decided: AnswerDecision): boolean {
+  const { found } = decided;
+  if (found === undefined || found.record !== undefined) return true;
+  return found.tombstone && !isWriteBack(decided);
 }
