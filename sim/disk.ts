@@ -40,6 +40,7 @@ import {
   written,
 } from "./disk_content.ts";
 import { type CrashOptions, crashByChance, crashKeeping, crashStates } from "./disk_crash.ts";
+import { type FileCalls, failure, SimFile } from "./disk_file.ts";
 import { type DiskEvent, DiskModel, folderOf } from "./disk_model.ts";
 
 export interface SimDiskOptions {
@@ -470,57 +471,6 @@ export class SimDisk implements Disk {
   }
 }
 
-/** What an open file adds to its calls: it is open, and for what. */
-/** What a file is made of: a synced write is two of these, so that a crash may come between. */
-type FileCalls = Omit<DiskFile, "writeSynced">;
-
-class SimFile implements DiskFile {
-  readonly #calls: FileCalls;
-  readonly #isWritable: boolean;
-  #isOpen = true;
-
-  constructor(calls: FileCalls, isWritable: boolean) {
-    this.#calls = calls;
-    this.#isWritable = isWritable;
-  }
-
-  async read(target: Uint8Array, position: number): Promise<number> {
-    this.#requireOpen("read");
-    return this.#calls.read(target, position);
-  }
-
-  async write(source: Uint8Array, position: number): Promise<void> {
-    this.#requireOpen("write");
-    if (!this.#isWritable) throw failure("EBADF", "write", "the file is open for reading");
-    return this.#calls.write(source, position);
-  }
-
-  async writeSynced(source: Uint8Array, position: number): Promise<void> {
-    await this.write(source, position);
-    await this.sync();
-  }
-
-  async sync(): Promise<void> {
-    this.#requireOpen("sync");
-    return this.#calls.sync();
-  }
-
-  async size(): Promise<number> {
-    this.#requireOpen("size");
-    return this.#calls.size();
-  }
-
-  async close(): Promise<void> {
-    this.#requireOpen("close");
-    this.#isOpen = false;
-    return this.#calls.close();
-  }
-
-  #requireOpen(method: string): void {
-    if (!this.#isOpen) throw failure("EBADF", method, "the file is closed");
-  }
-}
-
 /** A path without what means nothing: `./wal//` is `wal`. */
 function plainPath(path: string): string {
   const parts = path.split("/").filter((part) => part !== "" && part !== ".");
@@ -529,10 +479,6 @@ function plainPath(path: string): string {
     `disk: a path stays inside the data folder: ${path}`,
   );
   return parts.join("/");
-}
-
-function failure(code: string, method: string, what: string): Error {
-  return Object.assign(new Error(`${code}: ${method}: ${what}`), { code });
 }
 
 async function oneTurn(): Promise<void> {
