@@ -14,18 +14,20 @@
  * @module
  */
 
-import { Budget } from "../src/admission.ts";
 import type { LogLevel, Report } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
-import { openNode, type PeerBudgets, type QuorateNode } from "../src/node.ts";
+import { openNode, type QuorateNode } from "../src/node.ts";
+import type { NodeOptions } from "../src/node_options.ts";
 import { MemoryTableDisk, type TableImage } from "../src/table_memory.ts";
 import type { Chance } from "./chance.ts";
 import { type DiskCall, SimDisk } from "./disk.ts";
 import type { Knobs } from "./knobs.ts";
 import type { Mutation } from "./mutation.ts";
 import type { SimNetwork } from "./network.ts";
-import { SimProcess, WallClock } from "./node_process.ts";
+import { SimProcess } from "./node_process.ts";
+import { clusterOptions, nodeSettings } from "./node_settings.ts";
 import type { Scheduler } from "./scheduler.ts";
+import { WallClock } from "./wall_clock.ts";
 
 /** Wall clocks begin here: 14 November 2023. */
 export const worldStartMs = 1_700_000_000_000;
@@ -157,54 +159,12 @@ export class Place {
     // Also one that runs: it may be about to end, by a fault that it has met before.
     this.isKept = true;
     if (this.#life !== undefined) return;
-    const { scheduler, network, knobs, addresses, mutation, founders, index } = this.#parts;
-    // A new disk founds nothing: it asks to be let in.
-    const expect = index < founders && this.disks === 0 ? { expect: founders } : {};
+    const { scheduler, network } = this.#parts;
     this.starts += 1;
     const life = new SimProcess(scheduler, this.wall);
     this.#life = life;
     scheduler.trace(`${this.name} starts`);
-    const opening = openNode({
-      clock: life,
-      random: this.#chance.fork(),
-      disk: mutation?.disk?.(this.#disk) ?? this.#disk,
-      report: this.#report(),
-      openTable: async () => {
-        const table = await this.#table.open();
-        return mutation?.table?.(table) ?? table;
-      },
-      settings: {
-        name: this.name,
-        ...this.#program(),
-        runtime: "sim",
-        partitions: knobs.partitions,
-        segmentBytes: knobs.segmentBytes,
-        memtableBytesMax: knobs.memtableBytesMax,
-        diskReserveBytes: 0,
-        scrubBytesPerSecond: this.#isScrubbed ? 1e9 : 0,
-      },
-      cluster: {
-        network: network.from(this.address, life),
-        hintBytesPerSecond: knobs.hintBytesPerSecond,
-        ...(knobs.hintAgeMaxMs === undefined ? {} : { hintAgeMaxMs: knobs.hintAgeMaxMs }),
-        repairPeriodMs: knobs.repairPeriodMs,
-        repairPartitionsMax: knobs.repairPartitionsMax,
-        repairBytesPerSecond: knobs.repairBytesPerSecond,
-        watermarkPeriodMs: knobs.watermarkPeriodMs,
-        requestMsMax: knobs.requestMsMax,
-        ...(knobs.hintBytesMax === undefined ? {} : { hintBytesMax: knobs.hintBytesMax }),
-        ...(knobs.peerRequestsMax === undefined ? {} : { budgets: budgetsOf(knobs) }),
-        settings: {
-          peers: addresses,
-          secret: "simulated",
-          addresses: [this.address],
-          ...expect,
-          queueBytesMax: knobs.linkQueueBytes,
-          gossip: { periodMs: knobs.gossipPeriodMs, phiSuspect: 3, phiDown: 8 },
-        },
-      },
-    });
-    opening.then(
+    openNode(this.#options(life)).then(
       (node) => {
         this.#node = node;
         if (node.accept !== undefined) network.listen(this.address, node.accept, life);
@@ -214,6 +174,30 @@ export class Place {
     );
   }
 
+  /** The node of a start: the real one, but for what it reaches the world through. */
+  #options(life: SimProcess): NodeOptions {
+    const { network, knobs, addresses, mutation, founders, index } = this.#parts;
+    const { name, address } = this;
+    // A new disk founds nothing: it asks to be let in.
+    const expect = index < founders && this.disks === 0 ? founders : undefined;
+    const own = { name, isEarlier: this.#isEarlier, isScrubbed: this.#isScrubbed };
+    return {
+      clock: life,
+      random: this.#chance.fork(),
+      disk: mutation?.disk?.(this.#disk) ?? this.#disk,
+      report: this.#report(),
+      openTable: async () => {
+        const table = await this.#table.open();
+        return mutation?.table?.(table) ?? table;
+      },
+      settings: nodeSettings(knobs, own),
+      cluster: clusterOptions(knobs, {
+        network: network.from(address, life),
+        ...{ address, addresses, expect },
+      }),
+    };
+  }
+
   /** Whether this start is of an earlier program; on its first disk, for whoever joins speaks what is on. */
   get #isEarlier(): boolean {
     const { knobs, index } = this.#parts;
@@ -221,10 +205,6 @@ export class Place {
     const isFirst = this.starts <= (knobs.earlierStarts[index] ?? 0);
     // A disk that was put back has forgotten that there is no way back, and the others refuse an earlier program.
     return isFirst || (this.starts === knobs.backAtStart[index] && !this.#isPutBack);
-  }
-
-  #program(): { readonly version: string; readonly protocolMax?: number } {
-    return this.#isEarlier ? { version: "0.0.0", protocolMax: 1 } : { version: "0.0.1" };
   }
 
   /** The process is killed; what it wrote stays, synced or not. */
@@ -509,11 +489,4 @@ export class Place {
     };
     return { log, count: () => {}, observe: () => {}, sometimes };
   }
-}
-
-/** A value of every request that a node takes on at once has room: requests are the bound that counts. */
-function budgetsOf({ peerRequestsMax = 0, workload }: Knobs): PeerBudgets {
-  const bytesMax = peerRequestsMax * (workload.valueBytesMax + 1024);
-  const budget = (): Budget => new Budget({ requestsMax: peerRequestsMax, bytesMax });
-  return { replication: budget(), hint: budget() };
 }

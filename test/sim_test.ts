@@ -13,11 +13,12 @@ import { drive, ReachedReality } from "../sim/guard.ts";
 import { drawKnobs } from "../sim/knobs.ts";
 import { mutations } from "../sim/mutations.ts";
 import { SimNetwork } from "../sim/network.ts";
-import { SimProcess, WallClock } from "../sim/node_process.ts";
+import { SimProcess } from "../sim/node_process.ts";
 import { Scheduler } from "../sim/scheduler.ts";
 import { shrink } from "../sim/shrink.ts";
 import { type Run, simulate } from "../sim/simulate.ts";
 import { troubleKinds } from "../sim/trouble_list.ts";
+import { WallClock } from "../sim/wall_clock.ts";
 import type { FrameSink, FrameSource } from "../src/capability.ts";
 
 const test = suite("sim");
