@@ -13,7 +13,7 @@
 import type { SimNetwork } from "./network.ts";
 import { type Place, worldStartMs } from "./place.ts";
 import type { Scheduler } from "./scheduler.ts";
-import { missedShare, type Trouble, troubleText } from "./trouble_list.ts";
+import { missedShare, type Trouble, type TroubleKind, troubleText } from "./trouble_list.ts";
 
 export interface NemesisParts {
   readonly scheduler: Scheduler;
@@ -37,6 +37,8 @@ const hearMsMax = 2000;
 const withoutMs = 2500;
 /** So many deaths come as soon as the node has acknowledged a write. */
 const rightAfterShare = 0.5;
+/** After so many of the syncs that fail the power goes too. */
+const powerAfterShare = 0.7;
 /** So many flips are in what was logged last. */
 const tailFlipShare = 0.5;
 /** For so long a node has been out of reach when it misses what is then damaged elsewhere. */
@@ -48,11 +50,14 @@ const flippedMs = 50;
 /** A clock that is behind by so much is still behind when it meets what it has missed. */
 const behindMs = 8000;
 
-/** A node whose disk is put back, and the others. */
-interface PutBack {
+/** A trouble, whom it meets, and another one. */
+interface Met extends Pick<Trouble, "lastsMs" | "much"> {
   readonly place: Place;
-  /** Who is left with it, and has missed everything where `isMissing`. */
   readonly other: Place;
+}
+
+/** A node whose disk is put back, and the others; `other` is left with it, and has missed all where `isMissing`. */
+interface PutBack extends Met {
   readonly rest: readonly Place[];
   readonly isMissing: boolean;
 }
@@ -89,137 +94,151 @@ export class Nemesis {
   }
 
   #make(trouble: Trouble): void {
-    const { places, network } = this.#parts;
-    const { kind, lastsMs, much } = trouble;
+    const { places } = this.#parts;
     const place = places[trouble.one % places.length] as Place;
     const other = places[trouble.other % places.length] as Place;
-    const others = places.filter((each) => each !== place);
-    switch (kind) {
-      case "kill":
-      case "power loss":
-        if (much < rightAfterShare) {
-          // What it sent and nobody has yet is lost, though its client was told.
-          place.afterNextWrite(
-            () => {
-              if (!this.#mustRest) this.#down([place], kind, lastsMs);
-            },
-            much < rightAfterShare / 2 ? "any" : "again",
-          );
-        } else this.#down([place], kind, lastsMs);
-        return;
-      case "power loss in a sync":
-        place.inNextSync(() => {
-          if (this.#mustRest) return;
-          this.#down(much < 0.5 ? [place] : places, "power loss", lastsMs);
-        });
-        return;
-      case "kill all":
-        this.#down(places, "kill", lastsMs);
-        return;
-      case "power loss of all":
-        this.#down(places, "power loss", lastsMs);
-        return;
-      case "restart":
-        place.isKept = false;
-        void place.close().then(() => {
-          // One that took until all was healed is started at once.
-          if (this.#isOver) place.start();
-          else this.#later(lastsMs / 4, () => place.start());
-        });
-        return;
-      case "isolate":
-        for (const each of others) this.#blockFor(place, each, lastsMs);
-        return;
-      case "split": {
-        const side = places.filter((_, index) => (index + Math.floor(much * 8)) % 2 === 0);
-        for (const each of side) {
-          for (const far of places) if (!side.includes(far)) this.#blockFor(each, far, lastsMs);
-        }
-        return;
-      }
-      case "cut pair":
-        this.#blockFor(place, other, lastsMs);
-        return;
-      case "one way":
-        network.block(place.address, other.address);
-        this.#later(lastsMs, () => network.unblock(place.address, other.address));
-        return;
-      case "reset":
-        network.cut(place.address, other.address);
-        return;
-      default:
-        this.#trouble(place, trouble);
+    this.#acts[trouble.kind]({ ...trouble, place, other });
+  }
+
+  /** What each kind of trouble does. */
+  readonly #acts: Readonly<Record<TroubleKind, (met: Met) => void>> = {
+    kill: (met) => this.#die(met, "kill"),
+    "power loss": (met) => this.#die(met, "power loss"),
+    "power loss in a sync": (met) => this.#dieInSync(met),
+    "kill all": ({ lastsMs }) => this.#down(this.#parts.places, "kill", lastsMs),
+    "power loss of all": ({ lastsMs }) => this.#down(this.#parts.places, "power loss", lastsMs),
+    restart: (met) => this.#restart(met),
+    isolate: (met) => this.#isolate(met),
+    split: (met) => this.#split(met),
+    "cut pair": ({ place, other, lastsMs }) => this.#blockFor(place, other, lastsMs),
+    "one way": (met) => this.#blockOneWay(met),
+    reset: ({ place, other }) => this.#parts.network.cut(place.address, other.address),
+    stall: ({ place, lastsMs }) => place.life?.stall(lastsMs),
+    "slow node": (met) => this.#slowNode(met),
+    "slow disk": (met) => this.#slowDisk(met),
+    "clock jump": (met) => this.#jump(met),
+    "clock stop": (met) => this.#stopClock(met),
+    "disk fault": (met) => this.#failCall(met),
+    "sync fault": (met) => this.#failSync(met),
+    "disk full": (met) => this.#fill(met),
+    "table at the commit before": (met) => this.#rollTableBack(met),
+    "bit flip": (met) => this.#flipBit(met),
+    "roll back": (met) => this.#rollBack(met),
+    "table damage": (met) => this.#damageTable(met),
+  };
+
+  #die({ place, lastsMs, much }: Met, how: "kill" | "power loss"): void {
+    if (much >= rightAfterShare) {
+      this.#down([place], how, lastsMs);
+      return;
+    }
+    // What it sent and nobody has yet is lost, though its client was told.
+    place.afterNextWrite(
+      () => {
+        if (!this.#mustRest) this.#down([place], how, lastsMs);
+      },
+      much < rightAfterShare / 2 ? "any" : "again",
+    );
+  }
+
+  #dieInSync({ place, lastsMs, much }: Met): void {
+    place.inNextSync(() => {
+      if (this.#mustRest) return;
+      this.#down(much < 0.5 ? [place] : this.#parts.places, "power loss", lastsMs);
+    });
+  }
+
+  #restart({ place, lastsMs }: Met): void {
+    place.isKept = false;
+    void place.close().then(() => {
+      // One that took until all was healed is started at once.
+      if (this.#isOver) place.start();
+      else this.#later(lastsMs / 4, () => place.start());
+    });
+  }
+
+  #isolate({ place, lastsMs }: Met): void {
+    for (const each of this.#parts.places) if (each !== place) this.#blockFor(place, each, lastsMs);
+  }
+
+  #split({ lastsMs, much }: Met): void {
+    const { places } = this.#parts;
+    const side = places.filter((_, index) => (index + Math.floor(much * 8)) % 2 === 0);
+    for (const each of side) {
+      for (const far of places) if (!side.includes(far)) this.#blockFor(each, far, lastsMs);
     }
   }
 
-  /** What meets one machine, and leaves its process running. */
-  #trouble(place: Place, trouble: Trouble): void {
-    const { network, places } = this.#parts;
-    const { kind, lastsMs, much } = trouble;
-    const other = places[trouble.other % places.length] as Place;
-    switch (kind) {
-      case "stall":
-        place.life?.stall(lastsMs);
-        return;
-      case "slow node":
-        network.slow(place.address, 1 + 20 * much);
-        this.#later(lastsMs, () => network.slow(place.address, 1));
-        return;
-      case "slow disk":
-        place.diskFactor = 1 + 300 * much;
-        this.#later(lastsMs, () => {
-          place.diskFactor = 1;
-        });
-        return;
-      case "clock jump": {
-        const small = (much - 0.5) * 2000;
-        place.wall.set(lastsMs % 2 === 0 ? small : (much - 0.5) * 7_200_000, worldStartMs);
-        return;
-      }
-      case "clock stop":
-        place.wall.stop();
-        this.#later(lastsMs, () => place.wall.set(0, worldStartMs));
-        return;
-      case "disk fault":
-        place.isFaulty = true;
-        place.disk.failCall(1 + Math.floor(much * much * 60), { code: "EIO" });
-        return;
-      case "sync fault":
-        // What the sync was for may be on the disk or not: a power loss a moment later shows it.
-        place.isFaulty = true;
-        place.disk.failNext("file.sync", "wal/", { code: "EIO" });
-        if (much < 0.7) {
-          this.#later(much * 4000, () => {
-            if (!this.#mustRest) this.#down([place], "power loss", lastsMs);
-          });
-        }
-        return;
-      case "table at the commit before":
-        place.isKept = false;
-        place.tableRollBack();
-        this.#later(lastsMs / 2, () => place.start());
-        return;
-      case "bit flip":
-        if (much < tailFlipShare) this.#flipTail(place, other);
-        else if (this.#mayLose(place)) {
-          this.#flip(place, (much - tailFlipShare) / (1 - tailFlipShare), lastsMs / 4);
-        }
-        return;
-      case "roll back":
-        this.#rollBack(place, other, trouble);
-        return;
-      case "table damage":
-        if (!this.#mayLose(place)) return;
-        place.isKept = false;
-        place.damageTable(much);
-        this.#later(lastsMs / 4, () => place.start());
-        return;
-      case "disk full":
-        this.#fill(place, lastsMs, much);
-        return;
-      default:
-        return;
+  #blockOneWay({ place, other, lastsMs }: Met): void {
+    const { network } = this.#parts;
+    network.block(place.address, other.address);
+    this.#later(lastsMs, () => network.unblock(place.address, other.address));
+  }
+
+  #slowNode({ place, lastsMs, much }: Met): void {
+    const { network } = this.#parts;
+    network.slow(place.address, 1 + 20 * much);
+    this.#later(lastsMs, () => network.slow(place.address, 1));
+  }
+
+  #slowDisk({ place, lastsMs, much }: Met): void {
+    place.diskFactor = 1 + 300 * much;
+    this.#later(lastsMs, () => {
+      place.diskFactor = 1;
+    });
+  }
+
+  #jump({ place, lastsMs, much }: Met): void {
+    const rangeMs = lastsMs % 2 === 0 ? 2000 : 7_200_000;
+    place.wall.set((much - 0.5) * rangeMs, worldStartMs);
+  }
+
+  #stopClock({ place, lastsMs }: Met): void {
+    place.wall.stop();
+    this.#later(lastsMs, () => place.wall.set(0, worldStartMs));
+  }
+
+  #failCall({ place, much }: Met): void {
+    place.isFaulty = true;
+    place.disk.failCall(1 + Math.floor(much * much * 60), { code: "EIO" });
+  }
+
+  #failSync({ place, lastsMs, much }: Met): void {
+    place.isFaulty = true;
+    place.disk.failNext("file.sync", "wal/", { code: "EIO" });
+    // What the sync was for may be on the disk or not: a power loss a moment later shows it.
+    if (much >= powerAfterShare) return;
+    this.#later(much * 4000, () => {
+      if (!this.#mustRest) this.#down([place], "power loss", lastsMs);
+    });
+  }
+
+  #fill({ place, lastsMs, much }: Met): void {
+    place.isFaulty = true;
+    place.disk.fill(Math.floor(much * 64) * 1024);
+    this.#later(lastsMs, () => {
+      place.disk.totalBytes = 2 ** 40;
+    });
+  }
+
+  #rollTableBack({ place, lastsMs }: Met): void {
+    place.isKept = false;
+    place.tableRollBack();
+    this.#later(lastsMs / 2, () => place.start());
+  }
+
+  #flipBit({ place, other, lastsMs, much }: Met): void {
+    if (much < tailFlipShare) this.#flipTail(place, other);
+    else if (this.#mayLose(place)) {
+      this.#flip(place, (much - tailFlipShare) / (1 - tailFlipShare), lastsMs / 4);
     }
+  }
+
+  #damageTable({ place, lastsMs, much }: Met): void {
+    if (!this.#mayLose(place)) return;
+    place.isKept = false;
+    place.damageTable(much);
+    this.#later(lastsMs / 4, () => place.start());
   }
 
   /** Only one node's disk may lose what it had: the others have to have it all. */
@@ -236,8 +255,7 @@ export class Nemesis {
    * with the one that has missed it all; where nobody has missed anything it now and then
    * reaches one other alone, which is not enough to fill (G6). Nothing else goes wrong until then.
    */
-  #rollBack(place: Place, other: Place, trouble: Trouble): void {
-    const { lastsMs, much } = trouble;
+  #rollBack({ place, other, lastsMs, much }: Met): void {
     const { places, network } = this.#parts;
     if (!this.#mayLose(place) || network.hasBlocks) return;
     if (places.some(({ isReady, isWanted }) => isWanted && !isReady)) return;
@@ -268,13 +286,15 @@ export class Nemesis {
       }
       place.rollBack();
       place.start();
-      this.#whenTold(place, () => this.#leaveAlone({ place, other, rest, isMissing }, trouble));
+      this.#whenTold(place, () =>
+        this.#leaveAlone({ place, other, rest, isMissing, lastsMs, much }),
+      );
     };
     this.#later(missedMs, putBack);
   }
 
   /** What befalls the one that was put back, and that has been told so, while it is alone with another one. */
-  #leaveAlone({ place, other, rest, isMissing }: PutBack, { lastsMs, much }: Trouble): void {
+  #leaveAlone({ place, other, rest, isMissing, lastsMs, much }: PutBack): void {
     // Now and then it dies while it fills, and begins with what it had kept of that.
     const dies = lastsMs % 3 === 0;
     const aloneMs = dies ? 2 * withoutMs : withoutMs;
@@ -357,14 +377,6 @@ export class Nemesis {
     if (this.#isOver) return;
     if (place.isTold) run();
     else this.#parts.scheduler.after(tellPollMs, () => this.#whenTold(place, run));
-  }
-
-  #fill(place: Place, lastsMs: number, much: number): void {
-    place.isFaulty = true;
-    place.disk.fill(Math.floor(much * 64) * 1024);
-    this.#later(lastsMs, () => {
-      place.disk.totalBytes = 2 ** 40;
-    });
   }
 
   #down(places: readonly Place[], how: "kill" | "power loss", lastsMs: number): void {
