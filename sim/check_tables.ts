@@ -12,7 +12,7 @@
 
 import { ownNamespaceMin } from "../src/api.ts";
 import { equal } from "../src/bytes.ts";
-import { digestOf, emptySummary } from "../src/digest.ts";
+import { digestOf, emptySummary, type Summary } from "../src/digest.ts";
 import { guardMs, type Hlc } from "../src/hlc.ts";
 import { headOf } from "../src/node_watermark_drop.ts";
 import { decodeFence, watermarkNamespace } from "../src/node_watermarks.ts";
@@ -49,60 +49,95 @@ interface Held {
 }
 
 const entriesMax = 1_000_000;
+const bytesMax = 2 ** 40;
 
 export function checkTables(tables: readonly LeftTable[], world: TablesWorld): Violation[] {
-  const found: Violation[] = [];
-  const { ring, nOf, replicasOf } = world;
-  const watermarks = watermarksOf(tables, ring);
-  for (const partition of ring.all()) {
+  const watermarks = watermarksOf(tables, world.ring);
+  return world.ring.all().flatMap((partition) => {
     const held = new Map<string, Held>();
-    for (const { node, isMember, table } of tables) {
-      const summary = emptySummary();
-      const range = { ...partitionRange(partition), limit: entriesMax, bytesMax: 2 ** 40 };
-      for (const { key: tableKey, value } of table.range(range)) {
-        const { namespaceNumber, key: own } = parseTableKey(tableKey);
-        if (!addRecord(summary, world, partition, { key: tableKey, value })) {
-          found.push(
-            broken(`the table of ${node} holds a damaged record of partition ${partition}`),
-          );
-        }
-        const n = nOf(namespaceNumber);
-        if (n === 0 && isMember && namespaceNumber < ownNamespaceMin) {
-          const what = `the table of ${node} holds a record of namespace ${namespaceNumber}, which is deleted`;
-          found.push(broken(what));
-        }
-        if (n === 0) continue;
-        // What is deleted or over below a watermark is dropped by one before another (G5).
-        const watermark = watermarks.get(`${partition} ${n}`) ?? (0n as Hlc);
-        if (isDroppable(headOf(value), watermark, world.nowMs + guardMs)) continue;
-        const key = Buffer.from(own).toString();
-        const replicas = replicasOf(namespaceNumber, key);
-        if (replicas === undefined) continue;
-        const name = `${namespaceNumber} ${n} ${key}`;
-        const one = held.get(name) ?? { replicas, holders: new Map() };
-        one.holders.set(node, value);
-        held.set(name, one);
-      }
-      const meta = table.get(partitionMetaKey(partition));
-      const written = (meta && decodePartitionMeta(meta)?.summary) ?? emptySummary();
-      const ns = new Set([...summary.sums.keys(), ...written.sums.keys()]);
-      for (const n of ns) {
-        if (digestOf(summary, n).total === digestOf(written, n).total) continue;
-        found.push(
-          broken(`the sums of ${node} for partition ${partition}, n ${n}, are not its own`),
-        );
-      }
+    const found = tables.flatMap((left) =>
+      checkTable(left, partition, { ...world, watermarks, held }),
+    );
+    return [...found, ...checkHeld(held, tables)];
+  });
+}
+
+interface Walk extends TablesWorld {
+  /** By partition and n. */
+  readonly watermarks: ReadonlyMap<string, Hlc>;
+  /** Takes what all replicas have to hold the same. */
+  readonly held: Map<string, Held>;
+}
+
+/** What a node has of a partition is whole, is in its sums, and is of no deleted namespace. */
+function checkTable(left: LeftTable, partition: number, walk: Walk): Violation[] {
+  const { node, isMember, table } = left;
+  const found: Violation[] = [];
+  const summary = emptySummary();
+  const range = { ...partitionRange(partition), limit: entriesMax, bytesMax };
+  for (const { key: tableKey, value } of table.range(range)) {
+    if (!addRecord(summary, walk, partition, { key: tableKey, value })) {
+      found.push(broken(`the table of ${node} holds a damaged record of partition ${partition}`));
     }
-    for (const [name, { replicas, holders }] of held) {
-      const bytes = tables
-        .filter(({ node }) => replicas.includes(node))
-        .map(({ node }) => holders.get(node));
-      const [first] = bytes;
-      if (bytes.every((one) => one !== undefined && first !== undefined && equal(one, first)))
-        continue;
-      const lacks = replicas.filter((node) => !holders.has(node)).join(", ") || "none";
-      found.push(broken(`the replicas of '${name}' differ in their bytes; ${lacks} lacks it`));
+    const { namespaceNumber, key } = parseTableKey(tableKey);
+    const n = walk.nOf(namespaceNumber);
+    if (n > 0) hold(node, { partition, namespaceNumber, n, key, value }, walk);
+    else if (isMember && namespaceNumber < ownNamespaceMin) {
+      const what = `the table of ${node} holds a record of namespace ${namespaceNumber}, which is deleted`;
+      found.push(broken(what));
     }
+  }
+  return [...found, ...checkSums(left, partition, summary)];
+}
+
+interface LeftRecord {
+  readonly partition: number;
+  readonly namespaceNumber: number;
+  readonly n: number;
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** Notes what a node has of a key, where all its replicas have to hold the same. */
+function hold(
+  node: string,
+  record: LeftRecord,
+  { watermarks, nowMs, replicasOf, held }: Walk,
+): void {
+  const { partition, namespaceNumber, n, value } = record;
+  // What is deleted or over below a watermark is dropped by one before another (G5).
+  const watermark = watermarks.get(`${partition} ${n}`) ?? (0n as Hlc);
+  if (isDroppable(headOf(value), watermark, nowMs + guardMs)) return;
+  const key = Buffer.from(record.key).toString();
+  const replicas = replicasOf(namespaceNumber, key);
+  if (replicas === undefined) return;
+  const name = `${namespaceNumber} ${n} ${key}`;
+  const one = held.get(name) ?? { replicas, holders: new Map() };
+  one.holders.set(node, value);
+  held.set(name, one);
+}
+
+/** Whether the sums that a node has written for a partition are those of what it holds. */
+function checkSums({ node, table }: LeftTable, partition: number, summary: Summary): Violation[] {
+  const meta = table.get(partitionMetaKey(partition));
+  const written = (meta && decodePartitionMeta(meta)?.summary) ?? emptySummary();
+  return [...new Set([...summary.sums.keys(), ...written.sums.keys()])]
+    .filter((n) => digestOf(summary, n).total !== digestOf(written, n).total)
+    .map((n) => broken(`the sums of ${node} for partition ${partition}, n ${n}, are not its own`));
+}
+
+/** Whether all replicas of each key have the same bytes. */
+function checkHeld(held: ReadonlyMap<string, Held>, tables: readonly LeftTable[]): Violation[] {
+  const found: Violation[] = [];
+  for (const [name, { replicas, holders }] of held) {
+    const bytes = tables
+      .filter(({ node }) => replicas.includes(node))
+      .map(({ node }) => holders.get(node));
+    const [first] = bytes;
+    if (bytes.every((one) => one !== undefined && first !== undefined && equal(one, first)))
+      continue;
+    const lacks = replicas.filter((node) => !holders.has(node)).join(", ") || "none";
+    found.push(broken(`the replicas of '${name}' differ in their bytes; ${lacks} lacks it`));
   }
   return found;
 }
@@ -113,12 +148,7 @@ function watermarksOf(tables: readonly LeftTable[], ring: Ring): Map<string, Hlc
   for (const partition of ring.all()) {
     for (const { table } of tables) {
       const { start, end } = prefixRange(partition, watermarkNamespace, new Uint8Array(0));
-      for (const { key, value } of table.range({
-        start,
-        end,
-        limit: entriesMax,
-        bytesMax: 2 ** 40,
-      })) {
+      for (const { key, value } of table.range({ start, end, limit: entriesMax, bytesMax })) {
         const one = decodeFence(parseTableKey(key).key, value);
         if (one === undefined) continue;
         const name = `${one.partition} ${one.n}`;
