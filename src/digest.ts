@@ -21,8 +21,8 @@
  *    for one chance in 2^64.
  * 3. `decodeSummary(encodeSummary(x))` equals x; damaged bytes are refused.
  *
- * Effects: none. Source: design section "Repair"; Bellare and Micciancio, "A New Paradigm for
- * Collision-Free Hashing" (1997), for sums against XOR.
+ * Effects: none. Source: docs/cluster.md, "What is compared, and when"; Bellare and Micciancio,
+ * "A New Paradigm for Collision-Free Hashing" (1997), for sums against XOR.
  *
  * @module
  */

@@ -14,7 +14,7 @@
  * Invariants
  * 1. A beginning of a spread row is spread, and a spread row can always be continued.
  *
- * Effects: none. Source: design section "The ring and the topology"; van Renesse and Schneider,
+ * Effects: none. Source: docs/ring.md, "How the list is made"; van Renesse and Schneider,
  * "Chain Replication" (2004), for why replicas share no fate.
  *
  * @module

@@ -18,7 +18,7 @@
  * 1. `commonProtocol` is symmetric, and both ends compute the same.
  * 2. A refusal names both nodes, what each speaks, and which of them to upgrade first.
  *
- * Effects: none. Source: design, "Peer links"; docs/upgrading.md.
+ * Effects: none. Source: docs/cluster.md, "Links and handshake"; docs/upgrading.md.
  *
  * @module
  */

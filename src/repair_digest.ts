@@ -12,7 +12,8 @@
  *    one held at the begin, or newer.
  * 2. Nothing is changed but through `compareRange`.
  *
- * Effects: Clock, Report; the store and the peer through ports. Source: design section 8; rule G1.
+ * Effects: Clock, Report; the store and the peer through ports. Source: docs/cluster.md, "What is compared,
+ * and when"; rule G1.
  *
  * @module
  */

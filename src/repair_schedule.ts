@@ -15,7 +15,7 @@
  * 2. A pair whose other node cannot be reached holds up no other pair.
  * 3. There is one entry for each pair that the topology gives, and none besides.
  *
- * Effects: none; time and chance are arguments. Source: design section 8.
+ * Effects: none; time and chance are arguments. Source: docs/cluster.md, "What is compared, and when".
  *
  * @module
  */

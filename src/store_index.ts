@@ -11,7 +11,7 @@
  * 2. At no instant is an entry in neither a memtable nor the table.
  * 3. A record is handed out only when its checksum, key included, is good.
  *
- * Effects: reads the Table. Source: design sections 5 and 8; rule D6.
+ * Effects: reads the Table. Source: docs/storage.md, "A write" and "Opening"; rule D6.
  *
  * @module
  */

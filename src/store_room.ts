@@ -12,7 +12,7 @@
  * 2. The active memtable takes changes up to twice `memtableBytesMax`, those that free space up to four
  *    times.
  *
- * Effects: those of the log and of the checkpoints that it waits for. Source: design section 5.
+ * Effects: those of the log and of the checkpoints that it waits for. Source: docs/storage.md, "A write".
  *
  * @module
  */

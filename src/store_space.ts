@@ -4,7 +4,7 @@
  * The free space is looked at every second. Below the reserve, writes that grow the data are refused
  * while there is still room for deletes, checkpoints and what is under way; above it they go on.
  *
- * Effects: Clock, Disk, Report. Source: design section 5, "Disk full".
+ * Effects: Clock, Disk, Report. Source: docs/storage.md, "A disk that fails or fills up".
  *
  * @module
  */

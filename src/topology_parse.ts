@@ -12,7 +12,7 @@
  * 3. Fields that are not known are left out of what is answered, as they were by every program before.
  *    So whatever is added comes with a format of its own: a member that does not know it must not lose it.
  *
- * Effects: none. Source: style "edges parse, cores trust".
+ * Effects: none. Source: King, "Parse, don't validate" (2019).
  *
  * @module
  */
