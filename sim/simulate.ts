@@ -21,40 +21,28 @@ import { Ring } from "../src/ring.ts";
 import { Bounds } from "./bounds.ts";
 import { Chance } from "./chance.ts";
 import { Changes, deletedOf } from "./changes.ts";
-import { checkHistory, type Violation } from "./check.ts";
+import { checkHistory } from "./check.ts";
 import { hadQuorum } from "./check_order.ts";
 import { checkTables, type LeftTable } from "./check_tables.ts";
 import { Clients, type SimKey, simNamespace } from "./client.ts";
 import { Convergence } from "./convergence.ts";
+import { type DrawOptions, draw } from "./draw.ts";
 import { FinalAsks } from "./final.ts";
-import { type Focus, type FocusName, focuses } from "./focus.ts";
 import { drive } from "./guard.ts";
 import type { Operation } from "./history.ts";
-import { drawKnobs, type Knobs, type WorkloadKind, workloadOf } from "./knobs.ts";
+import type { Knobs } from "./knobs.ts";
 import { Members } from "./members.ts";
 import type { Mutation } from "./mutation.ts";
 import { Nemesis } from "./nemesis.ts";
 import { SimNetwork } from "./network.ts";
 import { Place } from "./place.ts";
 import { Scheduler } from "./scheduler.ts";
-import { drawTroubles, isDeadly, type Trouble, type TroubleKind } from "./trouble_list.ts";
+import { isDeadly, type Trouble } from "./trouble_list.ts";
+import type { Violation } from "./violation.ts";
 import { Workload } from "./workload.ts";
 
-export interface SimulateOptions {
+export interface SimulateOptions extends DrawOptions {
   readonly seed: number;
-  /** Instead of those that the seed draws. */
-  readonly troubles?: readonly Trouble[];
-  /** Only these are drawn; not beside `focus`, which draws its own. */
-  readonly only?: readonly TroubleKind[];
-  /**
-   * `many`: a world whose members come and go, and the run lasts until at least three changes were begun;
-   * `none`: one whose members stay. Default: as the seed draws it. Not beside `focus`, which says that itself.
-   */
-  readonly moves?: "many" | "none";
-  /** What the clients do. Default: as the seed draws it. */
-  readonly workload?: WorkloadKind;
-  /** A world in which one kind of moment is common. Default: as the seed draws it. */
-  readonly focus?: FocusName;
   /** A rule that is broken, to see whether it is noticed. */
   readonly mutation?: Mutation;
   /** Told of every line of the trace. */
@@ -124,16 +112,6 @@ export async function simulate(options: SimulateOptions): Promise<Run> {
   }
 }
 
-/** The first that a seed draws of its kind. */
-function drawWorld(chance: Chance, moves: SimulateOptions["moves"]): Knobs {
-  if (moves === undefined) return drawKnobs(chance);
-  for (;;) {
-    const knobs = drawKnobs(chance.fork());
-    const isMoving = knobs.memberGapMs !== undefined && knobs.nodes >= 3;
-    if (moves === "many" ? isMoving : knobs.memberGapMs === undefined) return knobs;
-  }
-}
-
 class World {
   readonly #options: SimulateOptions;
   readonly #scheduler = new Scheduler();
@@ -161,44 +139,15 @@ class World {
   constructor(options: SimulateOptions) {
     this.#options = options;
     const chance = new Chance(options.seed);
-    const focus: Focus | undefined =
-      options.focus === undefined ? undefined : focuses[options.focus];
-    const moves = options.moves ?? focus?.moves;
-    const world = drawWorld(chance.fork(), moves);
-    const focused = focus?.knobs(world) ?? world;
-    const knobs = { ...focused, workload: workloadOf(focused.workload, options.workload) };
-    const { nodes, spares, safetyMs } = knobs;
-    const size = { nodes: nodes + spares, safetyMs };
-    const drawn =
-      focus?.troubles(chance.fork(), size) ?? drawTroubles(chance.fork(), size, options.only);
-    this.#hasManyMoves = moves === "many";
+    const { knobs, troubles, focus } = draw(chance, options);
+    this.#hasManyMoves = (options.moves ?? focus?.moves) === "many";
     const scheduler = this.#scheduler;
     scheduler.onTrace = options.onTrace;
     this.#knobs = knobs;
-    this.#troubles = options.troubles ?? drawn;
+    this.#troubles = troubles;
     this.#network = new SimNetwork(scheduler, chance.fork(), knobs.network);
-    const addresses = Array.from(
-      { length: nodes + spares },
-      (_, index) => `10.0.0.${index + 1}:80`,
-    );
-    this.#places = addresses.map(
-      (_, index) =>
-        new Place({
-          scheduler,
-          network: this.#network,
-          chance: chance.fork(),
-          knobs,
-          index,
-          addresses,
-          founders: nodes,
-          mutation: options.mutation,
-          onSometimes: (name) => this.#mark(name),
-          onDeath: () => void this.#deaths.push(scheduler.tick()),
-          onLoss: () => void this.#losses.push(scheduler.tick()),
-          onLeft: (place) => this.#members.left(place),
-          onFinding: (detail) => this.#find("other", detail),
-        }),
-    );
+    this.#places = this.#newPlaces(chance);
+    const { nodes, spares, workload } = knobs;
     this.#bounds = new Bounds(this.#places, knobs.workload.valueBytesMax);
     const replicas = Math.min(knobs.n, nodes + spares);
     const replicated = { replicas, isMoving: knobs.memberGapMs !== undefined };
@@ -211,7 +160,6 @@ class World {
       n: knobs.n,
       world: replicated,
     });
-    const { workload } = knobs;
     this.#workload = new Workload({
       scheduler,
       chance: chance.fork(),
@@ -248,10 +196,33 @@ class World {
     });
   }
 
+  /** A machine for each node, and for each that may come later. */
+  #newPlaces(chance: Chance): readonly Place[] {
+    const scheduler = this.#scheduler;
+    const knobs = this.#knobs;
+    const { nodes, spares } = knobs;
+    const addresses = Array.from(
+      { length: nodes + spares },
+      (_, index) => `10.0.0.${index + 1}:80`,
+    );
+    return addresses.map(
+      (_, index) =>
+        new Place({
+          ...{ scheduler, network: this.#network, chance: chance.fork(), knobs, index, addresses },
+          founders: nodes,
+          mutation: this.#options.mutation,
+          onSometimes: (name) => this.#mark(name),
+          onDeath: () => void this.#deaths.push(scheduler.tick()),
+          onLoss: () => void this.#losses.push(scheduler.tick()),
+          onLeft: (place) => this.#members.left(place),
+          onFinding: (detail) => this.#find("other", detail),
+        }),
+    );
+  }
+
   async run(): Promise<Run> {
     const scenario = this.#live().catch((error: unknown) => {
-      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      this.#find("other", `the run itself failed: ${text}`);
+      this.#find("other", `the run itself failed: ${stackOf(error)}`);
       this.#isOver = true;
     });
     const scheduler = this.#scheduler;
@@ -262,8 +233,7 @@ class World {
       });
       if (!this.#isOver) this.#find("other", "nothing was left to happen, or too much");
     } catch (error) {
-      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      this.#find("other", `an error that nobody handled: ${text}`);
+      this.#find("other", `an error that nobody handled: ${stackOf(error)}`);
     }
     if (this.#isOver) await scenario;
     const { seed } = this.#options;
@@ -501,4 +471,9 @@ class World {
     this.#scheduler.trace(`finding: ${detail}`);
     this.#findings.push({ promise, detail });
   }
+}
+
+/** An error with where it was thrown. */
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
