@@ -12,6 +12,7 @@ import type { Identity } from "./identity.ts";
 import type { NodeOptions, NodeSettings } from "./node_options.ts";
 import { type MemberProgram, ownProgram, speaks } from "./protocol.ts";
 import type { Ring } from "./ring.ts";
+import { replacedHint } from "./slots.ts";
 import { Store } from "./store.ts";
 import type { Table } from "./table.ts";
 import { tableLossHint } from "./table_file.ts";
@@ -184,6 +185,8 @@ export function missingTopology(): QuorateError {
   return new QuorateError(
     "corruption",
     "The data folder was in use before, and its topology (topology.a, topology.b) is missing.",
-    { hint: "Restore these two files from a copy: without them no key can be found." },
+    {
+      hint: `Restore these two files from a copy: without them no key can be found. ${replacedHint}`,
+    },
   );
 }

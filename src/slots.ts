@@ -34,6 +34,10 @@ import { QuorateError } from "./errors.ts";
 /** The largest file of a slot that is read. */
 const slotBytesMax = 4 * 1024 * 1024;
 
+/** What comes next for a node whose folder cannot be read, where others hold what it held. */
+export const replacedHint =
+  "Where other nodes hold what this one held, that is not needed: start it with an empty data folder and --peers, then 'quorate cluster plan --replace' it.";
+
 type Copy =
   | { readonly kind: "absent" }
   | { readonly kind: "damaged" }
@@ -76,7 +80,9 @@ export class Slots {
       throw new QuorateError(
         "corruption",
         `Both copies of '${name}' in the data folder are damaged.`,
-        { hint: "Restore the data folder from a copy; the damaged files were not changed." },
+        {
+          hint: `Restore the data folder from a copy; the damaged files were not changed. ${replacedHint}`,
+        },
       );
     }
     return new Slots(disk, name, { a, b });

@@ -11,7 +11,7 @@ import { Document } from "../src/document.ts";
 import { QuorateError } from "../src/errors.ts";
 import type { Hlc } from "../src/hlc.ts";
 import { Identity } from "../src/identity.ts";
-import { openNodeStore, openNodeTable, tellOfOthers } from "../src/node_open.ts";
+import { missingTopology, openNodeStore, openNodeTable, tellOfOthers } from "../src/node_open.ts";
 import type { NodeOptions } from "../src/node_options.ts";
 import { Ring } from "../src/ring.ts";
 import type { Store } from "../src/store.ts";
@@ -78,6 +78,10 @@ test("D6: where others hold what is in a damaged table, nobody is told to give i
   assert.is(tellOfOthers(ofTable, alone), ofTable);
   const other = new QuorateError("corruption", "The identity is damaged.", { hint: "Restore it." });
   assert.is(tellOfOthers(other, three), other);
+});
+
+test("who has lost its topology is told what to do where others hold what it held", () => {
+  assert.match(missingTopology().hint ?? "", "plan --replace");
 });
 
 test("I4: a write over a damaged record marks its partition once others have joined a node that began alone", async () => {
