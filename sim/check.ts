@@ -52,6 +52,7 @@ export function checkHistory(
   found.push(
     ...checkVersions(history),
     ...checkExpired(history),
+    ...checkDeadlines(history),
     ...checkFinal(byKey, final, around),
     ...checkLists(history, byKey),
     ...checkCounts(history, byKey, around),
@@ -175,6 +176,12 @@ function checkExpired(history: History): Violation[] {
     }
   }
   return found;
+}
+
+function checkDeadlines(history: History): Violation[] {
+  return history
+    .filter(({ isLate }) => isLate === true)
+    .map((late) => violation("other", "an answer came long after its deadline", late));
 }
 
 /** P1: whatever was acknowledged, at any level, is there in the end, or something newer. */

@@ -30,6 +30,8 @@ export interface SimKey {
 
 /** How long an answer is on its way from a node to its client. */
 const answerMsMax = 0.2;
+/** An answer comes so long after its deadline at most. */
+const lateMsMax = 50;
 const noAnswer: Told = { kind: "nothing" };
 
 export interface ClientsWorld {
@@ -96,6 +98,7 @@ export class Clients {
     const { place } = asks[0] as Ask;
     const operations = asks.map((ask) => this.#begin(ask));
     const { life, node, wall } = place;
+    const begunMs = scheduler.nowMs;
     return new Promise((resolve) => {
       const { touched } = wall;
       let isOver = false;
@@ -103,7 +106,11 @@ export class Clients {
         if (isOver) return;
         isOver = true;
         forget();
+        // Whoever stood still may have taken the request when it went on.
+        const takenMs = Math.max(begunMs, life?.stalledUntilMs ?? 0);
+        const isLate = scheduler.nowMs > takenMs + deadlineOf(asks[0] as Ask) + lateMsMax;
         for (const [index, operation] of operations.entries()) {
+          if (isLate && tolds[index]?.kind !== "nothing") operation.isLate = true;
           this.#end(place, operation, tolds[index] ?? noAnswer);
           // Of a clock that was set meanwhile, nothing is known.
           if (wall.touched !== touched) operation.clocks.leastMs = Number.NEGATIVE_INFINITY;
@@ -165,6 +172,11 @@ export class Clients {
     place.hasAcknowledged();
     if (this.#namespaceOf(operation.key) === simNamespace) place.hasWritten(operation.key);
   }
+}
+
+/** Each page of a list has the time of a request. */
+function deadlineOf({ kind, timeoutMs }: Ask): number {
+  return kind === "list" ? Number.POSITIVE_INFINITY : timeoutMs;
 }
 
 function shortText({ number, kind, key, node, told }: Operation): string {

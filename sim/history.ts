@@ -86,6 +86,8 @@ export interface Operation {
   ended: number | undefined;
   readonly clocks: Clocks;
   told: Told;
+  /** It was answered after its deadline, by a node that could have done so before. */
+  isLate?: true;
 }
 
 export type History = readonly Operation[];

@@ -17,6 +17,7 @@
 
 import type { GetAnswer } from "../src/api.ts";
 import { Coordinator } from "../src/coordinator.ts";
+import { Deadlines } from "../src/deadlines.ts";
 import { HybridClock, hlcAt, hlcNext } from "../src/hlc.ts";
 import { WriteQuorum } from "../src/quorum.ts";
 import { ReadQuorum } from "../src/quorum_read.ts";
@@ -515,6 +516,18 @@ export const mutations: readonly Mutation[] = [
       (old) =>
         function (record: StoredRecord) {
           return record.tombstone || old.call(this, record);
+        },
+    ),
+  },
+  {
+    name: "a request has twice its time",
+    rule: "a client has its answer by its deadline",
+    begin: method(
+      Deadlines,
+      "start",
+      (old) =>
+        function (timeoutMs: number, onLate) {
+          return old.call(this, 2 * timeoutMs, onLate);
         },
     ),
   },

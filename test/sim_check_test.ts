@@ -230,6 +230,11 @@ const bad: readonly Case[] = [
     breaks: ["P2"],
   },
   {
+    what: "an answer comes after its deadline",
+    lines: ["1-2 get nothing late"],
+    breaks: ["other"],
+  },
+  {
     what: "a value is shorter than it was written",
     lines: ["1-2 put a 05 long:9", "3-4 get a 05 long:8"],
     breaks: ["P8"],

@@ -10,6 +10,7 @@
  *     1-2 put a 05 ttl:9 over:19   is to live for 9 ms, and is over at 19
  *     3-4 get a 05 over:19 at:12   read by clocks that said 12; without it, 0
  *     1-2 put a 05 long:9          a value of 9 bytes
+ *     1-2 get nothing late         answered after its deadline
  *     5 dies                       a process dies
  *     apart                        the clocks are further apart than the guard
  */
@@ -27,7 +28,7 @@ function parse(line: string, number: number): Operation {
   const level = (at ?? "@quorum").slice(1) as Operation["level"];
   const all = rest.split(" ").filter((word) => word !== "");
   const words = all.filter(
-    (word) => !/^(mem|rev|(ttl|over|at|long):\d+|(from|to):\w+)$/.test(word),
+    (word) => !/^(mem|rev|late|(ttl|over|at|long):\d+|(from|to):\w+)$/.test(word),
   );
   const edge = (name: string): string | undefined =>
     all.find((word) => word.startsWith(`${name}:`))?.slice(name.length + 1);
@@ -59,6 +60,7 @@ function parse(line: string, number: number): Operation {
     begun: Number(begun),
     ended: ended === "?" ? undefined : Number(ended),
     clocks: { leastMs: nowMs, mostMs: nowMs },
+    ...(all.includes("late") ? { isLate: true } : {}),
     told: toldOf(kind as Operation["kind"], kind === "put" ? words.slice(1) : words, options),
   };
 }
