@@ -32,7 +32,7 @@ import type { Deadlines } from "./deadlines.ts";
 import { QuorateError } from "./errors.ts";
 import { neededOf } from "./level.ts";
 import type { Lost, ScanEntry, ScanReply, ScanRequest } from "./quorum_message.ts";
-import { mergePages, type ScanPage } from "./quorum_scan.ts";
+import { deletesOf, isUneven, mergePages, type ScanPage } from "./quorum_scan.ts";
 import type { ScanPiece } from "./scan.ts";
 
 /** What is needed of the other parts. */
@@ -116,8 +116,14 @@ export class ClusterScan {
       await this.#ports.learn(asked.document).catch(() => {});
       asked = await this.#pages(partition, namespaceNumber, piece);
     }
-    const { pages } = asked;
-    if (pages.length < asked.needed) throw this.#notMet(partition, asked);
+    if (asked.pages.length < asked.needed) throw this.#notMet(partition, asked);
+    let { pages } = asked;
+    if (isUneven(pages, piece.reverse)) {
+      // Whoever is asked after a delete was dropped has had it; and a delete that was met stays one.
+      const again = await this.#pages(partition, namespaceNumber, piece);
+      if (again.pages.length < again.needed) throw this.#notMet(partition, again);
+      pages = [...again.pages, deletesOf(mergePages(pages, piece.reverse))];
+    }
     const { entries, more, last } = mergePages(pages, piece.reverse);
     return { items: entries.map(shownItem), more, last, isDamaged: false };
   }

@@ -16,7 +16,7 @@
  * @module
  */
 
-import { compare } from "./bytes.ts";
+import { compare, latin1 } from "./bytes.ts";
 import type { ScanEntry, ScanReply } from "./quorum_message.ts";
 import { compareVersions } from "./version.ts";
 
@@ -40,4 +40,22 @@ export function mergePages(pages: readonly ScanPage[], reverse: boolean): ScanPa
   }
   const last = end ?? entries[entries.length - 1]?.tableKey;
   return { kind: "page", entries, more: end !== undefined, last };
+}
+
+/**
+ * Whether a page has a key live that another lacks: it may have been deleted, and the delete dropped below a
+ * watermark, between the moments at which the two were read (R2).
+ */
+export function isUneven(pages: readonly ScanPage[], reverse: boolean): boolean {
+  if (pages.length < 2) return false;
+  const { entries } = mergePages(pages, reverse);
+  const live = entries.filter(({ tombstone }) => !tombstone);
+  const keys = pages.map((page) => new Set(page.entries.map(({ tableKey }) => latin1(tableKey))));
+  return live.some(({ tableKey }) => keys.some((of) => !of.has(latin1(tableKey))));
+}
+
+/** The deletes among what was merged, as a page. */
+export function deletesOf({ entries }: ScanPage): ScanPage {
+  const deletes = entries.filter(({ tombstone }) => tombstone);
+  return { kind: "page", entries: deletes, more: false, last: undefined };
 }

@@ -7,9 +7,11 @@ import * as fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { compare, utf8Bytes } from "../src/bytes.ts";
+import { ClusterScan, type ScanPorts } from "../src/coordinator_scan.ts";
 import { hlcAt } from "../src/hlc.ts";
 import type { ScanEntry } from "../src/quorum_message.ts";
 import { mergePages, type ScanPage } from "../src/quorum_scan.ts";
+import type { ScanPiece } from "../src/scan.ts";
 import { Cluster } from "./cluster_harness.ts";
 import { rejectsSlug, runs } from "./samples.ts";
 
@@ -130,6 +132,33 @@ test("a list and a count have every key of the cluster once, though no replica h
     ["value 1", "value 2"],
   );
   await cluster.close();
+});
+
+test("R2: a key that one page has live, and a later one lacks, is asked for again: its delete may be dropped", async () => {
+  const page = (...entries: readonly ScanEntry[]): ScanPage => {
+    return { kind: "page", entries, more: false, last: undefined };
+  };
+  const shown = async (...rounds: readonly (readonly ScanPage[])[]): Promise<unknown> => {
+    const pages = rounds.flat();
+    const scan = async () => ({ ...(pages.shift() as ScanPage), from: { counts: true } });
+    const ports = {
+      ...{ nodeId: "n1", partitions: 1, local: { scan }, peers: { scan, isUp: () => true } },
+      ...{ clock: { monotonicMs: () => 0 }, deadlines: { start: () => () => {} } },
+      latencies: { note: () => {}, hedgeMs: () => 1 },
+      replicasOf: () => ({ epoch: 1, replicas: ["n1", "n2"].map((nodeId) => ({ nodeId })) }),
+    } as unknown as ScanPorts;
+    const job = { n: 2, needed: 2, timeoutMs: 1000, requestId: "test" };
+    const piece = { limit: 9, reverse: false, prefix: new Uint8Array(0) };
+    const { items } = await new ClusterScan(ports, job).scan(0, 1, piece as unknown as ScanPiece);
+    assert.is(pages.length, 0, "all are asked for");
+    return items.map((item) => [item.key[0], item.shown.tombstone]);
+  };
+  assert.equal(await shown([page(entry(1, 2)), page(entry(1, 2))]), [[1, false]]);
+  assert.equal(await shown([page(entry(1, 2)), page()], [page(), page()]), []);
+  assert.equal(await shown([page(entry(1, 2)), page()], [page(entry(1, 2)), page()]), [[1, false]]);
+  // Dropped by one while the other is asked for the second time.
+  const first = [page(entry(1, 2), entry(2, 2)), page(entry(1, 3))];
+  assert.equal(await shown(first, [page(entry(1, 2)), page()]), [[1, true]]);
 });
 
 test("a list that cannot hear r replicas of a partition fails, and one asks whoever is there", async () => {

@@ -42,6 +42,7 @@ for (const seed of [...seeds, ...moreSeeds]) {
 const focused = [
   ["one key", 1],
   ["deletes", 1],
+  ["restarts", 77],
   ["moves of those away", 2117],
   ["writes of those away", 1005],
 ] as const;
