@@ -97,7 +97,7 @@ test("rules: the modules and tests that are named are there", () => {
   }
 });
 
-test("rules: every mutation is named, below a rule that it breaks", () => {
+test("rules: a mutation of a rule is named below one that it breaks, and no other is", () => {
   const known = new Set(mutations.map(({ name }) => name));
   const named = new Map(
     [...rules].map(([rule, section]) => {
@@ -111,11 +111,9 @@ test("rules: every mutation is named, below a rule that it breaks", () => {
   for (const { name, rule } of mutations) {
     const broken = citedIn(rule);
     const isNamed = broken.some((one) => named.get(one)?.has(name) === true);
-    // What upgrades go by is in docs/upgrading.md.
-    assert.ok(
-      isNamed || /^U\d/.test(rule),
-      `"${name}" is named below none of ${broken.join(", ")}`,
-    );
+    // What upgrades go by is in docs/upgrading.md, and some break what has no letter.
+    const isOther = broken.length === 0;
+    assert.ok(isNamed || isOther, `"${name}" is named below none of ${broken.join(", ")}`);
   }
 });
 
