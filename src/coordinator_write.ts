@@ -35,6 +35,7 @@ import {
   writersOf,
 } from "./coordinator_ports.ts";
 import { type Outcome, QuorateError } from "./errors.ts";
+import { InFlight } from "./in_flight.ts";
 import { type Level, neededOf } from "./level.ts";
 import { type WriteDecision, WriteQuorum, type WriteQuorumOptions } from "./quorum.ts";
 import type { Lost, WriteReply, WriteRequest } from "./quorum_message.ts";
@@ -78,7 +79,7 @@ const asksAgainMax = 4;
 /** The writes of one coordinator. */
 export class ClusterWrites {
   readonly #ports: ClusterPorts;
-  readonly #underWay = new Set<OneWrite>();
+  readonly #underWay = new InFlight<OneWrite>();
   #tellIdle: (() => void)[] = [];
 
   constructor(ports: ClusterPorts) {
@@ -89,14 +90,14 @@ export class ClusterWrites {
   run(job: WriteJob): Promise<WriteResult> {
     return new Promise((resolve, reject) => {
       const write = new OneWrite(this.#ports, job, { resolve, reject }, this.#onForgotten);
-      this.#underWay.add(write);
+      write.number = this.#underWay.add(write);
       write.begin();
     });
   }
 
   /** Ends the waiting for answers: hints are kept for who has not given one. */
   async settle(): Promise<void> {
-    for (const write of [...this.#underWay]) write.finish();
+    for (const write of this.#underWay.values()) write.finish();
     if (this.#underWay.size === 0) return;
     await new Promise<void>((resolve) => {
       this.#tellIdle.push(resolve);
@@ -104,7 +105,7 @@ export class ClusterWrites {
   }
 
   readonly #onForgotten = (write: OneWrite): void => {
-    this.#underWay.delete(write);
+    this.#underWay.take(write.number);
     if (this.#underWay.size > 0) return;
     for (const tell of this.#tellIdle.splice(0)) tell();
   };
@@ -116,6 +117,8 @@ interface Client {
 }
 
 class OneWrite {
+  /** By which it is known among those under way. */
+  number = 0;
   /** Nothing of it is left to do. */
   readonly #onForgotten: (write: OneWrite) => void;
   readonly #ports: ClusterPorts;

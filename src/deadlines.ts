@@ -27,7 +27,7 @@ interface Wait {
 
 /** The waits of one length, in the order of their ends. */
 interface Queue {
-  readonly waits: Wait[];
+  readonly waits: (Wait | undefined)[];
   /** What is before it in `waits` is over. */
   first: number;
   isArmed: boolean;
@@ -88,8 +88,8 @@ export class Deadlines {
     const nowMs = this.#clock.monotonicMs();
     const late: (() => void)[] = [];
     for (let index = queue.first; index < queue.waits.length; index += 1) {
-      const wait = queue.waits[index] as Wait;
-      if (wait.onLate === undefined) continue;
+      const wait = queue.waits[index];
+      if (wait?.onLate === undefined) continue;
       if (wait.dueMs > nowMs) break;
       late.push(wait.onLate);
       wait.onLate = undefined;
@@ -105,7 +105,9 @@ export class Deadlines {
 
 function skipSpent(queue: Queue): void {
   const { waits } = queue;
-  while (queue.first < waits.length && (waits[queue.first] as Wait).onLate === undefined) {
+  while (queue.first < waits.length && waits[queue.first]?.onLate === undefined) {
+    // At once: what an old list names would grow old with it.
+    waits[queue.first] = undefined;
     queue.first += 1;
   }
   if (queue.first === waits.length) {

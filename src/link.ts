@@ -37,6 +37,7 @@ import {
   provenFrame,
   startOf,
 } from "./handshake.ts";
+import { InFlight } from "./in_flight.ts";
 import type { Message, PeerReply, PeerRequest, ReplyFacts } from "./message.ts";
 
 export interface LinkParts {
@@ -67,7 +68,7 @@ export interface LinkReply {
 interface Pending {
   resolve(reply: LinkReply): void;
   reject(error: QuorateError): void;
-  readonly finish: () => void;
+  finish: () => void;
 }
 
 const pauseMsMin = 100;
@@ -97,8 +98,7 @@ export class Link {
   #isClosed = false;
   /** The start of the node that has said that it leaves. */
   #leaving: string | undefined;
-  readonly #pending = new Map<number, Pending>();
-  #lastId = 0;
+  #pending = new InFlight<Pending>();
   #why = "it was not tried yet";
   #refusal: QuorateError | undefined;
 
@@ -173,19 +173,20 @@ export class Link {
         reject(this.#notOpen());
         return;
       }
-      this.#lastId = (this.#lastId + 1) >>> 0;
-      const id = this.#lastId;
+      const pending: Pending = { resolve, reject, finish: () => {} };
+      const id = this.#pending.add(pending);
       if (!channel.send({ is: "request", id, timeoutMs, request })) {
+        this.#pending.take(id);
         const detail = `${channel.queueBytes} bytes wait to be sent to it.`;
         reject(new QuorateError("overloaded", detail, { outcome: "none" }));
         return;
       }
-      const finish = this.#parts.deadlines.start(patienceOf(timeoutMs), () => {
-        this.#settled(id);
+      pending.finish = this.#parts.deadlines.start(patienceOf(timeoutMs), () => {
+        this.#pending.take(id);
+        this.#endIfLeft();
         const detail = `It did not answer within ${Math.round(timeoutMs)} ms.`;
         reject(new QuorateError("timeout", detail, { outcome: "unknown" }));
       });
-      this.#pending.set(id, { resolve, reject, finish });
     });
   }
 
@@ -280,12 +281,12 @@ export class Link {
   #onMessage(message: Message): void {
     const other = this.#other;
     if (message.is !== "reply" || other === undefined) return;
-    const pending = this.#pending.get(message.id);
+    const pending = this.#pending.take(message.id);
     // Its deadline has passed.
     if (pending === undefined) return;
     pending.finish();
     pending.resolve({ other, facts: message.facts, reply: message.reply });
-    this.#settled(message.id);
+    this.#endIfLeft();
   }
 
   get #isLeaving(): boolean {
@@ -299,11 +300,6 @@ export class Link {
     if (this.#isClosed || this.#channel !== undefined) return;
     this.#cancelPause();
     this.#dial();
-  }
-
-  #settled(id: number): void {
-    this.#pending.delete(id);
-    this.#endIfLeft();
   }
 
   /** Nothing is owed any more: the node that leaves waits for this end. */
@@ -322,8 +318,8 @@ export class Link {
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.close();
-    const pending = [...this.#pending.values()];
-    this.#pending.clear();
+    const pending = this.#pending.values();
+    this.#pending = new InFlight();
     for (const { finish, reject } of pending) {
       finish();
       const detail = `The connection was lost: ${this.#why}.`;

@@ -10,7 +10,7 @@
  *
  * Invariants
  * 1. A sealed epoch takes no write, also after a restart.
- * 2. `seal` resolves when every write that was counted before is over, for all who asked.
+ * 2. `seal` resolves when every write that began under that epoch, or an earlier one, is over, for all who asked.
  * 3. The sealed epoch only grows, and one is written at a time, however many ask.
  * 4. A sealed epoch that is the present one is going to be given up, also after a restart.
  *
@@ -36,13 +36,21 @@ interface SealParts {
   readonly giveUp: (epoch: number) => void;
 }
 
+/** The writes under way that began under one epoch. */
+interface EpochWrites {
+  readonly epoch: number;
+  count: number;
+}
+
 /** The seal of one node. */
 export class EpochSeal {
   readonly #parts: SealParts;
   readonly #slots: Slots;
   #sealedEpoch: number;
   #writing: Promise<void> = Promise.resolve();
-  readonly #underWay = new Set<Promise<unknown>>();
+  /** Of each epoch under which writes are under way, and of the last one. */
+  readonly #underWay: EpochWrites[] = [];
+  #tellOver: (() => void)[] = [];
   #cancel: () => void = () => {};
   #isClosed = false;
 
@@ -75,13 +83,30 @@ export class EpochSeal {
   /** Runs a write under the present epoch, counted so that a seal waits for it. @throws `not-ready` */
   async counted<Value>(presentEpoch: number, run: () => Promise<Value>): Promise<Value> {
     if (this.isSealed(presentEpoch)) throw joining();
-    const write = run();
-    this.#underWay.add(write);
+    const writes = this.#writesOf(presentEpoch);
+    writes.count += 1;
     try {
-      return await write;
+      return await run();
     } finally {
-      this.#underWay.delete(write);
+      writes.count -= 1;
+      if (writes.count === 0 && this.#tellOver.length > 0) {
+        for (const tell of this.#tellOver.splice(0)) tell();
+      }
     }
+  }
+
+  #writesOf(epoch: number): EpochWrites {
+    const last = this.#underWay.at(-1);
+    if (last?.epoch === epoch) return last;
+    const writes = { epoch, count: 0 };
+    const open = this.#underWay.filter(({ count }) => count > 0);
+    this.#underWay.splice(0, this.#underWay.length, ...open, writes);
+    return writes;
+  }
+
+  /** Whether writes are under way that began under this epoch or an earlier one. */
+  #hasWrites(upTo: number): boolean {
+    return this.#underWay.some(({ epoch, count }) => epoch <= upTo && count > 0);
   }
 
   /** No write under this epoch any more, durably; then those under way come to their end. */
@@ -90,7 +115,11 @@ export class EpochSeal {
     this.#writing = this.#writing.catch(() => {}).then(() => this.#keep(epoch));
     await this.#writing;
     // Of a later epoch, which may come meanwhile, there may always be some.
-    await Promise.allSettled([...this.#underWay]);
+    while (this.#hasWrites(epoch)) {
+      await new Promise<void>((resolve) => {
+        this.#tellOver.push(resolve);
+      });
+    }
   }
 
   async #keep(epoch: number): Promise<void> {

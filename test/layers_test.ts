@@ -59,6 +59,7 @@ const table: Readonly<Record<string, Row>> = {
   digest: { layer: "core", level: 3 },
   level: { layer: "core", level: 2 },
   figures: { layer: "core", level: 0 },
+  in_flight: { layer: "core", level: 0 },
   watermark: { layer: "core", level: 2 },
   message: { layer: "core", level: 4 },
   handshake: { layer: "core", level: 5 },
