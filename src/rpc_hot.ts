@@ -161,7 +161,7 @@ export class HotCalls {
       const late = bodyTimedOut(bodyTimeoutMs, first?.length ?? 0);
       this.#fail(request, response, connectError(late, requestId));
     });
-    request.on("error", () => {});
+    request.on("error", ignore);
     request.on("close", onCut);
     request.on("end", onEnd);
     request.on("data", onData);
@@ -263,3 +263,6 @@ function timeoutOf(request: HotRequest): number | undefined {
 function isGone(response: HotResponse): boolean {
   return response.destroyed === true || response.writableEnded;
 }
+
+/** Not made anew for each request: what it was made in would stay as long as the stream. */
+function ignore(): void {}

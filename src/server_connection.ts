@@ -46,6 +46,7 @@ export type ExchangeKind = "client" | "idle" | "peer";
 /** A request under way. */
 interface Exchange {
   readonly request: RpcRequest;
+  readonly response: RpcResponse;
   /** When its answer was first seen whole and unsent; undefined: not yet. */
   answeredMs: number | undefined;
   readonly kind: ExchangeKind;
@@ -72,7 +73,8 @@ export class Connection {
   isFlooding = false;
   readonly #limits: ServerLimits;
   readonly #ids: RequestIds;
-  readonly #exchanges = new Map<RpcResponse, Exchange>();
+  /** In the order in which they came. A Map would keep them alive when they are over (`in_flight.ts`). */
+  #exchanges: Exchange[] = [];
   readonly #acceptedMs: number;
   /** Requests that were begun on this connection. */
   #begun = 0;
@@ -103,7 +105,7 @@ export class Connection {
   }
 
   get requests(): number {
-    return this.#exchanges.size + (this.wire?.isAwaited === true ? 1 : 0);
+    return this.#exchanges.length + (this.wire?.isAwaited === true ? 1 : 0);
   }
 
   /** A request was taken from the wire. */
@@ -145,13 +147,14 @@ export class Connection {
   begin(request: RpcRequest, response: RpcResponse, kind: ExchangeKind = "client"): void {
     this.#begun += 1;
     this.#headMs = undefined;
-    this.#exchanges.set(response, { request, kind, answeredMs: undefined, isWaiting: false });
+    const exchange = { request, response, kind, answeredMs: undefined, isWaiting: false };
+    this.#exchanges.push(exchange);
   }
 
   /** Has a request that was just taken wait for those before it; false when there are none. */
   mustWait(response: RpcResponse): boolean {
-    if (this.#exchanges.size < 2 || this.protocol !== "http1") return false;
-    const exchange = this.#exchanges.get(response);
+    if (this.#exchanges.length < 2 || this.protocol !== "http1") return false;
+    const exchange = this.#exchanges[this.#indexOf(response)];
     if (exchange === undefined) return false;
     exchange.isWaiting = true;
     // Nobody listens to it yet, and on some runtimes an error without a listener ends the process.
@@ -162,21 +165,22 @@ export class Connection {
 
   /** The request whose turn has come, once; none when its answer could not be sent any more. */
   takeNext(): readonly [request: RpcRequest, response: RpcResponse] | undefined {
-    if (this.#exchanges.size === 0 || !this.socket.writable) return undefined;
-    for (const [response, exchange] of this.#exchanges) {
-      if (!exchange.isWaiting) return undefined;
-      exchange.isWaiting = false;
-      return [exchange.request, response];
-    }
-    return undefined;
+    const [first] = this.#exchanges;
+    if (first === undefined || !this.socket.writable || !first.isWaiting) return undefined;
+    first.isWaiting = false;
+    return [first.request, first.response];
+  }
+
+  /** -1: it is over. */
+  #indexOf(response: RpcResponse): number {
+    return this.#exchanges.findIndex((exchange) => exchange.response === response);
   }
 
   /** A request is over: answered, or cut. It counts once. */
   end(response: RpcResponse, nowMs: number): ExchangeCounts {
-    const exchange = this.#exchanges.get(response);
+    const [exchange] = this.#exchanges.splice(this.#indexOf(response) >>> 0, 1);
     if (exchange === undefined) return { clients: 0, peers: 0 };
-    this.#exchanges.delete(response);
-    if (this.#exchanges.size === 0) {
+    if (this.#exchanges.length === 0) {
       this.#idleMs = nowMs;
       this.#idleBytesRead = this.socket.bytesRead;
     }
@@ -185,11 +189,11 @@ export class Connection {
 
   /** The connection is gone, and with it so many requests that were under way. */
   forget(): ExchangeCounts {
-    const kinds = [...this.#exchanges.values()].map(({ kind }) => kind);
+    const kinds = this.#exchanges.map(({ kind }) => kind);
     const peers = kinds.filter((kind) => kind === "peer").length;
     const asked = kinds.filter((kind) => kind === "client").length;
     const clients = asked + (this.wire?.isBusy === true ? 1 : 0);
-    this.#exchanges.clear();
+    this.#exchanges = [];
     this.wire = undefined;
     return { clients, peers };
   }
@@ -202,8 +206,8 @@ export class Connection {
       return;
     }
     this.wire?.announceClose();
-    let waiting = this.#exchanges.size;
-    for (const [response, { request }] of this.#exchanges) {
+    let waiting = this.#exchanges.length;
+    for (const { request, response } of this.#exchanges) {
       waiting -= 1;
       // The first answer that says so is the last: requests that wait behind it would be lost.
       if (waiting > 0) continue;
@@ -229,12 +233,11 @@ export class Connection {
 
   /** Whether requests wait for a stream that may never end (HTTP/1.1). */
   get isStuck(): boolean {
-    return this.protocol === "http1" && this.#exchanges.size > 1 && this.#has("idle");
+    return this.protocol === "http1" && this.#exchanges.length > 1 && this.#has("idle");
   }
 
   #has(wanted: ExchangeKind): boolean {
-    for (const { kind } of this.#exchanges.values()) if (kind === wanted) return true;
-    return false;
+    return this.#exchanges.some(({ kind }) => kind === wanted);
   }
 
   /**
@@ -261,7 +264,7 @@ export class Connection {
       this.#hasLeft = true;
       return;
     }
-    const isUnfinished = [...this.#exchanges.values()].some(({ request }) => !request.complete);
+    const isUnfinished = this.#exchanges.some(({ request }) => !request.complete);
     if (isUnfinished) this.refuse(parserError({ code: "HPE_INVALID_EOF_STATE" }), nowMs);
   }
 
@@ -269,8 +272,8 @@ export class Connection {
   refuse(failure: QuorateError, nowMs: number): void {
     if (this.#endedMs !== undefined || this.socket.destroyed) return;
     // An answer that is begun, or that an earlier request waits for, would be garbled or mistaken.
-    const isAnswering = [...this.#exchanges].some(
-      ([response, { request }]) => response.headersSent || request.complete,
+    const isAnswering = this.#exchanges.some(
+      ({ request, response }) => response.headersSent || request.complete,
     );
     if (isAnswering || !this.socket.writable) {
       this.cut();
@@ -296,7 +299,7 @@ export class Connection {
     // A connection that was cut is told to be closed a little later, and is not to be cut again.
     if (this.socket.destroyed) return 0;
     let bytes = 0;
-    for (const response of this.#exchanges.keys()) bytes += response.writableLength;
+    for (const { response } of this.#exchanges) bytes += response.writableLength;
     // Over HTTP/1.1 the answer whose turn it is has it in the socket, and counts it as its own.
     return Math.max(bytes, this.socket.writableLength);
   }
@@ -348,7 +351,9 @@ export class Connection {
 
   /** On HTTP/2 a connection may move while the answer of one stream is left unread. */
   #sweepStreams(nowMs: number): void {
-    for (const [response, exchange] of this.#exchanges) {
+    // A copy: whoever is ended here may be taken out of them at once.
+    for (const exchange of [...this.#exchanges]) {
+      const { response } = exchange;
       if (!response.writableEnded) continue;
       exchange.answeredMs ??= nowMs;
       if (nowMs - exchange.answeredMs < streamStallFactor * this.#limits.stallTimeoutMs) continue;
