@@ -11,7 +11,8 @@
  * Invariants
  * 1. `tick` ascends strictly while the origin is the same.
  * 2. A stamp that `tick` gives is below `ceilingFor(nowMs)`; whoever uses it first makes that durable.
- * 3. A ceiling is less than half the guard above the wall clock when it is set.
+ * 3. `ceilingFor` is less than half the guard above the wall clock. (One that covers an expiry may be up to the
+ *    guard above it, `store_mint`; a start that finds it so takes a new origin.)
  * 4. `observe` moves the clock at most the guard ahead of the wall clock.
  *
  * Effects: none; the wall clock is an argument. Source: rules V1, V2; Kulkarni et al. (2014),

@@ -33,8 +33,8 @@ export type Standing =
 
 export interface StandingOptions {
   /**
-   * The synced sequence that the store opened with, counted as others know it; with what was set aside or
-   * cut of its log (D2).
+   * The synced sequence that the store opened with, counted as others know it. A batch at the log's end that was
+   * cut is not in it: where others have heard of it, it is as lost as one of which nothing is left.
    */
   readonly openedSequence: number;
   /** It was found to be rolled back in an earlier run. */

@@ -6,8 +6,9 @@
  *                   `----`-> as it was before
  *
  * In phase 0 nothing is otherwise yet, but that those who come are members: writes need them from phase
- * 1 on, so they have to be up first. *
- * Members that join are in the document from phase 1, those that leave until the last one, and
+ * 1 on, so they have to be up first.
+ *
+ * Members that join are in the document from phase 0, those that leave until the last one, and
  * weights and zones are what they will be when it is over. One move is under way at a time, of as
  * many members as one likes. Who may take the next step, and when, is in `topology_advance.ts` (T4).
  *
