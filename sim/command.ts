@@ -209,7 +209,10 @@ async function tellFailure(run: Run, options: Options, print: Print): Promise<vo
   const focus = options.focus === undefined ? "" : ` --focus "${options.focus}"`;
   const world = (options.moves === undefined ? "" : ` --moves ${options.moves}`) + focus;
   const broken = mutation === undefined ? "" : ` --mutation "${mutation.name}"`;
-  print(`again: npm run sim -- --seed ${seed}${fault}${world}${broken} --replay`);
+  // With the troubles of a file the seed alone is another run: those that it draws.
+  if (options.troubles === undefined) {
+    print(`again: npm run sim -- --seed ${seed}${fault}${world}${broken} --replay`);
+  }
   print(
     `with these troubles alone: npm run sim -- --schedule FILE${world} --replay, and in the file:`,
   );

@@ -74,6 +74,9 @@ test("the file of a failure breaks the same promise again, with the troubles in 
     );
     assert.ok(again.includes("\nseed 1 breaks a promise:"), again.join("\n"));
     assert.equal(promisesIn(again), promisesIn(told));
+    // By the seed alone another run would come of it: one with the troubles that it draws.
+    const isBySeed = (line: string): boolean => line.startsWith("again: ");
+    assert.ok(told.some(isBySeed) && !again.some(isBySeed), again.join("\n"));
   } finally {
     fs.rmSync(folder, { recursive: true });
   }
