@@ -1,7 +1,8 @@
 /**
  * Batch: many operations in one request, each with an answer of its own.
  *
- * Operations on different keys run side by side, so that their writes share a sync. Reads run one
+ * Operations on different keys run side by side, so that their writes share a sync, but not all of a long
+ * batch: each that is under way holds some kilobytes, and fifty are enough to share one. Reads run one
  * after another, and what they have answered is counted: a batch of a few kilobytes can ask for
  * gigabytes, and these would all be in memory at once.
  *
@@ -53,28 +54,53 @@ export async function runBatch(
 ): Promise<readonly BatchResult[]> {
   requests.namespace(request.namespace);
   const run = new Run(clock, requests, request);
-  return Promise.all(request.operations.map((operation) => run.start(operation)));
+  const results: Promise<BatchResult>[] = [];
+  for (const operation of request.operations) {
+    while (run.underWay >= underWayMax) await run.next();
+    results.push(run.start(operation));
+  }
+  return Promise.all(results);
 }
+
+/** More: no more to a sync, and more in memory. Fewer: a batch waits for more syncs. */
+const underWayMax = 128;
 
 /** One batch under way. */
 class Run {
   readonly #clock: Clock;
   readonly #requests: BatchPort;
-  readonly #request: BatchRequest;
+  /** What all of them have in common. */
+  readonly #shared: Omit<BatchRequest, "operations">;
   readonly #deadlineMs: number;
   /** The last operation on each key. */
   readonly #chains = new Map<string, Promise<BatchResult>>();
   #lastRead: Promise<unknown> = Promise.resolve();
   #answeredBytes = 0;
+  #underWay = 0;
+  #tellNext: (() => void) | undefined;
 
   constructor(clock: Clock, requests: BatchPort, request: BatchRequest) {
     this.#clock = clock;
     this.#requests = requests;
-    this.#request = request;
+    const { operations: _operations, ...shared } = request;
+    this.#shared = shared;
     this.#deadlineMs = clock.monotonicMs() + (request.timeoutMs ?? timeoutMsDefault);
   }
 
+  /** Operations that were started and are not over. */
+  get underWay(): number {
+    return this.#underWay;
+  }
+
+  /** Resolves when one of them is over. */
+  next(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#tellNext = resolve;
+    });
+  }
+
   start(operation: BatchOperation): Promise<BatchResult> {
+    this.#underWay += 1;
     const name = latin1(operation.key);
     const before = this.#chains.get(name);
     const go = (): Promise<BatchResult> => this.#operate(operation);
@@ -89,9 +115,8 @@ class Run {
 
   /** Never rejects. */
   async #operate(operation: BatchOperation): Promise<BatchResult> {
-    const { operations: _operations, ...shared } = this.#request;
     try {
-      const options = { ...shared, timeoutMs: this.#timeLeftMs(operation) };
+      const options = { ...this.#shared, timeoutMs: this.#timeLeftMs(operation) };
       if (operation.kind === "put") {
         return { kind: "put", answer: await this.#requests.put({ ...options, ...operation }) };
       }
@@ -107,6 +132,9 @@ class Run {
       return { kind: "get", answer };
     } catch (error) {
       return { kind: "error", error: QuorateError.from(error) };
+    } finally {
+      this.#underWay -= 1;
+      this.#tellNext?.();
     }
   }
 

@@ -99,4 +99,38 @@ test("W2: what a batch reads is what stays, however durable its writes are asked
   ]);
 });
 
+test("a long batch has so many operations under way and no more, and answers each in its place", async () => {
+  let underWay = 0;
+  let most = 0;
+  const ends: (() => void)[] = [];
+  const requests = {
+    namespace: () => undefined,
+    put: async ({ key }: { readonly key: Uint8Array }) => {
+      underWay += 1;
+      most = Math.max(most, underWay);
+      await new Promise<void>((resolve) => ends.push(resolve));
+      underWay -= 1;
+      return { key };
+    },
+  } as unknown as BatchPort;
+  const operations = Array.from({ length: 1000 }, (_, index) => put(`k${index}`, utf8Bytes("v")));
+  const batch = runBatch({ clock: new SimClock(), requests }, { ...shared, operations });
+  let ended = 0;
+  // What was started last ends first.
+  for (; ended < operations.length; ended += 1) {
+    for (let turn = 0; turn < 20 && ends.length === 0; turn += 1) await undefined;
+    (ends.pop() as () => void)();
+    for (let turn = 0; turn < 20; turn += 1) await undefined;
+  }
+  const keys = (await batch).map((result) => {
+    if (result.kind !== "put") throw new Error(`it was ${result.kind}`);
+    return (result.answer as unknown as { readonly key: Uint8Array }).key;
+  });
+  assert.is(most, 128);
+  assert.equal(
+    keys,
+    operations.map(({ key }) => key),
+  );
+});
+
 test.run();
