@@ -2,7 +2,7 @@
  * Batch: many operations in one request, each with an answer of its own.
  *
  * Operations on different keys run side by side, so that their writes share a sync, but not all of a long
- * batch: each that is under way holds some kilobytes, and fifty are enough to share one. Reads run one
+ * batch: each that is under way holds some kilobytes, and some dozens are enough to share one. Reads run one
  * after another, and what they have answered is counted: a batch of a few kilobytes can ask for
  * gigabytes, and these would all be in memory at once.
  *
