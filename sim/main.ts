@@ -1,7 +1,7 @@
 /**
  * Main: the simulator's command line.
  *
- *     npm run sim -- [--seeds 100] [--seed 1] [--time 10m] [--fault kill,isolate] [--moves many]
+ *     npm run sim -- [--seeds 100] [--seed 1] [--time 10m] [--jobs 2] [--fault kill,isolate] [--moves many]
  *                    [--focus NAME] [--mutation NAME] [--schedule FILE] [--replay] [--hashes]
  *                    [--no-shrink] [--paths] [--nightly]
  *
@@ -11,7 +11,8 @@
  */
 
 import { parseArgs } from "node:util";
-import { runSim, type SimChoices, SimUsage, simOptions } from "./command.ts";
+import { type SimChoices, SimUsage, simOptions } from "./choices.ts";
+import { runSim } from "./command.ts";
 
 const options = Object.fromEntries(
   simOptions.map(([name, form]) => [

@@ -13,17 +13,12 @@
  */
 
 import { parseArgs } from "node:util";
+import type { SubsetTask } from "./job.ts";
+import { jobsDefault, runJobs } from "./jobs.ts";
 import type { WorkloadKind } from "./knobs.ts";
-import { parseSeedRange, type SeedRange, seedRangeUsage } from "./seed_range.ts";
-import { type SimulateOptions, simulate } from "./simulate.ts";
-import type { TroubleKind } from "./trouble_list.ts";
+import { parseSeedRange, seedRangeUsage } from "./seed_range.ts";
+import { type Broken, troubleNames } from "./subset.ts";
 
-const kinds: Readonly<Record<string, readonly TroubleKind[]>> = {
-  clock: ["clock jump", "clock stop"],
-  partition: ["isolate", "split", "cut pair", "one way"],
-  reconfiguration: [],
-  disconnect: ["reset", "kill", "restart"],
-};
 const workloads: readonly WorkloadKind[] = ["register", "sets"];
 
 async function main(): Promise<number> {
@@ -37,36 +32,22 @@ async function main(): Promise<number> {
   }
   let passed = 0;
   let failed = 0;
-  for (const workload of workloads) {
-    for (const names of subsets(Object.keys(kinds))) {
-      const bad = await failing(workload, names, range);
-      const told = bad.length === 0 ? "ok" : `FAIL: seeds ${bad.join(", ")}`;
+  await runJobs<SubsetTask, readonly Broken[]>({
+    jobs: jobsDefault,
+    tasks: workloads.flatMap((workload) =>
+      subsets(troubleNames).map((names) => ({ kind: "subset" as const, workload, names, range })),
+    ),
+    onAnswer: (broken, { workload, names }) => {
+      for (const { told } of broken) console.log(told);
+      const seeds = broken.map(({ seed }) => seed);
+      const told = seeds.length === 0 ? "ok" : `FAIL: seeds ${seeds.join(", ")}`;
       console.log(`${workload.padEnd(8)}  ${(names.join(" ") || "nothing").padEnd(46)}  ${told}`);
-      failed += bad.length;
-      passed += range.count - bad.length;
-    }
-  }
+      failed += seeds.length;
+      passed += range.count - seeds.length;
+    },
+  });
   console.log(`${passed} passed, ${failed} failed`);
   return failed === 0 && passed > 0 ? 0 : 1;
-}
-
-/** The seeds of those that broke a promise, which is told. */
-async function failing(
-  workload: WorkloadKind,
-  names: readonly string[],
-  { count, first }: SeedRange,
-): Promise<readonly number[]> {
-  const only = names.flatMap((name) => kinds[name] ?? []);
-  const moves = names.includes("reconfiguration") ? "many" : "none";
-  const bad: number[] = [];
-  for (let seed = first; seed < first + count; seed += 1) {
-    const options: SimulateOptions = { seed, only, moves, workload };
-    const [violation] = (await simulate(options)).violations;
-    if (violation === undefined) continue;
-    bad.push(seed);
-    console.log(`${JSON.stringify(options)}: [${violation.promise}] ${violation.detail}`);
-  }
-  return bad;
 }
 
 function subsets(names: readonly string[]): (readonly string[])[] {

@@ -472,6 +472,11 @@ export const commands: readonly CommandRow[] = [
       { name: "seed", kind: anyText("<number>"), meaning: "The first one; default 1." },
       { name: "time", kind: anyText("<time>"), meaning: "Runs seeds for so long, such as 10m." },
       {
+        name: "jobs",
+        kind: anyText("<count>"),
+        meaning: "How many run side by side. Default: one for each processor.",
+      },
+      {
         name: "fault",
         kind: anyText("<kinds>"),
         meaning: "Only these troubles: kill,isolate; or none.",

@@ -192,10 +192,13 @@ const forbiddenNames: readonly RegExp[] = [
 const simDoors = [
   "sim/guard.ts",
   "sim/main.ts",
+  "sim/choices.ts",
   "sim/command.ts",
+  "sim/jobs.ts",
   "sim/mutations_main.ts",
   "sim/scale_main.ts",
   "sim/subsets_main.ts",
+  "sim/sums.ts",
 ];
 
 /**

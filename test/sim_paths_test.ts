@@ -78,6 +78,9 @@ test("what cannot be run is refused before anything runs, with what there is", a
       /--mutation takes no 'nope', but one of:\n[\s\S]*\n {2}no hints are kept: /,
     ],
     [{ seeds: "0" }, /--seeds 0 would run nothing/],
+    [{ jobs: "0" }, /--jobs 0 would run nothing/],
+    [{ jobs: "many" }, /--jobs is a whole number, not 'many'/],
+    [{ replay: true, jobs: "2" }, /--replay runs one seed, and tells it as it goes/],
     [{ replay: true, seeds: "3" }, /--replay runs one seed, that of --seed: leave out --seeds/],
   ] as const) {
     const error = await refusalOf(runSim(choices, assert.unreachable));

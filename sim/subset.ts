@@ -1,0 +1,47 @@
+/**
+ * Subset: a plain workload under some of four kinds of trouble.
+ *
+ * Effects: those of the runs.
+ *
+ * @module
+ */
+
+import type { WorkloadKind } from "./knobs.ts";
+import type { SeedRange } from "./seed_range.ts";
+import { type SimulateOptions, simulate } from "./simulate.ts";
+import type { TroubleKind } from "./trouble_list.ts";
+
+const kinds: Readonly<Record<string, readonly TroubleKind[]>> = {
+  clock: ["clock jump", "clock stop"],
+  partition: ["isolate", "split", "cut pair", "one way"],
+  reconfiguration: [],
+  disconnect: ["reset", "kill", "restart"],
+};
+
+/** All there are. */
+export const troubleNames: readonly string[] = Object.keys(kinds);
+
+/** A run that broke a promise. */
+export interface Broken {
+  readonly seed: number;
+  readonly told: string;
+}
+
+/** Runs the seeds, and answers with those that broke a promise. */
+export async function runSubset(
+  workload: WorkloadKind,
+  names: readonly string[],
+  { count, first }: SeedRange,
+): Promise<readonly Broken[]> {
+  const only = names.flatMap((name) => kinds[name] ?? []);
+  const moves = names.includes("reconfiguration") ? "many" : "none";
+  const broken: Broken[] = [];
+  for (let seed = first; seed < first + count; seed += 1) {
+    const options: SimulateOptions = { seed, only, moves, workload };
+    const [violation] = (await simulate(options)).violations;
+    if (violation === undefined) continue;
+    const told = `${JSON.stringify(options)}: [${violation.promise}] ${violation.detail}`;
+    broken.push({ seed, told });
+  }
+  return broken;
+}

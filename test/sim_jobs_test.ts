@@ -1,0 +1,73 @@
+/** Seeds that run side by side come to what they come to one after another. */
+
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { SimChoices } from "../sim/choices.ts";
+import { runSim } from "../sim/command.ts";
+import type { Hunted } from "../sim/hunt.ts";
+import type { HuntTask } from "../sim/job.ts";
+import { runJobs } from "../sim/jobs.ts";
+
+const test = suite("sim_jobs");
+
+async function told(choices: SimChoices): Promise<{ code: number; lines: readonly string[] }> {
+  const lines: string[] = [];
+  const code = await runSim(choices, (line) => void lines.push(line));
+  return { code, lines };
+}
+
+test("two jobs tell the same as one, in the order of the seeds", async () => {
+  const choices = { seed: "11", seeds: "4", hashes: true };
+  const one = await told({ ...choices, jobs: "1" });
+  assert.equal(
+    one.lines.map((line) => line.split(" ")[0]),
+    ["11", "12", "13", "14"],
+  );
+  assert.equal(await told({ ...choices, jobs: "2" }), one);
+});
+
+test("what a seed breaks in a job is told as it is elsewhere, and all are counted", async () => {
+  const mutation = "the last to arrive wins";
+  const choices = { seed: "1", seeds: "2", mutation, "no-shrink": true };
+  // How fast it was is in two of the lines.
+  const isSame = (line: string): boolean => !/ (a second|a ms)/.test(line);
+  const one = await told({ ...choices, jobs: "1" });
+  const two = await told({ ...choices, jobs: "2" });
+  assert.is(one.code, 1);
+  assert.ok(one.lines.includes("\nseed 1 breaks a promise:"), one.lines.join("\n"));
+  assert.is(two.code, 1);
+  assert.equal(two.lines.filter(isSame), one.lines.filter(isSame));
+});
+
+test("jobs keep to the time that is given, and one seed runs in any case", async () => {
+  const { code, lines } = await told({ seed: "11", time: "0s", hashes: true, jobs: "2" });
+  assert.is(code, 0);
+  assert.is(lines.length, 1);
+});
+
+const range = { first: 1, count: 1 };
+const task = (name: string): HuntTask => ({ kind: "hunt", name, range });
+
+test("a task that throws ends the work, with its reason", async () => {
+  const tasks = [task("there is no such rule"), task("the last to arrive wins")];
+  const error = await runJobs<HuntTask, Hunted>({ jobs: 2, tasks, onAnswer: () => {} }).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  assert.match(String(error), /there is no mutation 'there is no such rule'/);
+});
+
+test("a job ends when the process that began it is gone", async () => {
+  const job = fork(fileURLToPath(new URL("../sim/job.ts", import.meta.url)));
+  const ended = once(job, "exit");
+  job.send(task("there is no such rule"));
+  const [said] = await once(job, "message");
+  assert.match(said.error, /there is no mutation/);
+  job.disconnect();
+  assert.is((await ended)[0], 0);
+});
+
+test.run();
