@@ -24,6 +24,8 @@ export const partitionsMax = 1024;
 export const partitionsDefault = 256;
 export const segmentsPerPartition = 1024;
 const segmentBits = 10;
+/** A longer key is hashed again sooner than it is compared. */
+const comparedBytesMax = 64;
 
 export interface Place {
   readonly partition: number;
@@ -47,8 +49,8 @@ export class Ring {
   readonly #bits: number;
   readonly #seed: bigint;
   readonly #scratch = new Uint8Array(4 + keyBytesMax + 64);
-  /** Who was asked for last: on its way through a node a request asks several times in a row. */
-  #lastKey: Uint8Array | undefined;
+  /** Who was asked for last, whose key is in the scratch: on its way a request asks several times in a row. */
+  #lastLength = 0;
   #lastNamespace = 0;
   #lastPlace: Place | undefined;
 
@@ -66,17 +68,27 @@ export class Ring {
     return Array.from({ length: this.partitions }, (_, partition) => partition);
   }
 
-  /** The place of a key, whose bytes do not change as long as it is used. */
   place(namespaceNumber: number, key: Uint8Array): Place {
     const last = this.#lastPlace;
-    if (last !== undefined && key === this.#lastKey && namespaceNumber === this.#lastNamespace) {
+    if (last !== undefined && namespaceNumber === this.#lastNamespace && this.#isLast(key)) {
       return last;
     }
     const place = this.#place(namespaceNumber, key);
-    this.#lastKey = key;
+    this.#lastLength = key.length;
     this.#lastNamespace = namespaceNumber;
     this.#lastPlace = place;
     return place;
+  }
+
+  /** By its bytes: whoever asks may have written another key into the same array. */
+  #isLast(key: Uint8Array): boolean {
+    const { length } = key;
+    if (length !== this.#lastLength || length > comparedBytesMax) return false;
+    const scratch = this.#scratch;
+    for (let index = 0; index < length; index += 1) {
+      if (key[index] !== scratch[4 + index]) return false;
+    }
+    return true;
   }
 
   #place(namespaceNumber: number, key: Uint8Array): Place {

@@ -59,6 +59,16 @@ test("Ring: the same cluster, namespace and key give the same place; another of 
   assert.is(segment, Number((hash >> 46n) & 1023n));
 });
 
+test("Ring: an array into which another key was written has the place of that key", () => {
+  const ring = new Ring(clusterId, 256);
+  const key = utf8Bytes("users/1");
+  ring.place(1, key);
+  key[6] = 0x32;
+  const { partition, segment, hash } = ring.place(1, key);
+  const fresh = new Ring(clusterId, 256).place(1, utf8Bytes("users/2"));
+  assert.equal([partition, segment, hash], [fresh.partition, fresh.segment, fresh.hash]);
+});
+
 test("Ring: keys that differ in little are spread evenly over partitions and segments", () => {
   const ring = new Ring(clusterId, 256);
   const total = 100_000;
