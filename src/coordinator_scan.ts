@@ -109,6 +109,22 @@ export class ClusterScan {
     readonly last: Uint8Array | undefined;
     readonly isDamaged: boolean;
   }> {
+    let pages = await this.#heard(partition, namespaceNumber, piece);
+    if (isUneven(pages, piece.reverse)) {
+      // Whoever is asked after a delete was dropped has had it; and a delete that was met stays one.
+      const before = deletesOf(mergePages(pages, piece.reverse));
+      pages = [...(await this.#heard(partition, namespaceNumber, piece)), before];
+    }
+    const { entries, more, last } = mergePages(pages, piece.reverse);
+    return { items: entries.map(shownItem), more, last, isDamaged: false };
+  }
+
+  /** r pages, asked for again under the newer document where that is why some are missing (T2). */
+  async #heard(
+    partition: number,
+    namespaceNumber: number,
+    piece: ScanPiece,
+  ): Promise<readonly ScanPage[]> {
     let asked = await this.#pages(partition, namespaceNumber, piece);
     for (let again = 0; again < asksAgainMax; again += 1) {
       if (asked.pages.length >= asked.needed || asked.document === undefined) break;
@@ -117,15 +133,7 @@ export class ClusterScan {
       asked = await this.#pages(partition, namespaceNumber, piece);
     }
     if (asked.pages.length < asked.needed) throw this.#notMet(partition, asked);
-    let { pages } = asked;
-    if (isUneven(pages, piece.reverse)) {
-      // Whoever is asked after a delete was dropped has had it; and a delete that was met stays one.
-      const again = await this.#pages(partition, namespaceNumber, piece);
-      if (again.pages.length < again.needed) throw this.#notMet(partition, again);
-      pages = [...again.pages, deletesOf(mergePages(pages, piece.reverse))];
-    }
-    const { entries, more, last } = mergePages(pages, piece.reverse);
-    return { items: entries.map(shownItem), more, last, isDamaged: false };
+    return asked.pages;
   }
 
   /** r pages, the nearest replicas' first, and under what document they were asked. */

@@ -54,8 +54,7 @@ export function isUneven(pages: readonly ScanPage[], reverse: boolean): boolean 
   return live.some(({ tableKey }) => keys.some((of) => !of.has(latin1(tableKey))));
 }
 
-/** The deletes among what was merged, as a page. */
-export function deletesOf({ entries }: ScanPage): ScanPage {
-  const deletes = entries.filter(({ tombstone }) => tombstone);
-  return { kind: "page", entries: deletes, more: false, last: undefined };
+/** The deletes among what was merged, as a page that ends where that did: past it nothing was looked at. */
+export function deletesOf(merged: ScanPage): ScanPage {
+  return { ...merged, entries: merged.entries.filter(({ tombstone }) => tombstone) };
 }

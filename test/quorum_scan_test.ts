@@ -134,31 +134,66 @@ test("a list and a count have every key of the cluster once, though no replica h
   await cluster.close();
 });
 
+/** Two replicas that answer with these pages, in turn, and what is learned of them. */
+function twoThatAnswer(
+  answers: readonly (ScanPage | { readonly kind: "refused"; readonly document: unknown })[],
+) {
+  const left = [...answers];
+  const learned: unknown[] = [];
+  const scan = async () => ({ ...left.shift(), from: { counts: true } });
+  const ports = {
+    ...{ nodeId: "n1", partitions: 1, local: { scan }, peers: { scan, isUp: () => true } },
+    ...{ clock: { monotonicMs: () => 0 }, deadlines: { start: () => () => {} } },
+    latencies: { note: () => {}, hedgeMs: () => 1 },
+    replicasOf: () => ({ epoch: 1, replicas: ["n1", "n2"].map((nodeId) => ({ nodeId })) }),
+    learn: async (document: unknown) => {
+      learned.push(document);
+    },
+  } as unknown as ScanPorts;
+  const job = { n: 2, needed: 2, timeoutMs: 1000, requestId: "test" };
+  const piece = { limit: 9, reverse: false, prefix: new Uint8Array(0) } as unknown as ScanPiece;
+  const scanned = async () => {
+    const { items, more, last } = await new ClusterScan(ports, job).scan(0, 1, piece);
+    assert.is(left.length, 0, "all are asked for");
+    return { items: items.map((item) => [item.key[0], item.shown.tombstone]), more, last };
+  };
+  return { scanned, learned };
+}
+
+const wholePage = (...entries: readonly ScanEntry[]): ScanPage => {
+  return { kind: "page", entries, more: false, last: undefined };
+};
+
 test("R2: a key that one page has live, and a later one lacks, is asked for again: its delete may be dropped", async () => {
-  const page = (...entries: readonly ScanEntry[]): ScanPage => {
-    return { kind: "page", entries, more: false, last: undefined };
-  };
-  const shown = async (...rounds: readonly (readonly ScanPage[])[]): Promise<unknown> => {
-    const pages = rounds.flat();
-    const scan = async () => ({ ...(pages.shift() as ScanPage), from: { counts: true } });
-    const ports = {
-      ...{ nodeId: "n1", partitions: 1, local: { scan }, peers: { scan, isUp: () => true } },
-      ...{ clock: { monotonicMs: () => 0 }, deadlines: { start: () => () => {} } },
-      latencies: { note: () => {}, hedgeMs: () => 1 },
-      replicasOf: () => ({ epoch: 1, replicas: ["n1", "n2"].map((nodeId) => ({ nodeId })) }),
-    } as unknown as ScanPorts;
-    const job = { n: 2, needed: 2, timeoutMs: 1000, requestId: "test" };
-    const piece = { limit: 9, reverse: false, prefix: new Uint8Array(0) };
-    const { items } = await new ClusterScan(ports, job).scan(0, 1, piece as unknown as ScanPiece);
-    assert.is(pages.length, 0, "all are asked for");
-    return items.map((item) => [item.key[0], item.shown.tombstone]);
-  };
+  const page = wholePage;
+  const shown = async (...rounds: readonly (readonly ScanPage[])[]): Promise<unknown> =>
+    (await twoThatAnswer(rounds.flat()).scanned()).items;
   assert.equal(await shown([page(entry(1, 2)), page(entry(1, 2))]), [[1, false]]);
   assert.equal(await shown([page(entry(1, 2)), page()], [page(), page()]), []);
   assert.equal(await shown([page(entry(1, 2)), page()], [page(entry(1, 2)), page()]), [[1, false]]);
   // Dropped by one while the other is asked for the second time.
   const first = [page(entry(1, 2), entry(2, 2)), page(entry(1, 3))];
   assert.equal(await shown(first, [page(entry(1, 2)), page()]), [[1, true]]);
+});
+
+test("R2: what was asked for again ends where it did the first time: past that it would be asked for once", async () => {
+  const upTo = (...entries: readonly ScanEntry[]): ScanPage => {
+    return { ...wholePage(...entries), more: true, last: entries.at(-1)?.tableKey };
+  };
+  // The delete of 1 is dropped meanwhile, so that pages of the same length come to 2, whose delete is dropped next.
+  const first = [upTo(entry(1, 2)), upTo(entry(3, 2))];
+  const second = [upTo(entry(2, 2)), upTo(entry(3, 2))];
+  const { items, more, last } = await twoThatAnswer([...first, ...second]).scanned();
+  assert.equal([items, more, last?.[0]], [[], true, 1]);
+});
+
+test("T2: a list that asks for a piece again goes on under a newer document, as the first time", async () => {
+  const uneven = [wholePage(entry(1, 2)), wholePage()];
+  const refused = { kind: "refused", document: "newer" } as const;
+  const pages = [wholePage(entry(1, 2)), wholePage(entry(1, 2))];
+  const { scanned, learned } = twoThatAnswer([...uneven, refused, refused, ...pages]);
+  assert.equal((await scanned()).items, [[1, false]]);
+  assert.equal(learned, ["newer"]);
 });
 
 test("a list that cannot hear r replicas of a partition fails, and one asks whoever is there", async () => {
