@@ -256,7 +256,8 @@ export class Coordinator {
     const { expiresAtMs } = stored;
     if (expiresAtMs !== undefined && expiresAtMs <= this.#nowMs) {
       const { timeoutMs = timeoutMsDefault } = request;
-      const leftMs = Math.max(1, timeoutMs - (clock.monotonicMs() - beganMs));
+      // Whole ones: waits of the same length share a timer.
+      const leftMs = Math.max(1, Math.ceil(timeoutMs - (clock.monotonicMs() - beganMs)));
       await this.#deadlines.within(leftMs, replica.coverExpiry(expiresAtMs), () =>
         timedOut(timeoutMs, undefined),
       );

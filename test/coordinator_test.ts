@@ -335,6 +335,24 @@ test("R3: an expired record is no such key once the clock's ceiling covers its e
   assert.equal(replica.covered, [expiresAtMs]);
 });
 
+test("R3: reads of what is over share a timer, whatever fraction of their time is left", async () => {
+  const replica = new FakeReplica();
+  const clock = new SimClock(replica.nowMs);
+  const coordinator = coordinatorOf(replica, clock);
+  const key = utf8Bytes("k");
+  await coordinator.put({ ...plain, key, value: utf8Bytes("v"), ttlSeconds: 1 });
+  await clock.advance(5000);
+  replica.nowMs += 1000;
+  const monotonicMs = clock.monotonicMs.bind(clock);
+  let asked = 0;
+  clock.monotonicMs = () => {
+    asked += 1;
+    return monotonicMs() + (asked * asked) / 1e6;
+  };
+  for (let read = 0; read < 50; read += 1) await coordinator.get({ ...common, key });
+  assert.ok(clock.timerCount <= 2, `${clock.timerCount} timers`);
+});
+
 test("a put without ttl clears the one before, a delete leaves a tombstone without one", async () => {
   const replica = new FakeReplica();
   const coordinator = coordinatorOf(replica);
