@@ -11,8 +11,9 @@
  * 2. The values answered have at most 16 MiB together, beyond the first; what is past that is an error
  *    of its own, and was not read.
  * 3. The deadline is the batch's: an operation that begins later has less time.
+ * 4. At most `underWayMax` operations are under way at once.
  *
- * Effects: Clock; the coordinator through a port. Source: rule L1; design, "a limit on everything".
+ * Effects: Clock; the coordinator through a port. Source: rules L1, W2.
  *
  * @module
  */
@@ -47,7 +48,10 @@ export interface BatchOptions {
   readonly requests: BatchPort;
 }
 
-/** Runs all operations. @throws `namespace-not-found` */
+/** With more there are no more to a sync, and more in memory; with fewer a batch waits for more syncs. */
+const underWayMax = 128;
+
+/** Runs all operations; the answers are in their order. @throws `namespace-not-found` */
 export async function runBatch(
   { clock, requests }: BatchOptions,
   request: BatchRequest,
@@ -61,9 +65,6 @@ export async function runBatch(
   }
   return Promise.all(results);
 }
-
-/** More: no more to a sync, and more in memory. Fewer: a batch waits for more syncs. */
-const underWayMax = 128;
 
 /** One batch under way. */
 class Run {
@@ -92,7 +93,7 @@ class Run {
     return this.#underWay;
   }
 
-  /** Resolves when one of them is over. */
+  /** Resolves when one of them is over. Asked for by one caller at a time. */
   next(): Promise<void> {
     return new Promise((resolve) => {
       this.#tellNext = resolve;

@@ -19,7 +19,7 @@
  *    an older program goes at both ends: one with the same settings is understood, and understands.
  * 3. A frame that is none ends the channel: nothing after it could be understood.
  *
- * Effects: Clock; the stream asks for frames and gives them. Source: design, "Peer links".
+ * Effects: Clock; the stream asks for frames and gives them. Source: docs/cluster.md, "Links and handshake".
  *
  * @module
  */

@@ -4,13 +4,16 @@
  * Invariants
  * 1. A piece is merged from r replicas that count, or the list fails: none of an acknowledged write's
  *    keys is left out because one replica missed it.
- * 2. A replica that takes longer than it usually does is not waited for where another can answer, and
+ * 2. Where one page has a key live that another lacks, all are asked once more, and a delete that was met
+ *    stays one: it may have been dropped between the moments at which the two were read (R2).
+ * 3. A replica that takes longer than it usually does is not waited for where another can answer, and
  *    is asked last for the rest of the list.
  *
  * What a list leaves out as expired is judged by the clock of the node that makes it, and stays so there
  * alone, where a read of a key has n-m+1 replicas agree (R3): a list of another node may show it until the
  * clock of that one has come so far, at most the guard where clocks are in order. Watermarks are not looked
- * at (R2): below one all that count hold the same, and who knows that it has lost something gives no page.
+ * at (R2): below one all that count hold the same, at any one moment, and who knows that it has lost something
+ * gives no page.
  *
  * Effects: Clock; replicas and peers through ports. Source: rules L1, R2 to R4, T2.
  *

@@ -17,7 +17,8 @@
  * 1. `parseHello` takes what `helloBytes` makes, and refuses everything of another shape.
  * 2. A proof is for this pair of nonces, this direction and these words: it serves nobody else.
  *
- * Effects: none. Source: RFC 2104 (HMAC); rules I1 to I3, T9; design, "Peer links".
+ * Effects: none. Source: RFC 2104 (HMAC); rules I1 to I3, T9;
+ * docs/cluster.md, "Links and handshake".
  *
  * @module
  */

@@ -96,6 +96,7 @@ export async function putKey(context: HttpContext, exchange: Exchange): Promise<
   const meta = parseMeta(exchange);
   const { policy } = context.api.namespace(asked.namespace);
   const body = exchange.readBody(context, valueBound(policy));
+  // Mostly it is at hand, and to wait for it would cost a turn of the microtasks.
   const value = body instanceof Promise ? await body : body;
   const request: PutRequest = {
     ...(parsed === undefined ? noOptions : writeOptions(parsed)),

@@ -1,24 +1,29 @@
 /**
  * InFlight: what is under way, by numbers that ascend.
  *
- *     5, 6 and 8 in a ring of four places:   [8] [5] [6] [ ]      the next number is 11: the place of 9 is taken
+ *     5, 6 and 12 in a ring of eight places:   [ ] [ ] [ ] [ ] [12] [5] [6] [ ]
+ *     the next number is 15, because the places of 13 and 14 are taken
  *
  * A Map does the same, but one that takes and gives back thousands of entries a second makes itself a new table
  * every few hundred of them. A table that was old enough when it was left keeps what was in it alive until
  * the next full collection, however young that is, and all that hangs on it: of what a node threw away
- * under load, most was that. The places here stay, and one that is given back holds nothing.
+ * under load, most was that. The places here stay, and one that is given back holds nothing. How many values
+ * there may be at once is for whoever adds them to say: there is always room for one more.
  *
  * Invariants
- * 1. A number names one value: it is given again after 2^32 - 1 others at the earliest, and never while in use.
+ * 1. A number names one value: it comes again when the 2^32 - 1 others have had their turn, and never while
+ *    in use.
  * 2. At least half of the places are free.
  *
- * Effects: none.
+ * Effects: none. Source: docs/performance.md, for what tables that make themselves anew had cost.
  *
  * @module
  */
 
+/** A power of two, as every later number of places. */
 const placesAtFirst = 64;
 
+/** Values by numbers that it gives them, until each is given back. */
 export class InFlight<Value> {
   #values: (Value | undefined)[] = new Array(placesAtFirst).fill(undefined);
   #numbers = new Uint32Array(placesAtFirst);

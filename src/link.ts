@@ -15,7 +15,7 @@
  *    begins anew when a stream has lasted; one that is cut as soon as it is open is an attempt that failed.
  * 3. A node that leaves is sent nothing more, and its stream ends when it owes no reply.
  *
- * Effects: Clock, Random, Network, Report. Source: design, "Peer links".
+ * Effects: Clock, Random, Network, Report. Source: docs/cluster.md, "Links and handshake".
  *
  * @module
  */
@@ -68,6 +68,7 @@ export interface LinkReply {
 interface Pending {
   resolve(reply: LinkReply): void;
   reject(error: QuorateError): void;
+  /** Ends the wait for its deadline, once that has begun. */
   finish: () => void;
 }
 

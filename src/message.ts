@@ -13,7 +13,8 @@
  * 1. `decodeMessage(encodeMessage(x))` equals x, but for who sent it, which the link knows.
  * 2. Any bytes give a message or undefined; nothing is allocated beyond the length of the input.
  *
- * Effects: none. Source: design, "Requests"; rules T2, I3, R3, R4 for what every reply carries.
+ * Effects: none. Source: docs/cluster.md, "A write" and "A read"; rules T2, I3, R3, R4 for what every reply
+ * carries.
  *
  * @module
  */

@@ -10,7 +10,8 @@
  * 2. A node that leaves in order cuts no request: the others are told, get the replies that they wait
  *    for, and end their streams. Whoever cannot be told is refused, and waited for no longer than that.
  *
- * Effects: Clock, Random, Network, Report. Source: design, "Peer links"; rules I1 to I3.
+ * Effects: Clock, Random, Network, Report. Source: docs/cluster.md, "Links and handshake";
+ * rules I1 to I3.
  *
  * @module
  */

@@ -9,7 +9,7 @@
  * 3. A reply goes out on the stream that its request came on, or not at all.
  * 4. What an earlier start of a node has opened is ended when a later one has come (I2).
  *
- * Effects: Clock, Random, Report. Source: design, "Peer links"; rules I1 to I3.
+ * Effects: Clock, Random, Report. Source: docs/cluster.md, "Links and handshake"; rules I1 to I3.
  *
  * @module
  */

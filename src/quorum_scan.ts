@@ -4,7 +4,8 @@
  *     A: a1 c3 | more         B: a2 b1 c3 d1 | end        -> a2 b1 c3, and more past c
  *
  * Replicas hold different keys until they are repaired, so pieces of the same length end at different
- * keys. The merged piece ends where the first of them does: past that, not all have been heard.
+ * keys. The merged piece ends where the first of them does: past that, not all have been heard. Pages that
+ * are uneven, one with a live key that another lacks, may be of before and after its delete was dropped.
  *
  * Invariants
  * 1. Each key comes once, with the highest version that any page has of it (tombstones as others).

@@ -178,6 +178,7 @@ export class Connection {
 
   /** A request is over: answered, or cut. It counts once. */
   end(response: RpcResponse, nowMs: number): ExchangeCounts {
+    // -1 becomes an index past the end, from which nothing is taken.
     const [exchange] = this.#exchanges.splice(this.#indexOf(response) >>> 0, 1);
     if (exchange === undefined) return { clients: 0, peers: 0 };
     if (this.#exchanges.length === 0) {

@@ -42,6 +42,7 @@ export interface WireEvents {
  * at the answers before is awake.
  */
 export class WireOutbox {
+  /** One for all connections: the replies of all have most lines of their headers in common. */
   readonly writer = new WireWriter();
   readonly #clock: Clock;
   #writes: (() => void)[] = [];
