@@ -1,8 +1,8 @@
 /**
  * Bounds: whether what a node holds stays below what it says it may hold.
  *
- * Links, hints, budgets and the memtable are looked at between events, so that a burst is seen too,
- * and not only what is left of it. A message or a change is taken where there is room, however little:
+ * Links, hints, budgets and the memtable are looked at between events (`simulate`), so that a burst is seen
+ * too, and not only what is left of it. A message or a change is taken where there is room, however little:
  * so one may be beyond the bound, and no more than one.
  *
  * Effects: none. Source: docs/simulator.md, "What is checked".

@@ -13,6 +13,9 @@
  *   L1  a weak read sees what all replicas took before
  *   R3  what lives for a time is not read when that is over, and not called over before
  *
+ * A list is a read of every key of its range, and a count tells how many of them are there. What is answered
+ * is answered by its deadline (`other`: no promise has a letter for it).
+ *
  * Invariants
  * 1. A history that the protocol allows passes: a write without a success may appear at any time
  *    after its beginning, over newer ones, or never, unless its outcome was `none`.
@@ -178,6 +181,7 @@ function checkExpired(history: History): Violation[] {
   return found;
 }
 
+/** No answer is late, as the client that noted it has judged. */
 function checkDeadlines(history: History): Violation[] {
   return history
     .filter(({ isLate }) => isLate === true)

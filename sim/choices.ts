@@ -20,10 +20,10 @@ export const noTroubles = "none";
 const nightlySeedsADay = 100_000;
 const dayMs = 86_400_000;
 
-/** What was asked for, as it was written; `simOptions` has the meanings. */
+/** What was asked for, by the names of `simOptions`, as it was written. */
 export type SimChoices = Readonly<Record<string, string | boolean | undefined>>;
 
-/** Every option, without dashes; those without a form are switches. */
+/** Every option, without dashes; those without a form are switches. `quorate sim --help` has the meanings. */
 export const simOptions: readonly (readonly [name: string, form: string | undefined])[] = [
   ["seeds", "<count>"],
   ["seed", "<number>"],
@@ -121,9 +121,9 @@ export function readOptions(choices: SimChoices): Options {
   const firstDefault = isNightly ? Math.floor(Date.now() / dayMs) * nightlySeedsADay : 1;
   return {
     first: seed === undefined ? firstDefault : wholeOf(seed, "--seed"),
-    count: seeds === undefined ? countDefault(time) : countOf(seeds),
+    count: seeds === undefined ? countDefault(time) : countOf(seeds, "--seeds"),
     timeMs: time === undefined ? Number.POSITIVE_INFINITY : durationOf(time),
-    jobs: jobs === undefined ? jobsDefault : jobsOf(jobs),
+    jobs: jobs === undefined ? jobsDefault : countOf(jobs, "--jobs"),
     only: fault === undefined ? undefined : kindsOf(fault),
     moves,
     focus,
@@ -156,14 +156,9 @@ function wholeOf(text: string, flag: string): number {
   return usage(`${flag} is a whole number, not '${text}'.`);
 }
 
-function countOf(text: string): number {
-  const count = wholeOf(text, "--seeds");
-  return count > 0 ? count : usage("--seeds 0 would run nothing, and so say nothing.");
-}
-
-function jobsOf(text: string): number {
-  const jobs = wholeOf(text, "--jobs");
-  return jobs > 0 ? jobs : usage("--jobs 0 would run nothing, and so say nothing.");
+function countOf(text: string, flag: string): number {
+  const count = wholeOf(text, flag);
+  return count > 0 ? count : usage(`${flag} 0 would run nothing, and so say nothing.`);
 }
 
 function durationOf(text: string): number {

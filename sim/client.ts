@@ -171,8 +171,8 @@ export class Clients {
     if (told.kind !== "nothing") operation.ended = scheduler.tick();
     scheduler.trace(shortText(operation));
     if (told.kind !== "written") return;
-    place.hasAcknowledged();
-    if (this.#namespaceOf(operation.key) === simNamespace) place.hasWritten(operation.key);
+    place.noteAcknowledged();
+    if (this.#namespaceOf(operation.key) === simNamespace) place.noteWritten(operation.key);
   }
 }
 

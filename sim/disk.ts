@@ -40,7 +40,7 @@ import {
   written,
 } from "./disk_content.ts";
 import { type CrashOptions, crashByChance, crashKeeping, crashStates } from "./disk_crash.ts";
-import { type FileCalls, failure, SimFile } from "./disk_file.ts";
+import { type FileCalls, SimFile, systemError } from "./disk_file.ts";
 import { type DiskEvent, DiskModel, folderOf } from "./disk_model.ts";
 
 export interface SimDiskOptions {
@@ -154,7 +154,7 @@ export class SimDisk implements Disk {
       const parts = name.split("/").filter((part) => part !== "");
       for (let count = 1; count <= parts.length; count += 1) {
         const path = parts.slice(0, count).join("/");
-        if (this.#model.names.has(path)) throw failure("EEXIST", "makeFolder", path);
+        if (this.#model.names.has(path)) throw systemError("EEXIST", "makeFolder", path);
         if (!this.#model.folders.has(path)) this.#apply({ kind: "makeFolder", folder: path });
       }
     };
@@ -313,7 +313,7 @@ export class SimDisk implements Disk {
     else steps.fail?.(fault);
     await (this.#options.pause ?? oneTurn)(call);
     this.#requireLife(call.method);
-    if (fault !== undefined) throw failure(fault.code, call.method, call.path);
+    if (fault !== undefined) throw systemError(fault.code, call.method, call.path);
     return steps.end();
   }
 
@@ -331,14 +331,14 @@ export class SimDisk implements Disk {
 
   #open(path: string, mode: "read" | "write" | "create"): DiskFile {
     let inode = this.#model.names.get(path);
-    if (this.#model.folders.has(path)) throw failure("EISDIR", "open", path);
+    if (this.#model.folders.has(path)) throw systemError("EISDIR", "open", path);
     if (mode === "create") {
-      if (inode !== undefined) throw failure("EEXIST", "open", path);
+      if (inode !== undefined) throw systemError("EEXIST", "open", path);
       this.#requireFolder("open", folderOf(path));
       inode = this.#model.nextInode();
       this.#apply({ kind: "create", path, inode });
     }
-    if (inode === undefined) throw failure("ENOENT", "open", path);
+    if (inode === undefined) throw systemError("ENOENT", "open", path);
     return new SimFile(this.#fileCalls(path, inode), mode !== "read");
   }
 
@@ -355,7 +355,7 @@ export class SimDisk implements Disk {
       read: (target, position) => {
         const end = (): number => {
           const count = read(live(), target, position);
-          if (count === "unreadable") throw failure("EIO", "read", path);
+          if (count === "unreadable") throw systemError("EIO", "read", path);
           return count;
         };
         const bytes = target.length;
@@ -369,7 +369,7 @@ export class SimDisk implements Disk {
           write(position, bytes.subarray(0, room));
         };
         const end = (): void => {
-          if (room < bytes.length) throw failure("ENOSPC", "write", path);
+          if (room < bytes.length) throw systemError("ENOSPC", "write", path);
         };
         const fail = ({ writtenBytes = 0 }: CallFault): void => {
           write(position, bytes.subarray(0, writtenBytes));
@@ -392,7 +392,7 @@ export class SimDisk implements Disk {
     const inside = [...this.#model.names.keys(), ...this.#model.folders].filter(
       (path) => path !== "" && folderOf(path) === folder,
     );
-    if (this.#model.names.has(folder)) throw failure("ENOTDIR", "list", folder);
+    if (this.#model.names.has(folder)) throw systemError("ENOTDIR", "list", folder);
     return inside.map((path) => path.slice(folder === "" ? 0 : folder.length + 1)).sort();
   }
 
@@ -430,16 +430,16 @@ export class SimDisk implements Disk {
   }
 
   #requireFile(method: string, path: string): void {
-    if (this.#model.folders.has(path)) throw failure("EISDIR", method, path);
-    if (!this.#model.names.has(path)) throw failure("ENOENT", method, path);
+    if (this.#model.folders.has(path)) throw systemError("EISDIR", method, path);
+    if (!this.#model.names.has(path)) throw systemError("ENOENT", method, path);
   }
 
   #requireFolder(method: string, folder: string): void {
-    if (!this.#model.folders.has(folder)) throw failure("ENOENT", method, folder);
+    if (!this.#model.folders.has(folder)) throw systemError("ENOENT", method, folder);
   }
 
   #requireLife(method: string): void {
-    if (this.#death !== undefined) throw failure("EIO", method, this.#death);
+    if (this.#death !== undefined) throw systemError("EIO", method, this.#death);
   }
 
   #contentOf(path: string): Content {

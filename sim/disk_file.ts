@@ -31,7 +31,7 @@ export class SimFile implements DiskFile {
 
   async write(source: Uint8Array, position: number): Promise<void> {
     this.#requireOpen("write");
-    if (!this.#isWritable) throw failure("EBADF", "write", "the file is open for reading");
+    if (!this.#isWritable) throw systemError("EBADF", "write", "the file is open for reading");
     return this.#calls.write(source, position);
   }
 
@@ -57,11 +57,11 @@ export class SimFile implements DiskFile {
   }
 
   #requireOpen(method: string): void {
-    if (!this.#isOpen) throw failure("EBADF", method, "the file is closed");
+    if (!this.#isOpen) throw systemError("EBADF", method, "the file is closed");
   }
 }
 
 /** An error as the system has it: `ENOENT: open: wal/spare`. */
-export function failure(code: string, method: string, what: string): Error {
+export function systemError(code: string, method: string, what: string): Error {
   return Object.assign(new Error(`${code}: ${method}: ${what}`), { code });
 }

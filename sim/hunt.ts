@@ -16,7 +16,9 @@ import { simulate } from "./simulate.ts";
 export interface Hunted {
   /** How many seeds it took; undefined: none of them noticed. */
   readonly seeds: number | undefined;
+  /** The one that noticed; the first one where none did. */
   readonly seed: number;
+  /** What it broke; `-`: nothing that says anything of the rule. */
   readonly promise: string;
   readonly detail: string;
 }

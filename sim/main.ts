@@ -5,7 +5,7 @@
  *                    [--focus NAME] [--mutation NAME] [--schedule FILE] [--replay] [--hashes]
  *                    [--no-shrink] [--paths] [--nightly]
  *
- * Effects: the command's arguments, stdout, the exit code.
+ * Effects: the command's arguments, stdout, stderr, the exit code; those of `command`.
  *
  * @module
  */

@@ -296,7 +296,7 @@ export class Members {
       await this.#revertIfStuck(moves);
       const isStill = moves.every((move) => move === undefined);
       for (const place of places) {
-        if (place.isReplaced && isStill && this.#isPresent(place)) place.isWhole();
+        if (place.isReplaced && isStill && this.#isPresent(place)) place.becomeWhole();
         if (
           place.node
             ?.readiness()

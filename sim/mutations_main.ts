@@ -3,9 +3,10 @@
  *
  *     npm run sim:mutations -- [--seeds 400] [--seed 1] [--only "superseded counts"] [--details]
  *
- * `--only` takes a part of a rule's name, `--details` tells what was seen. The last line is `N passed, N failed`: a mutation that no seed noticed has failed.
+ * `--only` takes a part of a rule's name, `--details` tells what was seen. Rules run side by side, one for each
+ * processor. The last line is `N passed, N failed`: a mutation that no seed noticed has failed.
  *
- * Effects: the command's arguments, stdout, the exit code.
+ * Effects: the command's arguments, stdout, the exit code, processes.
  *
  * @module
  */

@@ -232,12 +232,12 @@ export class Place {
   }
 
   /** A client has been told that something was written, whatever it was. */
-  hasAcknowledged(): void {
+  noteAcknowledged(): void {
     if (this.#backup !== undefined) this.#backupLacksSinceMs ??= this.#parts.scheduler.nowMs;
   }
 
-  /** A client has been told so. */
-  hasWritten(key: string): void {
+  /** A client has been told that its write of this key is there. */
+  noteWritten(key: string): void {
     const { scheduler } = this.#parts;
     const run = this.#afterWrite;
     if (run === undefined) return;
@@ -352,11 +352,11 @@ export class Place {
   retire(): void {
     this.isWanted = false;
     this.wipe();
-    this.isWhole();
+    this.becomeWhole();
   }
 
-  /** Its disk has all that it should have. */
-  isWhole(): void {
+  /** From now on its disk has all that it should have. */
+  becomeWhole(): void {
     this.isReplaced = false;
     this.hasLost = false;
     this.#parts.scheduler.trace(`${this.name} is whole`);

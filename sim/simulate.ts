@@ -8,7 +8,7 @@
  * key is read from all replicas, and all replicas hold the same.
  *
  * Invariants
- * 1. The same seed, focus, troubles and mutation give the same run, event for event.
+ * 1. The same options give the same run, event for event.
  * 2. A run ends: with its findings, when nothing is left to happen, or after `eventsMax` events.
  *
  * Effects: those of the guard. Source: docs/simulator.md, "A run".

@@ -5,9 +5,10 @@
  *
  * A register that is read and written, and sets that only grow, both at quorum; clocks that jump and stop,
  * partitions, members that come and go, and connections and processes that end: all 16 subsets of these. It is how
- * Garage is tested with Jepsen. The last line is `N passed, N failed`.
+ * Garage is tested with Jepsen. Subsets run side by side, one for each processor. The last line is
+ * `N passed, N failed`.
  *
- * Effects: the command's arguments, stdout, the exit code.
+ * Effects: the command's arguments, stdout, the exit code, processes.
  *
  * @module
  */

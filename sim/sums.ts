@@ -12,10 +12,12 @@ const realNow = performance.now.bind(performance);
 
 /** What all runs came to. */
 export class Sums {
+  /** Seeds that broke no promise. */
+  passed = 0;
+  /** Seeds that broke one, and what else the command counts as a failure. */
+  failed = 0;
   readonly #beganMs = realNow();
   readonly #sometimes = new Map<string, number>();
-  passed = 0;
-  failed = 0;
   #simulatedMs = 0;
   #moves = 0;
   #events = 0;
@@ -29,7 +31,7 @@ export class Sums {
     return this.#sometimes;
   }
 
-  get passedMs(): number {
+  get #tookMs(): number {
     return realNow() - this.#beganMs;
   }
 
@@ -49,18 +51,19 @@ export class Sums {
     for (const kind of outcome.troubles) addTo(this.#troubles, kind, 1);
   }
 
+  /** How far it is, in a line. */
   get line(): string {
-    const seconds = this.passedMs / 1000;
+    const seconds = this.#tookMs / 1000;
     const seeds = this.passed + this.failed;
     const rate = (seeds / seconds).toFixed(1);
     const hours = (this.#simulatedMs / 3_600_000).toFixed(2);
-    const ratio = Math.round(this.#simulatedMs / this.passedMs);
+    const ratio = Math.round(this.#simulatedMs / this.#tookMs);
     return `${seeds} seeds, ${this.failed} failed, ${rate} a second; ${hours} h simulated, ${ratio} times real time`;
   }
 
   /** What is told when all have run. */
   get lines(): readonly string[] {
-    const rate = Math.round(this.#events / this.passedMs);
+    const rate = Math.round(this.#events / this.#tookMs);
     return [
       this.line,
       `${this.#events} events (${rate} a ms), ${this.#operations} requests, ${this.#acknowledged} writes acknowledged, ${this.#moves} changes of members`,

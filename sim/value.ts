@@ -11,11 +11,9 @@
 /** Of all values. */
 export const valueType = "text/plain";
 
-const mark = "|";
-
-/** @param bytesMin how long it is at least */
+/** What the write of that name gives a key, at least `bytesMin` bytes long. */
 export function valueText(name: string, bytesMin: number): string {
-  return `${name}${mark}`.padEnd(bytesMin, ".");
+  return `${name}|`.padEnd(bytesMin, ".");
 }
 
 /** The name of the write; all of it where that, or its type, is not as it was written. */
