@@ -36,7 +36,8 @@ export interface SubsetTask {
   readonly range: SeedRange;
 }
 
-function perform(task: SeedTask | HuntTask | SubsetTask): Promise<unknown> {
+/** Async, so that options which cannot be read are told like all that a task throws. */
+async function perform(task: SeedTask | HuntTask | SubsetTask): Promise<unknown> {
   switch (task.kind) {
     case "seed":
       return runSeed(task.seed, readOptions(task.choices));

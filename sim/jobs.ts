@@ -42,7 +42,7 @@ const jobModule = new URL(
 /**
  * Runs the tasks, and tells their answers in their order.
  *
- * @throws Error with the stack of what a task threw; Error where a job ended before its task
+ * @throws Error with the stack of what a task threw; Error with the task where a job ended before it
  */
 export async function runJobs<Task extends object, Answer>({
   jobs,
@@ -108,7 +108,9 @@ function ask<Answer>(job: ChildProcess, task: object): Promise<Answer> {
     };
     const onEnd = (code: number | null, signal: string | null): void => {
       settle();
-      reject(new Error(`A job ended (${signal ?? `exit code ${code}`}) before its task was done.`));
+      const how = signal ?? `exit code ${code}`;
+      const what = JSON.stringify(task);
+      reject(new Error(`A job ended (${how}) before its task was done: ${what}. Run that alone.`));
     };
     const settle = (): void =>
       void job.off("message", onSaid).off("error", onError).off("exit", onEnd);

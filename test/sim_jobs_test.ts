@@ -8,7 +8,7 @@ import * as assert from "uvu/assert";
 import type { SimChoices } from "../sim/choices.ts";
 import { runSim } from "../sim/command.ts";
 import type { Hunted } from "../sim/hunt.ts";
-import type { HuntTask } from "../sim/job.ts";
+import type { HuntTask, SeedTask } from "../sim/job.ts";
 import { runJobs } from "../sim/jobs.ts";
 
 const test = suite("sim_jobs");
@@ -58,6 +58,19 @@ test("a task that throws ends the work, with its reason", async () => {
     (reason: unknown) => reason,
   );
   assert.match(String(error), /there is no mutation 'there is no such rule'/);
+});
+
+test("options that a job cannot read are told, as what a task throws", async () => {
+  const schedule = "there is no such file";
+  const tasks: readonly SeedTask[] = [{ kind: "seed", seed: 1, choices: { schedule } }];
+  const error = await runJobs({ jobs: 1, tasks, onAnswer: assert.unreachable }).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  assert.match(
+    String(error),
+    /--schedule takes a file with a schedule, and 'there is no such file'/,
+  );
 });
 
 test("a job ends when the process that began it is gone", async () => {
