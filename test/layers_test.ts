@@ -186,8 +186,8 @@ const forbiddenNames: readonly RegExp[] = [
 ];
 
 /**
- * The simulator's own doors: the command lines, and the one to the real event loop, which is shut for
- * everything else while a world runs.
+ * The simulator's own doors: the command lines with what reads the date, counts the time and begins processes
+ * for them, and the one to the real event loop, which is shut for everything else while a world runs.
  */
 const simDoors = [
   "sim/guard.ts",

@@ -12,11 +12,15 @@ import { mutations } from "../sim/mutations.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-const citing = ["src", "sim", "test", "chaos", "docs"].flatMap((folder) =>
-  readdirSync(join(root, folder))
-    .filter((name) => /\.(?:ts|md)$/.test(name) && name !== "rules_test.ts")
-    .map((name) => `${folder}/${name}`),
-);
+const folders = ["src", "sim", "test", "chaos", "docs", "bench", "conformance"];
+const citing = [
+  ...["README.md", "mod.ts"],
+  ...folders.flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .filter((name) => /\.(?:ts|mjs|md)$/.test(name) && name !== "rules_test.ts")
+      .map((name) => `${folder}/${name}`),
+  ),
+];
 
 function read(path: string): string {
   return readFileSync(join(root, path), "utf8");
@@ -84,6 +88,7 @@ test("rules: each tells what breaks without it, where it is, and what notices th
 test("rules: the modules and tests that are named are there", () => {
   for (const [name, section] of rules) {
     const where = /- \*\*Where\*\*: (.*?) - \*\*/.exec(section)?.[1] ?? "";
+    assert.match(where, /`|^nowhere/, `${name}: where it is`);
     for (const [, module = ""] of where.matchAll(/`([^`]+)`/g)) {
       const isThere = ["src", "sim"].some((one) => existsSync(join(root, one, `${module}.ts`)));
       assert.ok(isThere, `${name}: the module ${module}`);

@@ -1,12 +1,15 @@
 /**
- * Sim paths: the list of rare paths is that of the sources, and a long run fails where one is not met.
+ * Sim paths: the list of rare paths is that of the sources, and a long run fails where one is not met; and what
+ * the simulator's command refuses to run.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { simOptions } from "../sim/choices.ts";
 import { runSim, SimUsage } from "../sim/command.ts";
 import { pathLines, rarePaths, unmetPaths } from "../sim/rare_paths.ts";
 import { simulate } from "../sim/simulate.ts";
+import { commands } from "../src/cli_commands.ts";
 
 const test = suite("sim paths");
 
@@ -51,6 +54,15 @@ test("a nightly run fails for the paths that it did not meet, by name", async ()
     lines.join("\n"),
   );
   assert.is(lines.at(-1), `1 passed, ${unmet.length} failed`);
+});
+
+test("both commands of the simulator have the same options, with the same forms", () => {
+  const row = commands.find(({ name }) => name === "sim");
+  const shown = row?.options.map(({ name, kind }) => [name, kind?.placeholder]);
+  assert.equal(
+    shown,
+    simOptions.map(([name, form]) => [name, form]),
+  );
 });
 
 /** Why a run is refused; fails where it is not. */
