@@ -25,9 +25,10 @@ import { seeValue, wrk } from "./wrk.ts";
 const script = fileURLToPath(new URL("./bare_server.mjs", import.meta.url));
 const logScript = fileURLToPath(new URL("./bare_log.mjs", import.meta.url));
 
-export type BareKind = keyof typeof names;
-
+/** What its rows are called. */
 const names = { socket: "bare socket", http2: "bare node:http2", log: "bare log" } as const;
+
+type BareKind = keyof typeof names;
 
 export interface BareStart {
   readonly runtime: Runtime;
@@ -77,7 +78,7 @@ export class Bare extends Servers<Server> implements Peer {
   }
 }
 
-/** Those of each process. */
+/** The arguments of each process. */
 async function argumentsOf({ kind, count, folder }: BareStart): Promise<readonly string[][]> {
   if (kind !== "log") return Array.from({ length: count }, () => [script, kind]);
   // Where the others reach each.

@@ -119,7 +119,7 @@ createServer({ noDelay: true }, (socket) => {
   });
 }).listen(Number(ownPort), "127.0.0.1");
 
-/** Where the first request of a connection ends its head, and how long its body is; undefined: not all of the head is there. */
+/** Where the body of a connection's first request begins, and how long both are; undefined: not all of the head is there. */
 function shapeOf(bytes) {
   const text = bytes.toString("latin1");
   const end = text.indexOf("\r\n\r\n");

@@ -3,7 +3,8 @@
  *
  * Every cluster holds the same keys, each on all of its nodes, and is asked at all of its nodes: by
  * default a write needs two of the three disks, a read the newest version. etcd is there as Debian
- * delivers it and as its newest module has it. One cluster of the main runtime has lost a node.
+ * delivers it and as its newest module has it. One cluster of the main runtime has lost a node. Three bare
+ * servers of each kind (`bare`) say what of a figure the runtime and the disks take.
  *
  * Effects: processes, files of the folder.
  *

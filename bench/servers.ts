@@ -28,6 +28,7 @@ export interface Call {
   readonly keyOf: (index: number) => string;
 }
 
+/** The processes of one peer. */
 export abstract class Servers<One extends Server> {
   /** Those that serve. */
   protected servers: readonly One[];
@@ -48,7 +49,7 @@ export abstract class Servers<One extends Server> {
     return { ...sample, cpuUs: (this.#cpuUs - beforeUs) / sample.requests };
   }
 
-  /** Calls all servers over gRPC; `requests` are those of the sample, and those that told how many fill the time. */
+  /** Calls all servers over gRPC; `requests` has those of the sample, and those that told how many fill the time. */
   protected async call(
     load: Load,
     { path, file, message, keyOf }: Call,

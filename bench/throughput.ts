@@ -1,5 +1,6 @@
 /**
- * Throughput: synced PUTs and GETs a second, of Quorate and of what it is compared with.
+ * Throughput: synced PUTs and GETs a second, of Quorate and of what it is compared with, servers that do as
+ * little as one can among them (`bare`, `hono`).
  *
  * Effects: processes, files of the folder.
  *
