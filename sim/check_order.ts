@@ -5,6 +5,8 @@
  * the bounds: the least that whoever begins later has to see. Strict operations have one, and what all
  * replicas took is the bound of every read (L1).
  *
+ * A list is a read of each key of its range, but no bound: nothing is written back for what it shows (R1).
+ *
  * A write that asked for `memory` is a bound as well, until a process dies: it may have been one that
  * had it in memory alone. Whoever read it meanwhile made it durable first (W2), and what was read stays.
  *

@@ -133,9 +133,9 @@ export class Coordinator {
   readonly #reads: ClusterReads | undefined;
   /** The namespaces of the present topology by their names, in which every request looks. */
   #named: {
-    readonly of: readonly Namespace[] | undefined;
+    readonly namespaces: readonly Namespace[] | undefined;
     readonly byName: ReadonlyMap<string, Namespace>;
-  } = { of: undefined, byName: new Map() };
+  } = { namespaces: undefined, byName: new Map() };
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
@@ -150,8 +150,8 @@ export class Coordinator {
   /** @throws `namespace-not-found` */
   namespace(name: string): Namespace {
     const { namespaces } = this.#options.topology();
-    if (this.#named.of !== namespaces) {
-      this.#named = { of: namespaces, byName: new Map(namespaces.map((one) => [one.name, one])) };
+    if (this.#named.namespaces !== namespaces) {
+      this.#named = { namespaces, byName: new Map(namespaces.map((one) => [one.name, one])) };
     }
     const found = this.#named.byName.get(name);
     if (found !== undefined) return found;

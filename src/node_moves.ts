@@ -104,6 +104,7 @@ export class NodeMoves {
   readonly #parts: NodeMovesParts;
   readonly #patient: RepairPeer;
   readonly #pace: RepairPace;
+  /** When this node joined each set that was asked for, under one topology; undefined: it did not. */
   #joins: {
     readonly topology: Topology | undefined;
     readonly byPair: Map<number, number | undefined>;

@@ -29,8 +29,9 @@ export class TopologyView implements ReplicaTopology {
   readonly #replicas = new Map<number, readonly Member[]>();
   readonly #otherSets = new Map<number, readonly Member[] | undefined>();
   readonly #others = new Map<number, readonly string[]>();
-  readonly #isRead = new Map<number, boolean>();
-  readonly #isWritten = new Map<number, boolean>();
+  /** By partition and n: whether this node is a replica of it for reads, and for writes. */
+  readonly #isReader = new Map<number, boolean>();
+  readonly #isWriter = new Map<number, boolean>();
 
   constructor(topology: Topology, ring: Ring, ownNodeId: string) {
     this.topology = topology;
@@ -55,7 +56,7 @@ export class TopologyView implements ReplicaTopology {
    * is left of a set that is lost is compared with by those who copy it, in both directions.
    */
   isReplica(partition: number, n: number, use: "read" | "write"): boolean {
-    const known = use === "read" ? this.#isRead : this.#isWritten;
+    const known = use === "read" ? this.#isReader : this.#isWriter;
     const at = pairNumber(partition, n);
     let isOne = known.get(at);
     if (isOne === undefined) {

@@ -178,9 +178,9 @@ export class WriteQuorum {
   /** The replicas that have not answered the last version in a way that it may be forgotten (H1). */
   get hints(): readonly number[] {
     const { said } = this.#round;
-    if (said.every(isForgotten)) return [];
+    if (said.every(mayForget)) return [];
     if (this.#last.kind === "failed" && this.outcome === "none") return [];
-    return said.flatMap((one, replica) => (isForgotten(one) ? [] : [replica]));
+    return said.flatMap((one, replica) => (mayForget(one) ? [] : [replica]));
   }
 
   get #round(): Round {
@@ -288,8 +288,8 @@ function firstNumbers(count: number): readonly number[] {
   return numbers[count];
 }
 
-/** H1: it has the version, or something newer, durably. */
-function isForgotten(said: Said): boolean {
+/** H1: it has the version, or something newer, durably, and so needs no hint. */
+function mayForget(said: Said): boolean {
   return said === "took" || said === "passed" || said === "covered";
 }
 

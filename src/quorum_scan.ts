@@ -52,7 +52,7 @@ export function isUneven(pages: readonly ScanPage[], reverse: boolean): boolean 
   const { entries } = mergePages(pages, reverse);
   const live = entries.filter(({ tombstone }) => !tombstone);
   const keys = pages.map((page) => new Set(page.entries.map(({ tableKey }) => latin1(tableKey))));
-  return live.some(({ tableKey }) => keys.some((of) => !of.has(latin1(tableKey))));
+  return live.some(({ tableKey }) => keys.some((held) => !held.has(latin1(tableKey))));
 }
 
 /** The deletes among what was merged, as a page that ends where that did: past it nothing was looked at. */
