@@ -49,7 +49,7 @@ type Moment =
   | { readonly tick: number; readonly kind: "begin" | "end"; readonly operation: Operation }
   | { readonly tick: number; readonly kind: "death" };
 
-/** Stamps run ahead of the wall clocks by the ceiling of a start at most: half the guard. */
+/** Stamps run ahead of the wall clocks by the guard at most (V1); so much more is only slack of the check. */
 export const clockSlackMs = 1000;
 
 /** P2, P3, P4, L1 and R3 of one key. */

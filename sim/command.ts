@@ -55,7 +55,7 @@ export async function runSim(choices: SimChoices, print: Print): Promise<number>
   if (options.tellsPaths) for (const line of pathLines(sums.met)) print(line);
   const unmet = options.needsPaths ? unmetPaths(sums.met) : [];
   for (const path of unmet) print(`FAIL: no seed met '${path}'`);
-  sums.failed += unmet.length;
+  sums.fail(unmet.length);
   print(`${sums.passed} passed, ${sums.failed} failed`);
   return sums.failed === 0 ? 0 : 1;
 }

@@ -8,6 +8,7 @@
 
 import { Chance } from "./chance.ts";
 import { drawKnobs, type Knobs } from "./knobs.ts";
+import type { Mutation } from "./mutation.ts";
 import { mutations } from "./mutations.ts";
 import type { SeedRange } from "./seed_range.ts";
 import { simulate } from "./simulate.ts";
@@ -23,10 +24,16 @@ export interface Hunted {
   readonly detail: string;
 }
 
+/** @throws Error where there is none */
+export function mutationOf(name: string): Mutation {
+  const meant = mutations.find((each) => each.name === name);
+  if (meant === undefined) throw new Error(`hunt: there is no mutation '${name}'.`);
+  return meant;
+}
+
 /** Runs seeds until one notices the mutation of that name. */
 export async function hunt(name: string, { first, count }: SeedRange): Promise<Hunted> {
-  const mutation = mutations.find((each) => each.name === name);
-  if (mutation === undefined) throw new Error(`hunt: there is no mutation '${name}'.`);
+  const mutation = mutationOf(name);
   for (let tried = 1; tried <= count; tried += 1) {
     const seed = first + tried - 1;
     if (mutation.suits?.(knobsOf(seed)) === false) continue;

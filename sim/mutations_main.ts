@@ -12,7 +12,7 @@
  */
 
 import { parseArgs } from "node:util";
-import type { Hunted } from "./hunt.ts";
+import { type Hunted, mutationOf } from "./hunt.ts";
 import type { HuntTask } from "./job.ts";
 import { jobsDefault, runJobs } from "./jobs.ts";
 import type { Mutation } from "./mutation.ts";
@@ -47,8 +47,8 @@ async function main(): Promise<number> {
   await runJobs<HuntTask, Hunted>({
     jobs: jobsDefault,
     tasks: meant.map(({ name }) => ({ kind: "hunt", name, range })),
-    onAnswer: (answer) => {
-      const mutation = meant[hunted.length] as Mutation;
+    onAnswer: (answer, { name }) => {
+      const mutation = mutationOf(name);
       hunted.push(answer);
       const took = answer.seeds === undefined ? "not found" : `${answer.seeds} seeds`;
       console.log(

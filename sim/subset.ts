@@ -33,7 +33,11 @@ export async function runSubset(
   names: readonly string[],
   { count, first }: SeedRange,
 ): Promise<readonly Broken[]> {
-  const only = names.flatMap((name) => kinds[name] ?? []);
+  const only = names.flatMap((name) => {
+    const meant = kinds[name];
+    if (meant === undefined) throw new Error(`subset: there is no trouble '${name}'.`);
+    return meant;
+  });
   const moves = names.includes("reconfiguration") ? "many" : "none";
   const broken: Broken[] = [];
   for (let seed = first; seed < first + count; seed += 1) {

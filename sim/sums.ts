@@ -35,6 +35,11 @@ export class Sums {
     return realNow() - this.#beganMs;
   }
 
+  /** Counts failures that are no seed's. */
+  fail(count: number): void {
+    this.failed += count;
+  }
+
   add(outcome: Outcome): void {
     if (outcome.isPassed) this.passed += 1;
     else this.failed += 1;
