@@ -33,14 +33,7 @@ import {
   type RepairInfo,
   repairInfo,
 } from "./client_cluster.ts";
-import {
-  type Fetch,
-  type FetchAnswer,
-  type Fields,
-  isObject,
-  send,
-  textIn,
-} from "./client_fetch.ts";
+import { type Fetch, type FetchAnswer, type Fields, send, textIn } from "./client_fetch.ts";
 import { movesInfo, planInfo } from "./client_moves.ts";
 import {
   type ClientOptions,
@@ -63,14 +56,17 @@ import {
   type ClientRecord,
   type ListEntry,
   listEntry,
+  malformed,
   type NamespaceInfo,
   type NodeInfo,
   namespaceBody,
   namespaceOf,
   nodeInfo,
+  objectsIn,
   type RingInfo,
   recordOf,
   ringInfo,
+  told,
   valueHeaders,
   type WriteResult,
   writeResult,
@@ -86,7 +82,7 @@ import {
   type Target,
 } from "./client_target.ts";
 import { QuorateError } from "./errors.ts";
-import { bytesOf, checkOptions } from "./option_kinds.ts";
+import { bytesOf, checkOptions, copyOptions } from "./option_kinds.ts";
 
 export type {
   ClusterInfo,
@@ -173,7 +169,7 @@ export class QuorateClient {
   /** @throws `invalid-request` */
   constructor(options: ClientOptions = {}) {
     checkOptions(tables.client, options);
-    this.#options = options;
+    this.#options = copyOptions(tables.client, options);
     this.#base = (options.url ?? urlDefault).replace(/\/+$/, "");
     this.#fetch = options.fetch ?? ((url, init) => fetch(url, init));
   }
@@ -181,7 +177,8 @@ export class QuorateClient {
   /** The record of a key; undefined when there is none. */
   async get(key: Key, choices: ReadChoices = {}): Promise<ClientRecord | undefined> {
     checkOptions(tables.get, choices);
-    const asked = bytesOf("key", key);
+    // The record has it as well, and the caller may use the array again.
+    const asked = new Uint8Array(bytesOf("key", key));
     try {
       const answer = await this.#ask("GET", keyTarget(asked), choices);
       return recordOf(asked, answer.headers, await answer.bytes());
@@ -202,7 +199,7 @@ export class QuorateClient {
     const sent = { writes: true, headers, query, body };
     const answer = await this.#ask("PUT", keyTarget(bytesOf("key", key)), choices, sent);
     await answer.bytes();
-    return writeResult(answer.headers);
+    return told(() => writeResult(answer.headers));
   }
 
   /** Deletes a key, whether it is there or not. */
@@ -211,7 +208,7 @@ export class QuorateClient {
     const target = keyTarget(bytesOf("key", key));
     const answer = await this.#ask("DELETE", target, choices, { writes: true });
     await answer.bytes();
-    return writeResult(answer.headers);
+    return told(() => writeResult(answer.headers));
   }
 
   /** One page of keys in bytewise order. */
@@ -221,15 +218,18 @@ export class QuorateClient {
       query: listQuery(choices),
     });
     const body = await answer.json();
-    const items = Array.isArray(body.items) ? body.items.filter(isObject) : [];
-    return { entries: items.map(listEntry), next: textIn(body, "next") };
+    return { entries: objectsIn(body, "items").map(listEntry), next: textIn(body, "next") };
   }
 
   /**
    * All keys in bytewise order, asked for page by page. It is not a snapshot: a key that is there
    * throughout comes exactly once.
    */
-  async *list(choices: ListChoices = {}): AsyncGenerator<ListEntry, void, void> {
+  list(choices: ListChoices = {}): AsyncGenerator<ListEntry, void, void> {
+    return this.#list(copyOptions(tables.list, choices));
+  }
+
+  async *#list(choices: ListChoices): AsyncGenerator<ListEntry, void, void> {
     checkOptions(tables.list, choices);
     let cursor = choices.cursor;
     do {
@@ -243,7 +243,11 @@ export class QuorateClient {
    * The same as one NDJSON stream, which is faster for many keys. Throws when the stream ends
    * without its end line: then it is incomplete.
    */
-  async *stream(choices: ListChoices = {}): AsyncGenerator<ListEntry, void, void> {
+  stream(choices: ListChoices = {}): AsyncGenerator<ListEntry, void, void> {
+    return this.#stream(copyOptions(tables.list, choices));
+  }
+
+  async *#stream(choices: ListChoices): AsyncGenerator<ListEntry, void, void> {
     checkOptions(tables.list, choices);
     const sent = { query: listQuery(choices), headers: { Accept: "application/x-ndjson" } };
     const answer = await this.#ask("GET", { route: "keys" }, choices, sent);
@@ -251,7 +255,11 @@ export class QuorateClient {
   }
 
   /** Every record whole, with value and metadata, in bytewise order. */
-  async *export(choices: ListChoices = {}): AsyncGenerator<ClientRecord, void, void> {
+  export(choices: ListChoices = {}): AsyncGenerator<ClientRecord, void, void> {
+    return this.#export(copyOptions(tables.list, choices));
+  }
+
+  async *#export(choices: ListChoices): AsyncGenerator<ClientRecord, void, void> {
     checkOptions(tables.list, choices);
     const pages = { pageSize: listLimitMax, ...choices, values: false };
     let group: Uint8Array[] = [];
@@ -274,7 +282,9 @@ export class QuorateClient {
     checkOptions(tables.count, choices);
     const query = rangeQuery("prefix", choices.prefix);
     const body = await (await this.#ask("GET", { route: "count" }, choices, { query })).json();
-    return { keys: Number(body.keys), bytes: Number(body.bytes), exact: body.exact === true };
+    const { keys, bytes, exact } = body;
+    if (typeof keys !== "number" || typeof bytes !== "number") malformed("a count without numbers");
+    return { keys, bytes, exact: exact === true };
   }
 
   /**
@@ -287,19 +297,22 @@ export class QuorateClient {
   ): Promise<readonly BatchResult[]> {
     checkOptions(tables.batch, choices);
     checkOperations(operations);
+    // By the time of the answer the caller may have emptied the array for the next batch.
+    const asked = operations.map(({ kind }) => kind);
     const sent = {
       writes: operations.some((operation) => operation.kind !== "get"),
       headers: { "Content-Type": "application/json" },
       body: batchBody(operations),
     };
     const answer = await this.#ask("POST", { route: "batch" }, choices, sent);
-    return batchResults(operations, await answer.json());
+    const body = await answer.json();
+    const results = () => batchResults(asked, body);
+    return sent.writes ? told(results) : results();
   }
 
   async namespaces(choices: RequestChoices = {}): Promise<readonly NamespaceInfo[]> {
     const body = await (await this.#call("GET", "/v1/namespaces", choices)).json();
-    const all = Array.isArray(body.namespaces) ? body.namespaces : [];
-    return all.filter(isObject).map(namespaceOf);
+    return objectsIn(body, "namespaces").map(namespaceOf);
   }
 
   /** Makes a namespace, or changes its policy; what is left out keeps its value. */
@@ -316,8 +329,8 @@ export class QuorateClient {
       headers: { "Content-Type": "application/json" },
       body: namespaceBody(policy),
     };
-    const answer = await this.#call("PUT", namespacePath(name), choices, sent);
-    return namespaceOf(await answer.json());
+    const body = await (await this.#call("PUT", namespacePath(name), choices, sent)).json();
+    return told(() => namespaceOf(body));
   }
 
   /** Deletes a namespace and every key in it, whether it is there or not. */
@@ -327,7 +340,10 @@ export class QuorateClient {
       openHint: namespaceOpenHint,
       timeoutMsDefault: topologyTimeoutMsDefault,
     };
-    await (await this.#call("DELETE", namespacePath(name), choices, sent)).bytes();
+    const answer = await this.#call("DELETE", namespacePath(name), choices, sent);
+    await answer.bytes();
+    // It says nothing else, and any server might say that.
+    if (!answer.headers.has("quorate-request-id")) told(() => malformed("no Quorate-Request-Id"));
   }
 
   /** What the node says about itself. */
@@ -355,12 +371,14 @@ export class QuorateClient {
 
   /** Begins what a plan of this node says. */
   async applyPlan(id: string, choices: RequestChoices = {}): Promise<MovesAnswer> {
-    return movesInfo(await this.#post("/v1/cluster/apply", { id }, choices));
+    const body = await this.#post("/v1/cluster/apply", { id }, choices);
+    return told(() => movesInfo(body));
   }
 
   /** Takes back what is under way. */
   async revertMove(choices: RequestChoices = {}): Promise<MovesAnswer> {
-    return movesInfo(await this.#post("/v1/cluster/revert", {}, choices));
+    const body = await this.#post("/v1/cluster/revert", {}, choices);
+    return told(() => movesInfo(body));
   }
 
   /** What moves, how far it is, and who waits to join. */
@@ -401,7 +419,9 @@ export class QuorateClient {
   ): Promise<{ readonly node: string; readonly pairs: number }> {
     const answer = await this.#call("POST", "/v1/repair", choices, { query: { ...what } });
     const body = await answer.json();
-    return { node: textIn(body, "node") ?? "", pairs: Number(body["pairs"]) };
+    const { pairs } = body;
+    if (typeof pairs !== "number") malformed("no number of pairs");
+    return { node: textIn(body, "node") ?? "", pairs };
   }
 
   /** Where a key lives, and what each of its replicas holds now. */

@@ -172,7 +172,8 @@ export function recordOf(key: Uint8Array, headers: Headers, value: Uint8Array): 
 }
 
 export function writeResult(headers: Headers): WriteResult {
-  const [acks, replicas] = (headers.get("quorate-acks") ?? "").split("/");
+  const acknowledged = /^(\d+)\/(\d+)$/.exec(headers.get("quorate-acks") ?? "");
+  const [, acks, replicas] = acknowledged ?? malformed("a write that nobody acknowledged");
   return {
     version: versionIn(headers),
     acks: Number(acks),
@@ -206,13 +207,14 @@ export function batchBody(operations: readonly BatchOperation[]): string {
   return JSON.stringify({ ops });
 }
 
+/** The results of operations of these kinds, in order. */
 export function batchResults(
-  operations: readonly BatchOperation[],
+  asked: readonly BatchOperation["kind"][],
   body: Fields,
 ): readonly BatchResult[] {
   const results = Array.isArray(body.results) ? body.results : [];
-  if (results.length !== operations.length) malformed("a batch with too few results");
-  return operations.map(({ kind }, index) => {
+  if (results.length !== asked.length) malformed("a batch with too few results");
+  return asked.map((kind, index) => {
     const result: unknown = results[index];
     return isObject(result) ? batchResult(kind, result) : malformed("a result that is no object");
   });
@@ -387,9 +389,25 @@ export function msOf(time: unknown): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
+/** The objects of a list that has to be there. */
+export function objectsIn(fields: Fields, name: string): readonly Fields[] {
+  const list = fields[name];
+  return Array.isArray(list) && list.every(isObject) ? list : malformed(`no ${name}`);
+}
+
 /** The texts of a list; none where there is no list. */
 export function textsIn(raw: unknown): readonly string[] {
   return Array.isArray(raw) ? raw.filter((text) => typeof text === "string") : [];
+}
+
+/** What a write was told. @throws with outcome `unknown` where the answer lacks what it must have (P7) */
+export function told<Result>(read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    const { slug, detail, facts } = QuorateError.from(error);
+    throw new QuorateError(slug, detail, { ...facts, outcome: "unknown" });
+  }
 }
 
 /** Throws: the answer lacks what it must have. */

@@ -61,6 +61,22 @@ export function checkOptions(table: OptionTable, given: unknown): void {
   }
 }
 
+/**
+ * What an object of options says now, inherited options too: for whoever reads them later, when the
+ * caller may have changed the object, or bytes in it, for another call. What is refused stays so.
+ */
+export function copyOptions<Given>({ kinds }: OptionTable, given: Given): Given {
+  if (!isPlain(given)) return given;
+  const copy: Record<string, unknown> = { ...given };
+  for (const name in kinds) {
+    const value = given[name];
+    if (value === undefined) continue;
+    if (isBytes(value)) copy[name] = new Uint8Array(value);
+    else copy[name] = Array.isArray(value) ? [...value] : value;
+  }
+  return copy as Given;
+}
+
 /** An object whose properties are what it says. A Map, or Headers, holds what no property shows. */
 function isPlain(given: unknown): given is Readonly<Record<string, unknown>> {
   return Object.prototype.toString.call(given) === "[object Object]";

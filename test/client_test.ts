@@ -6,7 +6,7 @@ import * as net from "node:net";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { toHex, utf8Bytes } from "../src/bytes.ts";
-import { type ListEntry, QuorateClient } from "../src/client.ts";
+import { type BatchOperation, type ListEntry, QuorateClient } from "../src/client.ts";
 import { QuorateError, type Slug } from "../src/errors.ts";
 import { Edge } from "./http_harness.ts";
 
@@ -616,6 +616,107 @@ test("a client is refused with options that it does not have, or a URL that is n
     assert.match((await failureOf(make, "invalid-request")).detail, said);
   }
   new QuorateClient({ url: "https://a.example:8080/base/", headers: { a: "b" }, r: undefined });
+});
+
+test("what a call is given is taken at once: it may be used again while the call is under way", () =>
+  withEdge(async (client, edge) => {
+    const key = utf8Bytes("k1");
+    const value = utf8Bytes("v1");
+    const written = client.put(key, value);
+    key[1] = value[1] = 0x32;
+    await written;
+    key[1] = 0x31;
+    const record = await client.get(key);
+    key[1] = 0x32;
+    assert.is(record?.text(), "v1");
+    assert.is(toHex(record?.key ?? key), toHex(utf8Bytes("k1")));
+
+    const operations: BatchOperation[] = [
+      { kind: "put", key: "k3", value: "v3" },
+      { kind: "get", key: "k1" },
+    ];
+    const answered = client.batch(operations);
+    operations.length = 0;
+    assert.equal(
+      (await answered).map(({ kind }) => kind),
+      ["put", "get"],
+    );
+
+    const prefix = utf8Bytes("k1");
+    for (const name of ["list", "stream", "export"] as const) {
+      const choices = { prefix, pageSize: 1 };
+      const source = client[name](choices);
+      choices.prefix = utf8Bytes("k3");
+      prefix[1] = 0x33;
+      const found = await all<{ readonly key: Uint8Array }>(source);
+      prefix[1] = 0x31;
+      assert.equal(
+        found.map((one) => toHex(one.key)),
+        [toHex(utf8Bytes("k1"))],
+        name,
+      );
+    }
+
+    const options = { url: `http://${edge.authority}`, consistency: "all" as "all" | "one" };
+    const strict = new QuorateClient(options);
+    options.consistency = "one";
+    await strict.put("k4", "v4");
+    assert.is(edge.api.requests.at(-1)?.consistency, "all");
+  }));
+
+test("an option that an object inherits is one for every call", () =>
+  withEdge(async (client) => {
+    for (const key of ["a/1", "a/2", "b/1"]) await client.put(key, "v");
+    class Choices {
+      get prefix(): string {
+        return "a/";
+      }
+      get pageSize(): number {
+        return 1;
+      }
+    }
+    for (const name of ["list", "stream", "export"] as const) {
+      assert.is((await all<unknown>(client[name](new Choices()))).length, 2, name);
+    }
+  }));
+
+test("an answer that lacks what it must have is no success: a write may or may not have taken place", () => {
+  const answers: readonly (readonly [status: number, body: string])[] = [
+    [200, "<html>Welcome</html>"],
+    [200, "{}"],
+    [204, ""],
+  ];
+  let next: (typeof answers)[number] = [200, ""];
+  return withServer(
+    (_request, response) => {
+      const [status, body] = next;
+      response.writeHead(status).end(body);
+    },
+    async (client) => {
+      for (next of answers) {
+        for (const write of [
+          () => client.put("k", "v"),
+          () => client.delete("k"),
+          () => client.batch([{ kind: "put", key: "k", value: "v" }]),
+          () => client.putNamespace("n"),
+          () => client.deleteNamespace("n"),
+          () => client.applyPlan("p"),
+          () => client.revertMove(),
+        ]) {
+          assert.is((await failureOf(write, "unreachable")).outcome, "unknown", String(write));
+        }
+        for (const read of [
+          () => client.listPage(),
+          () => client.count(),
+          () => client.namespaces(),
+          () => client.runRepair(),
+          () => client.batch([{ kind: "get", key: "k" }]),
+        ]) {
+          assert.is((await failureOf(read, "unreachable")).outcome, undefined, String(read));
+        }
+      }
+    },
+  );
 });
 
 test.run();

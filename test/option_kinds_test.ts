@@ -107,4 +107,26 @@ test("bytesOf() takes bytes as they are and text as UTF-8, and refuses the rest 
   }
 });
 
+test("copyOptions() keeps what an object says now, its own and what it inherits", () => {
+  const bounds: kinds.OptionTable = {
+    call: "list()",
+    kinds: { prefix: kinds.textOrBytes, peers: kinds.checkedLater, limit: kinds.whole(1, 9) },
+  };
+  class Nine {
+    get limit(): number {
+      return 9;
+    }
+  }
+  const given = Object.assign(new Nine(), { prefix: Buffer.from("a"), peers: ["a"] });
+  const copy: Record<string, unknown> = { ...kinds.copyOptions(bounds, given) };
+  given.prefix[0] = 0x62;
+  given.peers.push("b");
+  assert.equal(copy, { prefix: new Uint8Array([0x61]), peers: ["a"], limit: 9 });
+  const refused = { bogus: 1, limit: 0 };
+  assert.equal(kinds.copyOptions(bounds, refused), refused, "what is refused stays so");
+  const map = new Map();
+  assert.is(kinds.copyOptions<unknown>(bounds, map), map);
+  assert.is(kinds.copyOptions<unknown>(bounds, null), null);
+});
+
 test.run();
