@@ -157,7 +157,9 @@ export async function open(options: OpenOptions): Promise<Database> {
   kinds.checkOptions(openOptions, options);
   if (options.dataDir === undefined) throw withoutFolder();
   try {
-    return await openChecked(options);
+    const given = kinds.copyOptions(openOptions, options);
+    // What it is relative to may change while it is opened, too.
+    return await openChecked({ ...given, dataDir: resolve(given.dataDir) });
   } catch (error) {
     if (error instanceof AssertionError) throw error;
     throw QuorateError.from(error, { hint: "The cause of this error has the system's own words." });

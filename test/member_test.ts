@@ -4,7 +4,7 @@
  * Three of them in one process do what three processes do; only the processor is shared.
  */
 
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { createServer } from "node:net";
 import * as path from "node:path";
 import { suite } from "uvu";
@@ -192,6 +192,23 @@ test("one that comes back with another secret is told that this is why it does n
     } finally {
       for (const database of opened) await database.close();
     }
+  }));
+
+test("a member is what it was told when it was opened, inherited options included", () =>
+  withFolder(async (folder) => {
+    const port = await freePort();
+    const options = Object.assign(Object.create({ bootstrapExpect: 1 }), {
+      dataDir: path.join(folder, "a"),
+      peers: [`127.0.0.1:${port}`],
+      startTimeoutMs: 5000,
+      ...{ port, clusterSecret },
+    });
+    const opening = open(options);
+    options.dataDir = path.join(folder, "b");
+    options.peers.push("127.0.0.1:1");
+    const database = await opening;
+    await database.close();
+    assert.equal(readdirSync(folder), ["a"]);
   }));
 
 test.run();

@@ -67,4 +67,25 @@ test("open() says of a folder that this process has open that it is this process
     await (await open({ dataDir: folder })).close();
   }));
 
+test("open() takes what it is told at once: the object and the folder of the process may change while it opens", () =>
+  withFolder(async (folder) => {
+    const before = process.cwd();
+    const elsewhere = join(folder, "elsewhere");
+    fs.mkdirSync(elsewhere);
+    process.chdir(folder);
+    const options = { dataDir: "data" };
+    const opening = open(options);
+    options.dataDir = "other";
+    process.chdir(elsewhere);
+    try {
+      const database = await opening;
+      await database.put("k", "v");
+      await database.close();
+      assert.equal(fs.readdirSync(elsewhere), []);
+      assert.ok(fs.existsSync(join(folder, "data", "table.lmdb")));
+    } finally {
+      process.chdir(before);
+    }
+  }));
+
 test.run();
