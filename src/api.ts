@@ -9,7 +9,8 @@
  * Invariants
  * 1. Keys are 1 to 1,024 bytes and names of namespaces are valid when a request is made of them:
  *    the edges parse, the node asserts.
- * 2. An answer's bytes belong to the receiver; nothing changes them afterwards.
+ * 2. An answer's bytes may be the store's own: neither the node nor whoever asked changes them.
+ * 3. What a request holds does not change until it is answered, and may then be used again.
  *
  * Effects: none (types only).
  *

@@ -316,7 +316,9 @@ export class Coordinator {
     policy,
     record,
   }: OneWrite): Promise<WriteAnswer> {
-    const { requestId, timeoutMs = timeoutMsDefault, key } = request;
+    const { requestId, timeoutMs = timeoutMsDefault } = request;
+    // The others may have yet to take it when whoever asked has the answer, and the array for another key.
+    const key = new Uint8Array(request.key);
     const level = levelOf("w", request, policy, this.#replicaCount(policy));
     const durability = request.durability ?? policy.durability;
     const job = { namespaceNumber, key, n: policy.n, level, durability, timeoutMs, requestId };

@@ -39,7 +39,7 @@ import { InFlight } from "./in_flight.ts";
 import { type Level, neededOf } from "./level.ts";
 import { type WriteDecision, WriteQuorum, type WriteQuorumOptions } from "./quorum.ts";
 import type { Lost, WriteReply, WriteRequest } from "./quorum_message.ts";
-import { encodeRecord, recordBytes, type StoredRecord } from "./record.ts";
+import { decodeRecord, encodeRecord, recordBytes, type StoredRecord } from "./record.ts";
 import type { Version } from "./version.ts";
 
 export interface WriteJob {
@@ -129,6 +129,8 @@ class OneWrite {
   #place: KeyPlace;
   #quorum: WriteQuorum;
   #record: StoredRecord | undefined;
+  /** The same as bytes of its own. */
+  #encoded: Uint8Array | undefined;
   #notes: ReplicaNote[] = [];
   #versions = 0;
   #asksAgain = 0;
@@ -231,6 +233,7 @@ class OneWrite {
     const { namespaceNumber, key, n, durability, requestId } = this.#job;
     const bytes = new Uint8Array(recordBytes(record));
     encodeRecord(record, { namespaceNumber, key }, bytes, 0);
+    this.#encoded = bytes;
     const { epoch } = this.#place;
     const replicas = this.#writers;
     const request: WriteRequest = {
@@ -450,9 +453,10 @@ class OneWrite {
   /** H1: hints for every replica that has not durably answered the last version. */
   #end(): void {
     const { hints } = this.#quorum;
-    const record = this.#record;
-    if (hints.length === 0 || record === undefined) this.#onForgotten(this);
-    else void this.#keepHints(record, hints).then(() => this.#onForgotten(this));
+    const bytes = this.#encoded;
+    if (hints.length === 0 || bytes === undefined) this.#onForgotten(this);
+    // Not the value that was given: its client has an answer, and may have used the array again.
+    else void this.#keepHints(decodeRecord(bytes), hints).then(() => this.#onForgotten(this));
   }
 
   async #keepHints(record: StoredRecord, hinted: readonly number[]): Promise<void> {

@@ -27,6 +27,8 @@ function recordAt(stampMs: number, value: string, more: Partial<StoredRecord> = 
   };
 }
 
+const toText = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
+
 /** Lets everything that waits for no timer happen. */
 async function turns(count = 200): Promise<void> {
   for (let turn = 0; turn < count; turn += 1) await undefined;
@@ -805,6 +807,45 @@ test("R4: a list that fails because nobody's data count says so, and does not ad
   assert.is(facts.replicas?.[0]?.reason, lacks);
   assert.match(hint, "'quorate repair --url …'");
   assert.not.match(hint, "consistency=one");
+  await cluster.close();
+});
+
+test("H1: an array that is used again once its write is answered does not change the hint of it", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  const key = utf8Bytes("k1");
+  const value = utf8Bytes("v1");
+  cluster.link("n1", "n3", "silent");
+  await node.put("", "", { key, value });
+  key[1] = value[1] = 0x32;
+  await cluster.advance(10_000);
+  assert.equal(
+    node.hints.map((hint) => [toText(hint.key), toText(hint.record.value)]),
+    [["k1", "v1"]],
+  );
+  await cluster.close();
+});
+
+test("P1: an array that is used again while its write waits for room on one replica stays one write", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  const key = utf8Bytes("k1");
+  // Two others are enough while the own store has yet to take it.
+  let takeOn = (): void => {};
+  const asked = new Promise<void>((resolve) => {
+    takeOn = resolve;
+  });
+  const write = node.replica.write.bind(node.replica);
+  node.replica.write = async (...given) => {
+    await asked;
+    return write(...given);
+  };
+  await node.put("", "v1", { key });
+  key[1] = 0x32;
+  takeOn();
+  await turns();
+  assert.is(await node.held("k1"), "v1");
+  assert.is(await node.held("k2"), undefined);
   await cluster.close();
 });
 
