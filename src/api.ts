@@ -75,6 +75,8 @@ export const metaNamePattern: RegExp = /^[a-z0-9!#$%&'*+.^_`|~-]+$/;
 /** A text of user metadata: printable ASCII, without spaces at its ends, which a header would lose. */
 export const metaTextPattern: RegExp = /^(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/;
 export const contentTypeBytesMax = 256;
+/** Printable ASCII, without spaces at its ends, which a header would lose. */
+export const contentTypePattern: RegExp = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
 export const valueBytesMaxLimit = 32 * 1024 * 1024;
 export const ttlSecondsMax = 315_360_000;
 export const timeoutMsDefault = 5000;

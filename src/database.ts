@@ -18,6 +18,7 @@ import {
   type Consistency,
   contentTypeBytesMax,
   contentTypeDefault,
+  contentTypePattern,
   type Durability,
   defaultNamespace,
   keyBytesMax,
@@ -137,12 +138,11 @@ const deleteKinds: kinds.KindsOf<DeleteChoices> = {
   durability: kinds.durability,
 };
 
-const contentTypePattern = /^[\x20-\x7e]+$/;
 const putKinds: kinds.KindsOf<PutChoices> = {
   ...deleteKinds,
   ttlSeconds: kinds.whole(1, ttlSecondsMax),
   contentType: {
-    what: `1 to ${contentTypeBytesMax} printable ASCII characters`,
+    what: `1 to ${contentTypeBytesMax} printable ASCII characters without spaces at its ends`,
     fits: (value) =>
       typeof value === "string" &&
       value.length <= contentTypeBytesMax &&
@@ -183,7 +183,10 @@ export class Database {
     this.#close = close;
   }
 
-  /** The node itself: everything that the edges of a server may ask. */
+  /**
+   * The node itself: everything that the edges of a server may ask. Nothing is copied here: bytes that it
+   * answers may be the store's own, and whoever changes them has damaged a record.
+   */
   get api(): Api {
     return this.#node;
   }

@@ -192,15 +192,13 @@ function parseTtl(ttlSeconds: number | undefined): number | undefined {
   throw notAllowed("ttl_seconds", ttlSeconds, `1 to ${api.ttlSecondsMax}`);
 }
 
-const printableAscii = /^[\x20-\x7e]*$/;
-
 function parseContentType(contentType: string): string {
   if (contentType === "") return api.contentTypeDefault;
-  if (printableAscii.test(contentType) && contentType.length <= api.contentTypeBytesMax) {
+  if (api.contentTypePattern.test(contentType) && contentType.length <= api.contentTypeBytesMax) {
     return contentType;
   }
   throw new QuorateError("invalid-request", "The content type is too long or not ASCII.", {
-    hint: `It may have ${api.contentTypeBytesMax} printable ASCII characters.`,
+    hint: `It may have ${api.contentTypeBytesMax} printable ASCII characters, without spaces around.`,
   });
 }
 

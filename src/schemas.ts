@@ -18,6 +18,7 @@ import { z } from "@hono/zod-openapi";
 import {
   batchOperationsMax,
   contentTypeBytesMax,
+  contentTypePattern,
   listLimitMax,
   type Meta,
   metaNamePattern,
@@ -44,8 +45,8 @@ export const optionHeaders: Readonly<Record<string, string>> = {
 const timeoutPattern = /^(\d{1,5})(ms|s)$/;
 const countPattern = /^[1-9]\d{0,8}$/;
 const base64urlPattern = /^[A-Za-z0-9_-]*$/;
-const contentTypePattern = /^[\x20-\x7e]{1,256}$/;
 const cursorCharactersMax = 8192;
+const contentTypeRule = `1 to ${contentTypeBytesMax} printable ASCII characters without spaces at its ends`;
 
 const oneOf = (values: readonly string[]) => ({ error: `allowed are ${values.join(", ")}` });
 
@@ -240,7 +241,8 @@ const bodyValue = {
   value64: z.string().optional().openapi({ description: "The value, base64url without padding." }),
   contentType: z
     .string()
-    .regex(contentTypePattern, { error: `1 to ${contentTypeBytesMax} printable ASCII characters` })
+    .max(contentTypeBytesMax, { error: contentTypeRule })
+    .regex(contentTypePattern, { error: contentTypeRule })
     .optional(),
   meta: meta.optional(),
   ttl: z.int().min(1).max(ttlSecondsMax).optional(),

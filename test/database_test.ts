@@ -167,6 +167,8 @@ test("Database: choices that cannot be are refused, rather than taken for someth
     [{ contentType: "" }, "invalid-request"],
     [{ contentType: "a".repeat(257) }, "invalid-request"],
     [{ contentType: "text/plain\n" }, "invalid-request"],
+    [{ contentType: " " }, "invalid-request"],
+    [{ contentType: "text/plain " }, "invalid-request"],
     [{ contentType: "täxt" }, "invalid-request"],
     [{ contentType: 5 }, "invalid-request"],
     [{ durability: "disk" }, "invalid-request"],

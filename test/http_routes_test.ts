@@ -235,6 +235,18 @@ withEdge(
   },
 );
 
+withEdge("a content type in JSON that a header would change is refused", async (edge) => {
+  for (const wrong of [" text/plain", "text/plain ", " ", "", "a\\n"]) {
+    const put = `{"key":"a","value":"1","contentType":"${wrong}"}`;
+    assert.is(slugIn(await post(edge, "/put", put)), "invalid-request", `'${wrong}'`);
+    const batch = await post(edge, "/v1/batch/default", `{"ops":[{"put":${put}}]}`);
+    assert.is(slugIn(batch), "invalid-request", `'${wrong}'`);
+  }
+  assert.is((await edge.ask("/v1/kv/default/a")).status, 404);
+  await post(edge, "/put", '{"key":"a","value":"1","contentType":"a b"}');
+  assert.is((await edge.ask("/v1/kv/default/a")).headers["content-type"], "a b");
+});
+
 withEdge("a batch whose envelope is not valid is refused as a whole", async (edge) => {
   const wrong: unknown[] = [
     "",

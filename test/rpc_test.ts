@@ -377,6 +377,11 @@ const invalid: readonly (readonly [
   ],
   ["a limit of 1,001", (kv) => kv.list({ limit: 1001 }), "invalid-request"],
   [
+    "a content type that a header would change",
+    (kv) => kv.put({ key: utf8Bytes("k"), contentType: " text/plain" }),
+    "invalid-request",
+  ],
+  [
     "a content type with a line break",
     (kv) => kv.put({ key: utf8Bytes("k"), contentType: "a\r\nb: c" }),
     "invalid-request",
