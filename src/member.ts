@@ -22,6 +22,7 @@ import { admissionLimitsOf, clientUrlOf, namesOf, peerSettingsOf } from "./confi
 import type { Config } from "./config_shape.ts";
 import { QuorateError } from "./errors.ts";
 import { type NodeOptions, openNode, type QuorateNode } from "./node.ts";
+import { shown } from "./option_kinds.ts";
 import { realNetwork } from "./rpc_network.ts";
 import { type Server, startServer } from "./server.ts";
 
@@ -125,8 +126,10 @@ function configOf(choices: MemberChoices): Config {
   if (peers.length === 0 || port === undefined || port === 0) {
     throw invalid("A member of a cluster names its peers, and a port on which they reach it.");
   }
-  if (startTimeoutMs !== undefined && !(startTimeoutMs > 0)) {
-    throw invalid(`startTimeoutMs is ${startTimeoutMs}; it is above 0.`);
+  // A text would be joined to the time of day, and be over at once.
+  const isTime = typeof startTimeoutMs === "number" && startTimeoutMs > 0;
+  if (startTimeoutMs !== undefined && !isTime) {
+    throw invalid(`startTimeoutMs is ${shown(startTimeoutMs)}; it has to be a number above 0.`);
   }
   const values = Object.fromEntries(
     Object.entries(given).filter(([, value]) => value !== undefined),

@@ -165,6 +165,7 @@ test("what a member is told is checked before anything is made", () =>
       [{ peers, port, clusterSecret, host: "0.0.0.0" }, /no TLS and no login/],
       [{ peers, port, clusterSecret, bootstrapExpect: 3 }, /--bootstrap-expect 3/],
       [{ peers, port, clusterSecret, startTimeoutMs: 0 }, /startTimeoutMs is 0/],
+      [{ peers, port, clusterSecret, startTimeoutMs: "5000" as never }, /startTimeoutMs is '5000'/],
     ];
     for (const [options, expected] of cases) {
       const error = await rejectsSlug("invalid-config", open({ dataDir, ...options }));
