@@ -501,7 +501,7 @@ export class QuorateClient {
     return send(this.#fetch, {
       method,
       url: `${this.#base}${path}${queryText(sent.query)}`,
-      headers: { ...this.#options.headers, ...sent.headers },
+      headers: joinHeaders(this.#options.headers, sent.headers),
       ...(sent.body === undefined ? {} : { body: sent.body }),
       timeoutMs:
         choices.timeoutMs ?? this.#options.timeoutMs ?? sent.timeoutMsDefault ?? timeoutMsDefault,
@@ -510,6 +510,16 @@ export class QuorateClient {
       signal: choices.signal ?? this.#options.signal,
     });
   }
+}
+
+/** The client's headers and a call's, of which the call's count: fetch would join two of one name into one text. */
+function joinHeaders(
+  own: Readonly<Record<string, string>> = {},
+  sent: Readonly<Record<string, string>> = {},
+): Readonly<Record<string, string>> {
+  const names = new Set(Object.keys(sent).map((name) => name.toLowerCase()));
+  const others = Object.entries(own).filter(([name]) => !names.has(name.toLowerCase()));
+  return { ...Object.fromEntries(others), ...sent };
 }
 
 interface Sent {

@@ -680,6 +680,18 @@ test("an option that an object inherits is one for every call", () =>
     }
   }));
 
+test("a header that a call needs stands above the client's own, in whatever case that is written", () =>
+  withEdge(async (_, edge) => {
+    const url = `http://${edge.authority}`;
+    for (const name of ["content-type", "Content-Type"]) {
+      const client = new QuorateClient({ url, headers: { [name]: "x/y", "quorate-meta-a": "b" } });
+      await client.put("k", "v");
+      const record = await client.get("k");
+      assert.is(record?.contentType, "text/plain; charset=utf-8", name);
+      assert.equal(record?.meta, { a: "b" });
+    }
+  }));
+
 test("an answer that lacks what it must have is no success: a write may or may not have taken place", () => {
   const answers: readonly (readonly [status: number, body: string])[] = [
     [200, "<html>Welcome</html>"],
