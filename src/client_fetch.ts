@@ -124,6 +124,7 @@ class Deadline {
     if (error instanceof QuorateError) return error;
     const { signal, timeoutMs, url, writes, openHint = openHintDefault } = this.#request;
     if (signal?.aborted === true) return signal.reason;
+    if (!canBeSent(this.#request)) return notSent(error, this.#request);
     if (!this.#isOver) return connectionError(error, this.#request);
     return new QuorateError(
       "timeout",
@@ -276,6 +277,24 @@ function notOurs(response: Response, request: FetchRequest): never {
       hint: "Check that the URL is that of a Quorate node.",
     },
   );
+}
+
+/** Whether it is a request at all for the runtime: its URL and headers come from the application. */
+function canBeSent({ method, url, headers }: FetchRequest): boolean {
+  try {
+    new Request(url, { method, headers });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function notSent(error: unknown, { writes }: FetchRequest): QuorateError {
+  return new QuorateError("invalid-request", `The request cannot be sent: ${reasonOf(error)}.`, {
+    ...(writes ? { outcome: "none" as Outcome } : {}),
+    hint: "Correct the url or the headers of the client.",
+    cause: error,
+  });
 }
 
 function connectionError(

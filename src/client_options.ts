@@ -86,7 +86,11 @@ const requestKinds: kinds.KindsOf<RequestChoices> = {
   consistency: kinds.consistency,
   signal: {
     what: "an AbortSignal",
-    fits: (value) => typeof value === "object" && value !== null && "aborted" in value,
+    fits: (value) =>
+      typeof value === "object" &&
+      value !== null &&
+      "aborted" in value &&
+      "addEventListener" in value,
   },
 };
 

@@ -557,6 +557,7 @@ test("an option that a call does not have, or a value of another type, is refuse
       ["put", ["x", "x", { ttlSeconds: "5" }], /ttlSeconds of put\(\) is '5'/],
       ["put", ["x", "x", { meta: { a: 5 } }], /meta of put\(\) is an object; .* of strings/],
       ["put", ["x", "x", { signal: 5 }], /signal of put\(\) is 5; it has to be an AbortSignal/],
+      ["put", ["x", "x", { signal: { aborted: false } }], /signal of put\(\) is an object/],
       ["put", ["x", "x", null], /options of put\(\) are null/],
       ["get", ["x", { w: 2 }], /no option 'w' for get\(\)/],
       ["delete", ["x", { durability: "disk" }], /durability of delete\(\) is 'disk'/],
@@ -691,6 +692,19 @@ test("a header that a call needs stands above the client's own, in whatever case
       assert.equal(record?.meta, { a: "b" });
     }
   }));
+
+test("a request that the runtime cannot send was surely not sent", async () => {
+  for (const headers of [{ "a b": "c" }, { a: "b\nc" }, { a: "\u20ac" }] as Record<
+    string,
+    string
+  >[]) {
+    const client = new QuorateClient({ headers });
+    const write = await failureOf(() => client.put("k", "v"), "invalid-request");
+    assert.is(write.outcome, "none");
+    assert.match(write.hint ?? "", /headers of the client/);
+    assert.is((await failureOf(() => client.get("k"), "invalid-request")).outcome, undefined);
+  }
+});
 
 test("an answer that lacks what it must have is no success: a write may or may not have taken place", () => {
   const answers: readonly (readonly [status: number, body: string])[] = [
