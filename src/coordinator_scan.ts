@@ -9,10 +9,10 @@
  * 3. A replica that takes longer than it usually does is not waited for where another can answer, and
  *    is asked last for the rest of the list.
  *
- * What a list leaves out as expired is judged by the clock of the node that makes it, and stays so there
- * alone, where a read of a key has n-m+1 replicas agree (R3): a list of another node may show it until the
- * clock of that one has come so far, at most the guard where clocks are in order. Watermarks are not looked
- * at (R2): below one all that count hold the same, at any one moment, and who knows that it has lost something
+ * What a list leaves out as expired is judged by the latest clock among the own one and those of the replies, so
+ * that it shows nothing which a strict read has called over. It stays so on this node alone, where such a read has
+ * n-m+1 replicas agree (R3): a list of another node may show it until the clocks of those that it asks have come
+ * so far, at most the guard where clocks are in order. Watermarks are not looked at (R2): below one all that count hold the same, at any one moment, and who knows that it has lost something
  * gives no page.
  *
  * Effects: Clock; replicas and peers through ports. Source: rules L1, R2 to R4, T2.
@@ -33,6 +33,7 @@ import {
 } from "./coordinator_ports.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { QuorateError } from "./errors.ts";
+import { type Hlc, hlcWallMs } from "./hlc.ts";
 import { neededOf } from "./level.ts";
 import type { Lost, ScanEntry, ScanReply, ScanRequest } from "./quorum_message.ts";
 import { deletesOf, isUneven, mergePages, type ScanPage } from "./quorum_scan.ts";
@@ -62,6 +63,8 @@ export interface ScanPorts {
     isUp(nodeId: string): boolean;
   };
   readonly learn: (document: unknown) => Promise<void>;
+  /** From now on this node judges no expiry by an earlier time (R3). */
+  readonly observeMs: (judgedMs: number) => void;
 }
 
 /** A message to a peer that goes alone costs several times what one among others does. */
@@ -136,7 +139,20 @@ export class ClusterScan {
       asked = await this.#pages(partition, namespaceNumber, piece);
     }
     if (asked.pages.length < asked.needed) throw this.#notMet(partition, asked);
+    this.#observe(asked);
     return asked.pages;
+  }
+
+  /** R3: what is over by the clock of one that answered is over by this node's: a read may have said so. */
+  #observe({ pages, clockHlc }: Asked): void {
+    const clockMs = hlcWallMs(clockHlc);
+    let overMs = 0;
+    for (const { entries } of pages) {
+      for (const { tombstone, expiresAtMs = 0 } of entries) {
+        if (!tombstone && expiresAtMs <= clockMs) overMs = Math.max(overMs, expiresAtMs);
+      }
+    }
+    if (overMs > 0) this.#ports.observeMs(overMs);
   }
 
   /** r pages, the nearest replicas' first, and under what document they were asked. */
@@ -158,7 +174,8 @@ export class ClusterScan {
     const notes = replicas
       .filter(({ nodeId }) => read.lacking.has(nodeId))
       .map(({ name }) => ({ node: name, status: "page", ignored: lacksData }));
-    return { pages: read.pages, needed, document: read.document, notes };
+    const { pages, document, clockHlc } = read;
+    return { pages, needed, document, notes, clockHlc };
   }
 
   #nearestFirst(replicas: readonly ReplicaNode[]): string[] {
@@ -208,6 +225,8 @@ interface Asked {
   readonly document: unknown;
   /** Those whose answer did not count. */
   readonly notes: readonly ReplicaNote[];
+  /** The latest clock of those whose pages these are. */
+  readonly clockHlc: Hlc;
 }
 
 interface PieceParts {
@@ -225,6 +244,8 @@ class OnePiece {
   readonly pages: ScanPage[] = [];
   /** A newer one, from whoever has refused this one's epoch. */
   document: unknown;
+  /** The latest of those whose pages these are. */
+  clockHlc = 0n as Hlc;
   /** Those that have answered without data. */
   readonly lacking = new Set<string>();
   readonly #parts: PieceParts;
@@ -269,8 +290,10 @@ class OnePiece {
     if (this.#isOver) return;
     this.#unanswered.delete(nodeId);
     if (reply.kind === "refused" && reply.document !== undefined) this.document = reply.document;
-    if (reply.kind === "page" && reply.from.counts) this.pages.push(reply);
-    else if (reply.kind === "page") this.lacking.add(nodeId);
+    if (reply.kind === "page" && reply.from.counts) {
+      this.pages.push(reply);
+      if (reply.from.clockHlc > this.clockHlc) this.clockHlc = reply.from.clockHlc;
+    } else if (reply.kind === "page") this.lacking.add(nodeId);
     const missing = this.#parts.needed - this.pages.length;
     const unanswered = this.#unanswered.size;
     if (missing === 0 || unanswered + this.#waiting.length < missing) {

@@ -267,6 +267,7 @@ export class NodeReplicas {
         isUp: (nodeId) => this.#parts.cluster.isUp(nodeId),
       },
       learn: (document) => this.#learn(document),
+      observeMs: (judgedMs) => store.mint.observeMs(judgedMs),
     };
   }
 

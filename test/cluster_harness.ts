@@ -197,6 +197,7 @@ export class ClusterNode {
       learn: async (document: unknown) => {
         this.learn(document as { readonly epoch: number; readonly replicas: readonly string[] });
       },
+      observeMs: (judgedMs: number) => store.mint.observeMs(judgedMs),
     };
     this.listing = new Listing({
       clock: wall,

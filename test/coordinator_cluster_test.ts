@@ -849,4 +849,18 @@ test("P1: an array that is used again while its write waits for room on one repl
   await cluster.close();
 });
 
+test("R3: a list shows nothing that a strict read through the same node has called over", async () => {
+  // It holds no replica, and its clock is behind theirs.
+  const cluster = await Cluster.open(4, [300, 300, 300, 0]);
+  const node = cluster.node("n4");
+  const over = recordAt(startMs, "over", { expiresAtMs: startMs + 200 });
+  for (const each of cluster.nodes) await each.plant("k", over);
+  const after = recordAt(startMs, "lives", { expiresAtMs: startMs + 450 });
+  for (const each of cluster.nodes) await each.plant("l", after);
+  assert.is(await node.value("k"), undefined);
+  assert.equal(await node.keys(), ["l"]);
+  assert.equal(await node.keys({ consistency: "all" }), ["l"]);
+  await cluster.close();
+});
+
 test.run();
