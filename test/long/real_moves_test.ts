@@ -4,9 +4,9 @@
  */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import type { MovesAnswer } from "../src/api.ts";
-import { quorate, withFolder } from "./cli_harness.ts";
-import { pause, RealCluster, Writers } from "./real_cluster_harness.ts";
+import type { MovesAnswer } from "../../src/api.ts";
+import { quorate, withFolder } from "../cli_harness.ts";
+import { pause, RealCluster, Writers } from "../real_cluster_harness.ts";
 
 const test = suite("real moves");
 
