@@ -115,13 +115,14 @@ export class ClusterScan {
     readonly last: Uint8Array | undefined;
     readonly isDamaged: boolean;
   }> {
-    let pages = await this.#heard(partition, namespaceNumber, piece);
-    if (isUneven(pages, piece.reverse)) {
+    const pages = await this.#heard(partition, namespaceNumber, piece);
+    let merged = mergePages(pages, piece.reverse);
+    if (isUneven(pages, merged)) {
       // Whoever is asked after a delete was dropped has had it; and a delete that was met stays one.
-      const before = deletesOf(mergePages(pages, piece.reverse));
-      pages = [...(await this.#heard(partition, namespaceNumber, piece)), before];
+      const again = await this.#heard(partition, namespaceNumber, piece);
+      merged = mergePages([...again, deletesOf(merged)], piece.reverse);
     }
-    const { entries, more, last } = mergePages(pages, piece.reverse);
+    const { entries, more, last } = merged;
     return { items: entries.map(shownItem), more, last, isDamaged: false };
   }
 

@@ -44,12 +44,11 @@ export function mergePages(pages: readonly ScanPage[], reverse: boolean): ScanPa
 }
 
 /**
- * Whether a page has a key live that another lacks: it may have been deleted, and the delete dropped below a
- * watermark, between the moments at which the two were read (R2).
+ * Whether one of the pages that were merged has a key live that another lacks: it may have been deleted, and the
+ * delete dropped below a watermark, between the moments at which the two were read (R2).
  */
-export function isUneven(pages: readonly ScanPage[], reverse: boolean): boolean {
+export function isUneven(pages: readonly ScanPage[], { entries }: ScanPage): boolean {
   if (pages.length < 2) return false;
-  const { entries } = mergePages(pages, reverse);
   const live = entries.filter(({ tombstone }) => !tombstone);
   const keys = pages.map((page) => new Set(page.entries.map(({ tableKey }) => latin1(tableKey))));
   return live.some(({ tableKey }) => keys.some((held) => !held.has(latin1(tableKey))));
