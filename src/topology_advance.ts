@@ -85,13 +85,15 @@ function affectedSets(
   return phase === 4 ? [sets.new] : [sets.old, sets.new];
 }
 
-/** A set of replicas that is written to has to be there. */
+/** A set of replicas that is written to has to be there, and so has who will be a member, and perhaps a voter. */
 function notUp(topology: Topology, newsOf: NewsOf): string | undefined {
   const { move } = topology;
   const open = topology.members.filter(({ nodeId }) => {
     const { isUp, epoch } = newsOf(nodeId);
     const isThere = isUp && epoch >= (move?.since ?? 0);
-    return !isThere && move?.rows.some((row) => joins(topology, row, nodeId));
+    if (isThere) return false;
+    const isComing = move?.joining.includes(nodeId);
+    return isComing || move?.rows.some((row) => joins(topology, row, nodeId));
   });
   if (open.length === 0) return undefined;
   const away = open.filter(({ nodeId }) => !newsOf(nodeId).isUp);

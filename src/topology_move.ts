@@ -6,7 +6,7 @@
  *                   `----`-> as it was before
  *
  * In phase 0 nothing is otherwise yet, but that those who come are members: writes need them from phase
- * 1 on, so they have to be up first.
+ * 1 on, and votes at the end, so they have to be up first, those as well that come to hold nothing.
  *
  * Members that join are in the document from phase 0, those that leave until the last one, and
  * weights and zones are what they will be when it is over. One move is under way at a time, of as
@@ -100,7 +100,8 @@ export function withMove(topology: Topology, change: MoveChange): Topology | und
     },
   };
   const isVoting = change.leave.some((nodeId) => topology.voters.includes(nodeId));
-  return rows.length === 0 && !isVoting ? ended(began, epoch) : began;
+  // Who comes may be a voter then, and may be gone: that it is up has to be seen before it counts as one.
+  return rows.length + joining.length === 0 && !isVoting ? ended(began, epoch) : began;
 }
 
 /** The next phase of the move that was begun at an epoch, from the phase that began at another one. */

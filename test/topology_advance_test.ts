@@ -47,6 +47,17 @@ test("0 to 1: whoever comes to hold something is up and knows; the others are no
   assert.is(waits(at(0), { n1: old, n2: { isUp: false } }), undefined);
 });
 
+test("T4: who comes and holds nothing yet has to be up too: it may be a voter at the end", () => {
+  const all = genesisOf([1, 2, 3, 4, 5, 6].map(facts), { expect: 6, partitions: 1 });
+  const state = withMove(all, { ...change, join: [facts(7)] }) as Topology;
+  assert.equal(state.move?.rows, [], "the replicas of one partition stand elsewhere");
+  assert.is(waits(state, { n7: { isUp: false } }), "n7 has to be up");
+  assert.is(waits(state, { n7: old }), "n7 has to hear of the move");
+  assert.is(waits(state, { n1: old, n2: { isUp: false } }), undefined);
+  // It can be taken back, where the node has gone since it asked.
+  assert.equal(withRevert(state)?.members, all.members);
+});
+
 test("T4: m of the old and m of the new set have to know the phase, one that is away is not waited for", () => {
   for (const phase of [1, 2, 3]) {
     const state = at(phase);
