@@ -4,7 +4,8 @@
  * A value is taken from the first of: a flag, an environment variable, the config file, the default.
  * Its source is kept beside it, so that `config show` and every error can name it. Nothing given is
  * ever ignored: an unknown key or variable is an error that names the nearest known one, because a
- * mistyped setting that is passed over shows itself months later.
+ * mistyped setting that is passed over shows itself months later. Only a number of replicas gives way
+ * to a consistency that was given nearer: `--consistency all` is meant, whatever `QUORATE_R` says.
  *
  * Invariants
  * 1. `resolveConfig` gives every field of `Config` a value that its kind allows, and a source.
@@ -65,6 +66,12 @@ export function resolveConfig(inputs: ConfigInputs, wanted: Wanted): Resolved {
     config[name] = given === undefined ? settings[name].default : parseGiven(name, given);
     sources[name] = given?.source ?? { kind: "default" };
   }
+  // A node goes by them before the consistency: one that was given nearer has to stand above them.
+  for (const name of ["r", "w"]) {
+    if (rankOf(sources["consistency"]) <= rankOf(sources[name])) continue;
+    config[name] = undefined;
+    sources[name] = { kind: "default" };
+  }
   // The loop gave each name of `settings`, which are Config's fields, a value of its kind.
   return { config: config as unknown as Config, sources: sources as Resolved["sources"] };
 }
@@ -75,6 +82,12 @@ export function sourceText(source: Source): string {
   if (source.kind === "environment") return source.variable;
   if (source.kind === "file") return `${source.key} in ${source.path}`;
   return "default";
+}
+
+/** The higher, the nearer to whoever gives the command. */
+function rankOf(source: Source | undefined): number {
+  const kinds: readonly Source["kind"][] = ["default", "file", "environment", "flag"];
+  return source === undefined ? 0 : kinds.indexOf(source.kind);
 }
 
 /** The value of a setting as text; undefined where it has none. */

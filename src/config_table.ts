@@ -290,7 +290,8 @@ export const settings: SettingTable = {
     kind: kinds.replicas,
     default: undefined,
     defaultText: "as the namespace says",
-    meaning: "How many replicas a read waits for.",
+    meaning:
+      "How many replicas a read waits for. It stands above the consistency, unless that is given nearer.",
   },
   w: {
     flag: "w",
@@ -298,7 +299,8 @@ export const settings: SettingTable = {
     kind: kinds.replicas,
     default: undefined,
     defaultText: "as the namespace says",
-    meaning: "How many replicas a write waits for.",
+    meaning:
+      "How many replicas a write waits for. It stands above the consistency, unless that is given nearer.",
   },
   durability: {
     flag: "durability",

@@ -57,6 +57,18 @@ test("a value comes from the flag, else the variable, else the file, else the de
   assert.is(sourceText(sources.host), "default");
 });
 
+test("a consistency that was given nearer than a number of replicas stands above it", () => {
+  const environment = { QUORATE_R: "1", QUORATE_W: "3" };
+  const { config, sources } = resolveConfig({ flags: { consistency: "all" }, environment }, "data");
+  assert.equal([config.consistency, config.r, config.w], ["all", undefined, undefined]);
+  assert.is(sourceText(sources.r), "default");
+  const equal = resolveConfig({ flags: { consistency: "all", w: "2" }, environment }, "data");
+  assert.equal([equal.config.consistency, equal.config.r, equal.config.w], ["all", undefined, 2]);
+  const file = { path: "q.toml", values: { consistency: "one" } };
+  const far = resolveConfig({ flags: {}, environment, file }, "data");
+  assert.equal([far.config.consistency, far.config.r, far.config.w], ["one", 1, 3]);
+});
+
 test("every setting can be given as a flag, as a variable and in the file", () => {
   const texts: Readonly<Record<string, string>> = {
     host: "abc",
