@@ -36,7 +36,7 @@ export async function runSim(choices: SimChoices, print: Print): Promise<number>
   if (options.isReplay) return replay(options, print);
   if (options.isHashed) {
     let code = 0;
-    await runSeeds(options, choices, ({ seed, hash, isPassed }) => {
+    await runSeeds(options, choices, print, ({ seed, hash, isPassed }) => {
       print(`${seed} ${hash}`);
       if (!isPassed) code = 1;
     });
@@ -44,9 +44,8 @@ export async function runSim(choices: SimChoices, print: Print): Promise<number>
   }
   const sums = new Sums();
   let toldMs = realNow();
-  await runSeeds(options, choices, (outcome) => {
+  await runSeeds(options, choices, print, (outcome) => {
     sums.add(outcome);
-    for (const line of outcome.told) print(line);
     if (realNow() - toldMs < tellEveryMs) return;
     toldMs = realNow();
     print(sums.line);
@@ -73,16 +72,18 @@ async function replay(options: Options, print: Print): Promise<number> {
 async function runSeeds(
   options: Options,
   choices: SimChoices,
+  print: Print,
   onOutcome: (outcome: Outcome) => void,
 ): Promise<void> {
   const jobs = Math.min(options.jobs, options.count);
   if (jobs === 1) {
-    for (const seed of seedsOf(options)) onOutcome(await runSeed(seed, options));
+    for (const seed of seedsOf(options)) onOutcome(await runSeed(seed, options, print));
     return;
   }
   await runJobs<SeedTask, Outcome>({
     jobs,
     tasks: tasksOf(options, choices),
+    onLine: print,
     onAnswer: onOutcome,
   });
 }

@@ -1,6 +1,7 @@
 /**
- * Failure: what is told of a run that broke a promise. It is run once more with its trace, shortened, and told with
- * the command that runs it again, and with its schedule as JSON.
+ * Failure: what is told of a run that broke a promise: at once what it broke; then it is run again until it is
+ * short, and once more with its trace, and told with the command that runs it again, and with its schedule as JSON.
+ * To make it short takes minutes, in which all may be ended from outside: what was found must have been told by then.
  *
  * Effects: none, but those of the runs.
  *
@@ -15,11 +16,13 @@ import { troubleText } from "./trouble_list.ts";
 
 const traceLinesMax = 40;
 
-/** The lines that tell of a run that broke a promise, the commands that run it again among them. */
-export async function failureLines(run: Run, options: Options): Promise<string[]> {
+/** Tells of a run that broke a promise, the commands that run it again among the lines. */
+export async function tellFailure(
+  run: Run,
+  options: Options,
+  print: (line: string) => void,
+): Promise<void> {
   const { seed } = run;
-  const told: string[] = [];
-  const print = (line: string): void => void told.push(line);
   print(`\nseed ${seed} breaks a promise:`);
   for (const line of violationLines(run)) print(line);
   const shortest = options.mayShrink ? await shrink(run, worldOf(options)) : run;
@@ -49,7 +52,6 @@ export async function failureLines(run: Run, options: Options): Promise<string[]
   );
   const { troubles } = shortest;
   print(`${scheduleText({ seed, mutation: mutation?.name, troubles })}\n`);
-  return told;
 }
 
 /** The lines up to the operation that broke the promise; else the last ones. */

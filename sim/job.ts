@@ -37,14 +37,17 @@ export interface SubsetTask {
 }
 
 /** Async, so that options which cannot be read are told like all that a task throws. */
-async function perform(task: SeedTask | HuntTask | SubsetTask): Promise<unknown> {
+async function perform(
+  task: SeedTask | HuntTask | SubsetTask,
+  print: (line: string) => void,
+): Promise<unknown> {
   switch (task.kind) {
     case "seed":
-      return runSeed(task.seed, readOptions(task.choices));
+      return runSeed(task.seed, readOptions(task.choices), print);
     case "hunt":
       return hunt(task.name, task.range);
     case "subset":
-      return runSubset(task.workload, task.names, task.range);
+      return runSubset(task.workload, task.names, task.range, print);
   }
 }
 

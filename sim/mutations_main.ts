@@ -47,6 +47,7 @@ async function main(): Promise<number> {
   await runJobs<HuntTask, Hunted>({
     jobs: jobsDefault,
     tasks: meant.map(({ name }) => ({ kind: "hunt", name, range })),
+    onLine: console.log,
     onAnswer: (answer, { name }) => {
       const mutation = mutationOf(name);
       hunted.push(answer);

@@ -7,7 +7,7 @@
  */
 
 import { type Options, worldOf } from "./choices.ts";
-import { failureLines } from "./failure.ts";
+import { tellFailure } from "./failure.ts";
 import { simulate } from "./simulate.ts";
 import type { TroubleKind } from "./trouble_list.ts";
 
@@ -32,15 +32,18 @@ export interface Outcome {
   readonly fullest: Counts;
   /** One for each time that something went wrong in the world. */
   readonly troubles: readonly TroubleKind[];
-  /** What is told of the promise that it broke; empty: it broke none, or hashes alone were asked for. */
-  readonly told: readonly string[];
 }
 
-/** Runs a seed; one that breaks a promise is run again until it is short enough to be told. */
-export async function runSeed(seed: number, options: Options): Promise<Outcome> {
+/** Runs a seed, and tells of the promise that it breaks, unless hashes alone are asked for. */
+export async function runSeed(
+  seed: number,
+  options: Options,
+  print: (line: string) => void,
+): Promise<Outcome> {
   Error.stackTraceLimit = stackLinesMax;
   const run = await simulate({ seed, ...worldOf(options) });
   const isPassed = run.violations.length === 0;
+  if (!isPassed && !options.isHashed) await tellFailure(run, options, print);
   return {
     seed,
     isPassed,
@@ -53,6 +56,5 @@ export async function runSeed(seed: number, options: Options): Promise<Outcome> 
     sometimes: Object.fromEntries(run.sometimes),
     fullest: Object.fromEntries(run.fullest),
     troubles: run.troubles.map(({ kind }) => kind),
-    told: isPassed || options.isHashed ? [] : await failureLines(run, options),
   };
 }

@@ -21,31 +21,26 @@ const kinds: Readonly<Record<string, readonly TroubleKind[]>> = {
 /** All there are. */
 export const troubleNames: readonly string[] = Object.keys(kinds);
 
-/** A run that broke a promise. */
-export interface Broken {
-  readonly seed: number;
-  readonly told: string;
-}
-
-/** Runs the seeds, and answers with those that broke a promise. */
+/** Runs the seeds, and answers with those that broke a promise, each of which is told. */
 export async function runSubset(
   workload: WorkloadKind,
   names: readonly string[],
   { count, first }: SeedRange,
-): Promise<readonly Broken[]> {
+  print: (line: string) => void,
+): Promise<readonly number[]> {
   const only = names.flatMap((name) => {
     const meant = kinds[name];
     if (meant === undefined) throw new Error(`subset: there is no trouble '${name}'.`);
     return meant;
   });
   const moves = names.includes("reconfiguration") ? "many" : "none";
-  const broken: Broken[] = [];
+  const broken: number[] = [];
   for (let seed = first; seed < first + count; seed += 1) {
     const options: SimulateOptions = { seed, only, moves, workload };
     const [violation] = (await simulate(options)).violations;
     if (violation === undefined) continue;
-    const told = `${JSON.stringify(options)}: [${violation.promise}] ${violation.detail}`;
-    broken.push({ seed, told });
+    print(`${JSON.stringify(options)}: [${violation.promise}] ${violation.detail}`);
+    broken.push(seed);
   }
   return broken;
 }

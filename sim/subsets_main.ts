@@ -18,7 +18,7 @@ import type { SubsetTask } from "./job.ts";
 import { jobsDefault, runJobs } from "./jobs.ts";
 import type { WorkloadKind } from "./knobs.ts";
 import { parseSeedRange, seedRangeUsage } from "./seed_range.ts";
-import { type Broken, troubleNames } from "./subset.ts";
+import { troubleNames } from "./subset.ts";
 
 const workloads: readonly WorkloadKind[] = ["register", "sets"];
 
@@ -33,14 +33,13 @@ async function main(): Promise<number> {
   }
   let passed = 0;
   let failed = 0;
-  await runJobs<SubsetTask, readonly Broken[]>({
+  await runJobs<SubsetTask, readonly number[]>({
     jobs: jobsDefault,
     tasks: workloads.flatMap((workload) =>
       subsets(troubleNames).map((names) => ({ kind: "subset" as const, workload, names, range })),
     ),
-    onAnswer: (broken, { workload, names }) => {
-      for (const { told } of broken) console.log(told);
-      const seeds = broken.map(({ seed }) => seed);
+    onLine: console.log,
+    onAnswer: (seeds, { workload, names }) => {
       const told = seeds.length === 0 ? "ok" : `FAIL: seeds ${seeds.join(", ")}`;
       console.log(`${workload.padEnd(8)}  ${(names.join(" ") || "nothing").padEnd(46)}  ${told}`);
       failed += seeds.length;
