@@ -33,7 +33,14 @@ import {
   type RepairInfo,
   repairInfo,
 } from "./client_cluster.ts";
-import { type Fetch, type FetchAnswer, type Fields, send, textIn } from "./client_fetch.ts";
+import {
+  type Fetch,
+  type FetchAnswer,
+  type Fields,
+  runtimeFetch,
+  send,
+  textIn,
+} from "./client_fetch.ts";
 import { movesInfo, planInfo } from "./client_moves.ts";
 import {
   type ClientOptions,
@@ -171,7 +178,7 @@ export class QuorateClient {
     checkOptions(tables.client, options);
     this.#options = copyOptions(tables.client, options);
     this.#base = (options.url ?? urlDefault).replace(/\/+$/, "");
-    this.#fetch = options.fetch ?? ((url, init) => fetch(url, init));
+    this.#fetch = options.fetch ?? runtimeFetch;
   }
 
   /** The record of a key; undefined when there is none. */

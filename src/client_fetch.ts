@@ -34,6 +34,9 @@ const causesFollowedMax = 8;
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
+/** The runtime's own. */
+export const runtimeFetch: Fetch = (url, init) => fetch(url, init);
+
 export interface FetchRequest {
   readonly method: string;
   /** The whole URL. */
@@ -63,7 +66,7 @@ export type Fields = Readonly<Record<string, unknown>>;
 
 /** Sends one request. Throws the node's problem, `unreachable` or `timeout`. */
 export async function send(fetch: Fetch, request: FetchRequest): Promise<FetchAnswer> {
-  const deadline = new Deadline(request);
+  const deadline = new Deadline(request, fetch === runtimeFetch);
   try {
     const response = await fetch(request.url, {
       method: request.method,
@@ -85,13 +88,15 @@ export async function send(fetch: Fetch, request: FetchRequest): Promise<FetchAn
 /** The time that a request may take, and why it ended. */
 class Deadline {
   readonly #request: FetchRequest;
+  readonly #isRuntimes: boolean;
   readonly #controller = new AbortController();
   readonly #onAbort: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOver = false;
 
-  constructor(request: FetchRequest) {
+  constructor(request: FetchRequest, isRuntimes: boolean) {
     this.#request = request;
+    this.#isRuntimes = isRuntimes;
     this.#onAbort = () => this.#controller.abort(request.signal?.reason);
     if (request.signal?.aborted === true) this.#onAbort();
     request.signal?.addEventListener("abort", this.#onAbort, { once: true });
@@ -124,7 +129,8 @@ class Deadline {
     if (error instanceof QuorateError) return error;
     const { signal, timeoutMs, url, writes, openHint = openHintDefault } = this.#request;
     if (signal?.aborted === true) return signal.reason;
-    if (!canBeSent(this.#request)) return notSent(error, this.#request);
+    // Another fetch may have sent what the runtime's refuses, such as a password in the URL (P7).
+    if (this.#isRuntimes && !canBeSent(this.#request)) return notSent(error, this.#request);
     if (!this.#isOver) return connectionError(error, this.#request);
     return new QuorateError(
       "timeout",

@@ -706,6 +706,19 @@ test("a request that the runtime cannot send was surely not sent", async () => {
   }
 });
 
+test("P7: a write that another fetch than the runtime's has sent may have taken place, whatever that took", async () => {
+  const sent: string[] = [];
+  const lost = async (url: string): Promise<Response> => {
+    // As one does that makes a header of the password, which the runtime's own refuses.
+    sent.push(url);
+    throw new TypeError("terminated");
+  };
+  const client = new QuorateClient({ url: "http://user:secret@127.0.0.1:1", fetch: lost });
+  const write = await failureOf(() => client.put("k", "v"), "unreachable");
+  assert.is(sent.length, 1);
+  assert.is(write.outcome, "unknown");
+});
+
 test("an answer that lacks what it must have is no success: a write may or may not have taken place", () => {
   const answers: readonly (readonly [status: number, body: string])[] = [
     [200, "<html>Welcome</html>"],
