@@ -176,7 +176,8 @@ export class QuorateClient {
   /** @throws `invalid-request` */
   constructor(options: ClientOptions = {}) {
     checkOptions(tables.client, options);
-    this.#options = copyOptions(tables.client, options);
+    const own = copyOptions(tables.client, options);
+    this.#options = { ...own, headers: { ...own.headers } };
     this.#base = (options.url ?? urlDefault).replace(/\/+$/, "");
     this.#fetch = options.fetch ?? runtimeFetch;
   }

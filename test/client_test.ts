@@ -663,6 +663,12 @@ test("what a call is given is taken at once: it may be used again while the call
     options.consistency = "one";
     await strict.put("k4", "v4");
     assert.is(edge.api.requests.at(-1)?.consistency, "all");
+
+    const headers = { "quorate-meta-a": "b" };
+    const own = new QuorateClient({ url: `http://${edge.authority}`, headers });
+    headers["quorate-meta-a"] = "c";
+    await own.put("k5", "v5");
+    assert.equal((await own.get("k5"))?.meta, { a: "b" });
   }));
 
 test("an option that an object inherits is one for every call", () =>
