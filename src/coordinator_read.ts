@@ -101,7 +101,7 @@ interface Client {
 
 class OneRead {
   readonly #shared: Shared;
-  readonly #job: ReadJob;
+  #job: ReadJob;
   readonly #client: Client;
   readonly #cancelDeadline: () => void;
   #cancelHedge: () => void = () => {};
@@ -405,6 +405,7 @@ class OneRead {
 
   /** R1: to all who are not known to hold it, until m do. */
   async #writeBack(decided: AnswerDecision, record: Uint8Array): Promise<void> {
+    this.#keepKey();
     const { holders, writeBack, writeBackOther = 0 } = decided;
     const { report } = this.#shared.ports;
     report.sometimes("coordinator: write-back");
@@ -461,6 +462,7 @@ class OneRead {
   /** What nobody waits for: the others get the version that was answered. */
   #repairLater(behind: readonly number[], record: Uint8Array): void {
     if (behind.length === 0) return;
+    this.#keepKey();
     const { repairs, ports } = this.#shared;
     const bytes = record.slice();
     for (const replica of behind) {
@@ -475,6 +477,7 @@ class OneRead {
   #repairDeleteLater({ found, behind, holders }: AnswerDecision): void {
     const needing = [...behind, ...this.#damaged];
     if (found === undefined || needing.length === 0) return;
+    this.#keepKey();
     this.#shared.repairs.begin(async () => {
       for (const holder of holders) {
         const reply = await this.#request(holder, "record", 0).catch(lostOf);
@@ -484,6 +487,11 @@ class OneRead {
         return;
       }
     });
+  }
+
+  /** What is written goes on after the answer, when whoever asked may have the array for another key. */
+  #keepKey(): void {
+    this.#job = { ...this.#job, key: new Uint8Array(this.#job.key) };
   }
 
   #finish(record: StoredRecord | undefined, { replies }: AnswerDecision): void {

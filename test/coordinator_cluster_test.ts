@@ -863,4 +863,33 @@ test("R3: a list shows nothing that a strict read through the same node has call
   await cluster.close();
 });
 
+test("an array that is used again once its read is answered does not change what the read repairs", async () => {
+  for (const tombstone of [false, true]) {
+    const cluster = await Cluster.open(3);
+    const node = cluster.node("n1");
+    await node.plant("k1", recordAt(1, "v1"));
+    for (const name of ["n2", "n3"]) {
+      await cluster.node(name).plant("k1", recordAt(2, tombstone ? "" : "v2", { tombstone }));
+    }
+    const key = utf8Bytes("k1");
+    // Until then its own store has no room for what it lacks.
+    let takeOn = (): void => {};
+    const asked = new Promise<void>((resolve) => {
+      takeOn = resolve;
+    });
+    const write = node.replica.write.bind(node.replica);
+    node.replica.write = async (...given) => {
+      await asked;
+      return write(...given);
+    };
+    await node.get("", { key, consistency: "all" });
+    key[1] = 0x32;
+    takeOn();
+    await turns();
+    assert.is(await node.held("k1"), tombstone ? "(deleted)" : "v2");
+    assert.is(await node.held("k2"), undefined);
+    await cluster.close();
+  }
+});
+
 test.run();
