@@ -9,11 +9,12 @@
  * 3. A replica that takes longer than it usually does is not waited for where another can answer, and
  *    is asked last for the rest of the list.
  *
- * What a list leaves out as expired is judged by the latest clock among the own one and those of the replies, so
- * that it shows nothing which a strict read has called over. It stays so on this node alone, where such a read has
- * n-m+1 replicas agree (R3): a list of another node may show it until the clocks of those that it asks have come
- * so far, at most the guard where clocks are in order. Watermarks are not looked at (R2): below one all that count hold the same, at any one moment, and who knows that it has lost something
- * gives no page.
+ * What a list leaves out as expired is judged by the latest clock among the own one and those of
+ * the replies, so that it shows nothing which a strict read has called over. It stays so on this node
+ * alone, where such a read has n-m+1 replicas agree (R3): a list of another node may show it until the
+ * clocks of those that it asks have come so far, at most the guard where clocks are in order. Watermarks
+ * are not looked at (R2): below one all that count hold the same, at any one moment, and who knows that
+ * it has lost something gives no page.
  *
  * Effects: Clock; replicas and peers through ports. Source: rules L1, R2 to R4, T2.
  *
