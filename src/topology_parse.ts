@@ -193,8 +193,9 @@ function faultOfMove({ move, members, epoch, partitions }: Topology): string | u
       return "who moves is no member";
     if (!isList(move.sites, membersMax) || !move.sites.every(isSite)) return "its sites are none";
     if (!isList(move.rows, partitions)) return "its move has no rows";
-    // A voter that holds nothing leaves by phases too.
-    if (move.rows.length === 0 && move.leaving.length === 0) return "nothing is moved";
+    // Who holds nothing comes, and as a voter leaves, by phases too.
+    const isOfNobody = move.joining.length + move.leaving.length === 0;
+    if (move.rows.length === 0 && isOfNobody) return "nothing is moved";
   }
   const leaving = move?.leaving ?? [];
   const staying = members.filter(({ nodeId }) => !leaving.includes(nodeId));

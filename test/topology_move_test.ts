@@ -246,6 +246,14 @@ test("a member of weight 0 holds nothing, and stays a member", () => {
   assert.not.ok(last.replicas.flat().some((index) => memberAt(last, index).nodeId === nodeId));
 });
 
+test("T4: who comes and holds nothing yet goes through documents that can be read, on and back", () => {
+  const states = toEnd(begun(cluster(3), { join: [{ ...facts(9), weight: 0 }] }));
+  assert.is(states.length, 6);
+  assert.equal(states[0]?.move?.rows, []);
+  assert.is(states.at(-1)?.members.at(-1)?.name, "n9");
+  for (const from of [1, 2, 3, 4]) assertBack([cluster(3), ...states.slice(0, from)]);
+});
+
 test("T1: who leaves has no vote on the document without it, and nothing changes of the voters then", () => {
   const property = fc.property(
     fc.integer({ min: 2, max: 8 }),
