@@ -364,6 +364,7 @@ export class Cluster {
       filled: view?.load["moveFilled"] ?? 0,
       dropped: view?.load["moveDropped"] ?? 0,
       isUp: this.isUp(nodeId),
+      isVoid: view?.load["rolledBack"] === 1,
     };
   }
 

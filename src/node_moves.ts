@@ -80,6 +80,8 @@ export interface NodeMovesParts {
   readonly isUp: (nodeId: string) => boolean;
   /** What another member has told of itself. */
   readonly newsOf: (nodeId: string) => MemberNews;
+  /** Whether this node's vote does not count any more (I3). */
+  readonly isVoid: () => boolean;
   readonly propose: (step: (present: Topology) => Topology | undefined) => Promise<unknown>;
   /** Whether this node knows what it should hold of the partition. */
   readonly counts: (partition: number, n: number) => boolean;
@@ -276,7 +278,7 @@ export class NodeMoves {
   /** T4: any voter that sees that it may proposes the next phase; one that fails tries again. */
   #advance(topology: Topology): void {
     const { move } = topology;
-    const { ownNodeId, newsOf, report } = this.#parts;
+    const { ownNodeId, newsOf, report, isVoid } = this.#parts;
     const place = topology.voters.indexOf(ownNodeId);
     if (move === undefined || place === -1 || this.#proposing !== undefined) return;
     const own: MemberNews = {
@@ -284,6 +286,7 @@ export class NodeMoves {
       filled: this.load["moveFilled"] ?? 0,
       dropped: this.load["moveDropped"] ?? 0,
       isUp: true,
+      isVoid: isVoid(),
     };
     const why = this.waitsFor(topology, (nodeId) => (nodeId === ownNodeId ? own : newsOf(nodeId)));
     if (why !== undefined) {

@@ -211,9 +211,10 @@ export class NodePlans implements MovesApi {
   }
 
   #newsOf(nodeId: string): MemberNews {
-    const { ownNodeId, cluster, topology, moves } = this.#parts;
+    const { ownNodeId, cluster, topology, moves, ownLoss } = this.#parts;
     if (nodeId !== ownNodeId) return cluster.newsOf(nodeId);
     const { moveFilled: filled = 0, moveDropped: dropped = 0 } = moves.load;
-    return { epoch: topology().epoch, filled, dropped, isUp: true };
+    const isVoid = ownLoss()["rolledBack"] === 1;
+    return { epoch: topology().epoch, filled, dropped, isUp: true, isVoid };
   }
 }

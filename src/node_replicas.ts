@@ -173,6 +173,7 @@ export class NodeReplicas {
       peers: cluster.peers,
       isUp: (other) => cluster.isUp(other),
       newsOf: (other) => cluster.newsOf(other),
+      isVoid: () => this.standings.isLost,
       propose: (step) => cluster.agreement.propose(step),
       counts: (partition, n) => this.#counts(partition, n),
       hasData: (partition, n) => this.#hasData(partition, n),

@@ -1,11 +1,12 @@
 /**
  * Topology advance: when a move may go on to its next phase, from what its members have told.
  *
- *     0 -> 1   whoever comes to hold something is up, and knows of it
+ *     0 -> 1   whoever comes is up, and knows of it, and a majority of those that vote from phase 4 on is up,
+ *              with votes that count
  *     1 -> 2   m of each set, old and new, know phase 1
  *     2 -> 3   the same of phase 2, and every replica that joins a set has copied it to the end, and m of each
  *              set that becomes smaller have
- *     3 -> 4   the same of phase 3
+ *     3 -> 4   the same of phase 3, and of those that vote the same as at the begin
  *     4 -> end m of each new set know phase 4, and who has something to drop, and is up, has dropped it
  *     back     3 -> 2 at once, 2 -> 1 when m of each new set know that reads come from the old ones again, the
  *              rest at once
@@ -20,7 +21,7 @@
  * 2. A member that is down never holds up a phase by itself, where the rest of each of its sets is a majority
  *    (with n = 1 or 2 it is none), unless it is one that has to come or to be filled.
  *
- * Effects: none. Source: rules T4 to T6.
+ * Effects: none. Source: rules T1, T4 to T6.
  *
  * @module
  */
@@ -36,6 +37,7 @@ import {
   type Topology,
   type TopologyMove,
 } from "./topology.ts";
+import { votersAtEnd } from "./topology_move.ts";
 
 /** What a member has told. */
 export interface MemberNews {
@@ -46,6 +48,8 @@ export interface MemberNews {
   /** The move after which it has dropped all that it had to. */
   readonly dropped: number;
   readonly isUp: boolean;
+  /** Its store was rolled back: whatever it is asked, its vote does not count (I3). */
+  readonly isVoid?: boolean;
 }
 
 export type NewsOf = (nodeId: string) => MemberNews;
@@ -54,7 +58,8 @@ export type NewsOf = (nodeId: string) => MemberNews;
 export function whyNotAdvance(topology: Topology, newsOf: NewsOf): string | undefined {
   const { move } = topology;
   if (move === undefined) return "nothing moves";
-  if (move.phase === 0) return notUp(topology, newsOf);
+  // Before anything is copied as well: from phase 1 on not every move can be taken back.
+  if (move.phase === 0) return notUp(topology, newsOf) ?? unvoted(topology, move, newsOf);
   const isKnown = ({ nodeId }: Member): boolean => newsOf(nodeId).epoch >= move.since;
   for (const row of move.rows) {
     for (const n of sizesInUse(topology)) {
@@ -71,6 +76,7 @@ export function whyNotAdvance(topology: Topology, newsOf: NewsOf): string | unde
   }
   if (move.isReverting) return undefined;
   if (move.phase === 2) return unfilled(topology, newsOf);
+  if (move.phase === 3) return unvoted(topology, move, newsOf);
   return move.phase === 4 ? undropped(topology, newsOf) : undefined;
 }
 
@@ -130,6 +136,18 @@ function unmerged(topology: Topology, newsOf: NewsOf): string | undefined {
     }
   }
   return undefined;
+}
+
+/** T1: where those who vote from phase 4 on are no majority, there is no document after that one. */
+function unvoted(topology: Topology, move: TopologyMove, newsOf: NewsOf): string | undefined {
+  const voters = votersAtEnd(topology, move);
+  const open = topology.members.filter(({ nodeId }) => {
+    const { isUp, isVoid = false } = newsOf(nodeId);
+    return voters.includes(nodeId) && (!isUp || isVoid);
+  });
+  if (voters.length - open.length >= majority(voters.length)) return undefined;
+  const needed = `${majority(voters.length)} of the ${voters.length} voters that there will be`;
+  return `${needed} ${voters.length === 1 ? "has" : "have"} to be up, with a vote that counts: not ${namesOf(open)}`;
 }
 
 /** T6; who is away drops what it has when it comes back, before it takes anything again. */

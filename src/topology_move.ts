@@ -152,6 +152,14 @@ export function whyNotRevert({
   );
 }
 
+/** Who votes from phase 4 on (T1). */
+export function votersAtEnd(
+  { members, voters }: Topology,
+  { leaving, sites }: Pick<TopologyMove, "leaving" | "sites">,
+): string[] {
+  return chooseVoters(membersAfter(members, { leave: leaving, sites }), voters);
+}
+
 /** The members when all is over. */
 function membersAfter(
   members: readonly Member[],
@@ -206,11 +214,10 @@ function atPhase(topology: Topology, phase: MovePhase, isReverting: boolean): To
   const next = isSwapped ? swapped(topology) : topology;
   const rows = next.move?.rows ?? [];
   const isChanged = isSwapped || phase === 4 || move.phase === 0;
-  const staying = membersAfter(topology.members, { leave: move.leaving, sites: move.sites });
   return {
     ...next,
     epoch,
-    voters: phase === 4 ? chooseVoters(staying, topology.voters) : topology.voters,
+    voters: phase === 4 ? votersAtEnd(topology, move) : topology.voters,
     changed: isChanged ? raised(topology.changed, rows, epoch) : topology.changed,
     move: { ...move, rows, phase, isReverting, since: epoch },
   };

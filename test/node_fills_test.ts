@@ -445,6 +445,7 @@ async function joining(after: (nodeId: string, request: PeerRequest) => Promise<
     ...{ clock, report: silentReport, store: me.store, fences: me.fences, ownNodeId: own },
     holdings: await Holdings.open(new SimDisk(), epoch),
     topology: () => topology,
+    isVoid: () => false,
     peers: {
       request: async (nodeId, request) => {
         const { replica } = others.find((one) => one.nodeId === nodeId) ?? others[0];

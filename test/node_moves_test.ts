@@ -312,6 +312,36 @@ test("T4: a move in the middle of which a disk is lost can be taken back, and th
   await town.close();
 });
 
+test("T1: a member that is to vote alone at the end, and is away, keeps the others from leaving, until it is back", async () => {
+  const town = await Town.ofThree(3);
+  for (let index = 0; index < 30; index += 1) await town.put(index % 3, `k${index}`, "v");
+  // Of two members the first one in the topology votes alone.
+  const [away, stays, leaves] = town
+    .at(0)
+    .ring()
+    .members.map(({ node }) => node) as [string, string, string];
+  const at = town.places.findIndex(({ name }) => name === stays);
+  // It holds nothing any more, and is stopped. It is a member all the same.
+  await change(town, at, { drain: [away] });
+  await town.until(() => isStill(town, [0, 1, 2]));
+  town.kill(town.places.findIndex(({ name }) => name === away));
+  await change(town, at, { leave: [leaves] });
+  await town.pass(60_000);
+  const { move } = moves(town, at).moves();
+  assert.is(move?.phase, 0);
+  assert.match(
+    move?.waitsFor ?? "",
+    `voters that there will be has to be up, with a vote that counts: not ${away}`,
+  );
+  // In phase 4 there would be no way back, and no other topology without that vote.
+  await town.done(moves(town, at).revert());
+  await town.until(() => isStill(town, [at]));
+  await change(town, at, { leave: [leaves, away] });
+  await town.until(() => names(town, at) === stays && isStill(town, [at]));
+  for (let index = 0; index < 30; index += 1) assert.is(await town.get(at, `k${index}`), "v");
+  await town.close();
+});
+
 /** Their disks are lost, and they wait with empty ones. */
 async function loseDisks(town: Town, indexes: readonly number[], reserveBytes = 0): Promise<void> {
   for (const index of indexes) {
@@ -605,7 +635,7 @@ async function offeredUnder(next: (present: Topology) => Topology): Promise<{
         throw new QuorateError("unreachable", "It is not reached.");
       },
     },
-    ...{ isUp: () => true, propose: async () => {}, bytesPerSecond: 2 ** 30 },
+    ...{ isUp: () => true, isVoid: () => false, propose: async () => {}, bytesPerSecond: 2 ** 30 },
     ...{ counts: () => true, hasData: () => true },
     newsOf: () => ({ epoch: 1, filled: 0, dropped: 0, isUp: true }),
   });

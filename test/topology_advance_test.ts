@@ -95,6 +95,27 @@ test("T6: at the end who is up has dropped; who is away drops later", () => {
   assert.is(waits(at(4), { n4: { dropped: 0 } }), undefined);
 });
 
+test("T1: who leaves hands its vote to a majority that can vote, or stays", () => {
+  const [one, , three] = [1, 2, 3].map((number) => facts(number).nodeId) as [
+    string,
+    string,
+    string,
+  ];
+  const [two] = genesisOf([1, 2].map(facts), { expect: 2, partitions: 4 }).voters;
+  assert.is(two, one, "of two the first one votes alone");
+  const leaving = { ...change, join: [], leave: [three] };
+  const why = "1 of the 1 voters that there will be has to be up, with a vote that counts: not n1";
+  for (const told of [{ isUp: false }, { isVoid: true }] as const) {
+    // In between what was begun goes on; it waits before there is no way back.
+    for (const phase of [0, 1, 2, 3]) {
+      assert.is(waits(at(phase, leaving), { n1: told }), phase % 3 === 0 ? why : undefined);
+    }
+    assert.is(waits(at(3), { n1: told }), undefined, "of three one may be away");
+    assert.match(waits(at(3), { n1: told, n2: told }) ?? "", /^2 of the 3 voters .* not n1, n2$/);
+  }
+  assert.is(waits(at(3, leaving), { n2: { isUp: false }, n3: { isVoid: true } }), undefined);
+});
+
 test("T4: back from phase 3 the new sets have to know that they are read no more; the old ones are not asked", () => {
   const replacing = {
     ...change,
