@@ -162,7 +162,9 @@ export class NodePlans implements MovesApi {
     if (waitsFor === undefined || lost === undefined) {
       return `${whileMoving}, or quorate cluster revert to take it back`;
     }
-    return `${lost} waits with another disk than the member of that name has: if the move waits for it, quorate cluster revert, and when that is done ${takingIn({ members }, lost)}`;
+    // Who came with the move is no member then.
+    const before = members.filter(({ nodeId }) => !move.joining.includes(nodeId));
+    return `${lost} waits with another disk than the member of that name has: if the move waits for it, quorate cluster revert, and when that is done ${takingIn({ members: before }, lost)}`;
   }
 
   /** What members tell of what they have lost. */
