@@ -121,8 +121,16 @@ export class NodePlans implements MovesApi {
   }
 
   async revert(): Promise<MovesAnswer> {
-    await this.#parts.cluster.agreement.change((present) => withRevert(present));
-    return this.#answer(this.#parts.topology());
+    const { cluster, topology } = this.#parts;
+    let isMoving = true;
+    const document = await cluster.agreement.change((present) => {
+      isMoving = present.move !== undefined;
+      // That nothing moves is told of the newest topology (T1): this node may not have heard of a move.
+      return isMoving ? withRevert(present) : undefined;
+    });
+    // Where that holds of the newest one, this is the refusal.
+    if (!isMoving) withRevert(document);
+    return this.#answer(topology());
   }
 
   moves(): MovesAnswer {

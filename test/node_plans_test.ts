@@ -211,4 +211,27 @@ test("a plan that lost against another one of its epoch is no applied one", asyn
   }
 });
 
+test("T1: that nothing moves is told of the newest topology, which this node may not have heard of", async () => {
+  let topology: Topology = three;
+  let newest: Topology = joining;
+  const parts = partsOf(() => topology, {
+    waiting: [],
+    agreement: {
+      // Where nothing is to be changed the voters are asked, as the agreement does it.
+      async change(step: (present: Topology) => Topology | undefined): Promise<Topology> {
+        topology = step(topology) ?? step(newest) ?? newest;
+        return topology;
+      },
+    },
+  });
+  const { move, epoch } = await new NodePlans(parts).revert();
+  assert.is(move, undefined, "in the first phase all is as it was");
+  assert.is(epoch, joining.epoch + 1);
+  newest = topology;
+  assert.match(
+    (await rejectsSlug("invalid-request", new NodePlans(parts).revert())).detail,
+    "Nothing moves",
+  );
+});
+
 test.run();
