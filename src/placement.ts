@@ -13,7 +13,7 @@
  * depth behind it, and what moves when a member joins is what the new member then holds.
  *
  * Invariants
- * 1. Every row is spread (`placement_spread.ts`) and names no member twice.
+ * 1. Every row is spread (`placement_spread.ts`), but for one whose fixed beginning is not, and names no member twice.
  * 2. At each depth, no row can be handed on so that the loads get nearer to the weights.
  * 3. When one member joins, each row gains at most one newcomer at each depth.
  * 4. The same request gives the same rows on every runtime: whole numbers only.

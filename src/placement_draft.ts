@@ -99,10 +99,12 @@ export class Draft {
 
   /**
    * Fills the hole at a position. Best is what leaves most of the row as it stands; then somebody who
-   * was in the row; then whoever holds least for its weight.
+   * was in the row; then whoever holds least for its weight. Behind a fixed beginning that is not spread, as
+   * members have come to share a host since, nothing is: there anybody does.
    */
   fill(partition: number, position: number): void {
     const row = this.row(partition);
+    const isSpread = this.#spread.soundLength(row) === position;
     let best:
       | { readonly member: number; readonly sound: number; readonly isKnown: boolean }
       | undefined;
@@ -110,7 +112,7 @@ export class Draft {
       const from = row.indexOf(member);
       if (from !== -1 && from < position) continue;
       const sound = this.#soundWith(row, position, member);
-      if (sound <= position) continue;
+      if (isSpread && sound <= position) continue;
       const isKnown = from !== -1 || this.#spare[partition]?.has(member) === true;
       const order =
         best === undefined

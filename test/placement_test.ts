@@ -300,6 +300,26 @@ test("place() makes rows longer at their end alone where the beginning is fixed"
   fc.assert(property, runs(60));
 });
 
+test("place() makes rows longer also where members of the fixed beginning have come to share a host", () => {
+  const property = fc.property(
+    anySites,
+    fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 14, maxLength: 14 }),
+    fc.integer({ min: 1, max: 3 }),
+    (members, hosts, depth) => {
+      const before = placed({ members, partitions: 32, depth });
+      const moved = members.map((member, index) => ({ ...member, host: `moved${hosts[index]}` }));
+      const request = { members: moved, partitions: 32, depth: depth + 2 };
+      for (const [partition, row] of placed({ ...request, before, fixed: depth }).entries()) {
+        const first = before[partition] as readonly string[];
+        assert.equal(row.slice(0, first.length), first);
+        assert.is(new Set(row).size, Math.min(depth + 2, members.length), "no member twice");
+        if (isSpread(first, moved)) assert.ok(isSpread(row, moved), `not spread: ${row.join(" ")}`);
+      }
+    },
+  );
+  fc.assert(property, runs(60));
+});
+
 test("place() spreads what a node shares with others: when it fails, all of them take over", () => {
   const members = sites(12);
   const rows = placed({ members, partitions: 1024 });

@@ -312,6 +312,18 @@ test("T8: a namespace that comes while a member is given a weight has the replic
   assert.ok(wide.replicas.every(({ length }) => length === 4));
 });
 
+test("a namespace of more replicas can be made also where members have come to share a host", () => {
+  const members = [1, 2, 3, 4, 5].map((number) => ({ ...facts(number), zone: "z" }));
+  const first = genesisOf(members, { expect: 5, partitions });
+  const [one, two] = first.members as [Member, Member];
+  const moved = step(first, withAddresses(first, two.nodeId, { ...two, host: one.host }));
+  const wide = step(moved, withNamespace(moved, "wide", { n: 5 }));
+  assert.ok(wide.replicas.every((row) => new Set(row).size === 5));
+  for (const [partition, row] of wide.replicas.entries()) {
+    assert.equal(row.slice(0, 3), first.replicas[partition]);
+  }
+});
+
 test("a move of more members than a cluster may have is refused, those that leave counted as well", () => {
   const most = cluster(membersMax);
   const [gone] = most.members as [Member];
