@@ -87,6 +87,7 @@ export class ClusterEntering {
         parseFacts: (raw) => parseCandidate(raw) as MemberFacts,
         withMember: (document, facts, seals) => nextWith(document, facts, seals),
         waits: (facts) => this.#waits(facts),
+        takingIn: (document, { name }) => takingIn(document, name),
         records: () => ports.records(),
         seal: (epoch) => ports.seal(epoch),
       },
@@ -169,8 +170,9 @@ export class ClusterEntering {
         takingIn: this.#takingIn,
         clock,
         report,
-        onRefused: (said) => {
+        onRefused: (said, _error, command) => {
           this.#waitingFor = `${waits} ${said}`;
+          this.#takingIn = command ?? this.#takingIn;
         },
       },
       () => this.#isClosed,

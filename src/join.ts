@@ -58,6 +58,8 @@ export interface JoinPorts<Document extends AgreedDocument, Facts> {
   withMember(document: Document, facts: Facts, seals: readonly JoinSeal[]): Document | undefined;
   /** A node cannot be a member yet, and will ask again. */
   waits?(facts: Facts): void;
+  /** The command by which an operator has it taken in, as things are now. */
+  takingIn?(document: Document, facts: Facts): string;
   /** How many records this node's store holds. */
   records(): Promise<number>;
   /** Takes no write under this epoch any more, durably; resolves when those under way have ended. */
@@ -83,9 +85,11 @@ export class Admission<Document extends AgreedDocument, Facts> {
 
   /** Answers another node on one of `joinTopics`. */
   async handle(topic: string, body: unknown): Promise<unknown> {
+    let asking: Facts | undefined;
     try {
       if (topic === "seal") return await this.#seal(body);
       const facts = this.#parts.ports.parseFacts(body);
+      asking = facts;
       if (topic === "waiting") {
         this.#parts.ports.waits?.(facts);
         return {};
@@ -96,8 +100,17 @@ export class Admission<Document extends AgreedDocument, Facts> {
       return { kind: "joined", document: await turn.catch((error) => this.#refused(facts, error)) };
     } catch (error) {
       // Of those that are asked some may wait to be taken in themselves: they know nothing of what is in the way.
-      return { ...refusalOf(error), isMember: this.#isMember };
+      const isMember = this.#isMember;
+      const takingIn = isMember && asking !== undefined ? this.#takingIn(asking) : {};
+      return { ...refusalOf(error), isMember, ...takingIn };
     }
+  }
+
+  #takingIn(facts: Facts): { readonly takingIn?: string } {
+    const { ports } = this.#parts;
+    const present = ports.present();
+    if (present === undefined || ports.takingIn === undefined) return {};
+    return { takingIn: ports.takingIn(present, facts) };
   }
 
   get #isMember(): boolean {
@@ -211,12 +224,12 @@ export interface JoinerParts<Document extends AgreedDocument> {
   readonly adopt: (document: Document) => Promise<void>;
   /** Asks whoever's turn it is. */
   readonly ask: (topic: string, body: unknown) => Promise<Asked>;
-  /** The command by which an operator has this node taken in. */
+  /** The command by which an operator has this node taken in, where no member says another one. */
   readonly takingIn: string;
   readonly clock: Clock;
   readonly report: Report;
-  /** Told why it has to wait, and by whom, in a sentence or two. */
-  readonly onRefused?: (said: string, error: QuorateError) => void;
+  /** Told why it has to wait, and by whom, in a sentence or two, and the command of now, where a member says it. */
+  readonly onRefused?: (said: string, error: QuorateError, takingIn?: string) => void;
 }
 
 /** Who was asked, and what became of it. */
@@ -229,6 +242,8 @@ interface Refused {
   readonly error: QuorateError;
   /** `no`: it waits itself, or nobody answers there. */
   readonly isMember: boolean;
+  /** By a member that tells it: others may have joined, or left, since this node began to ask. */
+  readonly takingIn?: string | undefined;
 }
 
 /** Who is not taken in asks again after so long. */
@@ -275,7 +290,7 @@ export async function joinAt<Document extends AgreedDocument>(
     const nowMs = clock.monotonicMs();
     if (answer.isMember) memberMs = nowMs;
     if (answer.isMember || nowMs - memberMs > memberSaidMs) said = saidBy(answer, parts.takingIn);
-    parts.onRefused?.(said, answer.error);
+    parts.onRefused?.(said, answer.error, answer.takingIn);
     if (nowMs - saidMs >= sayMs) {
       saidMs = nowMs;
       report.log("warn", `Not ready: waiting to join. ${said}`, {});
@@ -301,21 +316,24 @@ async function askOnce<Document extends AgreedDocument>({
   const answer = isFields(asked.reply) ? asked.reply : {};
   // A member of an earlier version does not say that it is one.
   const isMember = answer["isMember"] !== false;
+  const told = answer["takingIn"];
+  const takingIn = typeof told === "string" ? told : undefined;
   try {
     if (answer["kind"] === "joined") return parse(answer["document"]);
-    return { at, error: refusalFrom(answer) ?? nonsense("an answer to a join"), isMember };
+    const error = refusalFrom(answer) ?? nonsense("an answer to a join");
+    return { at, error, isMember, takingIn };
   } catch (error) {
     return { at, error: QuorateError.from(error), isMember };
   }
 }
 
 /** Why a node has to wait: in the words of whoever said it, and with what an operator can do about it. */
-function saidBy({ at, error, isMember }: Refused, takingIn: string): string {
+function saidBy({ at, error, isMember, takingIn: told }: Refused, takingIn: string): string {
   if (error.slug === "unreachable" && !isMember) return `Nobody answers at ${at}: ${error.detail}`;
   const said = `${at} says: ${error.detail}`;
   const canPlan = isMember && error.slug === "not-ready";
   return canPlan
-    ? `${said} An operator's plan takes this node in: ${takingIn}, at a member.`
+    ? `${said} An operator's plan takes this node in: ${told ?? takingIn}, at a member.`
     : said;
 }
 

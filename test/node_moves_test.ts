@@ -134,6 +134,28 @@ test("I1: a wiped node comes back under its name, waits, and takes the place of 
   await town.close();
 });
 
+test("I1: who waits under the name of a member says what takes it in, also once that member has left", async () => {
+  const town = await Town.ofThree(3);
+  await town.put(0, "k", "v");
+  await loseDisks(town, [2]);
+  const waits = (): string =>
+    town
+      .at(2)
+      .readiness()
+      .find(({ name }) => name === "cluster")?.detail ?? "it serves";
+  await town.until(() => waits().includes("quorate cluster plan --replace n3"));
+  await change(town, 0, { leave: ["n3"] });
+  await town.until(() => isStill(town, [0, 1]));
+  await town.until(() => waits().includes("quorate cluster plan --join n3"));
+  assert.not.match(waits(), "--replace");
+  const refused = await rejectsSlug("not-ready", town.get(2, "k"));
+  assert.match(refused.facts.hint ?? "", "quorate cluster plan --join n3");
+  await change(town, 0, { join: ["n3"] });
+  await town.until(() => town.isReady(2));
+  assert.is(await town.get(2, "k"), "v");
+  await town.close();
+});
+
 test("H1: what was kept for a disk that was replaced comes to all who hold it, though one of another partition is not reached", async () => {
   const town = new Town(5);
   await town.startAll();
