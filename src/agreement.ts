@@ -327,7 +327,10 @@ export class Agreement<Document extends AgreedDocument> {
     for (let ballots = 0; ; ballots += 1) {
       const present = ports.present() ?? base;
       if (present.epoch > base.epoch) return verdict(attempt, present);
-      if (clock.monotonicMs() >= endMs) throw outOfTime(attempt, this.#settings.deadlineMs);
+      if (clock.monotonicMs() >= endMs) {
+        const whyNoVote = base.voters.includes(nodeId) ? ports.whyNoVote?.() : undefined;
+        throw outOfTime(attempt, this.#settings.deadlineMs, whyNoVote);
+      }
       const proposer = new Proposer({ round: round + 1, nodeId }, base.voters, next);
       const decided = await this.#ballot(attempt, proposer);
       round = Math.max(round + 1, proposer.roundSeen);
@@ -501,15 +504,17 @@ function verdict<Document extends AgreedDocument>(
 function outOfTime(
   { base, next, hasProposed }: Attempt<AgreedDocument>,
   deadlineMs: number,
+  whyNoVote: string | undefined,
 ): QuorateError {
   const needed = majority(base.voters.length);
+  const own = whyNoVote === undefined ? "" : ` This node does not vote: ${whyNoVote}.`;
   const what =
     next === undefined
       ? `Whether the topology of epoch ${base.epoch} is the newest was not found out`
       : `The topology after epoch ${base.epoch} was not chosen`;
   return new QuorateError(
     "timeout",
-    `${what} in ${deadlineMs} ms: ${needed} of ${base.voters.length} voters have to answer.`,
+    `${what} in ${deadlineMs} ms: ${needed} of ${base.voters.length} voters have to answer.${own}`,
     {
       outcome: hasProposed ? "unknown" : "none",
       needed,

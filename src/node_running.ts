@@ -405,7 +405,9 @@ export class RunningNode implements QuorateNode {
       return [{ name: "replica", ok, detail }, ...votes];
     }
     const isWhole = replicas.isWhole;
-    const detail = "compares what it holds with the other replicas";
+    const detail = replicas.standings.isAsked
+      ? "waits for another replica, which has to tell what it remembers of this store"
+      : "compares what it holds with the other replicas";
     return [{ name: "replica", ok: isWhole, ...(isWhole ? {} : { detail }) }, ...votes];
   }
 

@@ -87,6 +87,13 @@ export class Standings {
     });
   }
 
+  /** Whether some partition is not answered for, as nobody has told yet (I3). */
+  get isAsked(): boolean {
+    return this.#reached.some((reached, partition) => {
+      return reached === "asked" && this.of(partition) === "asked";
+    });
+  }
+
   /** A peer has answered the handshake: what it remembers of this store, 0 for nothing. */
   tell(nodeId: string, rememberedSequence: number): void {
     // What it remembers later is of this run, and says nothing about what was there at the start.

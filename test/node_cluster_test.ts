@@ -544,6 +544,35 @@ test("I4, P9: a node whose disk was rolled back fills by itself; its vote stays 
   await town.close();
 });
 
+test("I3: a node that nobody tells what is remembered of its store says that it waits for that, also where its vote does", async () => {
+  const town = new Town(2);
+  await town.startAll();
+  await town.put(0, "k", "v");
+  // Of two members the first one votes, alone. When it comes back, the other one does not.
+  const index = town.at(0).ring().members[0]?.node === "n1" ? 0 : 1;
+  for (const each of [0, 1]) town.kill(each);
+  await town.start(index, undefined);
+  await town.pass(10_000);
+  const { ok, detail = "" } =
+    town
+      .at(index)
+      .readiness()
+      .find(({ name }) => name === "replica") ?? {};
+  assert.is(ok, false);
+  assert.match(
+    detail,
+    "waits for another replica, which has to tell what it remembers of this store",
+  );
+  const refused = await rejectsSlug("timeout", town.done(town.at(index).putNamespace("more", {})));
+  const why =
+    "This node does not vote: the other members have not told yet what they remember of its store.";
+  assert.match(refused.detail, why);
+  await town.start(1 - index, undefined);
+  await town.until(() => town.isReady(index) && town.isReady(1 - index));
+  await town.done(town.at(index).putNamespace("more", {}));
+  await town.close();
+});
+
 /** From the batch that has `text` on, what a log holds of it is damaged: as if its end were torn. */
 function tear(disk: SimDisk, text: string): void {
   const blockBytes = 4096;
