@@ -8,7 +8,8 @@
  *
  *     version  document  folder  what it brings
  *     1        3         1       all before there were versions to choose from
- *     2        4         2       `member-programs`: the document says which program each member runs
+ *     2        4         2       `member-programs`: the document says which program each member runs;
+ *                                `joins-by-phases`: who comes and holds nothing yet is seen to be up first
  *
  * To change what nodes say or write: raise `protocolRange.highest`, give the change a row in `features`, and
  * ask `isOn(version, "its-name")` before the new form is said or written. To stop speaking an old one:
@@ -57,6 +58,8 @@ export interface Feature {
 export const features = [
   // The document of format 4; before, what a member runs is known from its link alone.
   { name: "member-programs", since: 2 },
+  // A move of no partition, in which somebody joins; before, such a join was over at once.
+  { name: "joins-by-phases", since: 2 },
 ] as const satisfies readonly Feature[];
 
 export type FeatureName = (typeof features)[number]["name"];

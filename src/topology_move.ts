@@ -29,6 +29,7 @@
 
 import { assert } from "./assert.ts";
 import { QuorateError } from "./errors.ts";
+import { isOn } from "./protocol.ts";
 import {
   largestN,
   type Member,
@@ -37,6 +38,7 @@ import {
   type MovingRow,
   memberAt,
   membersMax,
+  protocolOf,
   type Topology,
   type TopologyMove,
 } from "./topology.ts";
@@ -101,7 +103,8 @@ export function withMove(topology: Topology, change: MoveChange): Topology | und
   };
   const isVoting = change.leave.some((nodeId) => topology.voters.includes(nodeId));
   // Who comes may be a voter then, and may be gone: that it is up has to be seen before it counts as one.
-  return rows.length + joining.length === 0 && !isVoting ? ended(began, epoch) : began;
+  const isComing = joining.length > 0 && isOn(protocolOf(topology), "joins-by-phases");
+  return rows.length > 0 || isVoting || isComing ? began : ended(began, epoch);
 }
 
 /** The next phase of the move that was begun at an epoch, from the phase that began at another one. */

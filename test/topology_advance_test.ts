@@ -2,6 +2,7 @@
 
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { ownProgram } from "../src/protocol.ts";
 import type { Topology } from "../src/topology.ts";
 import { type MemberNews, whyNotAdvance } from "../src/topology_advance.ts";
 import { type MoveChange, withMove, withNextPhase, withRevert } from "../src/topology_move.ts";
@@ -48,14 +49,22 @@ test("0 to 1: whoever comes to hold something is up and knows; the others are no
 });
 
 test("T4: who comes and holds nothing yet has to be up too: it may be a voter at the end", () => {
-  const all = genesisOf([1, 2, 3, 4, 5, 6].map(facts), { expect: 6, partitions: 1 });
-  const state = withMove(all, { ...change, join: [facts(7)] }) as Topology;
+  const speaking = (number: number) => ({ ...facts(number), program: ownProgram("") });
+  const all = genesisOf([1, 2, 3, 4, 5, 6].map(speaking), { expect: 6, partitions: 1 });
+  const state = withMove(all, { ...change, join: [speaking(7)] }) as Topology;
   assert.equal(state.move?.rows, [], "the replicas of one partition stand elsewhere");
   assert.is(waits(state, { n7: { isUp: false } }), "n7 has to be up");
   assert.is(waits(state, { n7: old }), "n7 has to hear of the move");
   assert.is(waits(state, { n1: old, n2: { isUp: false } }), undefined);
   // It can be taken back, where the node has gone since it asked.
   assert.equal(withRevert(state)?.members, all.members);
+});
+
+test("U2: where a program may not know of such a move, who comes and holds nothing is a member at once", () => {
+  const all = genesisOf([1, 2, 3, 4, 5, 6].map(facts), { expect: 6, partitions: 1 });
+  const next = withMove(all, { ...change, join: [facts(7)] });
+  assert.is(next?.move, undefined);
+  assert.is(next?.members.at(-1)?.name, "n7");
 });
 
 test("T4: m of the old and m of the new set have to know the phase, one that is away is not waited for", () => {

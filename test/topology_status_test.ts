@@ -91,6 +91,7 @@ test("protocolAnswer(): a feature waits for who is behind, and for who was never
   assert.is(protocol.protocol, 1);
   assert.equal(protocol.features, [
     { name: "member-programs", since: 2, isOn: false, waitsFor: [nameOf(second), nameOf(third)] },
+    { name: "joins-by-phases", since: 2, isOn: false, waitsFor: [nameOf(second), nameOf(third)] },
   ]);
   const [own, other, unheard] = [first, second, third].map((id) => memberOf([], id));
   assert.equal([own?.version, own?.speaks], ["1.2.3", { lowest: 1, highest: 2 }]);
