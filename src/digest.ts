@@ -140,6 +140,20 @@ export function sameSummary(a: Summary, b: Summary): boolean {
   return one.every((sum, segment) => sum === other[segment]);
 }
 
+/**
+ * Each n of which two summaries of one partition count other records. One with a namespace that they sum under
+ * two n, as it was deleted or not known then, is not judged.
+ */
+export function differingSizes(a: Summary, b: Summary): readonly number[] {
+  const unjudged = new Set<number>();
+  for (const [number, { n }] of a.tallies) {
+    const other = b.tallies.get(number)?.n ?? n;
+    if (other !== n) unjudged.add(n).add(other);
+  }
+  const sizes = [...new Set([...a.sums.keys(), ...b.sums.keys()])];
+  return sizes.filter((n) => !unjudged.has(n) && digestOf(a, n).total !== digestOf(b, n).total);
+}
+
 /** The sums over all namespaces: sums of sums. */
 function overAll({ sums }: Summary): BigUint64Array {
   const all = new BigUint64Array(segmentsPerPartition);

@@ -404,10 +404,14 @@ export class Store {
   }
 
   /** Makes the sums of a partition true, and removes what is damaged in it; see `store_recount`. */
-  async recount(partition: number, options: Omit<RecountOptions, "forget">): Promise<boolean> {
+  async recount(
+    partition: number,
+    options: Omit<RecountOptions, "forget" | "onLost">,
+  ): Promise<boolean> {
     this.#refuseEnded();
     const forget = (items: readonly ScanItem[]) => this.forget(items);
-    const isWhole = await recount(this.#index, partition, { ...options, forget });
+    const onLost = (ns: readonly number[]) => this.markLost(partition, ns, "records are lost");
+    const isWhole = await recount(this.#index, partition, { ...options, forget, onLost });
     this.#checkpoints.mark();
     return isWhole;
   }

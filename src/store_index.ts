@@ -22,6 +22,7 @@ import {
   add,
   copySummary,
   type Digest,
+  differingSizes,
   digestOf,
   type Element,
   emptySummary,
@@ -86,11 +87,13 @@ export interface Healing {
 /** A walk that counts a partition again: all up to a key of the table is in its summary. */
 export interface Recount {
   readonly summary: Summary;
+  /** Whether the sums that were kept could be gone by when it began. */
+  readonly wasSummed: boolean;
   upTo: Uint8Array | undefined;
 }
 
 /** 0: what the store keeps for itself, and namespaces that are not known. */
-const everyN: readonly number[] = Array.from({ length: replicasMax + 1 }, (_, n) => n);
+export const everyN: readonly number[] = Array.from({ length: replicasMax + 1 }, (_, n) => n);
 
 export const absent: Held = { kind: "absent" };
 
@@ -213,21 +216,30 @@ export class StoreIndex {
 
   /** From now on a summary is made of what a walk finds, beside the one that is kept. */
   beginRecount(partition: number): Recount {
-    const recount = { summary: emptySummary(), upTo: undefined };
+    const wasSummed = !this.unsummed.has(partition);
+    const recount = { summary: emptySummary(), wasSummed, upTo: undefined };
     this.#recounts.set(partition, recount);
     // A checkpoint that is begun before its end says that its sums are not to be gone by.
     this.unsummed.add(partition);
     return recount;
   }
 
-  /** Where the walk has come to its end, its summary is the partition's. */
-  endRecount(partition: number, isWhole: boolean): void {
+  /**
+   * Where the walk has come to its end, its summary is the partition's. Answers each n of which it found other
+   * records than were written: nothing tells of that any more when the sums are those of what is left.
+   */
+  endRecount(partition: number, isWhole: boolean): readonly number[] {
     const recount = this.#recounts.get(partition);
     this.#recounts.delete(partition);
-    if (recount === undefined || !isWhole) return;
-    this.summaries[partition] = recount.summary;
+    if (recount === undefined || !isWhole) return [];
+    const { summary, wasSummed } = recount;
+    const differing = wasSummed
+      ? differingSizes(this.summaries[partition] as Summary, summary)
+      : [];
+    this.summaries[partition] = summary;
     this.unsummed.delete(partition);
     this.#resummed.add(partition);
+    return differing;
   }
 
   /** Makes `entry` the last change of the key; `before` is what `lookup` has just answered. */

@@ -12,6 +12,8 @@
  * Invariants
  * 1. When it resolves with true, the partition's sums are those of what it holds.
  * 2. What was written since the walk met it damaged stays.
+ * 3. What is removed, or found to be gone, is told as lost for its n: a partition may be counted again for one n
+ *    alone, and its sums were all that told of a loss of another. Of what is removed before that.
  *
  * Effects: the index, and the store through a port. Source: rules D6, I4.
  *
@@ -20,7 +22,7 @@
 
 import { successor } from "./bytes.ts";
 import { partitionRange } from "./store_entry.ts";
-import type { StoreIndex } from "./store_index.ts";
+import { everyN, type StoreIndex } from "./store_index.ts";
 import { ownNamespaces } from "./store_own.ts";
 import { addRecord } from "./store_recover.ts";
 import { type ScanItem, scan } from "./store_scan.ts";
@@ -32,6 +34,8 @@ const tellingKeys: ReadonlySet<number> = new Set([ownNamespaces.hints, ownNamesp
 export interface RecountOptions {
   /** Removes records for good, where they are still what the scan found. */
   readonly forget: (items: readonly ScanItem[]) => Promise<unknown>;
+  /** Something of the namespaces of these n is lost, which may be known. */
+  readonly onLost: (ns: readonly number[]) => void;
   /** Resolves when so many bytes more may be read. */
   readonly spend: (bytes: number) => Promise<void>;
   readonly mayGoOn: () => boolean;
@@ -41,7 +45,7 @@ export interface RecountOptions {
 export async function recount(
   index: StoreIndex,
   partition: number,
-  { forget, spend, mayGoOn }: RecountOptions,
+  { forget, onLost, spend, mayGoOn }: RecountOptions,
 ): Promise<boolean> {
   const walk = index.beginRecount(partition);
   let isWhole = false;
@@ -60,7 +64,10 @@ export async function recount(
       const gone = damaged.filter(({ namespaceNumber, tableKey }) => {
         return !tellingKeys.has(namespaceNumber) || !index.isInPlace(tableKey);
       });
-      if (gone.length > 0) await forget(gone);
+      if (gone.length > 0) {
+        onLost([...new Set(gone.flatMap((item) => sizesOf(index, item)))]);
+        await forget(gone);
+      }
       await spend(items.reduce((sum, { record }) => sum + (record?.length ?? 0), 0));
       if (!more || last === undefined) break;
       start = successor(last);
@@ -68,6 +75,12 @@ export async function recount(
     isWhole = true;
     return true;
   } finally {
-    index.endRecount(partition, isWhole);
+    const differing = index.endRecount(partition, isWhole);
+    if (differing.length > 0) onLost(differing);
   }
+}
+
+/** Of which n a damaged record was: nobody knows where its key is damaged too. */
+function sizesOf(index: StoreIndex, { tableKey, namespaceNumber }: ScanItem): readonly number[] {
+  return index.isInPlace(tableKey) ? [index.nOf(namespaceNumber)] : everyN;
 }

@@ -160,6 +160,46 @@ test("I4: the mark of a damage goes for one n and then for all, durably; more da
   await last.close();
 });
 
+/** Records of two namespaces in one partition, of which one is lost for one n alone; and damage to the other's. */
+async function lostForOne(change: (entry: TableChange) => TableChange | undefined) {
+  const world = stand();
+  const first = await world.open();
+  for (const [at, name] of names.slice(0, 20).entries()) await write(first, wide, name, at + 1);
+  const others = Array.from({ length: 200 }, (_, number) => `a${number}`).filter(
+    (name) => ring.place(alone, utf8Bytes(name)).partition === partition,
+  );
+  for (const [at, name] of others.entries()) await write(first, alone, name, at + 1);
+  await first.close();
+  world.table.damage((entries) => {
+    const own = entries.filter(({ key }) => tablePartition(key) === partition && key[5] === alone);
+    const damage = own[3] && change(own[3]);
+    return damage === undefined ? [] : [damage];
+  });
+  const store = await world.open();
+  store.markLost(partition, [3], "a promise of it may be lost");
+  return { ...world, store };
+}
+
+test("P8, D6: what is counted anew for one n marks what it finds to be lost of another", async () => {
+  const flipped = await lostForOne(({ key, value = new Uint8Array(0) }) => {
+    value[value.length - 1] = (value[value.length - 1] ?? 0) ^ 1;
+    return { key, value };
+  });
+  const vanished = await lostForOne(({ key }) => ({ key, value: undefined }));
+  const whole = await lostForOne(() => undefined);
+  for (const { store, isLost, said } of [
+    { ...flipped, isLost: true, said: "a record that is damaged" },
+    { ...vanished, isLost: true, said: "one that is gone without a word" },
+    { ...whole, isLost: false, said: "nothing" },
+  ]) {
+    assert.is(store.isDamaged(partition, 1), false, "nobody knows of it before");
+    assert.ok(await store.recount(partition, free));
+    assert.is(store.isDamaged(partition, 1), isLost, said);
+    assert.is(store.isDamaged(partition, 3), true);
+    await store.close();
+  }
+});
+
 test("what was written over a damaged record since a scan stays, when what the scan found is removed", async () => {
   const { store } = await damaged();
   const piece = { prefix: utf8Bytes(""), reverse: false, limit: 1000 };
@@ -231,8 +271,10 @@ test("D6: a scrub does not compare with the sums of before a recount", async () 
       .map(({ key }) => ({ key, value: undefined })),
   );
   const store = await open();
+  store.markLost(partition, [3], "a record is gone");
   await store.recount(partition, free);
   const damages = store.damagesOf(partition);
+  assert.ok(store.heal(partition, { ns: [3], damages, isWhole: true }));
   // The disk is full for a while, so that the table keeps the sums of before.
   for (let commit = 1; commit <= 30; commit += 1) table.failCommit(commit, { code: "ENOSPC" });
   await clock.advance(10_000);
