@@ -11,7 +11,7 @@
  *     compare           with each of them: what they have and this one lacks comes, and what is below the
  *                       watermark and they lack, or have an older version of, goes
  *     confirm           they still have data, and all are still at that watermark
- *     sync, mark        from now on it counts
+ *     sync, mark        from now on it counts; but no round confirms that began before (G2)
  *
  * Of n-m+1 replicas one has what any quorum of the others took. Below the watermark all that have data
  * hold the same, so what is there and they lack was deleted, by a tombstone that nobody has any more.
@@ -343,6 +343,8 @@ export class NodeFills {
     if (fences.of(partition, n).watermark !== watermark) return "its own watermark has risen";
     if (topology().changed[partition] !== present.changed[partition]) return "its replicas moved";
     await this.#sync();
+    // A round may have compared it before the loss, and be about to give to these what it alone had.
+    fences.lapse(partition, n);
     if (!store.isDamaged(partition)) return undefined;
     // With what the store keeps there itself, which was written again: else each start took it for forgotten.
     const isHealed = this.#heal(partition, [n, ownN], damages);

@@ -200,7 +200,8 @@ export class PeerSide implements DigestSide {
     const { from, isDamaged, promise: promised, watermark } = reply;
     const counts = from.counts && !isDamaged;
     const clockMs = hlcWallMs(from.clockHlc);
-    return { storeId: from.storeId, counts, clockMs, promise: promised, watermark };
+    const { storeId, boot } = from;
+    return { storeId, boot, counts, clockMs, promise: promised, watermark };
   }
 
   async walk(range: Range, { after, limit, segments, isDiscarding }: Walk): Promise<HeldPage> {

@@ -322,6 +322,8 @@ export class WatermarkRounds {
         return {
           ...fences.kept(partition, n),
           storeId: self.storeId,
+          // The round ends with the process.
+          boot: 0,
           counts: counts(partition, n) && !store.isDamaged(partition, n),
           clockMs: store.mint.nowMs(),
         };

@@ -11,7 +11,9 @@
  * 1. What is refused by a promise is refused from the moment of the call; the promise is durable when
  *    the call resolves.
  * 2. What is on the disk never goes back: writes of one partition come one after the other.
- * 3. Where a promise may be forgotten, the store is marked as damaged for that pair.
+ * 3. What was filled tells no promise of before: a round that is under way may have compared what was lost, and
+ *    what it gave to the others is not all here. It refuses by that promise all the same.
+ * 4. Where a promise may be forgotten, the store is marked as damaged for that pair.
  *
  * Effects: the store. Source: rules G2, G5, I4; promise P4.
  *
@@ -41,6 +43,8 @@ export class NodeWatermarks {
   readonly #writes = new Map<number, Promise<void>>();
   /** What is on the disk. */
   readonly #kept = new Map<number, Fence>();
+  /** Pairs that were filled since they promised. */
+  readonly #lapsed = new Set<number>();
 
   /** `sizes`: each n in use, where others have what this store has. */
   constructor(store: Store, sizes: readonly number[] = []) {
@@ -61,13 +65,21 @@ export class NodeWatermarks {
     return this.#fences.size;
   }
 
-  /** What is on the disk: what a later start goes by. */
+  /** What is on the disk: what a later start goes by. Of what has lapsed the watermark alone. */
   kept(partition: number, n: number): Fence {
-    return this.#kept.get(pairNumber(partition, n)) ?? noFence;
+    const id = pairNumber(partition, n);
+    const kept = this.#kept.get(id) ?? noFence;
+    return this.#lapsed.has(id) ? { ...kept, promise: kept.watermark } : kept;
+  }
+
+  /** It was filled: it stands by no round that has begun (G2); the next promise is told again. */
+  lapse(partition: number, n: number): void {
+    this.#lapsed.add(pairNumber(partition, n));
   }
 
   /** From now on nothing below `stamp` is taken of coordinators; durable when it resolves. */
   promise(partition: number, n: number, stamp: Hlc): Promise<void> {
+    this.#lapsed.delete(pairNumber(partition, n));
     return this.#raise(partition, n, promised(this.of(partition, n), stamp));
   }
 

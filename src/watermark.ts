@@ -63,6 +63,8 @@ export function isDroppable(
 /** What a replica says of itself when a round begins, and when it ends. */
 export interface ReplicaState extends Fence {
   readonly storeId: string;
+  /** The start of its process: a later one may have lost something, and have got what others had till then. */
+  readonly boot: number;
   /** Whether it knows what it should hold, and has lost nothing of the partition. */
   readonly counts: boolean;
   readonly clockMs: number;
@@ -93,7 +95,7 @@ export function planRound(
   return { stamp, adopt };
 }
 
-/** Whether all stand by a round to its end: the same stores, each with its promise (G2). */
+/** Whether all stand by a round to its end: the same stores in the same starts, each with its promise (G2). */
 export function isConfirmed(
   before: readonly ReplicaState[],
   after: readonly ReplicaState[],
@@ -101,8 +103,11 @@ export function isConfirmed(
 ): boolean {
   if (before.length !== after.length) return false;
   return after.every(
-    ({ storeId, counts, promise }, index) =>
-      counts && promise >= stamp && storeId === before[index]?.storeId,
+    ({ storeId, boot, counts, promise }, index) =>
+      counts &&
+      promise >= stamp &&
+      storeId === before[index]?.storeId &&
+      boot === before[index]?.boot,
   );
 }
 

@@ -9,13 +9,15 @@ import { SimDisk } from "../sim/disk.ts";
 import { utf8Bytes } from "../src/bytes.ts";
 import { silentReport } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
-import type { Hlc } from "../src/hlc.ts";
+import { type Hlc, hlcWallMs } from "../src/hlc.ts";
 import { Holdings } from "../src/holdings.ts";
 import { Losses } from "../src/losses.ts";
 import type { PeerRequest } from "../src/message.ts";
 import { NodeFills } from "../src/node_fills.ts";
 import { NodeMoves } from "../src/node_moves.ts";
+import { WatermarkRound } from "../src/node_watermark_round.ts";
 import { NodeWatermarks } from "../src/node_watermarks.ts";
+import type { DigestReply, ReplyFrom } from "../src/quorum_message.ts";
 import { decodeRecord, encodeRecord, recordBytes, type StoredRecord } from "../src/record.ts";
 import { Replica } from "../src/replica.ts";
 import { Ring } from "../src/ring.ts";
@@ -71,11 +73,27 @@ async function other(clock: SimClock, number: number, epoch = 1) {
   const store = await openStore(clock, number);
   const fences = new NodeWatermarks(store);
   const state = { hasData: true, isUp: true, epoch };
+  const { nodeId } = ids[number - 1] ?? { nodeId: "" };
+  const parts = { clock, store, fences, number, epoch: () => state.epoch };
+  const replica = replicaOf({ ...parts, counts: () => state.hasData });
+  return { store, fences, state, replica, nodeId };
+}
+
+/** What a node answers for its store. */
+function replicaOf(parts: {
+  readonly clock: SimClock;
+  readonly store: Store;
+  readonly fences: NodeWatermarks;
+  readonly number: number;
+  readonly epoch?: () => number;
+  readonly counts: () => boolean;
+}): Replica {
+  const { clock, store, fences, number, epoch = () => 1, counts } = parts;
   const { nodeId, storeId } = ids[number - 1] ?? { nodeId: "", storeId: "" };
-  const replica = new Replica({
+  return new Replica({
     ...{ clock, store, fences, report: silentReport, self: { nodeId, storeId, boot: 1 } },
     topology: () => ({
-      epoch: state.epoch,
+      epoch: epoch(),
       partitionOf: (namespace, key) => ring.place(namespace, key).partition,
       changedAt: () => 1,
       isReplica: () => true,
@@ -83,10 +101,17 @@ async function other(clock: SimClock, number: number, epoch = 1) {
     }),
     learn: async () => {},
     notReady: () => undefined,
-    counts: () => state.hasData,
+    counts,
     sequenceBase: () => 0,
   });
-  return { store, fences, state, replica, nodeId };
+}
+
+/** What a replica tells of itself in a round. */
+function stateOf(reply: Extract<DigestReply, { kind: "sums" }> & { readonly from: ReplyFrom }) {
+  const { from, isDamaged, promise, watermark } = reply;
+  const { storeId, boot } = from;
+  const clockMs = hlcWallMs(from.clockHlc);
+  return { storeId, boot, promise, watermark, clockMs, counts: from.counts && !isDamaged };
 }
 
 async function stand(
@@ -211,7 +236,7 @@ test("G6: all are at the highest watermark before a record is taken, and what wa
 });
 
 test("G2: it promises what its sources have: who leads the rounds has to know that one was given up", async () => {
-  const { fences, others, fills, isWhole, pass, close } = await stand();
+  const { store, others, fills, isWhole, pass, close } = await stand();
   const [second] = others;
   for (let partition = 0; partition < partitions; partition += 1) {
     await second.fences.promise(partition, 3, 70n as Hlc);
@@ -220,7 +245,48 @@ test("G2: it promises what its sources have: who leads the rounds has to know th
   fills.begin();
   await pass(3000);
   assert.ok(isWhole());
-  assert.equal(fences.kept(0, 3), { promise: 70n, watermark: 50n });
+  const kept = new NodeWatermarks(store).kept(0, 3);
+  assert.equal(kept, { promise: 70n, watermark: 50n }, "for a later start, too");
+  await close();
+});
+
+test("G2: one that lost something and was filled in the middle of a round does not confirm it", async () => {
+  const { clock, store, fences, others, fills, pass, close } = await stand();
+  const [second, third] = others;
+  const pair = { partition: 0, n: 3 };
+  fills.begin();
+  await pass(3000);
+  const first = replicaOf({ clock, store, fences, number: 1, counts: () => fills.hasData(0, 3) });
+  const asked = (replica: Replica, name: string) => ({
+    name,
+    ask: async (adopt: Hlc, promise: Hlc) => {
+      const request = { ...pair, kind: "digest", wants: "state", adopt, promise } as const;
+      const reply = await replica.digest({ ...request, epoch: 1, requestId: "round" });
+      assert.is(reply.kind, "sums");
+      return stateOf(reply as Extract<typeof reply, { kind: "sums" }>);
+    },
+  });
+  const round = async (isFilled: boolean) => {
+    let count = 0;
+    const running = new WatermarkRound({
+      ...{ report: silentReport, lagMs: 0, mayGoOn: () => true },
+      own: asked(second.replica, "n2"),
+      others: [asked(first, "n1"), asked(third.replica, "n3")],
+      compare: async () => {
+        count += 1;
+        // It was compared twice: what the leader has of it alone the third one gets only now.
+        if (count !== 4 || !isFilled) return true;
+        store.markLost(0, [3], "a record is gone");
+        await pass(3000);
+        assert.ok(fills.hasData(0, 3), "others had what it lacks");
+        return true;
+      },
+    }).run();
+    await pass(5000);
+    return running;
+  };
+  assert.equal(await round(true), { why: "a replica does not stand by its promise any more" });
+  assert.ok("raised" in (await round(false)), "the next one does what this one could not");
   await close();
 });
 

@@ -25,7 +25,7 @@ const u32 = fc.nat(2 ** 31);
 const stamp = u32.map((ms) => hlcAt(ms));
 
 function stateOf(more: Partial<ReplicaState> = {}): ReplicaState {
-  return { ...noFence, storeId: "a", counts: true, clockMs: startMs, ...more };
+  return { ...noFence, storeId: "a", boot: 1, counts: true, clockMs: startMs, ...more };
 }
 
 test("a fence never goes back, and its promise is never below its watermark", () => {
@@ -81,7 +81,7 @@ test("G2: a round reaches a promise that clocks left behind when they were set b
   assert.not("stamp" in planRound([reached, reached], lagMs), "until the clocks are there");
 });
 
-test("G2: a confirmation is of the same store, which counts, and stands by its promise", () => {
+test("G2: a confirmation is of the same store and start, which counts, and stands by its promise", () => {
   const plan = { stamp: hlcAt(startMs), adopt: 0n as Hlc };
   const before = [stateOf(), stateOf({ storeId: "b" })];
   const good = before.map((state) => ({ ...state, promise: plan.stamp }));
@@ -96,6 +96,7 @@ test("G2: a confirmation is of the same store, which counts, and stands by its p
   );
   for (const wrong of [
     { storeId: "c" },
+    { boot: 2 },
     { counts: false },
     { promise: (plan.stamp - 1n) as Hlc },
   ]) {
@@ -145,7 +146,7 @@ class FakeReplica implements RoundReplica {
     );
     this.fence = promised(adopted(this.fence, adopt), promise);
     const { name: _name, fence, counts, storeId } = this;
-    return { ...fence, counts, storeId, clockMs: startMs };
+    return { ...fence, counts, storeId, boot: 1, clockMs: startMs };
   }
 }
 
