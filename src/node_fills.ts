@@ -146,8 +146,11 @@ export class NodeFills {
     return this.#isOnlyCopy({ partition, n });
   }
 
+  /** Not while it comes to a set of one: another one is read, and has what is lost here. */
   #isOnlyCopy({ partition, n }: Pair): boolean {
-    return replicasOf(this.#parts.topology(), partition, n).length === 1;
+    const { topology, ownNodeId } = this.#parts;
+    const replicas = replicasOf(topology(), partition, n);
+    return replicas.length === 1 && isIn(replicas, ownNodeId);
   }
 
   status(): FillStatus {

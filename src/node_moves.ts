@@ -166,7 +166,7 @@ export class NodeMoves {
     const { done, all } = this.#progress;
     // Not before it copies: a namespace that comes until then may have sets that this node joins (T8).
     const hasNone = move.phase >= 2 && !this.#hasToCopy(topology(), ownNodeId);
-    const isDone = this.#filled === move.begun || hasNone;
+    const isDone = (this.#filled === move.begun && this.#hasCopied(topology())) || hasNone;
     return {
       moveCleared,
       moveFilled: isDone ? move.begun : 0,
@@ -355,6 +355,17 @@ export class NodeMoves {
 
   #hasToCopy(topology: Topology, nodeId: string): boolean {
     return topology.move?.rows.some((row) => copies(topology, row, nodeId)) === true;
+  }
+
+  /** Whether nothing was lost again of what it has copied: it may be read here alone soon (I4, T5). */
+  #hasCopied(topology: Topology): boolean {
+    const { hasData, ownNodeId } = this.#parts;
+    const rows = topology.move?.rows ?? [];
+    return sizesInUse(topology).every((n) =>
+      rows.every((row) => {
+        return !hasToCopy(movedSetsOf(topology, row, n), ownNodeId) || hasData(row.partition, n);
+      }),
+    );
   }
 
   async #fillAll(topology: Topology): Promise<void> {

@@ -23,7 +23,13 @@ import { Replica } from "../src/replica.ts";
 import { Ring } from "../src/ring.ts";
 import type { Store } from "../src/store.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
-import { leftOf, replicasOf, type Topology } from "../src/topology.ts";
+import {
+  leftOf,
+  replicasOf,
+  type Topology,
+  type TopologyMove,
+  writeSetsOf,
+} from "../src/topology.ts";
 import { withMove, withNextPhase } from "../src/topology_move.ts";
 import { withNamespace, withoutNamespace } from "../src/topology_namespaces.ts";
 import { genesisOf } from "../src/topology_steps.ts";
@@ -34,6 +40,7 @@ const ring = new Ring("c".repeat(32), partitions);
 const ids = ["1", "2", "3", "4"].map((digit) => ({
   ...{ nodeId: digit.repeat(32), storeId: digit.repeat(31).padStart(32, "a"), name: `n${digit}` },
 }));
+type Ids = (typeof ids)[number];
 const own = ids[0]?.nodeId ?? "";
 
 async function write(store: Store, key: string, stamp: number, namespaceNumber = 0): Promise<void> {
@@ -462,6 +469,44 @@ for (const lost of [
   });
 }
 
+test("I4, T5: what is lost of a set of one before it is read here is filled from the one that is read", async () => {
+  const [me, ...olds] = ids.slice(0, 3) as [Ids, ...Ids[]];
+  const founded = genesisOf(olds, { expect: 2, partitions });
+  const single = withNamespace(founded, "single", { n: 1, r: 1, w: 1 }) as Topology;
+  let topology = withMove(single, {
+    ...{ join: [me], leave: [], replace: [], sites: [], isLossAccepted: false },
+  }) as Topology;
+  while (topology.move?.phase !== 2) {
+    topology = withNextPhase(topology, topology.move as TopologyMove) as Topology;
+  }
+  const { store, fills, losses, others, pass, close } = await stand({ ...topology, epoch: 1 });
+  await losses.accept(partitions);
+  const coming = Array.from(ring.all()).filter((partition) =>
+    writeSetsOf(topology, partition, 1)
+      .flat()
+      .some(({ nodeId }) => nodeId === own),
+  );
+  assert.ok(coming.length > 0);
+  for (let index = 0; index < 40; index += 1) {
+    for (const other of others) await write(other.store, `k${index}`, 10 + index, 1);
+  }
+  for (const partition of coming) store.markLost(partition, [1], "a test");
+  for (const partition of coming)
+    assert.not(fills.hasData(partition, 1), "it is no copy, nor the only one");
+  fills.begin();
+  await pass(3000);
+  const piece = { prefix: utf8Bytes(""), reverse: false, limit: 100 };
+  for (const partition of coming) {
+    assert.ok(fills.hasData(partition, 1) && !store.isDamaged(partition, 1));
+    const [here, there] = [store, others[0].store].map(
+      (one) => one.scan(partition, 1, piece).items,
+    );
+    assert.is(here?.length, there?.length);
+    assert.ok((here?.length ?? 0) > 0);
+  }
+  await close();
+});
+
 test("I4: what is damaged of the last that is left of a lost set stays so: it is copied from here alone", async () => {
   const founded = genesisOf(ids, { expect: 4, partitions });
   const pair = { ...(withNamespace(founded, "pair", { n: 2 }) as Topology), epoch: 1 };
@@ -614,6 +659,11 @@ test("I4, T5: who joins a set and was rolled back once has copied when it has da
   await pass(4000);
   assert.ok(isFilled());
   assert.equal(held(me.store), held(others[0].store));
+  // While others copy, which may take hours: of a set of one nobody else is read then.
+  me.state.hasData = false;
+  assert.not(isFilled(), "it has lost some of it since");
+  me.state.hasData = true;
+  assert.ok(isFilled());
   await close();
 });
 
