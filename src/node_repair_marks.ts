@@ -72,7 +72,7 @@ export class RepairMarks {
       this.#renewed.add(name);
       return this.#keeping.get(name) ?? Promise.resolve(!this.#unkept.has(name));
     }
-    this.#marks.set(name, mark);
+    this.#marks.set(name, { ...mark });
     const keeping = this.#keep(mark).then(
       () => true,
       (error: unknown) => {
@@ -96,17 +96,19 @@ export class RepairMarks {
     if (this.#marks.has(name)) this.#renewed.add(name);
     else this.#marks.set(name, mark);
     this.#unkept.add(name);
-    await this.#keep(mark);
-    this.#unkept.delete(name);
+    await this.#keepAgain(name);
   }
 
   /** Tries again what found no room. @throws what the store does */
   async keepRest(): Promise<void> {
-    for (const name of [...this.#unkept]) {
-      const mark = this.#marks.get(name);
-      if (mark !== undefined) await this.#keep(mark);
-      this.#unkept.delete(name);
-    }
+    for (const name of [...this.#unkept]) await this.#keepAgain(name);
+  }
+
+  async #keepAgain(name: string): Promise<void> {
+    const mark = this.#marks.get(name);
+    if (mark !== undefined) await this.#keep(mark);
+    // One that was ended and made again meanwhile may have found no room.
+    if (this.#marks.get(name) === mark) this.#unkept.delete(name);
   }
 
   /** What it stands for is compared from now on. */

@@ -356,6 +356,39 @@ test("H2: a mark that is made again while a write of it is under way counts as d
   assert.equal([isKept, await second, writes.length], [true, true, 2]);
 });
 
+test("H2: a mark that found no room when it was made again is not taken for kept by a write of before", async () => {
+  const mark = { partition: 1, n: 3, storeId: other.storeId };
+  for (const again of [
+    (marks: RepairMarks) => marks.keepRest(),
+    (marks: RepairMarks) => marks.take(mark),
+  ]) {
+    const full = new QuorateError("disk-full", "There is no room.");
+    const fates: Promise<unknown>[] = [Promise.reject(full)];
+    let tell = (): void => {};
+    fates.push(
+      new Promise((resolve) => {
+        tell = () => resolve({ kind: "took" });
+      }),
+    );
+    const store = {
+      partitions,
+      mint: { mint: () => ({ hlc: 1n, origin: 1n }) },
+      scan: () => ({ items: [], next: undefined }),
+      forget: async () => [],
+      write: () => fates.shift() ?? Promise.reject(full),
+    };
+    const marks = new RepairMarks(store as unknown as Store, silentReport);
+    assert.is(await marks.add({ ...mark }), false);
+    const keeping = again(marks);
+    marks.begin(mark);
+    await marks.end(mark);
+    assert.is(await marks.add({ ...mark }), false);
+    tell();
+    await keeping;
+    assert.is(await marks.add({ ...mark }), false, "the one that was kept has ended");
+  }
+});
+
 test("P5: every partition is compared with the other replica once in a period, with no more at a time than allowed", async () => {
   let underWay = 0;
   let most = 0;
