@@ -124,7 +124,9 @@ export async function beginStore(
   await mint.settle();
   const mustCheckpoint = recovered.marksChanged || highest > wal.last;
   if (mustCheckpoint) {
-    const frozen = index.freeze(highest);
+    // A tail that no mark covers may be in the page cache alone: where it is gone before all of it is in the
+    // table, a partition that reached it would tell of a loss (D4).
+    const frozen = index.freeze(wal.tail.length > 0 ? wal.synced : highest);
     const next = metaOf(options, highest, mint.ceiling(), index);
     await writeCheckpoint({ table, clock, frozen, meta: next });
     index.thaw();

@@ -15,7 +15,8 @@ import type { DiskFile } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
 import type { QuorateNode } from "../src/node.ts";
 import { Ring } from "../src/ring.ts";
-import { metaKey } from "../src/store_meta.ts";
+import { metaKey, partitionMetaKey } from "../src/store_meta.ts";
+import { MemoryTableDisk, type TableImage } from "../src/table_memory.ts";
 import { segmentName } from "../src/wal_segment.ts";
 import {
   check,
@@ -200,6 +201,49 @@ fault(
       await third.close();
     }
     assert.ok(reread > 0, "the unsynced batch was read at least once");
+  },
+);
+
+fault(
+  "D4: what the page cache alone had, and half a checkpoint, is no loss when it is gone",
+  async () => {
+    let goneCount = 0;
+    for (let seed = 1; seed <= 20; seed += 1) {
+      const world = newWorld({ seed });
+      const ledger = new Ledger();
+      const random = new SimRandom(seed);
+      const filled = await openIn(world);
+      await work(filled, ledger, { random, count: 12, keys: 4, bytesMax: 300 });
+      await filled.close();
+      const node = await openIn(world);
+      // The last batch is written and its sync has not come: the process is killed in between.
+      void write(node, "k0", ledger.attempt("k0", "put", 100)).catch(() => {});
+      const callsBefore = world.disk.callCount;
+      while (world.disk.callCount < callsBefore + 2) await undefined;
+      const disk = world.disk.kill();
+      // Summaries are damaged as well: their partitions are marked, and that takes a checkpoint.
+      world.table.damage((entries) =>
+        entries
+          .filter(({ key }) => [0, 1, 2, 3].some((one) => equal(key, partitionMetaKey(one))))
+          .map(({ key, value }) => ({ key, value: value.fill(1) })),
+      );
+      const crashes: { readonly disk: SimDisk; readonly image: TableImage }[] = [];
+      const nowMs = world.clock.nowMs() + 1000;
+      const cached = newWorld({ seed: seed + 1, nowMs, disk });
+      const onChange = (image: TableImage): void => {
+        crashes.push({ disk: disk.copy().crash("durable"), image });
+      };
+      const table = new MemoryTableDisk({ onChange }, world.table.image);
+      await openIn({ ...cached, table });
+      for (const crash of crashes) {
+        const after = newWorld({ seed: seed + 2, nowMs: nowMs + 1000, ...crash });
+        // It starts, although it is the only copy: nothing that was acknowledged is lost.
+        const third = await openIn(after);
+        goneCount += 1;
+        await third.close();
+      }
+    }
+    assert.ok(goneCount > 0, "a power loss came into the checkpoint of a start");
   },
 );
 
