@@ -29,8 +29,8 @@ const asideFolder = "aside";
 const tornPrefix = "torn-";
 /** The most torn tails that are kept aside; the oldest go. */
 const asideFilesMax = 16;
-/** The largest segment file that is read: 64 MiB and the largest single entry, with room. */
-const segmentFileBytesMax = 256 * 1024 * 1024;
+/** The largest segment file that is read: the largest that a setting asks for (1 GiB), with room for entries. */
+export const segmentFileBytesMax: number = 1536 * 1024 * 1024;
 /** Stands for what cannot be read; not zero, which would look like a block that was never written. */
 const unreadableByte = 0xff;
 

@@ -11,11 +11,13 @@ import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { SimDisk } from "../sim/disk.ts";
 import { SimRandom } from "../sim/random.ts";
+import { valueBytesMaxLimit } from "../src/api.ts";
 import { type Disk, silentReport } from "../src/capability.ts";
+import { settings } from "../src/config_table.ts";
 import { QuorateError } from "../src/errors.ts";
 import { Wal, type WalOptions, type WalStart } from "../src/wal.ts";
 import type { WalEntry } from "../src/wal_format.ts";
-import { type Recovery, recoverWal, removeBlank } from "../src/wal_open.ts";
+import { type Recovery, recoverWal, removeBlank, segmentFileBytesMax } from "../src/wal_open.ts";
 import { segmentIndex, segmentName, walFolder } from "../src/wal_segment.ts";
 import { isLong, rejectsSlug, runs, throwsSlug } from "./samples.ts";
 
@@ -293,6 +295,22 @@ test("Wal: an entry larger than a segment gets a segment of its own size", async
   await wal.append(entry(3)).synced;
   await wal.close();
   assert.equal((await readBack(disk)).entries, upTo(3));
+});
+
+test("Wal: a segment of any length that a setting asks for is read back", async () => {
+  const disk = new SimDisk({ isRecorded: false });
+  const { wal } = await begin(disk);
+  await wal.append(entry(1)).synced;
+  await wal.close();
+  // As one that was made ready for --segment-bytes 300MiB.
+  const bytes = new Uint8Array(300 * 1024 * 1024);
+  bytes.set(disk.bytesOf(segmentName(1)));
+  disk.replace(segmentName(1), bytes);
+  assert.equal((await readBack(disk)).entries, upTo(1));
+  const largest = 1024 * 1024 * 1024;
+  assert.equal(settings.segmentBytes.kind.parse("1GiB"), { value: largest });
+  assert.ok("error" in settings.segmentBytes.kind.parse("1025MiB"));
+  assert.ok(largest + 4 * valueBytesMaxLimit <= segmentFileBytesMax);
 });
 
 test("Wal: on a full disk it goes on in whichever segment that is not needed any more is long enough", async () => {
