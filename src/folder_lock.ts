@@ -104,8 +104,8 @@ export async function lockFolder(options: FolderLockOptions): Promise<() => Prom
 async function place(path: string, self: Holder): Promise<boolean> {
   const text = `${JSON.stringify(self)}\n`;
   const draft = `${path}.${self.token}`;
-  await fs.writeFile(draft, text, { flag: "w", flush: true });
   try {
+    await fs.writeFile(draft, text, { flag: "w", flush: true });
     await fs.link(draft, path);
     return true;
   } catch (error) {

@@ -13,7 +13,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { SimClock } from "../sim/clock.ts";
 import { SimRandom } from "../sim/random.ts";
-import type { Clock } from "../src/capability.ts";
+import { toHex } from "../src/bytes.ts";
+import { type Clock, systemErrorCode } from "../src/capability.ts";
 import { QuorateError } from "../src/errors.ts";
 import { type FolderLockOptions, lockFolder, lockName } from "../src/folder_lock.ts";
 import { realRandom } from "../src/runtime.ts";
@@ -328,6 +329,19 @@ test("lockFolder() removes what a process left that died while it took the lock,
     const release = await lock(folder);
     assert.equal(fs.readdirSync(folder).sort(), [lockName, fresh, "table.mdb-lock"].sort());
     await release();
+  }));
+
+test("lockFolder() leaves nothing where the disk has no room for a lock", () =>
+  withFolder(async (folder) => {
+    const token = toHex(new SimRandom(1).bytes(12));
+    // A disk that is full when the first byte comes.
+    fs.symlinkSync("/dev/full", join(folder, `${lockName}.${token}`));
+    const code = await lock(folder, { random: new SimRandom(1) }).then(
+      () => "none",
+      (error: unknown) => systemErrorCode(error),
+    );
+    assert.is(code, "ENOSPC");
+    assert.equal(fs.readdirSync(folder), []);
   }));
 
 test("lockFolder() rejects with the system's error where the folder is not there", () =>
