@@ -388,6 +388,8 @@ class OneWrite {
     if (this.#isFinished) return;
     this.#isFinished = true;
     this.#cancelDeadline();
+    // H1: its last word, by which hints are kept.
+    this.#quorum.expire();
     const outcome = this.#versions === 0 ? "none" : this.#quorum.outcome;
     const { slug, detail, facts } = QuorateError.from(error);
     if (!this.#isAnswered) {

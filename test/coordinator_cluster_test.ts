@@ -171,6 +171,24 @@ test("P7: a write that reaches nobody and that its own replica refuses is none, 
   await cluster.close();
 });
 
+test("P7: a write whose second version cannot be minted, and that nobody took, is none, and keeps no hint", async () => {
+  const cluster = await Cluster.open(3);
+  for (const name of ["n1", "n2"]) {
+    await cluster.node(name).plant("k", recordAt(startMs + 100, "newer"));
+  }
+  cluster.node("n3").state.notReady = "it waits";
+  const node = cluster.node("n1");
+  node.store.mint.mintAbove = async () => {
+    await turns();
+    throw new Error("the disk");
+  };
+  const error = await rejectsSlug("internal", node.put("k", "v"));
+  assert.is(error.outcome, "none");
+  await turns();
+  assert.equal(node.hints, []);
+  await cluster.close();
+});
+
 test("W5, P7: an own disk that stands still is not waited for until the deadline: unknown, and hints for all", async () => {
   const cluster = await Cluster.open(3);
   cluster.cut("n1");
