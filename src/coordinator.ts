@@ -185,13 +185,13 @@ export class Coordinator {
     const { key, requestId, timeoutMs = timeoutMsDefault, durability = "fsync" } = request;
     const reads = this.#reads;
     if (reads !== undefined && !this.#isAlone) {
-      const { n } = policy;
-      const job = { namespaceNumber, key, n, durability, timeoutMs, requestId };
+      const job = { namespaceNumber, key, n: policy.n, durability, timeoutMs, requestId };
       return explainKey(reads.ports, job);
     }
     const { clock, replica, nodeName, topology } = this.#options;
     const beganMs = clock.monotonicMs();
-    const stored = await replica.get(namespaceNumber, key, durability);
+    const found = replica.get(namespaceNumber, key, durability);
+    const stored = await this.withDeadline(request, undefined, Promise.resolve(found));
     const tookMs = clock.monotonicMs() - beganMs;
     const { epoch } = topology();
     const held = stored === undefined ? {} : heldOf(stored);

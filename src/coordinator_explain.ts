@@ -2,7 +2,7 @@
  * CoordinatorExplain: where a key lives, and what every replica of it holds now.
  *
  * Invariants
- * 1. Nothing is written or repaired by it, and a replica that does not answer is told as such.
+ * 1. Nothing is written or repaired by it, and a replica that does not answer in time is told as such.
  *
  * Effects: Clock; replicas and peers through ports.
  *
@@ -18,6 +18,7 @@ import {
   rounded,
 } from "./coordinator_ports.ts";
 import type { ReadJob } from "./coordinator_read.ts";
+import { QuorateError } from "./errors.ts";
 import { hlcWallMs } from "./hlc.ts";
 import type { ReadReply, ReadRequest } from "./quorum_message.ts";
 
@@ -41,6 +42,9 @@ export async function explainKey(
     coverMs: 0,
     requestId,
   };
+  // The own disk too: it has no link that would end the wait.
+  const late = (): QuorateError =>
+    new QuorateError("timeout", `It did not answer within ${timeoutMs} ms.`, {});
   const replicas = await Promise.all(
     place.replicas.map(async ({ nodeId, name }): Promise<ExplainedReplica> => {
       const note: ReplicaNote = { node: name, status: "asked" };
@@ -49,7 +53,7 @@ export async function explainKey(
       const asked = isOwn
         ? ports.local.read(request)
         : ports.peers.read(nodeId, request, { timeoutMs });
-      const reply = await asked.catch(lostOf);
+      const reply = await ports.deadlines.within(timeoutMs, asked, late).catch(lostOf);
       noteReply(note, reply);
       const { status, reason } = note;
       const said = {

@@ -787,6 +787,33 @@ test("deleted keys stay deleted where a replica missed the delete", async () => 
   await cluster.close();
 });
 
+test("explain answers at its deadline, also where the own disk stands still", async () => {
+  for (const count of [1, 3]) {
+    const cluster = await Cluster.open(count);
+    const node = cluster.node("n1");
+    await node.put("k", "v");
+    node.replica.read = () => new Promise(() => {});
+    node.store.get = () => new Promise(() => {});
+    const request = { namespace: "default", requestId: "test", key: utf8Bytes("k") };
+    let told: readonly string[] = [];
+    node.coordinator.explain({ ...request, timeoutMs: 1000 }, 0).then(
+      ({ replicas }) => {
+        told = replicas.map(({ status }) => status);
+      },
+      (error) => {
+        told = [error.slug];
+      },
+    );
+    await turns();
+    await node.wall.advance(999);
+    assert.equal(told, [], "not before");
+    await node.wall.advance(1);
+    await turns();
+    assert.equal(told, count === 1 ? ["timeout"] : ["no answer", "found", "found"]);
+    await cluster.close();
+  }
+});
+
 test("explain tells what every replica holds, and who cannot be reached", async () => {
   const cluster = await Cluster.open(3);
   cluster.cut("n3");
