@@ -258,12 +258,20 @@ class OneWrite {
         if (nodeId !== own) this.#send(replica, round, nodeId, request);
       }
     };
+    const giveUpOthers = (error: unknown): void => {
+      // P7: they were not sent it, and will not be.
+      const unsent = { ...lostOf(error), mayHold: false };
+      for (const replica of replicas.keys()) {
+        if (replica !== ownReplica) this.#quorum.step(replica, round, unsent, false);
+      }
+      this.#giveUp(error);
+    };
     // The own copy first: its batch of the log carries the ceiling that the others wait for (V1).
     const ownReplica = replicas.findIndex(({ nodeId }) => nodeId === own);
     if (ownReplica !== -1) this.#send(ownReplica, round, own, request);
     const covered = local.coverStamp(record.version.hlc);
     if (covered === undefined) sendOthers();
-    else covered.then(sendOthers, (error) => this.#giveUp(error));
+    else covered.then(sendOthers, giveUpOthers);
   }
 
   #send(replica: number, round: number, nodeId: string, request: WriteRequest): void {

@@ -7,6 +7,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { utf8Bytes } from "../src/bytes.ts";
+import { QuorateError } from "../src/errors.ts";
 import { type Hlc, hlcAt, hlcWallMs } from "../src/hlc.ts";
 import type { StoredRecord } from "../src/record.ts";
 import { compareVersions, versionText } from "../src/version.ts";
@@ -186,6 +187,26 @@ test("P7: a write whose second version cannot be minted, and that nobody took, i
   assert.is(error.outcome, "none");
   await turns();
   assert.equal(node.hints, []);
+  await cluster.close();
+});
+
+test("P7: a write whose stamp cannot be covered was sent to no other replica: it is none, and keeps no hint", async () => {
+  const cluster = await Cluster.open(4);
+  const node = cluster.node("n4");
+  node.covering.push(Promise.reject(new QuorateError("disk-full", "It is full.", {})));
+  const error = await rejectsSlug("disk-full", node.put("k", "v"));
+  assert.equal(node.asked, []);
+  assert.is(error.outcome, "none");
+  await turns();
+  assert.equal(node.hints, []);
+  // What the own replica has taken is there all the same.
+  const own = cluster.node("n1");
+  const fails = turns().then(() => Promise.reject(new Error("the disk")));
+  own.covering.push(fails);
+  const partial = await rejectsSlug("internal", own.put("k", "v"));
+  assert.is(partial.outcome, "partial");
+  await turns();
+  assert.is(own.hints.length, 2);
   await cluster.close();
 });
 
