@@ -33,7 +33,7 @@ import { ReadRepairs } from "./coordinator_repair.ts";
 import { acked, sendHeld } from "./coordinator_spread.ts";
 import { QuorateError } from "./errors.ts";
 import { hlcAt } from "./hlc.ts";
-import { type Level, neededOf } from "./level.ts";
+import { isEnough, type Level, neededOf } from "./level.ts";
 import type { Lost, ReadReply, WriteReply } from "./quorum_message.ts";
 import { clocksNeeded, type ReadDecision, ReadQuorum } from "./quorum_read.ts";
 import { decodeRecord, type StoredRecord } from "./record.ts";
@@ -291,8 +291,9 @@ class OneRead {
       if (this.#isOver) return;
       const { namespaceNumber, key, n } = this.#job;
       const place = ports.place(namespaceNumber, key, n);
+      const isNewer = place.epoch > this.#place.epoch;
       // What is being settled goes on without them; where that fails, nobody waits for their answers.
-      if (this.#isSettling || place.epoch <= this.#place.epoch) {
+      if (this.#isSettling || !isNewer || !isEnough(this.#job.level, place.replicas.length)) {
         for (const each of postponed) each();
         return;
       }

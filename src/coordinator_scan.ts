@@ -35,7 +35,7 @@ import {
 import type { Deadlines } from "./deadlines.ts";
 import { QuorateError } from "./errors.ts";
 import { type Hlc, hlcWallMs } from "./hlc.ts";
-import { neededOf } from "./level.ts";
+import { isEnough, neededOf } from "./level.ts";
 import type { Lost, ScanEntry, ScanReply, ScanRequest } from "./quorum_message.ts";
 import { deletesOf, isUneven, mergePages, type ScanPage } from "./quorum_scan.ts";
 import type { ScanPiece } from "./scan.ts";
@@ -161,7 +161,9 @@ export class ClusterScan {
   async #pages(partition: number, namespaceNumber: number, piece: ScanPiece): Promise<Asked> {
     const { n, requestId } = this.#job;
     const { epoch, replicas } = this.#ports.replicasOf(partition, n);
-    const needed = neededOf(this.#job, replicas.length);
+    const isMet = isEnough(this.#job, replicas.length);
+    // L1: of fewer than were asked for there is no list.
+    const needed = isMet ? neededOf(this.#job, replicas.length) : this.#job.needed;
     const place = { epoch, partition, namespaceNumber, n, requestId };
     const request: ScanRequest = { kind: "scan", ...place, ...piece };
     const order = this.#nearestFirst(replicas);

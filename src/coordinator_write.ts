@@ -36,7 +36,7 @@ import {
 } from "./coordinator_ports.ts";
 import { type Outcome, QuorateError } from "./errors.ts";
 import { InFlight } from "./in_flight.ts";
-import { type Level, neededOf } from "./level.ts";
+import { isEnough, type Level, neededOf } from "./level.ts";
 import { type WriteDecision, WriteQuorum, type WriteQuorumOptions } from "./quorum.ts";
 import type { Lost, WriteReply, WriteRequest } from "./quorum_message.ts";
 import { decodeRecord, encodeRecord, recordBytes, type StoredRecord } from "./record.ts";
@@ -214,8 +214,7 @@ class OneWrite {
    * those of before refuse the epoch, and what is known by then is the outcome.
    */
   #isEnough({ replicas }: KeyPlace): boolean {
-    const { needed, word } = this.#job.level;
-    return word !== undefined || needed <= replicas.length;
+    return isEnough(this.#job.level, replicas.length);
   }
 
   #move(place: KeyPlace): void {

@@ -35,6 +35,11 @@ export function neededOf(level: Pick<Level, "needed" | "word">, replicas: number
   );
 }
 
+/** A number is meant as it stands: fewer replicas than that cannot meet it. */
+export function isEnough(level: Pick<Level, "needed" | "word">, replicas: number): boolean {
+  return level.word !== undefined || level.needed <= replicas;
+}
+
 export function majority(replicas: number): number {
   return Math.floor(replicas / 2) + 1;
 }

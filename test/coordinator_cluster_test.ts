@@ -681,6 +681,19 @@ test("P1, T2: a write that asks for three is not sent again where keys have two 
   await cluster.close();
 });
 
+test("L1, T2: a read or list for two is answered by no fewer where keys have one replica by now", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  for (const ask of [() => node.get("k", { r: 2 }), () => node.keys({ r: 2 })]) {
+    for (const { state } of cluster.nodes) {
+      Object.assign(state, { epoch: 2, changedAt: 2, replicas: ["n2"] });
+    }
+    Object.assign(node.state, { epoch: 1, changedAt: 1, replicas: ["n2", "n3"] });
+    await rejectsSlug("read-quorum-not-met", ask());
+  }
+  await cluster.close();
+});
+
 test("T2: refused with a newer epoch, a write and a read are sent once more under the newer document", async () => {
   for (const kind of ["put", "get"] as const) {
     const cluster = await Cluster.open(4);
