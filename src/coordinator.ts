@@ -274,8 +274,9 @@ export class Coordinator {
     const { n } = policy;
     const explains = request.explain;
     const job = { namespaceNumber, key, n, level, durability, timeoutMs, requestId, explains };
-    const { record, replies, epoch, explain } = await this.#clusterReads.run(job);
-    const answer = { ...this.#answer(level), epoch, replies };
+    const { record, replies, isStrict, epoch, explain } = await this.#clusterReads.run(job);
+    const weaker = isStrict ? {} : { consistency: "one" as const };
+    const answer = { ...this.#answer(level), ...weaker, epoch, replies };
     const whole = request.explain === true ? { ...answer, explain: explain() } : answer;
     return { ...whole, record: record === undefined ? undefined : liveRecord(record) };
   }

@@ -60,6 +60,8 @@ export interface ReadResult {
   /** Undefined: no such key, deleted, or expired. */
   readonly record: StoredRecord | undefined;
   readonly replies: number;
+  /** Whether a majority was asked, of the replicas of that epoch (L1). */
+  readonly isStrict: boolean;
   readonly epoch: number;
   /** What happened: a JSON value. */
   readonly explain: () => unknown;
@@ -150,12 +152,17 @@ class OneRead {
   #newQuorum(): ReadQuorum {
     const replicas = this.#place.replicas.length;
     const needed = neededOf(this.#job.level, replicas);
-    const isStrict = 2 * needed > replicas;
     const other = otherSetOf(this.#place);
+    const isStrict = this.#isStrict;
     return new ReadQuorum(
       { replicas, needed, isStrict, other },
       hlcAt(this.#shared.ports.mint.nowMs()),
     );
+  }
+
+  get #isStrict(): boolean {
+    const replicas = this.#place.replicas.length;
+    return 2 * neededOf(this.#job.level, replicas) > replicas;
   }
 
   /** Asks as many as r answers need; the first of all for the value. */
@@ -502,6 +509,7 @@ class OneRead {
     this.#client.resolve({
       record,
       replies,
+      isStrict: this.#isStrict,
       epoch,
       explain: () => this.#notes.explain(this.#quorum),
     });

@@ -91,10 +91,15 @@ export class ClusterScan {
   readonly #job: ScanJob;
   /** Another was asked in their place: one wait is enough for a list of many pieces. */
   readonly #late = new Set<string>();
+  #isWeak = false;
 
   constructor(ports: ScanPorts, job: ScanJob) {
     this.#ports = ports;
     this.#job = job;
+  }
+
+  get isWeak(): boolean {
+    return this.#isWeak;
   }
 
   get partitions(): number {
@@ -164,6 +169,7 @@ export class ClusterScan {
     const isMet = isEnough(this.#job, replicas.length);
     // L1: of fewer than were asked for there is no list.
     const needed = isMet ? neededOf(this.#job, replicas.length) : this.#job.needed;
+    if (2 * needed <= replicas.length) this.#isWeak = true;
     const place = { epoch, partition, namespaceNumber, n, requestId };
     const request: ScanRequest = { kind: "scan", ...place, ...piece };
     const order = this.#nearestFirst(replicas);

@@ -131,8 +131,9 @@ export class Listing {
     await store.whenSynced(page.sequence);
     if (judge.expiredAtMs > 0) await store.coverExpiry(judge.expiredAtMs);
     const { items, last } = page;
-    if (!page.isMore || last === undefined) return { ...answer, items };
-    return { ...answer, items, next: makeCursor(scope, last) };
+    const whole = { ...answer, ...weakerOf(source), items };
+    if (!page.isMore || last === undefined) return whole;
+    return { ...whole, next: makeCursor(scope, last) };
   }
 
   /** This store, where it is the only one: until others come, to whom what it holds may move (T2). */
@@ -142,6 +143,9 @@ export class Listing {
     if (spread === undefined || among !== undefined) return among ?? store;
     return {
       partitions: store.partitions,
+      get isWeak() {
+        return among?.isWeak === true;
+      },
       tableKey: (...of) => store.tableKey(...of),
       scan: (...of) => {
         among ??= spread(request);
@@ -183,7 +187,8 @@ export class Listing {
     };
     let keys = 0;
     let bytes = 0;
-    for await (const { valueBytes } of scanAll(this.#sourceOf(request), plan, clock)) {
+    const source = this.#sourceOf(request);
+    for await (const { valueBytes } of scanAll(source, plan, clock)) {
       keys += 1;
       bytes += valueBytes;
       if (keys % countedBetweenTurns !== 0) continue;
@@ -191,7 +196,7 @@ export class Listing {
       if (isLate()) break;
     }
     if (judge.expiredAtMs > 0) await store.coverExpiry(judge.expiredAtMs);
-    return { ...answer, keys, bytes, exact: true };
+    return { ...answer, ...weakerOf(source), keys, bytes, exact: true };
   }
 }
 
@@ -209,6 +214,11 @@ class LifeJudge {
       return false;
     };
   }
+}
+
+/** L1: what was a majority when it began may be none of the replicas of a newer topology. */
+function weakerOf({ isWeak }: ScanSource): Partial<Answer> {
+  return isWeak === true ? { consistency: "one" } : {};
 }
 
 /** Where the page begins and ends: what was asked, moved on past the cursor. */

@@ -56,6 +56,8 @@ export interface ScanSource {
   readonly partitions: number;
   /** So many partitions are read side by side, where reading one is mostly waiting; undefined: one. */
   readonly readsAtOnce?: number;
+  /** Whether a piece was read from fewer than a majority of its replicas; undefined: none was. */
+  readonly isWeak?: boolean;
   scan(
     partition: number,
     namespaceNumber: number,

@@ -694,6 +694,23 @@ test("L1, T2: a read or list for two is answered by no fewer where keys have one
   await cluster.close();
 });
 
+test("L1, T2: a read or list of one replica is none of a quorum where keys have three by now", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  const get = async (r: number): Promise<unknown> => (await node.get("k", { r })).consistency;
+  const list = async (r: number): Promise<unknown> =>
+    (await node.listing.list({ namespace: "default", requestId: "test", r })).consistency;
+  for (const ask of [get, list]) {
+    for (const { state } of cluster.nodes) {
+      Object.assign(state, { epoch: 2, changedAt: 2, replicas: cluster.names });
+    }
+    Object.assign(node.state, { epoch: 1, changedAt: 1, replicas: ["n2"] });
+    assert.is(await ask(1), "one");
+    assert.is(await ask(2), "quorum");
+  }
+  await cluster.close();
+});
+
 test("T2: refused with a newer epoch, a write and a read are sent once more under the newer document", async () => {
   for (const kind of ["put", "get"] as const) {
     const cluster = await Cluster.open(4);
