@@ -312,6 +312,8 @@ class OneRead {
       this.#order = this.#shared.asks.nearestFirst(place.replicas);
       this.#quorum = this.#newQuorum();
       this.#notes.begin(place);
+      // They are known by their numbers, which are others' now.
+      this.#damaged.clear();
       this.#wantsNow = "record";
       this.#askMore();
     };

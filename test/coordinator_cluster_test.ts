@@ -681,6 +681,21 @@ test("P1, T2: a write that asks for three is not sent again where keys have two 
   await cluster.close();
 });
 
+test("T2, P8: a replica that was damaged under an older topology is none of those under the newer one", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  await node.put("k", "v");
+  await turns();
+  for (const name of ["n2", "n3"]) {
+    Object.assign(cluster.node(name).state, { epoch: 2, changedAt: 2, replicas: ["n1"] });
+  }
+  cluster.damage = (to, reply) =>
+    to === "n2" ? { ...reply, kind: "refused", reason: "corruption", detail: "damaged" } : reply;
+  const { record, epoch } = await node.get("k", { consistency: "quorum" });
+  assert.equal([toText(record?.value ?? new Uint8Array(0)), epoch], ["v", 2]);
+  await cluster.close();
+});
+
 test("L1, T2: a read or list for two is answered by no fewer where keys have one replica by now", async () => {
   const cluster = await Cluster.open(3);
   const node = cluster.node("n1");
