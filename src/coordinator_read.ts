@@ -442,13 +442,13 @@ class OneRead {
 
   /** R3: until n-m+1 replicas can never say again that it is not over. */
   async #coverExpiry(expiresAtMs: number): Promise<void> {
-    const sets = [this.#readers, otherSetOf(this.#place) ?? []].map((of) => {
-      const isStrict = 2 * neededOf(this.#job.level, of.length) > of.length;
-      return { needed: of.length > 0 && isStrict ? clocksNeeded(of.length) : 0, of };
-    });
-    // Below a majority one is enough, of those that are read.
-    const [read] = sets;
-    if (read?.needed === 0) sets[0] = { ...read, needed: 1 };
+    const isStrict = this.#isStrict;
+    const other = otherSetOf(this.#place) ?? [];
+    const sets = [
+      // Below a majority one is enough, of those that are read.
+      { needed: isStrict ? clocksNeeded(this.#readers.length) : 1, of: this.#readers },
+      { needed: isStrict && other.length > 0 ? clocksNeeded(other.length) : 0, of: other },
+    ];
     const ask = async (replica: number): Promise<boolean> => {
       const reply = await this.#request(replica, "version", expiresAtMs);
       return reply.kind !== "refused" && reply.from.clockHlc >= hlcAt(expiresAtMs);

@@ -696,6 +696,30 @@ test("T2, P8: a replica that was damaged under an older topology is none of thos
   await cluster.close();
 });
 
+test("R3, T3: that a key is over is told to the set to come as well, or the read fails", async () => {
+  const cluster = await Cluster.open(3, [400, 0, 0]);
+  for (const { state } of cluster.nodes) {
+    // Below a watermark nothing is written back that is over.
+    const watermark = hlcAt(startMs + 1);
+    const fence = { promise: watermark, watermark };
+    Object.assign(state, { replicas: ["n1"], other: cluster.names, fence });
+  }
+  const record = recordAt(startMs, "short", { expiresAtMs: startMs + 200 });
+  for (const node of cluster.nodes) await node.plant("k", record);
+  cluster.cut("n1");
+  const node = cluster.node("n1");
+  // One is a majority of those that are read, and none of the others: these would show the key again.
+  await rejectsSlug("read-quorum-not-met", node.get("k", { r: 1 }));
+  cluster.heal();
+  assert.is(await node.value("k", { r: 1 }), undefined);
+  for (const { state } of cluster.nodes) {
+    Object.assign(state, { epoch: 2, changedAt: 2, replicas: cluster.names, other: undefined });
+  }
+  cluster.cut("n1");
+  assert.is(await cluster.node("n2").value("k"), undefined);
+  await cluster.close();
+});
+
 test("L1, T2: a read or list for two is answered by no fewer where keys have one replica by now", async () => {
   const cluster = await Cluster.open(3);
   const node = cluster.node("n1");
