@@ -134,6 +134,9 @@ export async function openDisk(dataFolder: string, options: DiskOptions = {}): P
   return new RealDisk(root, options);
 }
 
+/** Is in the root of every ext4 volume, which may be a data folder: nobody has put anything there. */
+const ownOfFileSystem = "lost+found";
+
 class RealDisk implements Disk {
   readonly #root: string;
   readonly #options: DiskOptions;
@@ -153,7 +156,7 @@ class RealDisk implements Disk {
   async list(folder: string): Promise<string[]> {
     try {
       const names = await settle<string[]>((done) => fs.readdir(this.#absolute(folder), done));
-      return names.sort();
+      return names.filter((name) => name !== ownOfFileSystem).sort();
     } catch (error) {
       if (systemErrorCode(error) === "ENOENT") return [];
       throw error;

@@ -206,6 +206,15 @@ test("a host that others can reach needs --insecure, before anything is made", (
     assert.match(phi.err, "is not above --phi-suspect 3");
   }));
 
+test("the root of a fresh ext4 volume is an empty data folder", () =>
+  withFolder(async (folder) => {
+    fs.mkdirSync(path.join(folder, "lost+found"), { mode: 0o700 });
+    await withServe(folder, [], async (_server, url) => {
+      assert.ok((await fetch(`${url}/v1/kv/default/k`, { method: "PUT", body: "v" })).ok);
+    });
+    assert.ok(fs.existsSync(path.join(folder, "lost+found")));
+  }));
+
 test("--cluster-id takes only the folder of that cluster, and never begins an empty one", () =>
   withFolder(async (folder) => {
     const words = ["serve", "--port", "0", "--data-dir", folder, "--cluster-id"];
