@@ -27,7 +27,7 @@ export function checkReplicas(
   key: string,
   replicas: readonly Holding[],
   when: string,
-  /** The latest that any clock shows. */
+  /** The latest that any clock has ever shown. */
   nowMs = 0,
 ): readonly Violation[] {
   const watermarkMs = Math.max(0, ...replicas.map(({ sameBeforeMs }) => sameBeforeMs ?? 0));

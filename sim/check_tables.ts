@@ -38,7 +38,7 @@ export interface TablesWorld {
   readonly nOf: (namespaceNumber: number) => number;
   /** The names of a key's replicas; undefined: it was not waited for that they hold the same of it. */
   readonly replicasOf: (namespaceNumber: number, key: string) => readonly string[] | undefined;
-  /** The latest that any clock shows. */
+  /** The latest that any clock has ever shown. */
   readonly nowMs: number;
 }
 

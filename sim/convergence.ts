@@ -65,9 +65,9 @@ export class Convergence {
     return this.#parts.members().filter(({ mustServe }) => mustServe);
   }
 
-  /** The latest that any clock shows. */
+  /** The latest that any clock has ever shown. */
   get latestMs(): number {
-    return Math.max(...this.#parts.places.map(({ wall }) => wall.nowMs()));
+    return Math.max(...this.#parts.places.map(({ wall }) => wall.latestMs));
   }
 
   /** Whether all are ready and keep no hint that they could get rid of. */

@@ -26,6 +26,7 @@ export class WallClock {
   /** How far it was ahead of the world's own time when that was looked at: least and most. */
   #aheadLeastMs = Number.POSITIVE_INFINITY;
   #aheadMostMs = Number.NEGATIVE_INFINITY;
+  #latestMs = Number.NEGATIVE_INFINITY;
   /** How often it was set, or stopped. */
   touched = 0;
 
@@ -37,10 +38,18 @@ export class WallClock {
 
   /** How far it has ever been ahead: between two settings it goes one way, so their ends are enough. */
   ahead(): { readonly leastMs: number; readonly mostMs: number } {
-    const aheadMs = this.nowMs() - this.#scheduler.nowMs;
+    const nowMs = this.nowMs();
+    const aheadMs = nowMs - this.#scheduler.nowMs;
+    this.#latestMs = Math.max(this.#latestMs, nowMs);
     this.#aheadLeastMs = Math.min(this.#aheadLeastMs, aheadMs);
     this.#aheadMostMs = Math.max(this.#aheadMostMs, aheadMs);
     return { leastMs: this.#aheadLeastMs, mostMs: this.#aheadMostMs };
+  }
+
+  /** The latest that it has ever shown: what was over by that may have been dropped, wherever it was set since. */
+  get latestMs(): number {
+    this.ahead();
+    return this.#latestMs;
   }
 
   get ranMs(): number {

@@ -24,7 +24,7 @@ import type { FrameSink, FrameSource } from "../src/capability.ts";
 const test = suite("sim");
 
 const isLong = process.env["QUORATE_LONG"] === "1";
-const seeds = [66, 10_014_108, 40_010_280];
+const seeds = [66, 10_014_108, 40_010_280, 80_001_358];
 /** Those below 400 are among the seeds of `.ci/run` as well. */
 const olderSeeds = [
   ...[1, 3, 60, 64, 85, 190, 235, 293, 5002, 5023, 5115, 20_179, 20_327, 20_460, 20_522],
@@ -177,6 +177,17 @@ test("scheduler: events run in the order of their times, then of their making", 
   scheduler.after(3, () => seen.push(99))();
   await drive(scheduler, () => false);
   assert.equal(seen, [1, 2, 3, 4]);
+});
+
+test("WallClock: the latest that it has ever shown stays, wherever it is set", () => {
+  const scheduler = new Scheduler();
+  const wall = new WallClock(scheduler, 1000, 0);
+  assert.is(wall.latestMs, 1000);
+  wall.set(5000, 1000);
+  wall.set(-500, 1000);
+  assert.equal([wall.nowMs(), wall.latestMs], [500, 6000]);
+  wall.correct(1000);
+  assert.equal([wall.nowMs(), wall.latestMs], [1000, 6000]);
 });
 
 test("process: a dead one does nothing more; one that stands still does it later, in order", async () => {
