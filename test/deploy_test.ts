@@ -3,6 +3,7 @@
  * flag, port, path or metric that the program no longer has would only be noticed by who deploys it.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -130,6 +131,43 @@ test("the image runs as a user without rights, and starts what the package has",
       assert.ok(existsSync(`${root}/${path}`), path);
       assert.ok(kept.includes(`!${path}`), `${path} is sent to the build`);
     }
+  }
+});
+
+/** Everything that is compiled where these are: them, and what they import, also when a command runs. */
+function compiledWith(files: readonly string[]): readonly string[] {
+  const seen = new Set(files);
+  for (const file of seen) {
+    for (const [, from = ""] of read(file).matchAll(/(?:from|import\() ?"(\.[^"]+\.ts)"/g)) {
+      seen.add(posix.join(posix.dirname(file), from));
+    }
+  }
+  return [...seen];
+}
+
+test("what the image is built from is sent to the build whole", () => {
+  const { include } = z
+    .object({ include: z.array(z.string()) })
+    .parse(JSON.parse(read("tsconfig.build.json")));
+  const begun = include.flatMap((path) =>
+    path.endsWith(".ts")
+      ? [path]
+      : readdirSync(`${root}/${path}`, { recursive: true, encoding: "utf8" })
+          .filter((name) => name.endsWith(".ts"))
+          .map((name) => `${path}/${name}`),
+  );
+  const copied = [...dockerfile.matchAll(/^COPY (?!--)(.*) \S+$/gm)].flatMap(([, paths = ""]) =>
+    paths.split(" "),
+  );
+  const isCopied = (file: string) =>
+    copied.some((path) => file === path || file.startsWith(`${path}/`));
+  assert.equal(
+    compiledWith(begun).filter((file) => !isCopied(file)),
+    [],
+  );
+  // A folder is copied to where its imports look for it.
+  for (const [, path, to] of dockerfile.matchAll(/^COPY (?!--)(\w+) (\S+)$/gm)) {
+    assert.is(to, `./${path}`);
   }
 });
 
