@@ -8,8 +8,10 @@ import * as http from "node:http";
 import * as http2 from "node:http2";
 import * as net from "node:net";
 import * as path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { askReady } from "../src/cli_demo_ready.ts";
 import { withFolder } from "./cli_harness.ts";
 import { Running, root, startCli, withServe } from "./cli_process.ts";
 
@@ -316,5 +318,50 @@ test("a reader that has enough ends a command quietly", () =>
       assert.is((JSON.parse(bash.out) as { key: string }).key, "k0");
     }),
   ));
+
+test("what a command came to is its exit code, also where nobody reads what it says", async () => {
+  const nobody = ["--url", "http://127.0.0.1:1"];
+  const wanted: readonly (readonly [words: readonly string[], code: number])[] = [
+    [["put", "a", "b", ...nobody], 1],
+    [["get", "--no-such-option"], 2],
+  ];
+  for (const [words, code] of wanted) {
+    const command = startCli(words);
+    command.process.stderr?.destroy();
+    assert.is((await command.ended).code, code, words.join(" "));
+  }
+});
+
+test("what a command has yet to do is done, also where nobody reads what it prints", () =>
+  withFolder((folder) =>
+    withServe(folder, [], async (_, url) => {
+      const words = ["bench", "--url", url, "--count", "20", "--keys", "10", "--gets", "0"];
+      const bench = startCli(words);
+      bench.process.stdout?.destroy();
+      assert.is((await bench.ended).code, 0, bench.err);
+      const counted = await fetch(`${url}/v1/count/default?prefix=quorate-bench/`);
+      assert.is(((await counted.json()) as { keys: number }).keys, 0, "its keys are deleted");
+    }),
+  ));
+
+test("a demo goes on when nobody reads what it prints", () =>
+  withFolder(async (folder) => {
+    const free = net.createServer().listen(0, "127.0.0.1");
+    await once(free, "listening");
+    const { port } = free.address() as net.AddressInfo;
+    free.close();
+    const demo = startCli(["demo", "--nodes", "1", "--port", `${port}`, "--data-dir", folder]);
+    demo.process.stdout?.destroy();
+    let isReady = false;
+    for (let look = 0; look < 300 && !isReady && demo.process.exitCode === null; look += 1) {
+      isReady = (await askReady(`http://127.0.0.1:${port}`)) === undefined;
+      await pause(100);
+    }
+    // It asks as often itself, and then says what to type.
+    await pause(1000);
+    const { code } = await demo.end("SIGINT");
+    assert.match(demo.err, /All nodes have stopped; everything acknowledged is kept\./);
+    assert.is(code, 0);
+  }));
 
 test.run();
