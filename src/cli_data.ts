@@ -126,13 +126,22 @@ interface GivenValue {
 async function valueArgument(given: string, io: Io): Promise<GivenValue> {
   const octets = "application/octet-stream";
   if (given === "-") return { value: await allOf(io.input), contentType: octets };
-  if (!given.startsWith("@")) return { value: given, contentType: undefined };
+  if (!given.startsWith("@")) return { value: checkedText(given), contentType: undefined };
   const path = given.slice(1);
   try {
     return { value: await allOf(createReadStream(path)), contentType: octets };
   } catch (error) {
     throw error instanceof QuorateError ? error : unreadable(path, error);
   }
+}
+
+/** What was not UTF-8 on the command line arrives with U+FFFD in its place: another value. */
+function checkedText(given: string): string {
+  if (!given.includes("\ufffd")) return given;
+  throw new QuorateError("invalid-request", "The value on the command line is not valid UTF-8.", {
+    outcome: "none",
+    hint: "Nothing was sent. The standard input takes any bytes: printf … | quorate put <key> -",
+  });
 }
 
 /** The error for a file that the command line names and that cannot be read. */

@@ -136,6 +136,16 @@ test("a key that is not there is exit code 3, with nothing on the standard outpu
     assert.match(err, /error: There is no such key \(key-not-found\)\nwhy: .*'nothing'.*\nhint: /);
   }));
 
+test("a value that the system could not decode is refused, and the input takes it as it is", () =>
+  withStand(async ({ ask, askWith, edge }) => {
+    const { code, err } = await ask("put", "a", "caf\ufffd");
+    assert.is(code, 2, "it was another byte on the command line");
+    assert.match(err, /why: +The value on the command line is not valid UTF-8\.\nhint: .* put <key> -/);
+    assert.is((await edge.ask("/v1/kv/default/a")).status, 404);
+    await askWith({ input: [Buffer.from("caf\xe9", "latin1")] }, "put", "a", "-");
+    assert.equal([...(await ask("get", "a")).bytes], [99, 97, 102, 0xe9]);
+  }));
+
 test("del deletes, and a second time too", () =>
   withStand(async ({ ask }) => {
     await ask("put", "a", "1");
