@@ -16,6 +16,7 @@
  */
 
 import { relative } from "node:path";
+import { shellText } from "./cli_again.ts";
 import type { Invocation } from "./cli_commands.ts";
 import type { ChildEnd } from "./cli_demo_child.ts";
 import { type Control, handCrew, openControl } from "./cli_demo_control.ts";
@@ -215,14 +216,6 @@ function nearPath(word: string): string {
   if (!word.startsWith("/")) return word;
   const near = relative(process.cwd(), word);
   return near.length < word.length ? near : word;
-}
-
-/** Words as a shell takes them. */
-function shellText(words: readonly string[]): string {
-  const quoted = words.map((word) =>
-    /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`,
-  );
-  return quoted.join(" ");
 }
 
 function pause(ms: number): Promise<void> {

@@ -6,7 +6,9 @@
  * @module
  */
 
+import { keyBytesMax } from "./api.ts";
 import { toBase64url } from "./bytes.ts";
+import { flagsOf, shellText } from "./cli_again.ts";
 import type { Invocation } from "./cli_commands.ts";
 import { clientOf } from "./cli_data.ts";
 import type { Io } from "./cli_io.ts";
@@ -15,6 +17,7 @@ import { bytesField, expiresField } from "./cli_output.ts";
 import { Progress } from "./cli_progress.ts";
 import type { ClientRecord, QuorateClient } from "./client.ts";
 import { exitCode, QuorateError } from "./errors.ts";
+import { bytesOf } from "./option_kinds.ts";
 
 /** Lines are written in pieces of this many characters: one write each would be slow. */
 const pieceLength = 64 * 1024;
@@ -42,7 +45,7 @@ export async function exportRecords(invocation: Invocation, io: Io): Promise<num
     await io.write(lines);
   } catch (error) {
     progress.clear();
-    throw incomplete(error, last);
+    throw incomplete(error, last, invocation);
   }
   progress.clear();
   io.note(`Exported ${progress.rateText(count)}.`);
@@ -71,14 +74,39 @@ async function expectedTotal(
   return (await client.count()).keys;
 }
 
-function incomplete(error: unknown, last: Uint8Array | undefined): unknown {
+/** The error of an export that stopped, with the command that prints what comes after `last`. */
+function incomplete(error: unknown, last: Uint8Array | undefined, invocation: Invocation): unknown {
   if (!(error instanceof QuorateError)) return error;
+  const rest = last === undefined ? undefined : restAfter(last, invocation);
   const hint =
     last === undefined
       ? "Nothing was printed. Run it again."
-      : `The output ends after the key64 ${toBase64url(last)}: run the export again, or go on with --key64 --start ${toBase64url(last)} and drop its first line.`;
+      : `The output ends after the key64 ${toBase64url(last)}: run the export again${rest === undefined ? "" : `, or print the rest with: ${rest}`}`;
   return new QuorateError(error.slug, `The export is incomplete: ${error.detail}`, {
     ...error.facts,
     hint,
   });
+}
+
+/** Undefined where no key can come after `last`. */
+function restAfter(last: Uint8Array, invocation: Invocation): string | undefined {
+  const start = nextKey(last);
+  if (start === undefined) return undefined;
+  const { prefix, end } = rangeOf(invocation);
+  const words = ["quorate", "export", "--key64", "--start", toBase64url(start)];
+  if (end !== undefined) words.push("--end", toBase64url(bytesOf("end", end)));
+  words.push(...flagsOf(invocation));
+  // It may begin with '-'.
+  if (prefix !== undefined) words.push("--", toBase64url(bytesOf("prefix", prefix)));
+  return shellText(words);
+}
+
+/** The first key that can come after another one: that one may be deleted by then, and is not to come twice. */
+function nextKey(key: Uint8Array): Uint8Array | undefined {
+  if (key.length < keyBytesMax) return Uint8Array.of(...key, 0);
+  const length = key.findLastIndex((byte) => byte < 0xff) + 1;
+  if (length === 0) return undefined;
+  const next = key.slice(0, length);
+  next[length - 1] = (key[length - 1] ?? 0) + 1;
+  return next;
 }

@@ -140,7 +140,10 @@ test("a value that the system could not decode is refused, and the input takes i
   withStand(async ({ ask, askWith, edge }) => {
     const { code, err } = await ask("put", "a", "caf\ufffd");
     assert.is(code, 2, "it was another byte on the command line");
-    assert.match(err, /why: +The value on the command line is not valid UTF-8\.\nhint: .* put <key> -/);
+    assert.match(
+      err,
+      /why: +The value on the command line is not valid UTF-8\.\nhint: .* put <key> -/,
+    );
     assert.is((await edge.ask("/v1/kv/default/a")).status, 404);
     await askWith({ input: [Buffer.from("caf\xe9", "latin1")] }, "put", "a", "-");
     assert.equal([...(await ask("get", "a")).bytes], [99, 97, 102, 0xe9]);
