@@ -18,6 +18,7 @@
 
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import { flagsOf, shellText } from "./cli_again.ts";
 import type { Invocation } from "./cli_commands.ts";
 import { clientOf, unreadable } from "./cli_data.ts";
 import { type ImportLine, parseLine, putAt } from "./cli_import_line.ts";
@@ -38,15 +39,6 @@ const batchedValueBytesMax = 6 * 1024 * 1024;
 const attemptsMax = 8;
 const backoffMs = 100;
 const backoffMsMax = 5000;
-
-/** Settings that say where the records go and how, with their flags. */
-const whereTo = [
-  ["url", "--url"],
-  ["namespace", "-n"],
-  ["consistency", "--consistency"],
-  ["w", "-w"],
-  ["durability", "--durability"],
-] as const;
 
 /** What may be better in a moment. */
 const passing: readonly Slug[] = [
@@ -84,7 +76,7 @@ export async function importRecords(invocation: Invocation, io: Io): Promise<num
     await importer.settle();
     progress.clear();
     const nextLine = Math.max(firstLine, importer.nextLine);
-    const words = [...flagsOf(invocation), path ?? "-"].join(" ");
+    const words = shellText([...flagsOf(invocation), path ?? "-"]);
     const code = printError(io, stopped(importer.failure ?? error, nextLine, path, words));
     // The other codes say that nothing was written, which is so of the line alone.
     return importer.mayHaveStored && code !== exitCode.outcomeUnknown ? exitCode.failed : code;
@@ -339,13 +331,6 @@ function waitMs(attempt: number, error: unknown): number {
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** What the command line says about where the records go, for the one that goes on with them. */
-function flagsOf({ config, sources }: Invocation): string[] {
-  return whereTo.flatMap(([name, flag]) =>
-    sources[name].kind === "flag" ? [flag, String(config[name])] : [],
-  );
 }
 
 /** The error of an import that stopped, with the line to go on from. */

@@ -120,6 +120,21 @@ test("an import that meets a bad line stores all before it, and says where to go
     }),
   ));
 
+test("the command to go on with is the same in a shell: with its config file, its time, and any path", () =>
+  withStand(async ({ ask, edge }) =>
+    withFolder(async (folder) => {
+      const config = path.join(folder, "prod.toml");
+      fs.writeFileSync(config, `url = "http://${edge.authority}"\n`);
+      const file = path.join(folder, "all my keys.ndjson");
+      fs.writeFileSync(file, '{"key":"a","value":"1"}\nnot JSON\n');
+      const { err } = await ask("import", "--config", config, "--timeout", "20s", file);
+      assert.match(
+        err,
+        `with: quorate import --from-line 2 --config ${config} --timeout 20s '${file}'`,
+      );
+    }),
+  ));
+
 test("an import ends with 2 only when nothing of it can be stored", () =>
   withStand(async (stand) => {
     const importing = (input: string) => stand.askWith({ input }, "import");
