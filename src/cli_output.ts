@@ -158,6 +158,12 @@ const noLines = {
   middle: "",
 };
 
+/** Names that some reader takes for a truth or for nothing. */
+const namesRead = /^(?:y|n|yes|no|on|off|true|false|null)$/i;
+
+/** What JSON leaves as it is, and readers of YAML 1.1 refuse or take for the end of a line. */
+const refusedInText = /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g;
+
 /** YAML 1.2 in the subset that everything reads: block style, strings quoted as in JSON. */
 export function yamlText(value: unknown, indent = ""): string {
   if (Array.isArray(value)) {
@@ -169,7 +175,8 @@ export function yamlText(value: unknown, indent = ""): string {
     if (entries.length === 0) return `${indent}{}\n`;
     return entries
       .map(([name, field]) => {
-        const key = /^[A-Za-z][\w-]*$/.test(name) ? name : JSON.stringify(name);
+        const key =
+          /^[A-Za-z][\w-]*$/.test(name) && !namesRead.test(name) ? name : scalarText(name);
         const isNested = typeof field === "object" && field !== null;
         const isEmpty = isNested && Object.keys(field).length === 0;
         if (!isNested || isEmpty) return `${indent}${key}: ${yamlText(field).trimStart()}`;
@@ -177,5 +184,11 @@ export function yamlText(value: unknown, indent = ""): string {
       })
       .join("");
   }
-  return `${indent}${JSON.stringify(value ?? null)}\n`;
+  return `${indent}${scalarText(value ?? null)}\n`;
+}
+
+function scalarText(value: unknown): string {
+  return JSON.stringify(value).replace(refusedInText, (letter) => {
+    return `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
 }

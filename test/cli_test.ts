@@ -8,6 +8,7 @@ import * as path from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { parse } from "yaml";
 import { utf8Bytes } from "../src/bytes.ts";
 import { commands } from "../src/cli_commands.ts";
 import { buildProgram } from "../src/cli_program.ts";
@@ -225,6 +226,23 @@ test("each form of output says the same", () =>
     const bad = await ask("get", "k", "-o", "xml");
     assert.is(bad.code, 2);
     assert.match(bad.err, /'xml' is not one of these words/);
+  }));
+
+test("YAML says the same to readers of 1.1 and 1.2, whatever names and texts are in it", () =>
+  withStand(async ({ ask }) => {
+    const names = ["null", "true", "no", "y", "off", "plain"].map((name) => [
+      "--meta",
+      `${name}=no`,
+    ]);
+    const value = "one\u0085 two\u2028 three\u007f\u0090\ufeff \u{1f600} end";
+    assert.is((await ask("put", "null", value, ...names.flat())).code, 0);
+    const wanted = JSON.parse((await ask("get", "null", "-o", "json")).out);
+    const { out } = await ask("get", "null", "-o", "yaml");
+    for (const version of ["1.1", "1.2"] as const) {
+      assert.equal(parse(out, { version }), wanted, version);
+    }
+    assert.not.match(out, /[\u007f-\u009f\u2028\u2029\ufeff]/);
+    assert.match(out, /\n {2}"no": "no"\n/, "else it is false to a reader of 1.1");
   }));
 
 test("a value on a terminal ends with a line end, and bytes are not thrown at it", () =>
