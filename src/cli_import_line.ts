@@ -66,9 +66,14 @@ export function parseLine(bytes: Uint8Array, number: number, nowMs: number): Par
   if (fields === undefined) return failed("The line is not a JSON object.");
   const shape = shapeError(text);
   if (shape !== undefined) return { kind: "error", error: shape };
-  if (fields.end === true) return { kind: "nothing" };
+  if (fields.end === true && !isRecord(fields)) return { kind: "nothing" };
   if (isObject(fields.error)) return failed("The line is the error of a list that is incomplete.");
   return parseFields(fields, number, nowMs);
+}
+
+/** Whether it says what to store: such a line is not passed over, whatever else it says. */
+function isRecord(fields: Fields): boolean {
+  return fields.key !== undefined || fields.key64 !== undefined;
 }
 
 function parseFields(fields: Fields, number: number, nowMs: number): ParsedLine {

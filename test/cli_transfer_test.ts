@@ -382,6 +382,7 @@ test("parseLine() says what is wrong with a line", () => {
     ['{"key":"k","value":"v","expiresAt":"soon"}', /'expiresAt' is not a time/],
     ['{"key":"k","value":"v","ttl":1,"expiresAt":"2030-01-01"}', /Both/],
     ['{"error":{"type":"/problems/internal"}}', /incomplete/],
+    ['{"key":"k","value":"v","end":true}', /The field 'end' is not known/],
     ['{"key":"k","value":"v","key":"l"}', /The line has the field 'key' twice/],
     ['{"key":"k","value":"v","val\\u0075e":"w"}', /The line has the field 'value' twice/],
     ['{"key":"k","value":"v","meta":{"a":"1","a":"2"}}', /The line has the field 'a' twice/],
