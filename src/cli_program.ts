@@ -128,7 +128,7 @@ function parseOption(name: string, kind: Kind<unknown>, given: string): unknown 
 function parsedOf(row: CommandRow, command: Command, given: readonly unknown[]): Parsed {
   const found: Readonly<Record<string, unknown>> = command.opts();
   const options: Record<string, unknown> = {};
-  for (const { name } of row.options) options[name] = found[attributeOf(name)];
+  for (const { name } of row.options) options[name] = givenOf(found, name);
   const flags: Record<string, GivenFlag> = {};
   for (const name of ["configFile", ...row.settings] as const) {
     const { flag } = settings[name];
@@ -136,6 +136,12 @@ function parsedOf(row: CommandRow, command: Command, given: readonly unknown[]):
   }
   const texts = given.slice(0, row.arguments.length).filter((text) => typeof text === "string");
   return { row, arguments: texts, options, flags };
+}
+
+/** Commander takes `no-shrink` for the opposite of `shrink`, which it sets by itself. */
+function givenOf(found: Readonly<Record<string, unknown>>, name: string): unknown {
+  if (!name.startsWith("no-")) return found[attributeOf(name)];
+  return found[attributeOf(name.slice("no-".length))] === false ? true : undefined;
 }
 
 /** Commander's own name for the value of a flag: `max-value` is `maxValue`. */

@@ -13,6 +13,7 @@ import { utf8Bytes } from "../src/bytes.ts";
 import { commands } from "../src/cli_commands.ts";
 import { buildProgram } from "../src/cli_program.ts";
 import { programVersion } from "../src/cli_version.ts";
+import type { Kind } from "../src/config_kinds.ts";
 import { QuorateError } from "../src/errors.ts";
 import { quorate, withFolder, withStand } from "./cli_harness.ts";
 import { cliFile, cliText } from "./reference.ts";
@@ -492,6 +493,35 @@ test("every example of the help is a command line that the program takes", async
     }
   }
 });
+
+test("every option that is given reaches its command, and no other does", async () => {
+  for (const { name, arguments: forms, options } of commands) {
+    const words = forms.filter(([form]) => form.startsWith("<")).map(() => "a");
+    for (const option of options) {
+      const given = option.kind === undefined ? [] : [valueFor(option.kind)];
+      let found: Readonly<Record<string, unknown>> = {};
+      const program = buildProgram({
+        version: "0",
+        write: () => {},
+        run: async (parsed) => {
+          found = parsed.options;
+        },
+      });
+      const line = [...name.split(" "), ...words, `--${option.name}`, ...given];
+      await program.parseAsync(line, { from: "user" });
+      const set = Object.keys(found).filter((one) => found[one] !== undefined);
+      assert.equal(set, [option.name], line.join(" "));
+      if (option.kind === undefined) assert.is(found[option.name], true, line.join(" "));
+    }
+  }
+});
+
+/** Something that a kind takes. */
+function valueFor({ parse }: Kind<unknown>): string {
+  const text = ["4", "4s", "yes", "a=b"].find((one) => "value" in parse(one));
+  assert.ok(text !== undefined);
+  return text ?? "";
+}
 
 test("docs/cli.md describes the commands as the program does", () => {
   assert.ok(cliText(cliFile()) === cliFile(), "run 'node --import tsx test/reference.ts'");
