@@ -63,7 +63,7 @@ import {
 } from "./src/runtime.ts";
 import { folderError } from "./src/runtime_folder.ts";
 import { openTable } from "./src/table.ts";
-import { verifyTable } from "./src/table_verify.ts";
+import { setTableAside, verifyTable } from "./src/table_verify.ts";
 
 export type { Report } from "./src/capability.ts";
 export type {
@@ -195,6 +195,7 @@ async function nodeOptionsOf(options: OpenOptions): Promise<NodeOptions> {
     openTable: async () =>
       openTable({ path, disk, name: tableFile, addressSpaceBytes: await addressSpaceBytesMax() }),
     verifyTable: () => verifyTable({ folder: resolve(dataDir), name: tableFile, report }),
+    setTableAside: () => setTableAside({ folder: resolve(dataDir), name: tableFile }),
     settings: {
       version: programVersion,
       runtime: runtimeName(),

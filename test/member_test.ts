@@ -4,7 +4,7 @@
  * Three of them in one process do what three processes do; only the processor is shared.
  */
 
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import * as path from "node:path";
 import { suite } from "uvu";
@@ -64,6 +64,32 @@ test("three applications are one cluster: what one wrote the others have, also w
       const info = await fetch(`http://${peers[0]}/v1/kv/default/k3`);
       assert.is(await info.text(), "v");
       assert.is((await fetch(`http://${peers[1]}/v1/kv/default/k3`)).status, 404);
+    } finally {
+      for (const database of opened) await database.close();
+    }
+  }));
+
+test("D6: a member whose table cannot be opened starts without it, and the others fill it", () =>
+  withFolder(async (folder) => {
+    const ports = await Promise.all([freePort(), freePort(), freePort()]);
+    const peers = ports.map((port) => `127.0.0.1:${port}`);
+    const start = (port: number, index: number): Promise<Database> =>
+      open({
+        dataDir: path.join(folder, `n${index}`),
+        name: `n${index}`,
+        bootstrapExpect: 3,
+        ...{ port, peers, clusterSecret },
+      });
+    const opened = await Promise.all(ports.map(start));
+    try {
+      await (opened[0] as Database).put("users/1", "Ada", { w: "all" });
+      await (opened[2] as Database).close();
+      const damaged = path.join(folder, "n2");
+      writeFileSync(path.join(damaged, "table.lmdb"), new Uint8Array(3 * 4096).fill(7));
+      const again = await start(ports[2] as number, 2);
+      opened[2] = again;
+      assert.equal(readdirSync(path.join(damaged, "aside")), ["table.lmdb"]);
+      assert.is((await again.get("users/1", { r: "quorum" }))?.text(), "Ada");
     } finally {
       for (const database of opened) await database.close();
     }
