@@ -7,6 +7,7 @@
  */
 
 import type { MovesAnswer, PlanAnswer, PlanRequest } from "./api.ts";
+import { flagsOf, shellText } from "./cli_again.ts";
 import type { Invocation } from "./cli_commands.ts";
 import { clientOf } from "./cli_data.ts";
 import { type Io, printUsage } from "./cli_io.ts";
@@ -30,7 +31,7 @@ export async function plan(invocation: Invocation, io: Io): Promise<number> {
   const format = formatOf(config, io, "table", "json");
   if (format === "json" || format === "yaml") await io.write(documentText(format, answer));
   else if (format === "raw") await io.write(`${answer.id}\n`);
-  else await showPlan(answer, io);
+  else await showPlan(answer, invocation, io);
   return exitCode.done;
 }
 
@@ -133,7 +134,7 @@ function lineOf({ epoch, move }: MovesAnswer): string {
   return `Epoch ${epoch}, phase ${move.phase} of 4: ${shown(move.doing)} (${grouped(move.partitions)} partitions)${waits}.`;
 }
 
-async function showPlan(answer: PlanAnswer, io: Io): Promise<void> {
+async function showPlan(answer: PlanAnswer, invocation: Invocation, io: Io): Promise<void> {
   const size = (bytes: number | undefined): string => (bytes === undefined ? "" : sizeText(bytes));
   const rows = answer.members.map((member) => [
     shown(member.node),
@@ -151,7 +152,9 @@ async function showPlan(answer: PlanAnswer, io: Io): Promise<void> {
     `${grouped(copies)} copies of partitions, about ${sizeText(bytes)}, in about ${showDuration(seconds * 1000)}. For epoch ${epoch}.`,
   );
   for (const warning of warnings) io.note(io.paint("yellow", shown(warning)));
-  io.note(`Next: ${shown(answer.next)}`);
+  // Only the node that has made it knows the plan.
+  const next = [answer.next, shellText(flagsOf(invocation))].join(" ").trimEnd();
+  io.note(`Next: ${shown(next)}`);
 }
 
 /** The options of `plan` as a request; or what is wrong with them. */

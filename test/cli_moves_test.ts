@@ -34,6 +34,22 @@ function planning(api: FakeApi, warnings: readonly string[]) {
   return asked;
 }
 
+test("the command that a plan prints asks the node that has made it", () =>
+  withStand(async ({ ask, edge }) => {
+    const asked = planning(edge.api, []);
+    const url = `http://${edge.authority}/`;
+    const words = ["cluster", "plan", "--drain", "n2", "-o", "table", "--timeout", "20s"];
+    const { err } = await ask(...words, "--url", url);
+    const next = /^Next: quorate (.*)$/m.exec(err)?.[1] ?? "";
+    assert.is(next, `cluster apply 5f1c09aa61e2b7d4 --url ${url} --timeout 20s`);
+    assert.is((await ask(...next.split(" "))).code, 0);
+    assert.equal(asked.applied, ["5f1c09aa61e2b7d4"]);
+    assert.match(
+      (await ask(...words.slice(0, -2))).err,
+      /^Next: quorate cluster apply 5f1c09aa61e2b7d4$/m,
+    );
+  }));
+
 test("drain carries out at once a plan that warns of nothing", () =>
   withStand(async ({ ask, edge }) => {
     const asked = planning(edge.api, []);
