@@ -252,11 +252,12 @@ async function printMeasured(config: Config, io: Io, measured: Measured): Promis
   const kinds = (["put", "get"] as const).filter((kind) => histograms[kind].count > 0);
   const failed = [...errors.values()].reduce((sum, count) => sum + count, 0);
   if (format === "table" || format === "raw") {
-    const rows = kinds.map((kind) => [kind, ...figures(histograms[kind], seconds)]);
+    const shown = format === "table" ? grouped : String;
+    const rows = kinds.map((kind) => [kind, ...figures(histograms[kind], seconds, shown)]);
     const head = ["request", "count", "a second", "p50 ms", "p99 ms", "p99.9 ms", "max ms"];
     if (format === "table") await io.write(await tableText(head, rows));
     else await io.write(`${[head, ...rows].map((row) => row.join("\t")).join("\n")}\n`);
-    for (const [slug, count] of errors) await io.write(`${slug}: ${grouped(count)}\n`);
+    for (const [slug, count] of errors) await io.write(`${slug}: ${shown(count)}\n`);
     return;
   }
   const byKind = kinds.map((kind) => {
@@ -274,10 +275,14 @@ async function printMeasured(config: Config, io: Io, measured: Measured): Promis
   await io.write(documentText(format, all));
 }
 
-function figures(histogram: RecordableHistogram, seconds: number): string[] {
-  const perSecond = grouped(Math.round(histogram.count / seconds));
+function figures(
+  histogram: RecordableHistogram,
+  seconds: number,
+  shown: (count: number) => string,
+): string[] {
+  const perSecond = shown(Math.round(histogram.count / seconds));
   const latencies = latenciesMs(histogram).map((ms) => ms.toFixed(2));
-  return [grouped(histogram.count), perSecond, ...latencies];
+  return [shown(histogram.count), perSecond, ...latencies];
 }
 
 function latenciesMs(histogram: RecordableHistogram): readonly number[] {

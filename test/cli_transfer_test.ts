@@ -465,4 +465,17 @@ test("bench counts what it did, and leaves no keys behind", () =>
     assert.equal((JSON.parse(failed.out) as { errors: object }).errors, { overloaded: 20 });
   }));
 
+test("what bench prints for programs has numbers that they read", () =>
+  withStand(async ({ ask, edge }) => {
+    const sizes = ["--count", "1200", "--gets", "0", "--keys", "10", "--value-size", "1B"];
+    const { out } = await ask("bench", ...sizes, "-o", "raw");
+    const [, count, perSecond] = out.split("\n")[1]?.split("\t") ?? [];
+    assert.is(count, "1200");
+    assert.match(perSecond ?? "", /^\d+$/);
+    edge.api.failure = new QuorateError("overloaded", "Busy.", { outcome: "none" });
+    const failing = [...sizes, "--cleanup", "no", "-o"];
+    assert.match((await ask("bench", ...failing, "raw")).out, /^overloaded: 1200$/m);
+    assert.match((await ask("bench", ...failing, "table")).out, /^overloaded: 1,200$/m);
+  }));
+
 test.run();
