@@ -39,12 +39,19 @@ export async function* streamedEntries(answer: FetchAnswer): AsyncGenerator<List
 /** The JSON objects of an NDJSON body. */
 async function* linesOf(answer: FetchAnswer): AsyncGenerator<Fields, void, void> {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  let rest = "";
+  let parts: string[] = [];
+  let length = 0;
   for await (const piece of answer.pieces()) {
-    const lines = (rest + decoder.decode(piece, { stream: true })).split("\n");
-    rest = lines.pop() ?? "";
-    if (rest.length > lineLengthMax) throw incomplete();
-    for (const line of lines) yield parseObject(line) ?? incomplete();
+    // Only what is new is looked at: a line of many pieces would else be read again for each of them.
+    const [first = "", ...others] = decoder.decode(piece, { stream: true }).split("\n");
+    parts.push(first);
+    length += first.length;
+    for (const next of others) {
+      yield parseObject(parts.join("")) ?? incomplete();
+      parts = [next];
+      length = next.length;
+    }
+    if (length > lineLengthMax) throw incomplete();
   }
 }
 
