@@ -9,7 +9,7 @@
  * It uses node:http rather than the client: fetch costs several times the request itself, and the
  * figure would be the client's.
  *
- * Effects: the network, the clock, chance.
+ * Effects: the network, the clock, chance; listens to signals.
  *
  * @module
  */
@@ -22,6 +22,7 @@ import { clientOf } from "./cli_data.ts";
 import type { Io } from "./cli_io.ts";
 import { documentText, formatOf, tableText } from "./cli_output.ts";
 import { Progress } from "./cli_progress.ts";
+import { StopSignals } from "./cli_signals.ts";
 import type { QuorateClient } from "./client.ts";
 import type { Config } from "./config_table.ts";
 import { exitCode, QuorateError } from "./errors.ts";
@@ -53,17 +54,37 @@ const batchMax = 500;
 /** `quorate bench`. */
 export async function bench({ config, options }: Invocation, io: Io): Promise<number> {
   const plan = planOf(options);
-  const client = clientOf(config);
-  const { runtime, node } = await client.info();
+  const { runtime, node } = await clientOf(config).info();
   io.note(`${node} at ${config.url} (${runtime}), ${plan.connections} connections`);
+  const signals = new StopSignals((_, line) => io.note(io.paint("dim", line)));
   try {
-    if (plan.gets > 0) await writeAll(client, plan);
-    const measured = await new Loop(config, plan, io).run();
+    const atOnce = signals.second.then(() => exitCode.failed);
+    return await Promise.race([measure(config, plan, io, signals.first), atOnce]);
+  } finally {
+    signals.end();
+  }
+}
+
+/** Ends early when `stop` resolves; the keys are deleted then, too. */
+async function measure(config: Config, plan: Plan, io: Io, stop: Promise<void>): Promise<number> {
+  const client = clientOf(config);
+  const stopped: Stopped = { isStopped: false };
+  void stop.then(() => {
+    stopped.isStopped = true;
+  });
+  try {
+    if (plan.gets > 0) await writeAll(client, plan, stopped);
+    const measured = await new Loop(config, plan, io, stopped).run();
     await printMeasured(config, io, measured);
     return measured.errors.size === 0 ? exitCode.done : exitCode.failed;
   } finally {
     if (plan.cleanup) await deleteAll(client, plan).catch((error) => noteLeft(io, plan, error));
   }
+}
+
+/** Whether it was told to stop. */
+interface Stopped {
+  isStopped: boolean;
 }
 
 /** What was measured stands, and what ended it is told, whether or not the keys could be deleted. */
@@ -92,10 +113,10 @@ function keyOf(plan: Plan, index: number): string {
 }
 
 /** Every key once, so that no read misses. */
-async function writeAll(client: QuorateClient, plan: Plan): Promise<void> {
+async function writeAll(client: QuorateClient, plan: Plan, stopped: Stopped): Promise<void> {
   const value = randomValue(plan.valueBytes);
   const group = Math.max(1, Math.min(batchMax, Math.floor((4 * 1024 ** 2) / (value.length + 64))));
-  for (let start = 0; start < plan.keys; start += group) {
+  for (let start = 0; start < plan.keys && !stopped.isStopped; start += group) {
     const puts = indexes(start, Math.min(plan.keys, start + group)).map((index) => {
       return { kind: "put", key: keyOf(plan, index), value } as const;
     });
@@ -137,6 +158,7 @@ function randomValue(length: number): Uint8Array {
 /** The connections and what they measure. */
 class Loop {
   readonly #plan: Plan;
+  readonly #stopped: Stopped;
   readonly #progress: Progress;
   readonly #request: typeof http.request;
   readonly #agent: http.Agent;
@@ -149,8 +171,9 @@ class Loop {
   #begun = 0;
   #done = 0;
 
-  constructor(config: Config, plan: Plan, io: Io) {
+  constructor(config: Config, plan: Plan, io: Io, stopped: Stopped) {
     this.#plan = plan;
+    this.#stopped = stopped;
     this.#progress = new Progress(io, "requests");
     this.#base = new URL(`${config.url.replace(/\/+$/, "")}/v1/kv/${config.namespace}/`);
     const module = this.#base.protocol === "https:" ? https : http;
@@ -174,7 +197,7 @@ class Loop {
 
   async #connection(endsMs: number): Promise<void> {
     const { keys, gets, count = Number.POSITIVE_INFINITY, durationMs } = this.#plan;
-    while (this.#begun < count && performance.now() < endsMs) {
+    while (this.#begun < count && performance.now() < endsMs && !this.#stopped.isStopped) {
       this.#begun += 1;
       const kind: Kind = Math.random() * 100 < gets ? "get" : "put";
       const key = keyOf(this.#plan, Math.floor(Math.random() * keys));

@@ -344,6 +344,22 @@ test("what a command has yet to do is done, also where nobody reads what it prin
     }),
   ));
 
+test("Ctrl-C ends a bench early: what it measured is printed, and its keys are deleted", () =>
+  withFolder((folder) =>
+    withServe(folder, [], async (_, url) => {
+      const keys = async () => {
+        const counted = await fetch(`${url}/v1/count/default?prefix=quorate-bench/`);
+        return ((await counted.json()) as { keys: number }).keys;
+      };
+      const bench = startCli(["bench", "--url", url, "--duration", "10m", "--keys", "600"]);
+      while ((await keys()) < 600) await pause(50);
+      await pause(300);
+      assert.is((await bench.end("SIGINT")).code, 0, bench.err);
+      assert.match(bench.out, /^put\t\d+\t/m);
+      assert.is(await keys(), 0);
+    }),
+  ));
+
 test("a demo goes on when nobody reads what it prints", () =>
   withFolder(async (folder) => {
     const free = net.createServer().listen(0, "127.0.0.1");
