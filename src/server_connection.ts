@@ -273,8 +273,10 @@ export class Connection {
   refuse(failure: QuorateError, nowMs: number): void {
     if (this.#endedMs !== undefined || this.socket.destroyed) return;
     // An answer that is begun, or that an earlier request waits for, would be garbled or mistaken.
+    // And a DELETE, which waits for no body, may do what was asked: no word of ours is true of it (P7).
     const isAnswering = this.#exchanges.some(
-      ({ request, response }) => response.headersSent || request.complete,
+      ({ request, response }) =>
+        response.headersSent || request.complete || request.method === "DELETE",
     );
     if (isAnswering || !this.socket.writable) {
       this.cut();

@@ -8,7 +8,7 @@
  */
 
 import * as net from "node:net";
-import type { PutRequest, WriteAnswer } from "../src/api.ts";
+import type { DeleteRequest, PutRequest, WriteAnswer } from "../src/api.ts";
 import { type Clock, type Report, silentReport } from "../src/capability.ts";
 import { realRandom } from "../src/runtime.ts";
 import { type Server, type ServerOptions, startServer } from "../src/server.ts";
@@ -21,8 +21,17 @@ export class GatedApi extends FakeApi {
   isGated = false;
 
   override async put(request: PutRequest): Promise<WriteAnswer> {
-    if (this.isGated) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    await this.#gate();
     return super.put(request);
+  }
+
+  override async delete(request: DeleteRequest): Promise<WriteAnswer> {
+    await this.#gate();
+    return super.delete(request);
+  }
+
+  async #gate(): Promise<void> {
+    if (this.isGated) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
   /** Writes that wait. */

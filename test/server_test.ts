@@ -473,6 +473,24 @@ server(
   ),
 );
 
+for (const [what, rest] of [
+  ["is cut short", "Content-Length: 10\r\n\r\nhello"],
+  ["is no body", "Transfer-Encoding: chunked\r\n\r\nhello\r\n"],
+] as const) {
+  server(
+    `server: P7: a delete under way, whose body ${what}, is not told to have done nothing`,
+    withServer(async ({ api, port }) => {
+      api.isGated = true;
+      const raw = new RawConnection(port);
+      raw.send(`DELETE /v1/kv/default/a HTTP/1.1\r\nHost: localhost\r\n${rest}`);
+      await eventually(() => api.waiting === 1);
+      raw.socket.end();
+      assert.is(await raw.closed(), "", "nothing is said of what may happen yet");
+      api.release();
+    }),
+  );
+}
+
 server("server: a host that others can reach needs to be allowed by name", async () => {
   const error = await failure({ host: "0.0.0.0", port: 0 });
   assert.is(error.slug, "invalid-config");
