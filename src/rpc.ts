@@ -182,7 +182,7 @@ class Edge {
 
   takes(request: RpcRequest): boolean {
     const path = pathOf(request);
-    return this.#isOurs(path) || /^application\/(?:grpc|connect\+)/.test(typeOf(request));
+    return this.#isOurs(path) || /^application\/(?:grpc|connect\+)/i.test(typeOf(request));
   }
 
   handle(request: RpcRequest, response: RpcResponse): void {

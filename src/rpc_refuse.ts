@@ -61,7 +61,8 @@ export function headerOf(request: RefusedRequest, name: string): string | undefi
 
 /** `isKnownPath`: the path is one of our RPCs, so that plain JSON means Connect. */
 export function formOf(request: RefusedRequest, isKnownPath: boolean): Form {
-  const type = headerOf(request, "content-type") ?? "";
+  // Its letters count the same in either case (RFC 9110 section 8.3.1).
+  const type = headerOf(request, "content-type")?.toLowerCase() ?? "";
   if (type.startsWith("application/grpc-web")) return "grpc-web";
   if (type.startsWith("application/grpc")) return "grpc";
   if (type.startsWith("application/connect+")) return "connect-stream";

@@ -451,6 +451,28 @@ rpc(
   }),
 );
 
+rpc(
+  "rpc: a content type is the same in any case of its letters",
+  withServer(async ({ url }) => {
+    const ask = (method: string, type: string, body: string) =>
+      fetch(`${url}/quorate.v1.KvService/${method}`, {
+        method: "POST",
+        headers: { "content-type": type },
+        body,
+      });
+    const put = await ask("Put", "Application/JSON", '{"key":"aGVsbG8=","value":"d29ybGQ="}');
+    assert.is(put.status, 200, await put.text());
+    const unknown = await ask("Nothing", "Application/gRPC", "");
+    assert.is(unknown.status, 200, "a client of gRPC hears it in its own form");
+    assert.is(unknown.headers.get("grpc-status"), String(Code.Unimplemented));
+    const elsewhere = await fetch(`${url}/other.Service/Get`, {
+      method: "POST",
+      headers: { "content-type": "Application/gRPC" },
+    });
+    assert.is(elsewhere.headers.get("grpc-status"), String(Code.Unimplemented));
+  }),
+);
+
 everywhere("a message that is too large is refused with an ErrorDetail", async (kv, { api }) => {
   const put = kv.put({ key: utf8Bytes("k"), value: new Uint8Array(readMaxBytes) });
   const { error, detail } = await failureOf(put);
