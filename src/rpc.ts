@@ -46,7 +46,7 @@ import { corsHeaders, type Guarded, Guards } from "./guard.ts";
 import { methodNotAllowed } from "./problem.ts";
 import { acceptCompression, BoundedBody, checkDeclared, readMaxBytes } from "./rpc_body.ts";
 import { createHealth } from "./rpc_health.ts";
-import { type BodyBegun, HotCalls } from "./rpc_hot.ts";
+import { type BodyBegun, grpcTimeoutMs, HotCalls } from "./rpc_hot.ts";
 import {
   type AcceptPeer,
   boundedUntil,
@@ -96,6 +96,8 @@ const compressMinBytes = 0xffff_ffff;
  */
 const jsonOptions = { ignoreUnknownFields: false };
 const requestIdPattern = /^[\x20-\x7e]{1,64}$/;
+/** The longest delay that a timer takes (25 days); it runs longer ones at once. */
+const timerDelayMsMax = 2 ** 31 - 1;
 
 /** The RPC edge over a node. */
 export function createRpc(api: Api, settings: HttpSettings & RpcParts): RpcEdge {
@@ -281,6 +283,7 @@ class Edge {
     try {
       const universal = universalRequestFromNodeRequest(request, response, undefined, values);
       universal.header.set(requestIdHeader, requestId);
+      boundDeadline(universal.header);
       const source = bodyFrom(universal.body as AsyncIterable<Uint8Array>, begun);
       // Frames of other nodes have bounds of their own, and may be far apart.
       const isPeer = handler.service.typeName === PeerService.typeName;
@@ -299,6 +302,17 @@ class Edge {
     } finally {
       body.end();
     }
+  }
+}
+
+/** The library gives a deadline to a timer as it is: one that is too long for it would end a stream at once. */
+function boundDeadline(header: Headers): void {
+  const grpcMs = grpcTimeoutMs(header.get("grpc-timeout")) ?? 0;
+  if (grpcMs > timerDelayMsMax)
+    header.set("grpc-timeout", `${Math.floor(timerDelayMsMax / 1000)}S`);
+  const connect = header.get("connect-timeout-ms") ?? "";
+  if (/^\d{1,10}$/.test(connect) && Number(connect) > timerDelayMsMax) {
+    header.set("connect-timeout-ms", String(timerDelayMsMax));
   }
 }
 

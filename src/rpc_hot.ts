@@ -255,7 +255,12 @@ function frameOf(message: Uint8Array): Uint8Array {
 }
 
 function timeoutOf(request: HotRequest): number | undefined {
-  const match = timeoutPattern.exec(headerOf(request, "grpc-timeout") ?? "");
+  return grpcTimeoutMs(headerOf(request, "grpc-timeout"));
+}
+
+/** What `grpc-timeout` says, in milliseconds; undefined for what is no such time. */
+export function grpcTimeoutMs(text: string | null | undefined): number | undefined {
+  const match = timeoutPattern.exec(text ?? "");
   return match === null ? undefined : Number(match[1]) * (unitMs[match[2] as string] as number);
 }
 

@@ -3,6 +3,7 @@
  * proto file; health; and reflection, whose descriptors are used to make a call without any other.
  */
 
+import { once } from "node:events";
 import * as http2 from "node:http2";
 import { fileURLToPath } from "node:url";
 import {
@@ -211,6 +212,47 @@ withHealth(
       ServingStatus.NOT_SERVING,
     ]);
     assert.is(ConnectError.from(ended).code, Code.Unavailable);
+  },
+);
+
+withHealth("Watch goes on under a deadline that no timer can wait for", async (health, harness) => {
+  const stop = new AbortController();
+  const seen: ServingStatus[] = [];
+  let isOver = false;
+  const options = { headers: { "grpc-timeout": "1000H" }, signal: stop.signal };
+  const watched = (async () => {
+    for await (const { status } of health.watch({}, options)) seen.push(status);
+  })()
+    .catch((error: unknown) => ConnectError.from(error).code)
+    .finally(() => {
+      isOver = true;
+    });
+  await eventually(() => seen.length === 1 || isOver);
+  await harness.settle();
+  harness.api.checks = [{ name: "store", ok: false }];
+  await harness.pass(1000);
+  await eventually(() => seen.length === 2 || isOver);
+  assert.not.ok(isOver, "1,000 hours are not over");
+  stop.abort();
+  assert.is(await watched, Code.Canceled);
+});
+
+withHealth(
+  "Watch says that its deadline is over, and not that all was told",
+  async (_, harness) => {
+    const session = http2.connect(harness.url);
+    try {
+      const stream = session.request({
+        ...{ ":method": "POST", ":path": "/grpc.health.v1.Health/Watch" },
+        ...{ "content-type": "application/grpc", te: "trailers", "grpc-timeout": "50m" },
+      });
+      stream.end(new Uint8Array(5));
+      stream.resume();
+      const [trailers] = (await once(stream, "trailers")) as [http2.IncomingHttpHeaders];
+      assert.is(trailers["grpc-status"], String(Code.DeadlineExceeded));
+    } finally {
+      session.destroy();
+    }
   },
 );
 
