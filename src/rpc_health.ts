@@ -87,6 +87,8 @@ export function createHealth(
       if (isDraining) throw connectError(draining(), "");
       await nextLook(signal);
     }
+    // A deadline that is over is told as such: an end without an error says that all was told.
+    signal.throwIfAborted();
   }
 
   return {
