@@ -34,8 +34,9 @@ const joinedBytesMax = 16 * 1024;
 
 const headEnd = Uint8Array.of(13, 10, 13, 10);
 const targetPattern = /^[\x21-\x7e]+$/;
+/** Spaces are taken in one place each: with two beside each other it takes the square of their number. */
 const linePattern =
-  /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ ]*([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?[ ]*$/;
+  /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ ]*(?:([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)[ ]*)?$/;
 const lengthPattern = /^(?:0|[1-9][0-9]{0,6})$/;
 const versionSuffix = " HTTP/1.1";
 /** These say how the connection or the body goes on, which is for node:http to follow. */

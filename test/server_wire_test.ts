@@ -8,6 +8,7 @@
 import * as fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { WireReader } from "../src/http_wire.ts";
 import { RawConnection } from "./http_harness.ts";
 import { type Harness, withServer } from "./server_harness.ts";
 
@@ -178,6 +179,24 @@ wire(
       { numRuns: 150 },
     );
   }),
+);
+
+wire(
+  "server wire: a header of nothing but spaces costs no more time than others of its length",
+  () => {
+    const blank = " ".repeat(8000);
+    const heads = [`X: ${blank}\x7f`, `X: a${blank}\x7f`, `X: ${"a ".repeat(4000)}\x7f`];
+    const beganMs = performance.now();
+    for (let round = 0; round < 20; round += 1) {
+      for (const line of heads) {
+        const head = `GET ${kv} HTTP/1.1\r\nHost: localhost\r\n${line}\r\n\r\n`;
+        assert.is(new WireReader().read(Buffer.from(head, "latin1")), undefined);
+      }
+    }
+    // With steps that go by the square of the length it takes more than half a second.
+    const tookMs = performance.now() - beganMs;
+    assert.ok(tookMs < 250, `${tookMs} ms`);
+  },
 );
 
 wire.run();
