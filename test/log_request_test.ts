@@ -82,4 +82,25 @@ test(
   ),
 );
 
+const kept = keeping();
+test(
+  "a reply that could not be written is logged without the key that was asked for",
+  withServer(
+    async ({ api, url }) => {
+      const list = api.list.bind(api);
+      // No header can have this name.
+      api.list = async (request) => ({ ...(await list(request)), node: "n\u2603" });
+      const cut = await fetch(`${url}/v1/keys/default?prefix=a-key-of-a-client`).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      assert.instance(cut, Error);
+      const [line] = kept.lines;
+      assert.is(line?.message, "A reply could not be written.");
+      assert.not.match(JSON.stringify(kept.lines), "a-key-of-a-client");
+    },
+    { report: kept.report },
+  ),
+);
+
 test.run();
