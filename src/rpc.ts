@@ -281,6 +281,8 @@ class Edge {
       this.#settings.onProven?.(response);
     });
     try {
+      // The library needs one, for a URL of which only the query is read; HTTP/1.0 may have none.
+      if (request.httpVersionMajor < 2) request.headers.host ??= "localhost";
       const universal = universalRequestFromNodeRequest(request, response, undefined, values);
       universal.header.set(requestIdHeader, requestId);
       boundDeadline(universal.header);

@@ -473,6 +473,17 @@ rpc(
   }),
 );
 
+rpc(
+  "rpc: a call over HTTP/1.0 need not name a host",
+  withServer(async ({ port, counts }) => {
+    const raw = new RawConnection(port);
+    const head = "POST /kv.KVStore/GetN HTTP/1.0\r\nContent-Type: application/json\r\n";
+    raw.send(`${head}Content-Length: 17\r\n\r\n{"key":"k","n":1}`);
+    assert.match(await raw.closed(), /^HTTP\/1\.1 200 [\s\S]*\{"nodes":\["n1"\]\}$/);
+    assert.is(counts.get("rpc_answers_cut"), undefined);
+  }),
+);
+
 everywhere("a message that is too large is refused with an ErrorDetail", async (kv, { api }) => {
   const put = kv.put({ key: utf8Bytes("k"), value: new Uint8Array(readMaxBytes) });
   const { error, detail } = await failureOf(put);
