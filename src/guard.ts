@@ -76,7 +76,8 @@ export function corsHeaders(settings: HttpSettings, request: Guarded): string[] 
 function checkHost(settings: HttpSettings, host: string | undefined): void {
   // HTTP/1.0 has no Host, and a browser always sends one: nothing to guard against.
   if (host === undefined) return;
-  if (!hostPattern.test(host)) {
+  // The pattern takes ports and addresses with numbers that are too large.
+  if (!hostPattern.test(host) || !URL.canParse(`http://${host}`)) {
     throw invalidRequest(
       `The Host '${printable(host)}' is not a host.`,
       "Send a name or an address, with its port.",

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import * as http2 from "node:http2";
 import { type Client, Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import type { Compression } from "@connectrpc/connect/protocol";
 import {
@@ -483,6 +485,36 @@ rpc(
     assert.is(counts.get("rpc_answers_cut"), undefined);
   }),
 );
+
+for (const host of ["localhost:99999", "localhost:65536"]) {
+  rpc(
+    `rpc: a host that no URL can have (${host}) is refused in words, however the call comes`,
+    withServer(async ({ port, url, counts }) => {
+      const raw = new RawConnection(port);
+      raw.send(
+        `POST /kv.KVStore/Get HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"key":"k"}`,
+      );
+      assert.match(await raw.until('"invalid_argument"'), /^HTTP\/1\.1 400 /);
+      raw.socket.destroy();
+      const session = http2.connect(url);
+      try {
+        // The first is answered without the router, the second through it.
+        for (const path of ["/kv.KVStore/Get", "/kv.KVStore/Health"]) {
+          const stream = session.request({
+            ...{ ":method": "POST", ":path": path, ":authority": host },
+            ...{ "content-type": "application/grpc", te: "trailers" },
+          });
+          stream.end(new Uint8Array(5));
+          const [headers] = (await once(stream, "response")) as [http2.IncomingHttpHeaders];
+          assert.is(headers["grpc-status"], String(Code.InvalidArgument), path);
+        }
+      } finally {
+        session.destroy();
+      }
+      assert.is(counts.get("rpc_answers_cut"), undefined);
+    }),
+  );
+}
 
 everywhere("a message that is too large is refused with an ErrorDetail", async (kv, { api }) => {
   const put = kv.put({ key: utf8Bytes("k"), value: new Uint8Array(readMaxBytes) });
