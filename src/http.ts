@@ -30,6 +30,7 @@ import {
   type HttpContext,
   HttpDates,
   type HttpSettings,
+  noteFailure,
   type Operation,
   type Reply,
   RequestIds,
@@ -233,15 +234,9 @@ function failed(context: HttpContext, exchange: Exchange, thrown: unknown): Repl
   if (thrown instanceof AssertionError) throw thrown;
   // An error that nobody foresaw says nothing about a write that was already under way.
   const error = QuorateError.from(thrown, exchange.sent ? { outcome: "unknown" } : {});
-  context.traffic.fail(error.slug, error.outcome);
-  if (error.slug === "internal") {
-    context.report.log("error", error.detail, {
-      requestId: exchange.requestId,
-      method: exchange.method,
-      cause: error.cause instanceof Error ? error.cause.stack : undefined,
-    });
-  }
-  return problemReply(error, aboutOf(exchange));
+  const about = aboutOf(exchange);
+  noteFailure(context, exchange, error, error.outcome ?? about.outcome);
+  return problemReply(error, about);
 }
 
 /** An absolute target's authority stands above the Host header (RFC 9112 section 3.2.2). */

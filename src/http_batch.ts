@@ -36,6 +36,7 @@ import {
   type HttpContext,
   invalidRequest,
   jsonReply,
+  noteFailure,
   type Reply,
 } from "./exchange.ts";
 import { grouped } from "./figures.ts";
@@ -98,11 +99,12 @@ export async function runBatch(context: HttpContext, exchange: Exchange): Promis
     const op = nameOf(body.ops[index]);
     if (one instanceof QuorateError) {
       const outcome = op === "get" ? undefined : "none";
+      noteFailure(context, exchange, one, one.outcome ?? outcome);
       return failedResult(exchange, op, {}, one, outcome);
     }
     const answer = answers[next];
     next += 1;
-    return resultOf(exchange, one, answer);
+    return resultOf(context, exchange, one, answer);
   });
   return jsonReply(200, { results });
 }
@@ -306,6 +308,7 @@ function nameOf(form: BatchForm | undefined): BatchOperation["kind"] {
 }
 
 function resultOf(
+  context: HttpContext,
   exchange: Exchange,
   operation: BatchOperation,
   result: BatchResult | undefined,
@@ -317,7 +320,9 @@ function resultOf(
   }
   if (result.kind === "error") {
     const facts = op === "get" ? {} : ({ outcome: "unknown" } as const);
-    return failedResult(exchange, op, about, QuorateError.from(result.error, facts));
+    const error = QuorateError.from(result.error, facts);
+    noteFailure(context, exchange, error);
+    return failedResult(exchange, op, about, error);
   }
   if (result.kind === "get") {
     const { record } = result.answer;

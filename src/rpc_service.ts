@@ -273,7 +273,9 @@ function kvService(node: api.Api, tools: ServiceTools): Services["kvService"] {
     count: method(tools, async (message: proto.CountRequest, facts) =>
       countMessage(await node.count(parseCount(message, facts))),
     ),
-    batch: method(tools, (message: proto.BatchRequest, facts) => batch(node, message, facts)),
+    batch: method(tools, (message: proto.BatchRequest, facts) =>
+      batch(node, tools, message, facts),
+    ),
     ...namespaceMethods(node, tools),
     info: method(tools, async (_: proto.InfoRequest) => infoMessage(await node.info())),
     ring: method(tools, async ({ namespace, key }: proto.RingRequest) => {
@@ -336,6 +338,7 @@ function namespaceMethods(node: api.Api, tools: ServiceTools): NamespaceMethods 
  */
 async function batch(
   node: api.Api,
+  tools: ServiceTools,
   message: proto.BatchRequest,
   facts: CallFacts,
 ): Promise<proto.BatchResponse> {
@@ -360,6 +363,7 @@ async function batch(
     const result = results[index] ?? rest.next().value;
     assert(result !== undefined, "rpc: a result is left for each operation that was sent");
     const known = operation.operation.case === "get" ? result : withOutcome(result);
+    if (known.kind === "error") noteFailure(tools, known.error, facts.requestId);
     return resultMessage(operationKey(operation), known, facts.requestId);
   });
   return create(proto.BatchResponseSchema, { results: all });

@@ -1,6 +1,8 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { QuorateError } from "../src/errors.ts";
 import { edges, operations, Traffic } from "../src/traffic.ts";
+import { withServer } from "./server_harness.ts";
 
 const test = suite("traffic");
 
@@ -41,5 +43,46 @@ test("failures count by what went wrong and what is known of the write", () => {
     { slug: "timeout", outcome: "not-a-write", count: 1 },
   ]);
 });
+
+test("a write that was refused before the node was asked counts as one that did nothing", async () => {
+  const traffic = new Traffic();
+  await withServer(
+    async ({ url }) => {
+      const put = `${url}/v1/kv/default/k?ttl=0`;
+      assert.is((await fetch(put, { method: "PUT", body: "v" })).status, 400);
+      assert.is((await fetch(`${url}/v1/kv/default/k?ttl=0`)).status, 400);
+    },
+    { traffic },
+  )();
+  assert.equal(traffic.failures(), [
+    { slug: "invalid-request", outcome: "none", count: 1 },
+    { slug: "invalid-request", outcome: "not-a-write", count: 1 },
+  ]);
+});
+
+const batches = [
+  ["v1/batch/default", { ops: [{ put: { key: "", value: "v" } }, { delete: "b" }] }],
+  ["quorate.v1.KvService/Batch", { operations: [{ put: {} }, { delete: { key: "Yg==" } }] }],
+] as const;
+for (const [path, batch] of batches) {
+  test(`each operation of a batch that fails is counted: ${path}`, async () => {
+    const traffic = new Traffic();
+    await withServer(
+      async ({ api, url }) => {
+        const error = new QuorateError("timeout", "It is late.", { outcome: "unknown" });
+        api.batch = async () => [{ kind: "error", error }];
+        const headers = { "content-type": "application/json" };
+        const body = JSON.stringify(batch);
+        const heard = await fetch(`${url}/${path}`, { method: "POST", headers, body });
+        assert.is(heard.status, 200, await heard.text());
+      },
+      { traffic },
+    )();
+    assert.equal(traffic.failures(), [
+      { slug: "invalid-key", outcome: "none", count: 1 },
+      { slug: "timeout", outcome: "unknown", count: 1 },
+    ]);
+  });
+}
 
 test.run();
