@@ -287,12 +287,17 @@ async function sendStream(
   response: NodeResponse,
   pieces: ReplyStream,
 ): Promise<void> {
+  // Asked of the event: an answer of HTTP/2 does not tell that it was destroyed.
+  let isGone = false;
   let onGone = ignore;
   response.on("error", ignore);
-  response.on("close", () => onGone());
+  response.on("close", () => {
+    isGone = true;
+    onGone();
+  });
   const write = (part: Uint8Array) =>
     new Promise<boolean>((resolve) => {
-      if (response.destroyed) return resolve(false);
+      if (isGone || response.destroyed) return resolve(false);
       const cancelTimer = context.clock.after(context.settings.bodyTimeoutMs, () => resolve(false));
       const settle = (isTaken: boolean) => {
         cancelTimer();

@@ -400,4 +400,46 @@ test("over HTTP/2 a stream that fails is reset after its error line", async () =
   }
 });
 
+test("no more pages are read for a client that left while one was read, on either protocol", async () => {
+  for (const protocol of ["HTTP/1.1", "HTTP/2"] as const) {
+    const edge = await Edge.open({ protocol });
+    try {
+      for (const key of "abcdefgh") await edge.put(`/v1/kv/default/${key}`, "1");
+      const list = edge.api.list.bind(edge.api);
+      let pages = 0;
+      let goOn: () => void = () => {};
+      edge.api.list = async (request) => {
+        pages += 1;
+        if (pages === 2) {
+          await new Promise<void>((resolve) => {
+            goOn = resolve;
+          });
+        }
+        return list(request);
+      };
+      const target = "/v1/keys/default?limit=1";
+      const accept = "application/x-ndjson";
+      let leave: () => void;
+      if (protocol === "HTTP/2") {
+        const stream = edge.session().request({ ":path": target, accept });
+        stream.on("error", () => {});
+        stream.resume();
+        leave = () => stream.close(http2.constants.NGHTTP2_CANCEL);
+      } else {
+        const connection = edge.raw();
+        connection.send(`GET ${target} HTTP/1.1\r\nHost: localhost\r\nAccept: ${accept}\r\n\r\n`);
+        leave = () => connection.socket.destroy();
+      }
+      await eventually(() => pages === 2);
+      leave();
+      for (let round = 0; round < 3; round += 1) await edge.ask("/livez");
+      goOn();
+      for (let round = 0; round < 3; round += 1) await edge.ask("/livez");
+      assert.is(pages, 2, protocol);
+    } finally {
+      await edge.close();
+    }
+  }
+});
+
 test.run();
