@@ -49,7 +49,6 @@ export interface HotRequest extends RefusedRequest {
 
 /** What is used of an Http2ServerResponse. */
 export interface HotResponse {
-  readonly destroyed?: boolean;
   readonly writableEnded: boolean;
   writeHead(status: number, headers: Record<string, string>): unknown;
   addTrailers(trailers: Record<string, string>): unknown;
@@ -176,12 +175,12 @@ export class HotCalls {
       isHeld = true;
       const { output } = call.method;
       const answer = await call.run(message, { requestId, timeoutMs: leftMs });
-      if (isGone(response)) report.count("rpc_answers_cut");
+      if (isGone(request, response)) report.count("rpc_answers_cut");
       else this.#send(request, response, frameOf(toBinary(output, create(output, answer))));
     } catch (failure) {
       // An assertion passes, and ends the process.
       const error = connectError(failure, requestId);
-      if (isGone(response)) report.count("rpc_answers_cut");
+      if (isGone(request, response)) report.count("rpc_answers_cut");
       else this.#fail(request, response, error);
     } finally {
       if (isHeld) budget.give(bytes);
@@ -264,9 +263,9 @@ export function grpcTimeoutMs(text: string | null | undefined): number | undefin
   return match === null ? undefined : Number(match[1]) * (unitMs[match[2] as string] as number);
 }
 
-/** The client is gone, or its stream was reset. */
-function isGone(response: HotResponse): boolean {
-  return response.destroyed === true || response.writableEnded;
+/** The client is gone, or its stream was reset: which the request tells, and the response does not. */
+function isGone(request: HotRequest, response: HotResponse): boolean {
+  return request.aborted || response.writableEnded;
 }
 
 /** Not made anew for each request: what it was made in would stay as long as the stream. */

@@ -11,6 +11,7 @@ import { utf8Bytes } from "../src/bytes.ts";
 import * as kv from "../src/gen/kv/kv_pb.ts";
 import * as proto from "../src/gen/quorate/v1/kv_pb.ts";
 import type { ServerOptions } from "../src/server.ts";
+import { eventually } from "./http_harness.ts";
 import { Harness } from "./server_harness.ts";
 
 const test = suite("rpc hot");
@@ -243,6 +244,29 @@ test("a body that does not end is refused at its deadline, in both ways", async 
   }
   assert.is(said[0]?.trailers["grpc-status"], "4");
   assert.equal(said[0], said[1]);
+});
+
+test("a client that is gone before its answer is counted, in both ways", async () => {
+  for (const hotRpc of [true, false]) {
+    const harness = await Harness.open({ hotRpc });
+    harness.api.isGated = true;
+    const session = http2.connect(harness.url);
+    const stream = session.request({
+      ":method": "POST",
+      ":path": `${service}/Put`,
+      "content-type": "application/grpc",
+    });
+    stream.on("error", () => {});
+    stream.end(put);
+    await eventually(() => harness.api.waiting === 1);
+    stream.close(http2.constants.NGHTTP2_CANCEL);
+    await harness.settle();
+    harness.api.release();
+    await harness.settle();
+    assert.is(harness.counts.get("rpc_answers_cut"), 1, `hotRpc: ${hotRpc}`);
+    session.close();
+    await harness.close();
+  }
 });
 
 test("a client that is gone before its body has ended is forgotten", async () => {
