@@ -25,6 +25,7 @@ import {
   invalidRequest,
   jsonReply,
   listNames,
+  noteFailure,
   privateNoCache,
   type Reply,
   type ReplyStream,
@@ -141,6 +142,7 @@ async function* streamItems(
       page = await context.api.list({ ...request, cursor: page.next });
     } catch (thrown) {
       const error = QuorateError.from(thrown);
+      noteFailure(context, exchange, error);
       yield `${JSON.stringify({ error: problemOf(error, aboutOf(exchange)) })}\n`;
       throw error;
     }

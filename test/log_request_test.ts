@@ -4,6 +4,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Report, silentReport } from "../src/capability.ts";
+import { Traffic } from "../src/traffic.ts";
 import { withServer } from "./server_harness.ts";
 
 const test = suite("log of requests");
@@ -102,5 +103,29 @@ test(
     { report: kept.report },
   ),
 );
+
+const broken = keeping();
+test("an unforeseen error in the middle of a list is logged and counted", async () => {
+  const traffic = new Traffic();
+  await withServer(
+    async ({ api, url }) => {
+      for (const key of ["a", "b"]) {
+        await fetch(`${url}/v1/kv/default/${key}`, { method: "PUT", body: "v" });
+      }
+      api.pagesBeforeFailure = 1;
+      api.failure = new Error("a bug");
+      const headers = { accept: "application/x-ndjson" };
+      const list = await fetch(`${url}/v1/keys/default?limit=1`, { headers });
+      const requestId = list.headers.get("quorate-request-id");
+      await list.text().catch(() => {});
+      assert.equal(
+        broken.lines.map((line) => [line.level, line["requestId"]]),
+        [["error", requestId]],
+      );
+    },
+    { report: broken.report, traffic },
+  )();
+  assert.equal(traffic.failures(), [{ slug: "internal", outcome: "not-a-write", count: 1 }]);
+});
 
 test.run();
