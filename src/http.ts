@@ -111,6 +111,7 @@ export function createHttp(api: Api, settings: HttpSettings & HttpParts): HttpEd
     try {
       await sendReply(context, source, response, reply);
     } catch (error) {
+      if (error instanceof AssertionError) throw error;
       // For example a stored content type that no header can carry. The target may hold a key.
       context.report.log("error", "A reply could not be written.", {
         requestId: requestIdIn(reply),

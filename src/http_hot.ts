@@ -21,6 +21,7 @@
  * @module
  */
 
+import { AssertionError } from "./assert.ts";
 import type { Clock } from "./capability.ts";
 import {
   BodyBuffer,
@@ -313,9 +314,11 @@ async function sendStream(
         if (!(await write(part))) return cut(response);
       }
     }
-  } catch {
+  } catch (error) {
     // The pieces have said why; without their end the client knows that they are not all.
-    return cut(response);
+    cut(response);
+    if (error instanceof AssertionError) throw error;
+    return;
   }
   response.end();
 }

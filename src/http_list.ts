@@ -17,6 +17,7 @@
 
 import { keyBytesMax, type ListAnswer, type ListItem, type ListRequest } from "./api.ts";
 import { keyTooLong } from "./api_limit.ts";
+import { AssertionError } from "./assert.ts";
 import { fromBase64url, toBase64url, utf8OrUndefined } from "./bytes.ts";
 import { QuorateError } from "./errors.ts";
 import {
@@ -141,6 +142,7 @@ async function* streamItems(
     try {
       page = await context.api.list({ ...request, cursor: page.next });
     } catch (thrown) {
+      if (thrown instanceof AssertionError) throw thrown;
       const error = QuorateError.from(thrown);
       noteFailure(context, exchange, error);
       yield `${JSON.stringify({ error: problemOf(error, aboutOf(exchange)) })}\n`;

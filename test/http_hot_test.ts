@@ -7,6 +7,7 @@ import * as http2 from "node:http2";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Budget } from "../src/admission.ts";
+import { AssertionError } from "../src/assert.ts";
 import { type Ask, Edge, eventually, type Heard, type Protocol } from "./http_harness.ts";
 
 const test = suite("http hot");
@@ -395,6 +396,31 @@ test("over HTTP/2 a stream that fails is reset after its error line", async () =
     await new Promise<void>((resolve) => stream.on("close", () => resolve()));
     assert.match(text, '{"error":{"type":"/problems/internal"');
     assert.is(stream.rstCode, http2.constants.NGHTTP2_INTERNAL_ERROR);
+  } finally {
+    await edge.close();
+  }
+});
+
+test("an invariant that breaks in the middle of a list is nobody's answer: it ends the process", async () => {
+  const edge = await Edge.open();
+  try {
+    await edge.put("/v1/kv/default/a", "1");
+    await edge.put("/v1/kv/default/b", "1");
+    edge.api.pagesBeforeFailure = 1;
+    edge.api.failure = new AssertionError("Broken invariant: a test");
+    let thrown: unknown;
+    const rejected = (reason: unknown) => {
+      thrown = reason;
+    };
+    process.once("unhandledRejection", rejected);
+    const connection = edge.raw();
+    connection.send("GET /v1/keys/default?limit=1 HTTP/1.1\r\nHost: localhost\r\n");
+    connection.send("Accept: application/x-ndjson\r\n\r\n");
+    const text = await connection.closed();
+    await edge.ask("/livez");
+    process.off("unhandledRejection", rejected);
+    assert.not.match(text, "problems/internal");
+    assert.is(thrown, edge.api.failure);
   } finally {
     await edge.close();
   }
