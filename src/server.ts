@@ -368,7 +368,10 @@ class PortServer implements Server {
     const madeRoom = this.#load.begin(kind, { response, connection }, this.#clock.monotonicMs());
     if (madeRoom) this.#report.count("requests_refused");
     response.on("close", () => this.#onAnswered(connection, request, response));
-    if (this.#isDraining) {
+    if (connection.isClosed) {
+      // It came when the connection was closed for idling: what nobody can be told of is not begun.
+      connection.cut();
+    } else if (this.#isDraining) {
       connection.announceClose();
       this.#rpc.refuse(request, response, drainingError());
     } else if (connection.isStuck) {

@@ -237,6 +237,11 @@ export class Connection {
     return this.protocol === "http1" && this.#exchanges.length > 1 && this.#has("idle");
   }
 
+  /** Whether our half is closed, so that no answer could be sent any more (HTTP/1.1). */
+  get isClosed(): boolean {
+    return this.protocol === "http1" && !this.socket.writable;
+  }
+
   #has(wanted: ExchangeKind): boolean {
     return this.#exchanges.some(({ kind }) => kind === wanted);
   }

@@ -119,6 +119,11 @@ export class ServerWire {
   #next(): void {
     const pending = this.#pending;
     if (pending === undefined) return;
+    if (!this.#socket.writable) {
+      // Our half is closed: nobody could be told of it, so it is not begun.
+      this.#pending = undefined;
+      return;
+    }
     const request = this.#events.mayTake() ? this.#reader.read(pending) : undefined;
     if (request === undefined) {
       this.#handOn(pending);

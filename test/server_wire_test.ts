@@ -199,4 +199,29 @@ wire(
   },
 );
 
+for (const [way, first] of [
+  ["its bytes", ""],
+  ["node:http", "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+] as const) {
+  wire(
+    `server wire: a write on a connection that was closed for idling is not begun, read by ${way}`,
+    withServer(async (harness) => {
+      const connection = new RawConnection(harness.port);
+      const put = (key: string) =>
+        `PUT /v1/kv/default/${key} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nv`;
+      connection.send(first + put("a"));
+      await connection.until("204 No Content");
+      await harness.settle();
+      await harness.pass(119_500);
+      // Our half is closed, and the client has not heard of it yet.
+      harness.hand.advance(500);
+      connection.send(put("b"));
+      await harness.settle();
+      await harness.pass(2000);
+      await connection.closed();
+      assert.is(harness.api.requests.length, 1, "nobody could be told of the second");
+    }),
+  );
+}
+
 wire.run();
