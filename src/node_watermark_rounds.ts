@@ -135,16 +135,23 @@ export class WatermarkRounds {
     let never = 0;
     let oldest: Hlc | undefined;
     for (const entry of this.#entries.values()) {
-      const { pair, why } = entry;
+      const { pair } = entry;
       const { partition, n } = pair;
       if (!this.#isWaiting(entry)) continue;
       pairs += 1;
       const { watermark } = fences.of(partition, n);
       if (watermark === 0n) never += 1;
       else if (oldest === undefined || watermark < oldest) oldest = watermark;
+      const why = this.#whyHeldBack(entry);
       if (why !== undefined) heldBack.push({ ...pair, why });
     }
     return { pairs, never, oldest, heldBack };
+  }
+
+  /** Whose rounds another one leads is held back as well where that one is away, and then nobody else says so. */
+  #whyHeldBack({ replicas: [leader], why }: Entry): string | undefined {
+    if (leader === undefined || leader.nodeId === this.#parts.self.nodeId) return why;
+    return this.isThere(leader) ? undefined : `${leader.name} is not reached`;
   }
 
   async close(): Promise<void> {

@@ -304,6 +304,25 @@ async function holdingsOf(town: Town, key: string): Promise<Readonly<Record<stri
   return Object.fromEntries(lines.sort(([one], [other]) => one.localeCompare(other)));
 }
 
+test("G4: where the replica that leads the rounds is away, the others say that it holds the watermark back", async () => {
+  const town = quickTown();
+  await town.startAll();
+  const [led] = Array.from({ length: 100 }, (_, index) => `k${index}`).filter((key) => {
+    return town.at(0).place("default", utf8Bytes(key)).replicas[0]?.node === "n3";
+  });
+  const key = utf8Bytes(led as string);
+  await town.put(0, led as string, "old", { w: "all" });
+  town.kill(2);
+  await town.done(town.at(0).delete({ namespace: "default", requestId: "t", key }));
+  await town.pass(20_000);
+  const { partition } = town.at(0).place("default", key);
+  for (const index of [0, 1]) {
+    const { heldBack } = town.at(index).repair();
+    assert.equal(heldBack, [{ partition, n: 3, why: "n3 is not reached" }], `n${index + 1}`);
+  }
+  await town.close();
+});
+
 test("delete-while-replica-down-does-not-resurrect: for longer than any hint is kept; then its tombstone goes (G4)", async () => {
   const town = quickTown();
   await town.startAll();
