@@ -190,6 +190,7 @@ class LmdbTable implements Table {
   #commitUnderWay: Promise<void> | undefined;
   /** Why no commit is possible any more. */
   #failure: Error | undefined;
+  #hasCommitted = false;
   /** LMDB's writer could not even begin and holds its lock for ever: closing would wait for it. */
   #isStuck = false;
   #closed: Promise<void> | undefined;
@@ -257,6 +258,7 @@ class LmdbTable implements Table {
     this.#commitUnderWay = this.#write(changes);
     try {
       await this.#commitUnderWay;
+      this.#hasCommitted = true;
     } catch (error) {
       throw await this.#judge(error as Error);
     } finally {
@@ -334,7 +336,9 @@ class LmdbTable implements Table {
     if (fullDiskCodes.has(code) && !this.#isStuck && (await this.#isDiskFull())) {
       return tableError("ENOSPC", "the disk filled up in the middle of a write");
     }
-    this.#failure = isDamage(code) ? damaged(this.#options, error) : error;
+    if (isDamage(code)) this.#failure = damaged(this.#options, error);
+    // A damaged list of free pages leads anywhere, and the system says of the write what it likes.
+    else this.#failure = this.#hasCommitted ? error : unwritable(this.#options, error);
     return this.#failure;
   }
 
@@ -428,6 +432,18 @@ function damaged({ path }: TableOptions, cause: Error): QuorateError {
     `The table's file '${path}' is damaged: ${cause.message}.`,
     {
       hint: `Restore a copy of the data folder. ${tableLossHint}`,
+      cause,
+    },
+  );
+}
+
+/** The very first commit since it was opened failed. */
+function unwritable({ path }: TableOptions, cause: Error): QuorateError {
+  return new QuorateError(
+    "corruption",
+    `The table's file '${path}' cannot be written: ${cause.message}. It is damaged, or its disk fails.`,
+    {
+      hint: `See what the system's log says of the disk. Else restore a copy of the data folder. ${tableLossHint}`,
       cause,
     },
   );

@@ -61,7 +61,7 @@ export interface ReadAnswer {
 
 export interface FillAnswer {
   readonly resolved: number;
-  /** The codes of the commits that failed, in order; the last is that of one that only removes. */
+  /** The codes or slugs of the commits that failed, in order; the last is that of one that only removes. */
   readonly codes: readonly (string | undefined)[];
   /** Whether each of the resolved commits, and none of the others, can be read afterwards. */
   readonly isWhole: boolean;
@@ -92,7 +92,7 @@ async function fill(folder: string, freeBytes: number): Promise<void> {
       await table.commit([{ key: name(number), value: new Uint8Array(9_000) }]);
       resolved += 1;
     } catch (error) {
-      codes.push(systemErrorCode(error));
+      codes.push(error instanceof QuorateError ? error.slug : systemErrorCode(error));
     }
   }
   let isWhole = true;
@@ -103,7 +103,7 @@ async function fill(folder: string, freeBytes: number): Promise<void> {
     await table.commit([{ key: name(0), value: undefined }]);
     codes.push(undefined);
   } catch (error) {
-    codes.push(systemErrorCode(error));
+    codes.push(error instanceof QuorateError ? error.slug : systemErrorCode(error));
   }
   await table.close();
   say({ resolved, codes, isWhole } satisfies FillAnswer);

@@ -149,6 +149,23 @@ onLimited("table: a short write on a disk that is not full ends all commits; rea
   }),
 );
 
+onLimited(
+  "table: where the very first commit fails on a disk that is not full, the file is said to be damaged, or the disk",
+  () =>
+    withFolder(async (folder) => {
+      await makeTable(folder);
+      // Less than the file has: a list of free pages that is damaged leads to such a place too.
+      const tiny = startChild(["fill", folder, "1e9"], "ulimit -f 8");
+      const { code, lines, stderr } = await ended(tiny);
+      assert.is(code, 0, stderr);
+      const { resolved, codes } = JSON.parse(lines[0] ?? "") as FillAnswer;
+      assert.equal(
+        [resolved, ...codes],
+        [0, "corruption", "corruption", "corruption", "corruption"],
+      );
+    }),
+);
+
 onLimited("table: a short write on a full disk is ENOSPC, and what removes goes on", () =>
   withFolder(async (folder) => {
     const { code, lines, stderr } = await ended(startChild(["fill", folder, "0"], limited));
