@@ -11,7 +11,7 @@ import { QuorateError } from "../src/errors.ts";
 import { type Hlc, hlcAt, hlcWallMs } from "../src/hlc.ts";
 import type { StoredRecord } from "../src/record.ts";
 import { compareVersions, versionText } from "../src/version.ts";
-import { Cluster } from "./cluster_harness.ts";
+import { Cluster, type ClusterNode } from "./cluster_harness.ts";
 import { rejectsSlug } from "./samples.ts";
 
 const test = suite("coordinator_cluster");
@@ -961,20 +961,26 @@ test("H1: an array that is used again once its write is answered does not change
   await cluster.close();
 });
 
-test("P1: an array that is used again while its write waits for room on one replica stays one write", async () => {
-  const cluster = await Cluster.open(3);
-  const node = cluster.node("n1");
-  const key = utf8Bytes("k1");
-  // Two others are enough while the own store has yet to take it.
+/** Until what it answers is called, a node's own store has no room for what it is to take. */
+function holdWrites({ replica }: ClusterNode): () => void {
   let takeOn = (): void => {};
   const asked = new Promise<void>((resolve) => {
     takeOn = resolve;
   });
-  const write = node.replica.write.bind(node.replica);
-  node.replica.write = async (...given) => {
+  const write = replica.write.bind(replica);
+  replica.write = async (...given) => {
     await asked;
     return write(...given);
   };
+  return takeOn;
+}
+
+test("P1: an array that is used again while its write waits for room on one replica stays one write", async () => {
+  const cluster = await Cluster.open(3);
+  const node = cluster.node("n1");
+  const key = utf8Bytes("k1");
+  // Two others are enough meanwhile.
+  const takeOn = holdWrites(node);
   await node.put("", "v1", { key });
   key[1] = 0x32;
   takeOn();
@@ -1007,16 +1013,7 @@ test("an array that is used again once its read is answered does not change what
       await cluster.node(name).plant("k1", recordAt(2, tombstone ? "" : "v2", { tombstone }));
     }
     const key = utf8Bytes("k1");
-    // Until then its own store has no room for what it lacks.
-    let takeOn = (): void => {};
-    const asked = new Promise<void>((resolve) => {
-      takeOn = resolve;
-    });
-    const write = node.replica.write.bind(node.replica);
-    node.replica.write = async (...given) => {
-      await asked;
-      return write(...given);
-    };
+    const takeOn = holdWrites(node);
     await node.get("", { key, consistency: "all" });
     key[1] = 0x32;
     takeOn();
