@@ -176,6 +176,13 @@ export class NodeMoves {
     };
   }
 
+  /** What the others hear of this member, as it is now. */
+  get ownNews(): MemberNews {
+    const { topology, isVoid } = this.#parts;
+    const { moveFilled: filled = 0, moveDropped: dropped = 0 } = this.load;
+    return { epoch: topology().epoch, filled, dropped, isUp: true, isVoid: isVoid() };
+  }
+
   /** Why nothing of a partition may be taken yet: what an older join has left is still there (T6). */
   notReady(partition: number, n: number): string | undefined {
     const join = this.#joinOf(partition, n);
@@ -278,16 +285,10 @@ export class NodeMoves {
   /** T4: any voter that sees that it may proposes the next phase; one that fails tries again. */
   #advance(topology: Topology): void {
     const { move } = topology;
-    const { ownNodeId, newsOf, report, isVoid } = this.#parts;
+    const { ownNodeId, newsOf, report } = this.#parts;
     const place = topology.voters.indexOf(ownNodeId);
     if (move === undefined || place === -1 || this.#proposing !== undefined) return;
-    const own: MemberNews = {
-      epoch: topology.epoch,
-      filled: this.load["moveFilled"] ?? 0,
-      dropped: this.load["moveDropped"] ?? 0,
-      isUp: true,
-      isVoid: isVoid(),
-    };
+    const own = this.ownNews;
     const why = this.waitsFor(topology, (nodeId) => (nodeId === ownNodeId ? own : newsOf(nodeId)));
     if (why !== undefined) {
       this.#dueCount = 0;

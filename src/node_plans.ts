@@ -28,7 +28,7 @@ export interface NodePlansParts {
   readonly topology: () => Topology;
   readonly ownNodeId: string;
   readonly cluster: Pick<Cluster, "agreement" | "waiting" | "view" | "viewOf" | "newsOf">;
-  readonly moves: Pick<NodeMoves, "load" | "bytesPerSecond">;
+  readonly moves: Pick<NodeMoves, "load" | "ownNews" | "bytesPerSecond">;
   /** What this node tells of what it has lost. */
   readonly ownLoss: () => Readonly<Record<string, number>>;
   /** What this node holds, in bytes. */
@@ -221,10 +221,7 @@ export class NodePlans implements MovesApi {
   }
 
   #newsOf(nodeId: string): MemberNews {
-    const { ownNodeId, cluster, topology, moves, ownLoss } = this.#parts;
-    if (nodeId !== ownNodeId) return cluster.newsOf(nodeId);
-    const { moveFilled: filled = 0, moveDropped: dropped = 0 } = moves.load;
-    const isVoid = ownLoss()["rolledBack"] === 1;
-    return { epoch: topology().epoch, filled, dropped, isUp: true, isVoid };
+    const { ownNodeId, cluster, moves } = this.#parts;
+    return nodeId === ownNodeId ? moves.ownNews : cluster.newsOf(nodeId);
   }
 }

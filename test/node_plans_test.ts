@@ -32,7 +32,12 @@ function partsOf(topology: () => Topology, cluster: object): NodePlansParts {
     topology,
     ownNodeId: facts(1).nodeId,
     cluster: { view: () => [], viewOf: () => undefined, newsOf: () => unheard, ...cluster },
-    moves: { load: {}, bytesPerSecond: 1 },
+    moves: {
+      ...{ load: {}, bytesPerSecond: 1 },
+      get ownNews(): MemberNews {
+        return { epoch: topology().epoch, filled: 0, dropped: 0, isUp: true };
+      },
+    },
     ownLoss: () => ({}),
     ownBytes: () => 0,
   } as unknown as NodePlansParts;
