@@ -95,8 +95,7 @@ export function keyArgument(
   options: Readonly<Record<string, unknown>>,
 ): string | Uint8Array {
   if (options["key64"] !== true) {
-    // What was not UTF-8 on the command line arrives with U+FFFD in its place: another key.
-    if (!given.includes("\ufffd")) return given;
+    if (isAsGiven(given)) return given;
     throw new QuorateError("invalid-key", "The key on the command line is not valid UTF-8.", {
       hint: "Give it as base64url without padding, with --key64.",
     });
@@ -135,9 +134,13 @@ async function valueArgument(given: string, io: Io): Promise<GivenValue> {
   }
 }
 
-/** What was not UTF-8 on the command line arrives with U+FFFD in its place: another value. */
+/** What was not UTF-8 on the command line arrives with U+FFFD in its place: it is another key, or value. */
+function isAsGiven(given: string): boolean {
+  return !given.includes("\ufffd");
+}
+
 function checkedText(given: string): string {
-  if (!given.includes("\ufffd")) return given;
+  if (isAsGiven(given)) return given;
   throw new QuorateError("invalid-request", "The value on the command line is not valid UTF-8.", {
     outcome: "none",
     hint: "Nothing was sent. The standard input takes any bytes: printf … | quorate put <key> -",

@@ -309,15 +309,15 @@ export class BodyBuffer {
 
 /** Counts a failure with what is known of its write, and logs one that nobody foresaw. */
 export function noteFailure(
-  { traffic, report }: HttpContext,
-  { requestId, method }: Exchange,
+  { traffic, report }: Pick<HttpContext, "traffic" | "report">,
+  { requestId, method }: { readonly requestId: string; readonly method?: string },
   error: QuorateError,
   outcome = error.outcome,
 ): void {
   traffic.fail(error.slug, outcome);
   if (error.slug !== "internal") return;
   const cause = error.cause instanceof Error ? error.cause.stack : undefined;
-  report.log("error", error.detail, { requestId, method, cause });
+  report.log("error", error.detail, { requestId, ...(method && { method }), cause });
 }
 
 export function bodyTimedOut(timeoutMs: number, bytes: number): QuorateError {

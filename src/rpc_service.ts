@@ -27,6 +27,7 @@ import { AssertionError, assert } from "./assert.ts";
 import { utf8OrUndefined } from "./bytes.ts";
 import type { Clock, Report } from "./capability.ts";
 import { QuorateError, slugTable } from "./errors.ts";
+import { noteFailure } from "./exchange.ts";
 import * as kv from "./gen/kv/kv_pb.ts";
 import * as proto from "./gen/quorate/v1/kv_pb.ts";
 import {
@@ -192,7 +193,7 @@ function method<In, Out>(
       }
       const known = knownOf(failure, context.method);
       const error = connectError(known, requestId);
-      status = noteFailure(tools, known, requestId);
+      status = noteFailed(tools, known, requestId);
       throw error;
     } finally {
       const tookMs = clock.monotonicMs() - startedMs;
@@ -216,15 +217,11 @@ function knownOf(failure: unknown, { name }: CallContext["method"]): unknown {
 }
 
 /** Counts a failure, and logs one that nobody foresaw; answers its status, as HTTP would have it. */
-function noteFailure(tools: ServiceTools, failure: unknown, requestId: string): number {
+function noteFailed(tools: ServiceTools, failure: unknown, requestId: string): number {
   // The one failure that is said in Connect's words alone is that a value is not text.
   if (failure instanceof ConnectError) return slugTable["invalid-request"].status;
   const error = QuorateError.from(failure);
-  tools.traffic.fail(error.slug, error.outcome);
-  if (error.slug === "internal") {
-    const cause = error.cause instanceof Error ? error.cause.stack : undefined;
-    tools.report.log("error", error.detail, { requestId, cause });
-  }
+  noteFailure(tools, { requestId }, error);
   return error.status;
 }
 
@@ -363,7 +360,7 @@ async function batch(
     const result = results[index] ?? rest.next().value;
     assert(result !== undefined, "rpc: a result is left for each operation that was sent");
     const known = operation.operation.case === "get" ? result : withOutcome(result);
-    if (known.kind === "error") noteFailure(tools, known.error, facts.requestId);
+    if (known.kind === "error") noteFailed(tools, known.error, facts.requestId);
     return resultMessage(operationKey(operation), known, facts.requestId);
   });
   return create(proto.BatchResponseSchema, { results: all });
