@@ -24,7 +24,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
-import { type ConnectRouter, createConnectRouter, createContextValues } from "@connectrpc/connect";
+import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import {
   universalRequestFromNodeRequest,
@@ -40,20 +40,14 @@ import { Health } from "./gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection as ReflectionV1 } from "./gen/grpc/reflection/v1/reflection_pb.ts";
 import { ServerReflection as ReflectionV1Alpha } from "./gen/grpc/reflection/v1alpha/reflection_pb.ts";
 import { KVStore } from "./gen/kv/kv_pb.ts";
-import { PeerService } from "./gen/quorate/peer/v1/peer_pb.ts";
 import { KvService } from "./gen/quorate/v1/kv_pb.ts";
 import { corsHeaders, type Guarded, Guards } from "./guard.ts";
 import { methodNotAllowed } from "./problem.ts";
 import { acceptCompression, BoundedBody, checkDeclared, readMaxBytes } from "./rpc_body.ts";
+import { linkPath } from "./rpc_frames.ts";
 import { createHealth } from "./rpc_health.ts";
 import { type BodyBegun, grpcTimeoutMs, HotCalls } from "./rpc_hot.ts";
-import {
-  type AcceptPeer,
-  boundedUntil,
-  createPeerEdge,
-  frameBytesMax,
-  provenKey,
-} from "./rpc_peer.ts";
+import { type AcceptPeer, PeerEdge } from "./rpc_peer.ts";
 import { createReflection } from "./rpc_reflection.ts";
 import { formOf, headerOf, refusalReply, requestIdHeader, sendRefusal } from "./rpc_refuse.ts";
 import { keepByteOrderMarks } from "./rpc_request.ts";
@@ -118,15 +112,12 @@ export function createRpc(api: Api, settings: HttpSettings & RpcParts): RpcEdge 
   const services = createServices(api, { ...settings, traffic });
   register(router, services);
   router.service(Health, health.implementation);
-  const peers = settings.accept === undefined ? undefined : createPeerEdge(settings.accept);
-  if (peers !== undefined) {
-    router.service(PeerService, peers.implementation, { readMaxBytes: frameBytesMax });
-  }
+  const peers = settings.accept === undefined ? undefined : new PeerEdge(settings.accept);
   const hot = new HotCalls(
     { ...settings, budget: bodiesOf(settings) },
     settings.hotPath === false ? [] : hotCalls(services),
   );
-  const edge = new Edge(settings, { handlers: router.handlers, hot, traffic });
+  const edge = new Edge(settings, { handlers: router.handlers, hot, peers, traffic });
   return {
     takes: (request) => edge.takes(request),
     handle: (request, response) => edge.handle(request, response),
@@ -149,6 +140,7 @@ function register(router: ConnectRouter, { kvService, kvStore }: Services): void
 interface EdgeParts {
   readonly handlers: readonly UniversalHandler[];
   readonly hot: HotCalls;
+  readonly peers: PeerEdge | undefined;
   readonly traffic: Traffic;
 }
 
@@ -163,6 +155,7 @@ interface Asked {
 class Edge {
   readonly #settings: HttpSettings & RpcParts;
   readonly #hot: HotCalls;
+  readonly #peers: PeerEdge | undefined;
   readonly #handlers: ReadonlyMap<string, UniversalHandler>;
   /** For example `/kv.KVStore/`. */
   readonly #prefixes: ReadonlySet<string>;
@@ -171,11 +164,14 @@ class Edge {
   readonly #guards: Guards;
   readonly #traffic: Traffic;
 
-  constructor(settings: HttpSettings & RpcParts, { handlers, hot, traffic }: EdgeParts) {
+  constructor(settings: HttpSettings & RpcParts, { handlers, hot, peers, traffic }: EdgeParts) {
     this.#settings = settings;
     this.#hot = hot;
+    this.#peers = peers;
     this.#handlers = new Map(handlers.map((handler) => [handler.requestPath, handler]));
-    this.#prefixes = new Set(handlers.map(({ service }) => `/${service.typeName}/`));
+    const paths = handlers.map(({ requestPath }) => requestPath);
+    if (peers !== undefined) paths.push(linkPath);
+    this.#prefixes = new Set(paths.map((path) => path.slice(0, path.lastIndexOf("/") + 1)));
     this.#ids = new RequestIds(settings.random);
     this.#bodies = bodiesOf(settings);
     this.#guards = new Guards(settings);
@@ -195,8 +191,10 @@ class Edge {
       this.#addCors(guarded, response);
       const path = pathOf(request);
       const handler = this.#handlers.get(path);
-      if (handler === undefined) throw unknownRpc(path);
+      const peers = path === linkPath ? this.#peers : undefined;
+      if (handler === undefined && peers === undefined) throw unknownRpc(path);
       if (request.method === "OPTIONS") this.#sendOptions(request, response);
+      else if (handler === undefined) this.#link(peers, request, response, requestId);
       else {
         checkAsked(handler, request, path);
         checkDeclared(headerOf(request, "content-length"));
@@ -250,6 +248,20 @@ class Edge {
     sendRefusal(request, response, refusalReply(failure, form, requestId));
   }
 
+  #link(
+    peers: PeerEdge | undefined,
+    request: RpcRequest,
+    response: RpcResponse,
+    requestId: string,
+  ): void {
+    peers?.handle({
+      request,
+      response: response as Http2ServerResponse,
+      requestId,
+      onProven: () => this.#settings.onProven?.(response),
+    });
+  }
+
   #answer(
     handler: UniversalHandler,
     request: RpcRequest,
@@ -275,23 +287,16 @@ class Edge {
       isFramed: formOf(request, true) !== "connect",
       requestId,
     });
-    let isProven = false;
-    const values = createContextValues().set(provenKey, () => {
-      isProven = true;
-      this.#settings.onProven?.(response);
-    });
     try {
       // The library needs one, for a URL of which only the query is read; HTTP/1.0 may have none.
       if (request.httpVersionMajor < 2) request.headers.host ??= "localhost";
-      const universal = universalRequestFromNodeRequest(request, response, undefined, values);
+      const universal = universalRequestFromNodeRequest(request, response, undefined, undefined);
       universal.header.set(requestIdHeader, requestId);
       boundDeadline(universal.header);
       const source = bodyFrom(universal.body as AsyncIterable<Uint8Array>, begun);
-      // Frames of other nodes have bounds of their own, and may be far apart.
-      const isPeer = handler.service.typeName === PeerService.typeName;
       const answer = await handler({
         ...universal,
-        body: isPeer ? boundedUntil(() => isProven, source) : body.over(source),
+        body: body.over(source),
       } as UniversalServerRequest);
       body.end();
       // A body that was not read to its end would keep the next request of the connection waiting.

@@ -211,7 +211,7 @@ function notExpanded({ code }: ConnectError, name: string): QuorateError {
   });
 }
 
-function messageTooLarge(what: string, limit = readMaxBytes): QuorateError {
+export function messageTooLarge(what: string, limit = readMaxBytes): QuorateError {
   return new QuorateError(
     "value-too-large",
     `A message may have ${limit} bytes; this one ${what}.`,

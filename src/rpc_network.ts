@@ -4,12 +4,13 @@
  *     dial -> connected -> the stream -> frames both ways -> an end, whatever the reason: one onEnd
  *                \-> a ping every few seconds, sent whether or not frames go
  *
- * The session is kept here, and not by the gRPC package: its manager takes its hands off a session
- * that breaks while the stream on it is being ended, and the session's error, to which then nobody
- * listens, ends the process. A node must not die of another one that stands still.
+ * The session and its stream are kept here, and not by the gRPC package: its manager takes its hands off
+ * a session that breaks while the stream on it is being ended, and the session's error, to which then nobody
+ * listens, ends the process. A node must not die of another one that stands still. For the stream see
+ * `rpc_frames`.
  *
  * Invariants
- * 1. A session has a listener for its errors from its making to its end.
+ * 1. A session, and a stream, has a listener for its errors from its making to its end.
  * 2. A sink hears one end, the first reason, and no frame after it. `dial` itself never throws.
  * 3. Whoever does not take a connection, or answer a ping, within `answerMsMax` is gone.
  *
@@ -20,13 +21,11 @@
  */
 
 import * as http2 from "node:http2";
-import { create } from "@bufbuild/protobuf";
-import { ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
-import { AssertionError } from "./assert.ts";
+import { ConnectError } from "@connectrpc/connect";
+import { validateResponse, validateTrailer } from "@connectrpc/connect/protocol-grpc";
 import type { Clock, FrameSink, FrameSource, Network, PeerStream } from "./capability.ts";
-import { type LinkRequest, LinkRequestSchema, PeerService } from "./gen/quorate/peer/v1/peer_pb.ts";
-import { frameBytesMax, pingPeriodMs } from "./rpc_peer.ts";
+import { FrameReader, frameBytesMax, linkContentType, linkPath, sendFrames } from "./rpc_frames.ts";
+import { pingPeriodMs } from "./rpc_peer.ts";
 import { realClock } from "./runtime.ts";
 
 /** How long another node may take to accept a connection, and to answer a ping. */
@@ -61,56 +60,88 @@ interface End {
 }
 
 function dial(clock: Clock, address: string, { source, sink }: End): PeerStream {
-  const abort = new AbortController();
   let session: Session | undefined;
   let isEnded = false;
-  let wake: (frame: Uint8Array | undefined) => void = () => {};
   const end = (reason: Error | undefined): void => {
     if (isEnded) return;
     isEnded = true;
-    wake(undefined);
-    abort.abort();
     session?.close();
     sink.onEnd(reason);
   };
+  const close = (): void => end(undefined);
   const baseUrl = urlOf(address);
   if (baseUrl === undefined) {
     clock.soon(() => end(new Error(`'${address}' is not an address of the form host:port`)));
-    return { close: () => end(undefined) };
+  } else {
+    session = new Session(baseUrl, clock, {
+      onStream: (stream) => carry(stream, { source, sink }, end, () => isEnded),
+      onLost: end,
+    });
   }
-  async function* frames(): AsyncGenerator<LinkRequest> {
-    while (!isEnded) {
-      const frame = await new Promise<Uint8Array | undefined>((resolve, reject) => {
-        wake = resolve;
-        void source.next().then(resolve, reject);
-      });
-      if (frame === undefined) return;
-      yield create(LinkRequestSchema, { frame });
-    }
-  }
-  const sessionManager = new Session(baseUrl, clock, end);
-  session = sessionManager;
-  const transport = createGrpcTransport({
-    baseUrl,
-    sessionManager,
-    readMaxBytes: frameBytesMax,
-    acceptCompression: [],
+  return { close };
+}
+
+/** Frames both ways, until the stream ends. */
+function carry(
+  stream: http2.ClientHttp2Stream,
+  { source, sink }: End,
+  end: (reason: Error | undefined) => void,
+  isEnded: () => boolean,
+): void {
+  const fail = (failure: Error | undefined): void => {
+    if (failure !== undefined) end(failure);
+  };
+  const reader = new FrameReader(
+    () => frameBytesMax,
+    (frame) => {
+      if (!isEnded()) sink.onFrame(frame);
+    },
+  );
+  let trailers: http2.IncomingHttpHeaders = {};
+  stream.on("response", (headers) => fail(whyRefused(headers)));
+  stream.on("data", (chunk: Uint8Array) => {
+    if (!isEnded()) fail(reader.take(chunk));
   });
-  void (async () => {
-    try {
-      const client = createClient(PeerService, transport);
-      for await (const { frame } of client.link(frames(), { signal: abort.signal })) {
-        if (isEnded) return;
-        sink.onFrame(frame);
-      }
-      end(undefined);
-    } catch (error) {
-      // A broken invariant is not the other node's: out of this promise it ends the process.
-      if (error instanceof AssertionError) throw error;
-      end(new Error(ConnectError.from(error).rawMessage, { cause: error }));
-    }
-  })();
-  return { close: () => end(undefined) };
+  stream.on("trailers", (headers) => {
+    trailers = headers;
+  });
+  stream.on("end", () => end(whyEnded(trailers)));
+  stream.on("error", end);
+  stream.on("close", () => end(new Error("the stream was closed")));
+  sendFrames(source, stream, isEnded, () => stream.end());
+}
+
+/** Why an answer is no stream of frames; undefined: it has begun as one. */
+function whyRefused(
+  headers: http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader,
+): Error | undefined {
+  return failureIn(() => {
+    const { headerError } = validateResponse(headers[":status"] ?? 0, webHeaders(headers));
+    if (headerError !== undefined) throw headerError;
+  });
+}
+
+/** Why the other end has ended a stream; undefined: it had no more to say. */
+function whyEnded(trailers: http2.IncomingHttpHeaders): Error | undefined {
+  return failureIn(() => validateTrailer(webHeaders(trailers), new Headers()));
+}
+
+function failureIn(check: () => void): Error | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    return new Error(ConnectError.from(error).rawMessage, { cause: error });
+  }
+}
+
+function webHeaders(headers: http2.IncomingHttpHeaders): Headers {
+  const found = new Headers();
+  for (const name of ["content-type", "grpc-status", "grpc-message"]) {
+    const value = headers[name];
+    if (typeof value === "string") found.set(name, value);
+  }
+  return found;
 }
 
 /** Where a node is reached; undefined for what names no host, or more than one. */
@@ -123,60 +154,47 @@ function urlOf(address: string): string | undefined {
   }
 }
 
+interface SessionEvents {
+  /** The node is there: the stream on which frames go. */
+  onStream(stream: http2.ClientHttp2Stream): void;
+  onLost(reason: Error): void;
+}
+
 /** A connection for one stream, with its pings. */
 class Session {
-  readonly authority: string;
   readonly #clock: Clock;
   readonly #session: http2.ClientHttp2Session;
-  readonly #connected: Promise<void>;
-  readonly #onLost: (reason: Error) => void;
+  readonly #events: SessionEvents;
   #cancelTimer: () => void;
 
-  constructor(authority: string, clock: Clock, onLost: (reason: Error) => void) {
-    this.authority = authority;
+  constructor(authority: string, clock: Clock, events: SessionEvents) {
     this.#clock = clock;
-    this.#onLost = onLost;
+    this.#events = events;
     const session = http2.connect(authority, {
       settings: { enablePush: false, initialWindowSize: windowBytes },
     });
     this.#session = session;
     this.#cancelTimer = clock.after(answerMsMax, () => {
-      onLost(new Error(`no connection within ${answerMsMax} ms`));
+      events.onLost(new Error(`no connection within ${answerMsMax} ms`));
     });
-    this.#connected = new Promise((resolve, reject) => {
-      session.on("connect", () => {
-        this.#cancelTimer();
-        if (session.destroyed) return;
-        session.setLocalWindowSize?.(windowBytes);
-        this.#pingLater();
-        resolve();
-      });
-      session.on("error", (error) => {
-        reject(error);
-        onLost(error);
-      });
-      session.on("close", () => {
-        const closed = new Error("the connection was closed");
-        reject(closed);
-        // What the stream has to say of its end comes first.
-        clock.soon(() => onLost(closed));
-      });
+    session.on("connect", () => this.#begin());
+    session.on("error", (error) => events.onLost(error));
+    session.on("close", () => {
+      // What the stream has to say of its end comes first.
+      clock.soon(() => events.onLost(new Error("the connection was closed")));
     });
-    this.#connected.catch(() => {});
   }
 
-  async request(
-    method: string,
-    path: string,
-    headers: http2.OutgoingHttpHeaders,
-    options: Omit<http2.ClientSessionRequestOptions, "signal">,
-  ): Promise<http2.ClientHttp2Stream> {
-    await this.#connected;
-    return this.#session.request({ ...headers, ":method": method, ":path": path }, options);
+  #begin(): void {
+    const session = this.#session;
+    this.#cancelTimer();
+    if (session.destroyed) return;
+    session.setLocalWindowSize?.(windowBytes);
+    this.#pingLater();
+    const headers = { "content-type": linkContentType, te: "trailers" };
+    const stream = session.request({ ":method": "POST", ":path": linkPath, ...headers });
+    this.#events.onStream(stream);
   }
-
-  /** Pings are sent whatever is read: the other end goes by them as well. */
-  notifyResponseByteRead(): void {}
 
   close(): void {
     this.#cancelTimer();
@@ -192,7 +210,7 @@ class Session {
   #ping(): void {
     if (this.#session.destroyed || this.#session.closed) return;
     this.#cancelTimer = this.#clock.after(answerMsMax, () => {
-      this.#onLost(new Error(`it answered no ping for ${answerMsMax} ms`));
+      this.#events.onLost(new Error(`it answered no ping for ${answerMsMax} ms`));
     });
     this.#session.ping((error) => {
       if (error !== null || this.#session.destroyed) return;

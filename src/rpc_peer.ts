@@ -2,39 +2,39 @@
  * Rpc peer: streams that other nodes open to this one, over the same port as everything else.
  *
  * What is in a frame is the nodes' own business; here frames are carried, in order, as fast as the
- * other end takes them.
+ * other end takes them. A stream is one call of gRPC over HTTP/2, not compressed, and of no other form: the
+ * frames of nodes need nothing of what the RPC library does for clients (`rpc_frames`).
  *
  * Invariants
- * 1. `source.next()` is asked again only when the frame before was taken by the transport.
- * 2. Of a stream that has not proven to be a node's, no more is held than a message of a handshake.
- * 3. A stream's sink hears of its end once, with the first reason, and of no frame after it.
+ * 1. Of a stream that has not proven to be a node's, no more is held than a message of a handshake.
+ * 2. A stream's sink hears of its end once, with the first reason, and of no frame after it.
  *
  * Effects: the streams.
  *
  * @module
  */
 
-import { create } from "@bufbuild/protobuf";
-import { type ContextKey, createContextKey, type ServiceImpl } from "@connectrpc/connect";
-import { AssertionError } from "./assert.ts";
-import type { AcceptedStream, FrameSink, FrameSource, PeerStream } from "./capability.ts";
-import {
-  type LinkRequest,
-  type LinkResponse,
-  LinkResponseSchema,
-  type PeerService,
-} from "./gen/quorate/peer/v1/peer_pb.ts";
+import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import type { AcceptedStream, FrameSink, FrameSource } from "./capability.ts";
+import { QuorateError } from "./errors.ts";
 import { handshakeFrameBytesMax } from "./handshake.ts";
-import { MessageGauge } from "./rpc_body.ts";
+import { methodNotAllowed } from "./problem.ts";
+import { connectError } from "./rpc_error.ts";
+import {
+  type FrameOutput,
+  FrameReader,
+  frameBytesMax,
+  linkContentType,
+  linkPath,
+  sendFrames,
+} from "./rpc_frames.ts";
+import { headerOf, type RefusedRequest } from "./rpc_refuse.ts";
 
 /** What becomes of a stream that another node has opened. */
 export type AcceptPeer = (stream: AcceptedStream) => {
   readonly source: FrameSource;
   readonly sink: FrameSink;
 };
-
-/** The largest frame: far above what a channel makes, far below what hurts. */
-export const frameBytesMax: number = 2 * 1024 * 1024;
 
 /** What surrounds a frame in its message, at most: a tag and a length. */
 const messageExtraBytes = 16;
@@ -44,108 +44,109 @@ export const strangerMessageBytesMax: number = handshakeFrameBytesMax + messageE
 /** Whoever dials sends a ping so often, whatever else it sends. */
 export const pingPeriodMs: number = 5000;
 
-/** What is called when the stream of a request is known to be a node's. */
-export const provenKey: ContextKey<() => void> = createContextKey(() => {});
-
-/**
- * The bytes of a stream as they come, a node's without any more work. It fails with `value-too-large` at
- * a stranger's message above its limit.
- */
-export function boundedUntil(
-  isProven: () => boolean,
-  source: AsyncIterable<Uint8Array>,
-): AsyncIterable<Uint8Array> {
-  const gauge = new MessageGauge(true, strangerMessageBytesMax);
-  const chunks = source[Symbol.asyncIterator]();
-  const finish = async () => (await chunks.return?.()) ?? { done: true as const, value: undefined };
-  const measured = async () => {
-    const next = await chunks.next();
-    if (next.done === true || isProven()) return next;
-    try {
-      gauge.take(next.value);
-    } catch (failure) {
-      await finish();
-      throw failure;
-    }
-    return next;
-  };
-  const next = () => (isProven() ? chunks.next() : measured());
-  return { [Symbol.asyncIterator]: () => ({ next, return: finish }) };
+/** What is used of an Http2ServerRequest. */
+export interface PeerRequestStream extends RefusedRequest {
+  readonly aborted: boolean;
+  on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
+  on(event: "end" | "close" | "error", listener: () => void): unknown;
 }
 
-export interface PeerEdge {
-  readonly implementation: ServiceImpl<typeof PeerService>;
+/** What is used of an Http2ServerResponse. */
+export interface PeerResponseStream extends FrameOutput {
+  readonly writableEnded: boolean;
+  writeHead(status: number, headers: Record<string, string>): unknown;
+  addTrailers(trailers: Record<string, string>): unknown;
+  end(): unknown;
+}
+
+/** A stream that is to be taken. */
+export interface OpenedStream {
+  readonly request: PeerRequestStream;
+  readonly response: PeerResponseStream;
+  readonly requestId: string;
+  /** It has proven to be of a node. */
+  readonly onProven: () => void;
+}
+
+/** Takes the streams of other nodes. */
+export class PeerEdge {
+  readonly #accept: AcceptPeer;
+  readonly #open = new Set<() => void>();
+
+  constructor(accept: AcceptPeer) {
+    this.#accept = accept;
+  }
+
+  /** Carries the frames of a stream until it ends. @throws QuorateError for what is no such stream */
+  handle(stream: OpenedStream): void {
+    checkOpened(stream.request);
+    const { request, response } = stream;
+    let accepted: ReturnType<AcceptPeer> | undefined;
+    let isEnded = false;
+    let isProven = false;
+    const end = (failure?: Error): void => {
+      if (isEnded) return;
+      isEnded = true;
+      this.#open.delete(close);
+      finish(stream, failure);
+      accepted?.sink.onEnd(failure);
+    };
+    const close = (): void => end();
+    const proven = (): void => {
+      isProven = true;
+      stream.onProven();
+    };
+    this.#open.add(close);
+    response.writeHead(200, { "content-type": linkContentType });
+    accepted = this.#accept({ close, proven });
+    const { source, sink } = accepted;
+    // Whoever closes takes none at all.
+    if (isEnded) sink.onEnd(undefined);
+    const bytesMax = () => (isProven ? frameBytesMax : strangerMessageBytesMax);
+    const reader = new FrameReader(bytesMax, (frame) => {
+      if (!isEnded) sink.onFrame(frame);
+    });
+    request.on("data", (chunk) => {
+      // What comes after the end is let go: it would keep the connection waiting.
+      const failure = isEnded ? undefined : reader.take(chunk);
+      if (failure !== undefined) end(failure);
+    });
+    const cut = (): void => end(new Error("the connection was lost"));
+    // A stream that was reset ends as if its body were whole.
+    request.on("end", () => (request.aborted ? cut() : end()));
+    request.on("close", cut);
+    request.on("error", cut);
+    sendFrames(source, response, () => isEnded, close);
+  }
+
   /** Ends every stream. */
-  close(): void;
-}
-
-/** The service that carries the frames of other nodes. */
-export function createPeerEdge(accept: AcceptPeer): PeerEdge {
-  const open = new Set<() => void>();
-  return {
-    implementation: {
-      link: (requests, { values }) => {
-        const proven = values.get(provenKey);
-        return serve(requests, (stream) => accept({ ...stream, proven }), open);
-      },
-    },
-    close: () => {
-      for (const end of open) end();
-    },
-  };
-}
-
-async function* serve(
-  requests: AsyncIterable<LinkRequest>,
-  accept: (stream: PeerStream) => ReturnType<AcceptPeer>,
-  open: Set<() => void>,
-): AsyncGenerator<LinkResponse> {
-  let isEnded = false;
-  let wake: (frame: Uint8Array | undefined) => void = () => {};
-  const end = (reason?: Error): void => {
-    if (isEnded) return;
-    isEnded = true;
-    open.delete(close);
-    wake(undefined);
-    sink.onEnd(reason);
-  };
-  const close = (): void => end();
-  open.add(close);
-  const { source, sink } = accept({ close });
-  void hear(requests, sink, { end, isEnded: () => isEnded });
-  try {
-    while (!isEnded) {
-      const frame = await new Promise<Uint8Array | undefined>((resolve, reject) => {
-        wake = resolve;
-        void source.next().then(resolve, reject);
-      });
-      if (frame === undefined) return;
-      yield create(LinkResponseSchema, { frame });
-    }
-  } finally {
-    end();
+  close(): void {
+    for (const end of this.#open) end();
   }
 }
 
-interface Ending {
-  readonly end: (reason?: Error) => void;
-  readonly isEnded: () => boolean;
+/** The status of the call, which is its last word. */
+function finish({ response, requestId }: OpenedStream, failure: Error | undefined): void {
+  if (response.writableEnded) return;
+  const trailers: Record<string, string> = {};
+  const error = failure === undefined ? undefined : connectError(failure, requestId);
+  setTrailerStatus(new Headers(), error).forEach((value, name) => {
+    trailers[name] = value;
+  });
+  response.addTrailers(trailers);
+  response.end();
 }
 
-async function hear(
-  requests: AsyncIterable<LinkRequest>,
-  sink: FrameSink,
-  { end, isEnded }: Ending,
-): Promise<void> {
-  try {
-    for await (const { frame } of requests) {
-      if (isEnded()) return;
-      sink.onFrame(frame);
-    }
-    end();
-  } catch (error) {
-    // A broken invariant is not the other node's: out of this promise it ends the process.
-    if (error instanceof AssertionError) throw error;
-    end(error instanceof Error ? error : new Error(String(error)));
-  }
+function checkOpened(request: RefusedRequest): void {
+  const { method } = request;
+  if (method !== "POST") throw methodNotAllowed(method ?? "", linkPath, "POST, OPTIONS");
+  const type = headerOf(request, "content-type") ?? "";
+  const encoding = headerOf(request, "grpc-encoding") ?? "identity";
+  const isFit = type === "application/grpc" || type === linkContentType;
+  if (request.httpVersionMajor >= 2 && isFit && encoding === "identity") return;
+  const form = `HTTP/${request.httpVersionMajor}, '${type.slice(0, 80)}', compression '${encoding.slice(0, 80)}'`;
+  throw new QuorateError("unsupported-media-type", `${linkPath} does not take ${form}.`, {
+    outcome: "none",
+    hint: "It is for nodes, over gRPC on HTTP/2 and not compressed. Clients use quorate.v1.KvService.",
+  });
 }
