@@ -639,4 +639,84 @@ network("rpc network: a port for nodes takes nodes and refuses clients", async (
   )();
 });
 
+network(
+  "rpc network: a node that closes a stream as it takes it is heard, and goes on",
+  async () => {
+    const hand = new Hand();
+    await withServer(
+      async ({ port, url }) => {
+        const dialing = dialHand(port, new Hand([hello]));
+        await eventually(() => dialing.ends.length === 1);
+        assert.equal(hand.ends, [undefined]);
+        assert.is((await fetch(`${url}/livez`)).status, 200);
+      },
+      {
+        accept: (stream) => {
+          stream.close();
+          return { source: hand, sink: hand };
+        },
+      },
+    )();
+  },
+);
+
+/** Forms of a stream that no node uses -> the HTTP status of the refusal, or `grpc` for its status alone. */
+const otherForms: Readonly<Record<string, readonly [Record<string, string>, number | string]>> = {
+  "JSON over gRPC": [{ "content-type": "application/grpc+json" }, "grpc"],
+  "compressed gRPC": [{ "content-type": "application/grpc", "grpc-encoding": "gzip" }, "grpc"],
+  "gRPC-Web": [{ "content-type": "application/grpc-web+proto" }, 200],
+  Connect: [{ "content-type": "application/connect+proto" }, 200],
+  "no RPC at all": [{ "content-type": "text/plain" }, 415],
+};
+for (const [name, [headers, status]] of Object.entries(otherForms)) {
+  const taken = new Taken();
+  network(
+    `rpc network: a stream as ${name} is refused with words, in its own form`,
+    withServer(
+      async ({ url }) => {
+        const session = http2.connect(url);
+        const stream = session.request({
+          ":method": "POST",
+          ":path": "/quorate.peer.v1.PeerService/Link",
+          ...headers,
+        });
+        let answered: http2.IncomingHttpHeaders = {};
+        let body = "";
+        stream.on("response", (found) => {
+          answered = { ...found };
+        });
+        stream.on("trailers", (found) => Object.assign(answered, found));
+        stream.setEncoding("utf8").on("data", (text: string) => {
+          body += text;
+        });
+        stream.end();
+        await new Promise((resolve) => stream.on("close", resolve));
+        assert.is(answered[":status"], status === "grpc" ? 200 : status);
+        const words = decodeURIComponent(`${answered["grpc-message"] ?? ""} ${body}`);
+        assert.match(words, "unsupported-media-type");
+        assert.match(words, "does not take HTTP/2");
+        assert.equal(taken.hands, []);
+        session.destroy();
+      },
+      { accept: taken.accept },
+    ),
+  );
+}
+
+network(
+  "rpc network: over HTTP/1.1, or by GET, there is no stream of nodes",
+  withServer(
+    async ({ url }) => {
+      const path = `${url}/quorate.peer.v1.PeerService/Link`;
+      const headers = { "content-type": "application/grpc" };
+      const post = await fetch(path, { method: "POST", headers, body: "" });
+      assert.match(decodeURIComponent(post.headers.get("grpc-message") ?? ""), "HTTP/1");
+      const get = await fetch(path);
+      assert.is(get.status, 501, "unimplemented, as Connect says it");
+      assert.match(await get.text(), "does not take GET");
+    },
+    { accept: new Taken().accept },
+  ),
+);
+
 network.run();
