@@ -165,6 +165,7 @@ class Session {
   readonly #clock: Clock;
   readonly #session: http2.ClientHttp2Session;
   readonly #events: SessionEvents;
+  #stream: http2.ClientHttp2Stream | undefined;
   #cancelTimer: () => void;
 
   constructor(authority: string, clock: Clock, events: SessionEvents) {
@@ -192,13 +193,14 @@ class Session {
     session.setLocalWindowSize?.(windowBytes);
     this.#pingLater();
     const headers = { "content-type": linkContentType, te: "trailers" };
-    const stream = session.request({ ":method": "POST", ":path": linkPath, ...headers });
-    this.#events.onStream(stream);
+    this.#stream = session.request({ ":method": "POST", ":path": linkPath, ...headers });
+    this.#events.onStream(this.#stream);
   }
 
   close(): void {
     this.#cancelTimer();
     if (this.#session.destroyed) return;
+    this.#stream?.close(http2.constants.NGHTTP2_CANCEL);
     // With a reason the socket is cut; without one only its half is closed, and the other end stays.
     this.#session.destroy(new Error("the stream has ended"), http2.constants.NGHTTP2_CANCEL);
   }

@@ -84,13 +84,16 @@ export class PeerEdge {
     let accepted: ReturnType<AcceptPeer> | undefined;
     let isEnded = false;
     let isProven = false;
-    const end = (failure?: Error): void => {
+    const leave = (failure: Error | undefined, isThere: boolean): void => {
       if (isEnded) return;
       isEnded = true;
       this.#open.delete(close);
-      finish(stream, failure);
+      // How the call went is told to who is there to be told.
+      if (isThere) finish(stream, failure);
       accepted?.sink.onEnd(failure);
     };
+    const end = (failure?: Error): void => leave(failure, true);
+    const cut = (): void => leave(new Error("the connection was lost"), false);
     const close = (): void => end();
     const proven = (): void => {
       isProven = true;
@@ -111,7 +114,6 @@ export class PeerEdge {
       const failure = isEnded ? undefined : reader.take(chunk);
       if (failure !== undefined) end(failure);
     });
-    const cut = (): void => end(new Error("the connection was lost"));
     // A stream that was reset ends as if its body were whole.
     request.on("end", () => (request.aborted ? cut() : end()));
     request.on("close", cut);
