@@ -119,6 +119,10 @@ export class ReadNotes {
       for (const replica of replicas) (this.replicas[replica] as ReplicaNote).ignored = why;
     };
     ignore(overruled, "the record was deleted below a watermark that this replica does not have");
-    ignore(forgotten, "the delete is below the watermark and counts as nothing");
+    for (const replica of forgotten) {
+      const what =
+        this.replicas[replica]?.tombstone === true ? "the delete is" : "the record is over,";
+      ignore([replica], `${what} below the watermark and counts as nothing`);
+    }
   }
 }

@@ -130,11 +130,11 @@ export class ReadQuorum {
     });
   }
 
-  /** Those that still hold a delete which another replica may have dropped: as good as nothing (R2). */
+  /** Those that hold what another replica may have dropped, a delete or what is over: as good as nothing (R2). */
   get forgotten(): readonly number[] {
     const watermark = this.#watermark;
     return this.#answers.flatMap((one, replica) => {
-      if (!isAnswer(one) || one.kind !== "found" || !one.tombstone) return [];
+      if (!isAnswer(one) || one.kind !== "found") return [];
       return this.#isNothing(one, watermark) ? [replica] : [];
     });
   }

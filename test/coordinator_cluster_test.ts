@@ -428,11 +428,13 @@ test("an explained read says of an answer that it did not go by why it did not",
   const tombstone = { ...recordAt(startMs, ""), tombstone: true };
   await cluster.node("n1").plant("dropped", tombstone);
   await cluster.node("n1").plant("brought back", recordAt(startMs, "deleted long ago"));
+  await cluster.node("n1").plant("over", recordAt(startMs, "over", { expiresAtMs: startMs }));
   const watermark = hlcAt(startMs + 100);
   for (const name of ["n2", "n3"])
     cluster.node(name).state.fence = { promise: watermark, watermark };
   for (const [key, why] of [
     ["dropped", "the delete is below the watermark and counts as nothing"],
+    ["over", "the record is over, below the watermark and counts as nothing"],
     ["brought back", "the record was deleted below a watermark that this replica does not have"],
   ] as const) {
     const { record, explain } = await cluster.node("n1").get(key, { explain: true });

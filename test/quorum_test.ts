@@ -316,6 +316,22 @@ test("R2, R3: what is over below a watermark is nothing, and by when it was over
   assert.equal(read([mortal, deleted], 100), [undefined, undefined]);
 });
 
+test("R2: what is over below a watermark did not count, also of one that answered before it was so far; above, it is the answer", () => {
+  const watermark = hlcAt(50);
+  for (const [version, clockMs, told] of [
+    [1, 100, [0, 1]],
+    [1, 99, [1]],
+    [60, 100, [1]],
+  ] as const) {
+    const quorum = reading(3, 2);
+    const mortal = { ...found(version), expiresAtMs: 100 } as ReadReply;
+    quorum.step(0, mortal, true, undefined);
+    const deleted = { ...found(2), tombstone: true, watermark } as ReadReply;
+    quorum.step(1, deleted, true, hlcAt(clockMs));
+    assert.equal(quorum.forgotten, told, `version ${version} at ${clockMs}`);
+  }
+});
+
 test("AckCount tells success and failure as soon as they are certain", () => {
   const acks = new AckCount(2, [0, 1, 2]);
   assert.is(acks.step(0, true), "wait");
