@@ -3,7 +3,8 @@
  * weights, while everything else goes wrong.
  *
  * They look at what the nodes tell, make a plan at one of them, and apply it, at once or too late; now
- * and then they take it back. Who has left is stopped and gets an empty disk, and may come again.
+ * and then they take it back. Who has left is stopped and gets an empty disk, and may come again. Where a
+ * drop waits for one that has lost the only copy, they accept that loss.
  *
  * Invariants
  * 1. There are never fewer members that hold something than at the beginning, but by a habit.
@@ -285,15 +286,15 @@ export class Members {
   }
 
   /**
-   * Takes back a move that waits too long, stops whoever is no member any more, and notes whose new disk is
-   * in its place.
+   * Takes back a move that waits too long, or accepts what it waits for; stops whoever is no member any more, and
+   * notes whose new disk is in its place.
    */
   async #tidy(): Promise<void> {
     const { scheduler, places } = this.#parts;
     for (;;) {
       await scheduler.sleep(lookMs);
       const moves = this.#moves;
-      await this.#revertIfStuck(moves);
+      await this.#endIfStuck(moves);
       const isStill = moves.every((move) => move === undefined);
       for (const place of places) {
         if (place.isReplaced && isStill && this.#isPresent(place)) place.becomeWhole();
@@ -308,15 +309,18 @@ export class Members {
   }
 
   /** A node that was to come and does not would be waited for without an end; so would what nobody has. */
-  async #revertIfStuck(moves: readonly MovesAnswer["move"][]): Promise<void> {
-    const { nowMs } = this.#parts.scheduler;
+  async #endIfStuck(moves: readonly MovesAnswer["move"][]): Promise<void> {
+    const { scheduler, places } = this.#parts;
+    const { nowMs } = scheduler;
     const isWaiting = moves.some(
       (move) => move?.phase === 0 || (move?.isReverting === false && this.#isDataGone),
     );
     this.#stuckSinceMs = isWaiting ? (this.#stuckSinceMs ?? nowMs) : undefined;
     if (this.#stuckSinceMs === undefined || nowMs - this.#stuckSinceMs <= comeMsMax) return;
     this.#stuckSinceMs = undefined;
-    await this.#revert().catch(() => {});
+    const alone = moves.some(isDropping) ? places.find(hasLostOnlyCopies) : undefined;
+    if (alone === undefined) await this.#revert().catch(() => {});
+    else alone.acceptLoss();
   }
 }
 
@@ -350,6 +354,35 @@ function hasUnfilledLoss(node: QuorateNode): boolean {
       .readiness()
       .some(({ name, detail }) => name === "data" && detail !== undefined);
     return isDamaged || node.repair().lacking.some(({ n }) => n === 1);
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a move waits for a drop: from there it cannot be taken back. */
+export function isDropping(move: MovesAnswer["move"]): boolean {
+  return move?.phase === 4 && move.waitsFor?.includes(" drop") === true;
+}
+
+/**
+ * Whether what a node has lost, and that is not filled, is by its own words what it alone had: who drops gives it
+ * what is left of that when an operator has accepted the loss, and not before (I4, T6).
+ */
+export function hasLostOnlyCopies({
+  node,
+  hasLost,
+  isReplaced,
+}: Pick<Place, "hasLost" | "isReplaced"> & {
+  readonly node: Pick<QuorateNode, "readiness" | "repair"> | undefined;
+}): boolean {
+  if (node === undefined || !hasLost || isReplaced) return false;
+  try {
+    // What is damaged, and others could still fill, would be taken for all that there is as well.
+    if (node.readiness().some(({ name, detail }) => name === "data" && detail !== undefined)) {
+      return false;
+    }
+    const { lacking, lackingCount } = node.repair();
+    return lackingCount > 0 && lacking.every(({ why }) => why.startsWith("nobody else has"));
   } catch {
     return false;
   }

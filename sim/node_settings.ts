@@ -19,11 +19,13 @@ export interface OwnSettings {
   readonly isEarlier: boolean;
   /** Whether its table is read from begin to end. */
   readonly isScrubbed: boolean;
+  /** Whether an operator has accepted what it has lost. */
+  readonly isLossAccepted: boolean;
 }
 
 export function nodeSettings(
   { partitions, segmentBytes, memtableBytesMax }: Knobs,
-  { name, isEarlier, isScrubbed }: OwnSettings,
+  { name, isEarlier, isScrubbed, isLossAccepted }: OwnSettings,
 ): NodeOptions["settings"] {
   return {
     name,
@@ -32,6 +34,7 @@ export function nodeSettings(
     ...{ partitions, segmentBytes, memtableBytesMax },
     diskReserveBytes: 0,
     scrubBytesPerSecond: isScrubbed ? 1e9 : 0,
+    ...(isLossAccepted ? { acceptDataLoss: true } : {}),
   };
 }
 

@@ -154,7 +154,14 @@ export class Place {
     return open.map(({ name, detail }) => `${name}: ${detail ?? ""}`).join("; ");
   }
 
-  start(): void {
+  /** An operator takes what it has for all that there is: it is started so, once. */
+  acceptLoss(): void {
+    this.kill();
+    this.#parts.scheduler.trace(`${this.name}: its loss is accepted`);
+    this.start(true);
+  }
+
+  start(isLossAccepted = false): void {
     if (!this.isWanted) return;
     // Also one that runs: it may be about to end, by a fault that it has met before.
     this.isKept = true;
@@ -164,7 +171,7 @@ export class Place {
     const life = new SimProcess(scheduler, this.wall);
     this.#life = life;
     scheduler.trace(`${this.name} starts`);
-    openNode(this.#options(life)).then(
+    openNode(this.#options(life, isLossAccepted)).then(
       (node) => {
         this.#node = node;
         if (node.accept !== undefined) network.listen(this.address, node.accept, life);
@@ -175,12 +182,12 @@ export class Place {
   }
 
   /** The node of a start: the real one, but for what it reaches the world through. */
-  #options(life: SimProcess): NodeOptions {
+  #options(life: SimProcess, isLossAccepted: boolean): NodeOptions {
     const { network, knobs, addresses, mutation, founders, index } = this.#parts;
     const { name, address } = this;
     // A new disk founds nothing: it asks to be let in.
     const expect = index < founders && this.disks === 0 ? founders : undefined;
-    const own = { name, isEarlier: this.#isEarlier, isScrubbed: this.#isScrubbed };
+    const own = { name, isEarlier: this.#isEarlier, isScrubbed: this.#isScrubbed, isLossAccepted };
     return {
       clock: life,
       random: this.#chance.fork(),

@@ -11,6 +11,7 @@ import { Chance } from "../sim/chance.ts";
 import { type Focus, focuses } from "../sim/focus.ts";
 import { drive, ReachedReality } from "../sim/guard.ts";
 import { drawKnobs } from "../sim/knobs.ts";
+import { hasLostOnlyCopies, isDropping } from "../sim/members.ts";
 import { mutations } from "../sim/mutations.ts";
 import { SimNetwork } from "../sim/network.ts";
 import { SimProcess } from "../sim/node_process.ts";
@@ -19,6 +20,7 @@ import { shrink } from "../sim/shrink.ts";
 import { type Run, simulate } from "../sim/simulate.ts";
 import { troubleKinds } from "../sim/trouble_list.ts";
 import { WallClock } from "../sim/wall_clock.ts";
+import type { RepairAnswer } from "../src/api_cluster.ts";
 import type { FrameSink, FrameSource } from "../src/capability.ts";
 
 const test = suite("sim");
@@ -55,6 +57,50 @@ for (const [focus, seed] of isLong ? focused : focused.slice(0, 2)) {
     assert.equal(violations, []);
   });
 }
+
+test("sim: where a drop waits for who has lost the only copy, an operator accepts that", async () => {
+  const { violations } = await simulate({ seed: 90_002_043, moves: "many" });
+  assert.equal(violations, []);
+});
+
+test("sim: a loss is accepted for nothing but a drop that waits, and where nobody else has what is lost", () => {
+  const move = {
+    ...{ begun: 11, phase: 4, doing: "", isReverting: false, partitions: 2, copies: [] },
+    ...{ joining: [], leaving: [], waitsFor: "n2 drops what it does not hold any more" },
+  };
+  assert.ok(isDropping(move));
+  const takesNotice = "partition 0 waits for n3 to take notice of phase 4";
+  for (const other of [undefined, { ...move, phase: 3 }, { ...move, waitsFor: takesNotice }]) {
+    assert.not(isDropping(other));
+  }
+  const place = (
+    whys: readonly string[],
+    parts: { hasLost?: boolean; isReplaced?: boolean; damage?: string } = {},
+  ) => {
+    const { hasLost = true, isReplaced = false, damage: detail } = parts;
+    const lacking = whys.map((why) => ({ partition: 0, n: 1, why }));
+    const status = { lacking, lackingCount: lacking.length } as unknown as RepairAnswer;
+    const data = { name: "data", ok: true, ...(detail === undefined ? {} : { detail }) };
+    return { hasLost, isReplaced, node: { readiness: () => [data], repair: () => status } };
+  };
+  const alone = "nobody else has what it had: start it with --accept-data-loss";
+  assert.ok(hasLostOnlyCopies(place([alone])));
+  assert.ok(hasLostOnlyCopies(place([alone, alone])));
+  for (const other of [
+    // A move that waits though nothing was lost, or all of it is filled, is a finding.
+    place([alone], { hasLost: false }),
+    place([]),
+    // Others fill it.
+    place([alone, "1 of 2 other replicas that are needed have data: n1 is not reached"]),
+    place([alone], { damage: "1 partitions have lost records" }),
+    place(["that it was rolled back is being written down"]),
+    // It waits to be taken in.
+    place([alone], { isReplaced: true }),
+    { ...place([alone]), node: undefined },
+  ]) {
+    assert.not(hasLostOnlyCopies(other));
+  }
+});
 
 test("sim: a focus draws the same world again", () => {
   const drawn = (focus: Focus): string => {
