@@ -97,7 +97,7 @@ function carry(
       if (!isEnded()) sink.onFrame(frame);
     },
   );
-  let trailers: http2.IncomingHttpHeaders = {};
+  let trailers: http2.IncomingHttpHeaders | undefined;
   stream.on("response", (headers) => fail(whyRefused(headers)));
   stream.on("data", (chunk: Uint8Array) => {
     if (!isEnded()) fail(reader.take(chunk));
@@ -121,8 +121,9 @@ function whyRefused(
   });
 }
 
-/** Why the other end has ended a stream; undefined: it had no more to say. */
-function whyEnded(trailers: http2.IncomingHttpHeaders): Error | undefined {
+/** Why a stream has ended; undefined: the other end had no more to say. A node that was killed says nothing. */
+function whyEnded(trailers: http2.IncomingHttpHeaders | undefined): Error | undefined {
+  if (trailers === undefined) return new Error("the connection was closed");
   return failureIn(() => validateTrailer(webHeaders(trailers), new Headers()));
 }
 

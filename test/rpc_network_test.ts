@@ -11,7 +11,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Admission } from "../src/admission.ts";
 import type { AcceptedStream, FrameSink, FrameSource, PeerStream } from "../src/capability.ts";
-import { frameBytesMax } from "../src/rpc_frames.ts";
+import { frameBytesMax, messageOf } from "../src/rpc_frames.ts";
 import { networkOver, routed } from "../src/rpc_network.ts";
 import { pingPeriodMs, strangerMessageBytesMax } from "../src/rpc_peer.ts";
 import type { ServerOptions } from "../src/server.ts";
@@ -285,6 +285,42 @@ network("rpc network: a connection that is reset ends its stream, not the proces
     },
   ),
 );
+
+/** How a node goes without a word, of which its end of a stream alone tells. */
+const silentEnds: Readonly<
+  Record<string, (stream: http2.ServerHttp2Stream, socket: net.Socket | undefined) => void>
+> = {
+  "is killed": (_, socket) => socket?.destroy(),
+  "is cut": (stream) => stream.session?.destroy(),
+  "gives a stream up": (stream) => stream.close(http2.constants.NGHTTP2_CANCEL),
+  "ends a stream without a status": (stream) => stream.end(),
+};
+for (const [name, goes] of Object.entries(silentEnds)) {
+  network(
+    `rpc network: of a node that ${name} is told that the connection was closed`,
+    async () => {
+      const bare = http2.createServer();
+      let socket: net.Socket | undefined;
+      bare.on("connection", (accepted: net.Socket) => {
+        socket = accepted;
+      });
+      bare.on("sessionError", () => {});
+      bare.on("stream", (stream) => {
+        stream.on("error", () => {});
+        stream.respond({ ":status": 200, "content-type": "application/grpc+proto" });
+        stream.write(messageOf(hello));
+        stream.once("data", () => goes(stream, socket));
+      });
+      bare.listen(0, "127.0.0.1");
+      await eventually(() => bare.listening);
+      const dialing = dialHand((bare.address() as net.AddressInfo).port, new Hand([hello]));
+      await eventually(() => dialing.ends.length > 0);
+      assert.is(dialing.ends[0]?.message, "the connection was closed");
+      await new Promise((resolve) => bare.close(resolve));
+      assert.is(dialing.ends.length, 1);
+    },
+  );
+}
 
 {
   const taken = new Taken();
