@@ -102,6 +102,12 @@ export class FrameReader {
     return undefined;
   }
 
+  /** No more bytes come: a message that has begun is told. */
+  finish(): QuorateError | undefined {
+    const isBetween = this.#headBytes === 0 && this.#message === undefined;
+    return isBetween ? undefined : unreadable("It is cut short.");
+  }
+
   get #isWhole(): boolean {
     return this.#message !== undefined && this.#messageBytes === this.#message.length;
   }

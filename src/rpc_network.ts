@@ -105,7 +105,7 @@ function carry(
   stream.on("trailers", (headers) => {
     trailers = headers;
   });
-  stream.on("end", () => end(whyEnded(trailers)));
+  stream.on("end", () => end(whyEnded(trailers) ?? reader.finish()));
   stream.on("error", end);
   stream.on("close", () => end(new Error("the stream was closed")));
   sendFrames(source, stream, isEnded, () => stream.end());

@@ -115,7 +115,7 @@ export class PeerEdge {
       if (failure !== undefined) end(failure);
     });
     // A stream that was reset ends as if its body were whole.
-    request.on("end", () => (request.aborted ? cut() : end()));
+    request.on("end", () => (request.aborted ? cut() : end(reader.finish())));
     request.on("close", cut);
     request.on("error", cut);
     sendFrames(source, response, () => isEnded, close);

@@ -75,6 +75,20 @@ for (const size of [1, 2, 3, 4, 5, 6, 7, 64, 1000]) {
   });
 }
 
+frames("rpc frames: an end is in order between two messages, and within one is told", () => {
+  const message = messageOf(Uint8Array.of(1, 2, 3));
+  for (let length = 0; length <= message.length; length += 1) {
+    const reader = new FrameReader(
+      () => frameBytesMax,
+      () => {},
+    );
+    reader.take(message);
+    reader.take(message.subarray(0, length));
+    const isWhole = length === 0 || length === message.length;
+    assert.is(reader.finish()?.message.includes("It is cut short."), isWhole ? undefined : true);
+  }
+});
+
 frames("rpc frames: what is given is no view of what the stream has brought", () => {
   const message = messageOf(Uint8Array.of(1, 2, 3));
   const { frames: found } = readAll([message]);

@@ -325,6 +325,57 @@ for (const [name, goes] of Object.entries(silentEnds)) {
 {
   const taken = new Taken();
   network(
+    "rpc network: a stream whose dialing end ends it within a message has failed, at both ends",
+    withServer(
+      async ({ url }) => {
+        const session = http2.connect(url);
+        const stream = session.request({
+          ":method": "POST",
+          ":path": "/quorate.peer.v1.PeerService/Link",
+          "content-type": "application/grpc",
+        });
+        let status: unknown;
+        stream.on("trailers", (found) => {
+          status = found["grpc-status"];
+        });
+        stream.resume().end(messageOf(hello).subarray(0, 8));
+        await new Promise((resolve) => stream.on("close", resolve));
+        assert.match(taken.only.ends[0]?.message ?? "", "It is cut short.");
+        assert.equal(taken.only.heard, []);
+        assert.is(status, "3", "INVALID_ARGUMENT");
+        session.destroy();
+      },
+      { accept: taken.accept },
+    ),
+  );
+}
+
+network(
+  "rpc network: a stream whose accepting end ends it within a message has failed",
+  async () => {
+    const bare = http2.createServer();
+    bare.on("stream", (stream) => {
+      stream.on("error", () => {});
+      stream.respond(
+        { ":status": 200, "content-type": "application/grpc+proto" },
+        { waitForTrailers: true },
+      );
+      stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+      stream.end(messageOf(hello).subarray(0, 8));
+    });
+    bare.listen(0, "127.0.0.1");
+    await eventually(() => bare.listening);
+    const dialing = dialHand((bare.address() as net.AddressInfo).port, new Hand([hello]));
+    await eventually(() => dialing.ends.length > 0);
+    assert.match(dialing.ends[0]?.message ?? "", "It is cut short.");
+    assert.equal(dialing.heard, []);
+    await new Promise((resolve) => bare.close(resolve));
+  },
+);
+
+{
+  const taken = new Taken();
+  network(
     "rpc network: pings keep a still stream for as long as both are there",
     withServer(
       async (harness) => {
