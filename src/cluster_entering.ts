@@ -250,9 +250,10 @@ export class ClusterEntering {
 
   #waits(facts: MemberFacts): void {
     const { settings, report, document } = this.#parts.options;
-    if (!this.waiting.note(facts)) return;
     const present = document()?.present;
-    if (settings.autoJoin !== true || present === undefined || present.move !== undefined) return;
+    // Without a document this node would not see that the other comes and goes: whoever still waits asks again.
+    if (present === undefined || !this.waiting.note(facts)) return;
+    if (settings.autoJoin !== true || present.move !== undefined) return;
     if (present.members.some(({ name }) => name === facts.name)) return;
     const change = { join: [facts], leave: [], replace: [], sites: [] };
     this.#parts.agreement

@@ -3,6 +3,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { SimDisk } from "../sim/disk.ts";
+import type { MovesApi } from "../src/api.ts";
 import { MemoryTableDisk } from "../src/table_memory.ts";
 import { rejectsSlug } from "./samples.ts";
 import { type Place, Town } from "./town.ts";
@@ -59,6 +60,27 @@ test("a node that waits stays in the list while the member it comes for is gone"
     await town.pass(1000);
     for (const index of [0, 1]) assert.equal(waitingNames(town, index), ["n4"]);
   }
+  await town.close();
+});
+
+test("I1: who came and went while a node waited is not told of by that one as if it still waited", async () => {
+  const town = await Town.ofThree(5);
+  await town.put(0, "k", "v");
+  for (const index of [4, 3]) await town.start(index, undefined);
+  const plans = town.at(0).moves as MovesApi;
+  const isIn = (index: number): boolean => !waitsFor(town, index).includes("take this node in");
+  const join = async (name: string, index: number): Promise<void> => {
+    await town.until(() => waitingNames(town, 0).includes(name));
+    const { id } = await town.done(plans.plan({ join: [name] }));
+    await town.done(plans.apply(id));
+    await town.until(() => isIn(index));
+  };
+  await join("n4", 3);
+  await town.done(plans.revert());
+  await town.until(() => plans.moves().move === undefined);
+  town.kill(3);
+  await join("n5", 4);
+  for (const index of [0, 1, 2, 4]) assert.equal(waitingNames(town, index), [], `n${index + 1}`);
   await town.close();
 });
 
