@@ -132,7 +132,6 @@ export class BoundedBody {
 /** Measures the messages of a body as its bytes pass by. */
 export class MessageGauge {
   readonly #isFramed: boolean;
-  readonly #bytesMax: number;
   readonly #head = new Uint8Array(frameHeadBytes);
   #headBytes = 0;
   /** What is left of the message whose head was read; not framed: what is allowed still. */
@@ -145,17 +144,16 @@ export class MessageGauge {
     return this.#begunBytes;
   }
 
-  constructor(isFramed: boolean, bytesMax = readMaxBytes) {
+  constructor(isFramed: boolean) {
     this.#isFramed = isFramed;
-    this.#bytesMax = bytesMax;
-    this.#leftBytes = isFramed ? 0 : bytesMax;
+    this.#leftBytes = isFramed ? 0 : readMaxBytes;
   }
 
   /** Throws `value-too-large` for a message above the limit. */
   take(chunk: Uint8Array): void {
     if (!this.#isFramed) {
       this.#leftBytes -= chunk.length;
-      if (this.#leftBytes < 0) throw messageTooLarge("has more than that", this.#bytesMax);
+      if (this.#leftBytes < 0) throw messageTooLarge("has more than that");
       return;
     }
     let offset = 0;
@@ -179,9 +177,7 @@ export class MessageGauge {
     this.#headBytes = 0;
     this.#leftBytes = new DataView(this.#head.buffer).getUint32(1);
     if (this.#leftBytes === 0) this.#begunBytes = 0;
-    if (this.#leftBytes > this.#bytesMax) {
-      throw messageTooLarge(`has ${this.#leftBytes}`, this.#bytesMax);
-    }
+    if (this.#leftBytes > readMaxBytes) throw messageTooLarge(`has ${this.#leftBytes}`);
   }
 }
 

@@ -11,6 +11,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { AssertionError } from "./assert.ts";
 import { type ConnectCode, type Outcome, QuorateError, slugTable } from "./errors.ts";
 import * as error from "./gen/quorate/v1/error_pb.ts";
@@ -75,4 +76,9 @@ export function connectError(failure: unknown, requestId: string, code?: Code): 
   const wait = ours.facts.retryAfterSeconds;
   if (wait !== undefined) known.metadata.set("retry-after", String(wait));
   return known;
+}
+
+/** How a call of gRPC went, as its trailers say it; undefined: well. */
+export function trailersOf(error: ConnectError | undefined): Record<string, string> {
+  return Object.fromEntries(setTrailerStatus(new Headers(), error));
 }

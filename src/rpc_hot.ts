@@ -27,13 +27,13 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
+import type { ConnectError } from "@connectrpc/connect";
 import { compressionNegotiate } from "@connectrpc/connect/protocol";
-import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import type { Budget } from "./admission.ts";
 import type { Clock, Report } from "./capability.ts";
 import { bodyTimedOut } from "./exchange.ts";
 import { acceptCompression } from "./rpc_body.ts";
-import { connectError } from "./rpc_error.ts";
+import { connectError, trailersOf } from "./rpc_error.ts";
 import { headerOf, type RefusedRequest } from "./rpc_refuse.ts";
 import type { UnaryCall } from "./rpc_service.ts";
 
@@ -193,17 +193,9 @@ export class HotCalls {
     response.end(frame);
   }
 
-  #fail(
-    request: HotRequest,
-    response: HotResponse,
-    error: Parameters<typeof setTrailerStatus>[1],
-  ): void {
-    const trailers: Record<string, string> = {};
-    setTrailerStatus(new Headers(), error).forEach((value, name) => {
-      trailers[name] = value;
-    });
+  #fail(request: HotRequest, response: HotResponse, error: ConnectError): void {
     response.writeHead(200, this.#headersFor(request));
-    response.addTrailers(trailers);
+    response.addTrailers(trailersOf(error));
     response.end();
   }
 

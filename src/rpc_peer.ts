@@ -14,12 +14,11 @@
  * @module
  */
 
-import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import type { AcceptedStream, FrameSink, FrameSource } from "./capability.ts";
 import { QuorateError } from "./errors.ts";
 import { handshakeFrameBytesMax } from "./handshake.ts";
 import { methodNotAllowed } from "./problem.ts";
-import { connectError } from "./rpc_error.ts";
+import { connectError, trailersOf } from "./rpc_error.ts";
 import {
   type FrameOutput,
   FrameReader,
@@ -130,12 +129,8 @@ export class PeerEdge {
 /** The status of the call, which is its last word. */
 function finish({ response, requestId }: OpenedStream, failure: Error | undefined): void {
   if (response.writableEnded) return;
-  const trailers: Record<string, string> = {};
   const error = failure === undefined ? undefined : connectError(failure, requestId);
-  setTrailerStatus(new Headers(), error).forEach((value, name) => {
-    trailers[name] = value;
-  });
-  response.addTrailers(trailers);
+  response.addTrailers(trailersOf(error));
   response.end();
 }
 

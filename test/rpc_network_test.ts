@@ -70,6 +70,21 @@ class Hand implements FrameSource, FrameSink {
 
 const hello = Uint8Array.of(1, 2, 3);
 
+/** What a stream of a node begins with. */
+const linkRequest = {
+  ":method": "POST",
+  ":path": "/quorate.peer.v1.PeerService/Link",
+  "content-type": "application/grpc",
+  te: "trailers",
+};
+
+/** Where a bare server in place of a node listens. */
+async function listening(bare: net.Server): Promise<number> {
+  bare.listen(0, "127.0.0.1");
+  await eventually(() => bare.listening);
+  return (bare.address() as net.AddressInfo).port;
+}
+
 /** Streams that a server has taken. */
 class Taken {
   readonly hands: Hand[] = [];
@@ -240,10 +255,8 @@ async function withBare(
     socket.on("error", () => {});
     onSocket(socket);
   });
-  bare.listen(0, "127.0.0.1");
-  await eventually(() => bare.listening);
+  const port = await listening(bare);
   const clock = new HandClock();
-  const { port } = bare.address() as net.AddressInfo;
   const dialing = dialHand(port, new Hand([hello]), clock);
   try {
     await run(dialing, clock, sockets);
@@ -311,9 +324,7 @@ for (const [name, goes] of Object.entries(silentEnds)) {
         stream.write(messageOf(hello));
         stream.once("data", () => goes(stream, socket));
       });
-      bare.listen(0, "127.0.0.1");
-      await eventually(() => bare.listening);
-      const dialing = dialHand((bare.address() as net.AddressInfo).port, new Hand([hello]));
+      const dialing = dialHand(await listening(bare), new Hand([hello]));
       await eventually(() => dialing.ends.length > 0);
       assert.is(dialing.ends[0]?.message, "the connection was closed");
       await new Promise((resolve) => bare.close(resolve));
@@ -329,11 +340,7 @@ for (const [name, goes] of Object.entries(silentEnds)) {
     withServer(
       async ({ url }) => {
         const session = http2.connect(url);
-        const stream = session.request({
-          ":method": "POST",
-          ":path": "/quorate.peer.v1.PeerService/Link",
-          "content-type": "application/grpc",
-        });
+        const stream = session.request(linkRequest);
         let status: unknown;
         stream.on("trailers", (found) => {
           status = found["grpc-status"];
@@ -363,9 +370,7 @@ network(
       stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
       stream.end(messageOf(hello).subarray(0, 8));
     });
-    bare.listen(0, "127.0.0.1");
-    await eventually(() => bare.listening);
-    const dialing = dialHand((bare.address() as net.AddressInfo).port, new Hand([hello]));
+    const dialing = dialHand(await listening(bare), new Hand([hello]));
     await eventually(() => dialing.ends.length > 0);
     assert.match(dialing.ends[0]?.message ?? "", "It is cut short.");
     assert.equal(dialing.heard, []);
@@ -423,15 +428,14 @@ network("rpc network: a dialing end that is not read stops asking for frames", a
     stream.on("error", () => {});
     stream.respond({ ":status": 200 });
   });
-  unread.listen(0, "127.0.0.1");
-  await eventually(() => unread.listening);
+  const port = await listening(unread);
   const sessions: http2.ServerHttp2Session[] = [];
   unread.on("session", (session) => {
     session.on("error", () => {});
     sessions.push(session);
   });
   const dialing = new Hand(endlessFrames());
-  dialHand((unread.address() as net.AddressInfo).port, dialing);
+  dialHand(port, dialing);
   await eventually(() => dialing.asked > 1);
   for (let turn = 0; turn < 500; turn += 1) await new Promise((go) => setImmediate(go));
   const { asked } = dialing;
@@ -450,12 +454,7 @@ network("rpc network: a dialing end that is not read stops asking for frames", a
     withServer(
       async ({ url }) => {
         const session = http2.connect(url);
-        const stream = session.request({
-          ":method": "POST",
-          ":path": "/quorate.peer.v1.PeerService/Link",
-          "content-type": "application/grpc",
-          te: "trailers",
-        });
+        const stream = session.request(linkRequest);
         stream.on("error", () => {});
         await eventually(() => (taken.hands[0]?.asked ?? 0) > 1);
         for (let turn = 0; turn < 500; turn += 1) await new Promise((go) => setImmediate(go));
@@ -508,12 +507,7 @@ function openStranger(url: string, streams = 1): { closed: () => number; cut: ()
   session.on("error", () => {});
   let closed = 0;
   for (let index = 0; index < streams; index += 1) {
-    const stream = session.request({
-      ":method": "POST",
-      ":path": "/quorate.peer.v1.PeerService/Link",
-      "content-type": "application/grpc",
-      te: "trailers",
-    });
+    const stream = session.request(linkRequest);
     stream.on("error", () => {});
     stream.on("close", () => {
       closed += 1;
@@ -601,17 +595,11 @@ for (const [name, frames] of [
     "rpc network: no more is held of who proves nothing than a message of a handshake",
     withServer(
       async (harness) => {
-        const link = {
-          ":method": "POST",
-          ":path": "/quorate.peer.v1.PeerService/Link",
-          "content-type": "application/grpc",
-          te: "trailers",
-        };
         const session = http2.connect(harness.url);
         session.on("error", () => {});
         /** Sends the head of a message, and a part of it. */
         const begin = (bytes: number) => {
-          const stream = session.request(link);
+          const stream = session.request(linkRequest);
           stream.on("error", () => {});
           const head = Buffer.alloc(5 + 100);
           head.writeUInt32BE(bytes, 1);
@@ -666,12 +654,7 @@ network(
       socket.on("error", () => {});
       const session = http2.connect(harness.url, { createConnection: () => socket });
       session.on("error", () => {});
-      const stream = session.request({
-        ":method": "POST",
-        ":path": "/quorate.peer.v1.PeerService/Link",
-        "content-type": "application/grpc",
-        te: "trailers",
-      });
+      const stream = session.request(linkRequest);
       stream.on("error", () => {});
       await eventually(() => stuck.hands.length === 1);
       socket.pause();
@@ -763,8 +746,7 @@ for (const [name, [headers, status]] of Object.entries(otherForms)) {
       async ({ url }) => {
         const session = http2.connect(url);
         const stream = session.request({
-          ":method": "POST",
-          ":path": "/quorate.peer.v1.PeerService/Link",
+          ...linkRequest,
           ...headers,
         });
         let answered: http2.IncomingHttpHeaders = {};
